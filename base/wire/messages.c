@@ -1,0 +1,192 @@
+#include "messages.h"
+
+#include "sandboxd.h"
+
+#define TEXT_MAX     1024
+#define DOCUMENT_MAX (256u * 1024)
+
+static const struct codec_field session_ref_fields[] = {
+	CODEC_U64(struct session_ref, pool),    CODEC_U64(struct session_ref, generation),
+	CODEC_U64(struct session_ref, sandbox), CODEC_U64(struct session_ref, node),
+	CODEC_U64(struct session_ref, index),   CODEC_U64(struct session_ref, opened_ms),
+};
+const struct codec_type session_ref_codec = CODEC_TYPE(struct session_ref, "session", session_ref_fields);
+
+static const struct codec_field leading_fields[] = {
+	CODEC_BOOL(struct msg_leading, leading),
+	CODEC_U64(struct msg_leading, term),
+};
+static const struct codec_type leading_codec = CODEC_TYPE(struct msg_leading, "leading", leading_fields);
+
+static const struct codec_field changed_fields[] = {
+	CODEC_U8(struct msg_changed, table),
+	CODEC_U64(struct msg_changed, key),
+	CODEC_U64(struct msg_changed, index),
+};
+static const struct codec_type changed_codec = CODEC_TYPE(struct msg_changed, "changed", changed_fields);
+
+static const struct codec_field proposed_fields[] = {
+	CODEC_I32(struct msg_proposed, code),  CODEC_STR(struct msg_proposed, message, TEXT_MAX),
+	CODEC_U64(struct msg_proposed, index), CODEC_U64(struct msg_proposed, id),
+	CODEC_ONE(struct msg_proposed, session, &session_ref_codec), CODEC_BOOL(struct msg_proposed, created),
+};
+static const struct codec_type proposed_codec = CODEC_TYPE(struct msg_proposed, "proposed", proposed_fields);
+
+static const struct codec_field adopted_fields[] = {
+	CODEC_U64(struct msg_adopted, sandbox),
+	CODEC_I64(struct msg_adopted, pid),
+	CODEC_BOOL(struct msg_adopted, running),
+};
+static const struct codec_type adopted_codec = CODEC_TYPE(struct msg_adopted, "adopted", adopted_fields);
+
+static const struct codec_field probed_fields[] = {
+	CODEC_BOOL(struct msg_probed, ok),
+	CODEC_STR(struct msg_probed, message, TEXT_MAX),
+};
+static const struct codec_type probed_codec = CODEC_TYPE(struct msg_probed, "probed", probed_fields);
+
+static const struct codec_field open_fields[] = {
+	CODEC_U64(struct msg_open, pool),
+	CODEC_SECRET(struct msg_open, identifier, IDENTIFIER_MAX),
+	CODEC_BOOL(struct msg_open, require_existing),
+	CODEC_U64(struct msg_open, gone),
+};
+static const struct codec_type open_codec = CODEC_TYPE(struct msg_open, "open", open_fields);
+
+static const struct codec_field opened_fields[] = {
+	CODEC_ENUM(struct msg_opened, code, OPEN_CODES),
+	CODEC_STR(struct msg_opened, message, TEXT_MAX),
+	CODEC_ONE(struct msg_opened, session, &session_ref_codec),
+	CODEC_BOOL(struct msg_opened, created),
+	CODEC_U32(struct msg_opened, allocation_ms),
+	CODEC_U32(struct msg_opened, retry_after_s),
+};
+static const struct codec_type opened_codec = CODEC_TYPE(struct msg_opened, "opened", opened_fields);
+
+static const struct codec_field session_event_fields[] = {
+	CODEC_U64(struct msg_session_event, pool),
+	CODEC_U64(struct msg_session_event, generation),
+	CODEC_U64(struct msg_session_event, sandbox),
+	CODEC_SECRET(struct msg_session_event, identifier, IDENTIFIER_MAX),
+	CODEC_STR(struct msg_session_event, reason, TEXT_MAX),
+};
+static const struct codec_type session_event_codec =
+	CODEC_TYPE(struct msg_session_event, "session_event", session_event_fields);
+
+static const struct codec_field quiet_fields[] = {
+	CODEC_U64(struct msg_quiet, generation),
+	CODEC_U32(struct msg_quiet, in_flight),
+	CODEC_U64(struct msg_quiet, last_activity_boot_ms),
+};
+static const struct codec_type quiet_codec = CODEC_TYPE(struct msg_quiet, "quiet", quiet_fields);
+
+static const struct codec_field reap_fields[] = {
+	CODEC_ENUM(struct msg_reap, reason, REAP_REASONS),
+};
+static const struct codec_type reap_codec = CODEC_TYPE(struct msg_reap, "reap", reap_fields);
+
+static const struct codec_field reaped_fields[] = {
+	CODEC_BOOL(struct msg_reaped, closed),
+	CODEC_U64(struct msg_reaped, last_activity_boot_ms),
+};
+static const struct codec_type reaped_codec = CODEC_TYPE(struct msg_reaped, "reaped", reaped_fields);
+
+static const struct codec_field secret_put_fields[] = {
+	CODEC_STR(struct secret_put, name, 256),
+	CODEC_SECRET(struct secret_put, sealed, SECRET_MAX + 128),
+};
+const struct codec_type secret_put_codec = CODEC_TYPE(struct secret_put, "secret", secret_put_fields);
+
+static const struct codec_field pool_limits_fields[] = {
+	CODEC_U32(struct pool_limits, max_sessions), CODEC_U32(struct pool_limits, ready_target),
+	CODEC_U64(struct pool_limits, cooldown_ms),  CODEC_U64(struct pool_limits, max_alive_ms),
+	CODEC_ENUM(struct pool_limits, lifecycle, LIFECYCLES), CODEC_BOOL(struct pool_limits, egress),
+};
+const struct codec_type pool_limits_codec = CODEC_TYPE(struct pool_limits, "limits", pool_limits_fields);
+
+static const struct codec_field pool_put_fields[] = {
+	CODEC_STR(struct msg_pool_put, subscription, 128),
+	CODEC_STR(struct msg_pool_put, resource_group, 128),
+	CODEC_STR(struct msg_pool_put, name, 64),
+	CODEC_STR(struct msg_pool_put, document, DOCUMENT_MAX),
+	CODEC_ONE(struct msg_pool_put, limits, &pool_limits_codec),
+	CODEC_ONE(struct msg_pool_put, template, &template_codec),
+	CODEC_LIST(struct msg_pool_put, secrets, 64, &secret_put_codec),
+	CODEC_U64(struct msg_pool_put, expect_uid),
+	CODEC_BOOL(struct msg_pool_put, new_revision),
+};
+static const struct codec_type pool_put_codec = CODEC_TYPE(struct msg_pool_put, "pool_put", pool_put_fields);
+
+static const struct codec_field pool_delete_fields[] = {
+	CODEC_U64(struct msg_pool_delete, pool),
+};
+static const struct codec_type pool_delete_codec =
+	CODEC_TYPE(struct msg_pool_delete, "pool_delete", pool_delete_fields);
+
+static const struct codec_field pool_answer_fields[] = {
+	CODEC_I32(struct msg_pool_answer, code),  CODEC_STR(struct msg_pool_answer, message, TEXT_MAX),
+	CODEC_U64(struct msg_pool_answer, pool),  CODEC_U64(struct msg_pool_answer, operation),
+	CODEC_BOOL(struct msg_pool_answer, created),
+};
+static const struct codec_type pool_answer_codec =
+	CODEC_TYPE(struct msg_pool_answer, "pool_answer", pool_answer_fields);
+
+static const struct codec_field stop_fields[] = {
+	CODEC_U64(struct msg_stop, pool),
+	CODEC_SECRET(struct msg_stop, identifier, IDENTIFIER_MAX),
+};
+static const struct codec_type stop_codec = CODEC_TYPE(struct msg_stop, "stop", stop_fields);
+
+static const struct codec_field stopped_fields[] = {
+	CODEC_I32(struct msg_stopped, code),
+	CODEC_STR(struct msg_stopped, message, TEXT_MAX),
+};
+static const struct codec_type stopped_codec = CODEC_TYPE(struct msg_stopped, "stopped", stopped_fields);
+
+static const struct codec_field cache_fields[] = {
+	CODEC_U64(struct msg_cache, pool),
+	CODEC_STR(struct msg_cache, image, IMAGE_REFERENCE_MAX),
+	CODEC_STR(struct msg_cache, digest, DIGEST_MAX),
+};
+static const struct codec_type cache_codec = CODEC_TYPE(struct msg_cache, "cache", cache_fields);
+
+static const struct codec_field cached_fields[] = {
+	CODEC_I32(struct msg_cached, code),
+	CODEC_STR(struct msg_cached, message, TEXT_MAX),
+	CODEC_STR(struct msg_cached, digest, DIGEST_MAX),
+};
+static const struct codec_type cached_codec = CODEC_TYPE(struct msg_cached, "cached", cached_fields);
+
+static const struct codec_field refused_fields[] = {
+	CODEC_I32(struct msg_refused, code),
+	CODEC_STR(struct msg_refused, message, TEXT_MAX),
+};
+static const struct codec_type refused_codec = CODEC_TYPE(struct msg_refused, "refused", refused_fields);
+
+/* MSG_DRIVEN and MSG_EXITED carry the reply and the event of sandboxd.h. */
+const struct codec_type *const message_body_codec[MSG_TYPES] = {
+	[MSG_LEADING] = &leading_codec,         [MSG_CHANGED] = &changed_codec,
+	[MSG_PROPOSED] = &proposed_codec,       [MSG_DRIVEN] = &sandboxd_reply_codec,
+	[MSG_EXITED] = &sandboxd_exited_codec,  [MSG_ADOPTED] = &adopted_codec,
+	[MSG_PROBED] = &probed_codec,           [MSG_OPEN] = &open_codec,
+	[MSG_OPENED] = &opened_codec,           [MSG_DEAD] = &session_event_codec,
+	[MSG_QUIESCE] = &session_event_codec,   [MSG_QUIET] = &quiet_codec,
+	[MSG_REOPEN] = &session_event_codec,    [MSG_ENDED] = &session_event_codec,
+	[MSG_REAP] = &reap_codec,               [MSG_REAPED] = &reaped_codec,
+	[MSG_POOL_PUT] = &pool_put_codec,       [MSG_POOL_DELETE] = &pool_delete_codec,
+	[MSG_POOL_ANSWER] = &pool_answer_codec, [MSG_STOP] = &stop_codec,
+	[MSG_STOPPED] = &stopped_codec,         [MSG_CACHE] = &cache_codec,
+	[MSG_CACHED] = &cached_codec,           [MSG_REFUSED] = &refused_codec,
+};
+
+const char *const message_type_name[MSG_TYPES] = {
+	[MSG_NONE] = "none",         [MSG_TIMER] = "timer",             [MSG_LEADING] = "leading",
+	[MSG_CHANGED] = "changed",   [MSG_PROPOSED] = "proposed",       [MSG_DRIVEN] = "driven",
+	[MSG_EXITED] = "exited",     [MSG_ADOPTED] = "adopted",         [MSG_PROBED] = "probed",
+	[MSG_OPEN] = "open",         [MSG_OPENED] = "opened",           [MSG_DEAD] = "dead",
+	[MSG_QUIESCE] = "quiesce",   [MSG_QUIET] = "quiet",             [MSG_REOPEN] = "reopen",
+	[MSG_ENDED] = "ended",       [MSG_REAP] = "reap",               [MSG_REAPED] = "reaped",
+	[MSG_POOL_PUT] = "pool_put", [MSG_POOL_DELETE] = "pool_delete", [MSG_POOL_ANSWER] = "pool_answer",
+	[MSG_STOP] = "stop",         [MSG_STOPPED] = "stopped",         [MSG_CACHE] = "cache",
+	[MSG_CACHED] = "cached",     [MSG_REFUSED] = "refused",
+};

@@ -1,0 +1,149 @@
+/* messages.h -- the types of messages and the body of each, once for senders and receivers.
+ * A type whose body is listed as NULL in message_body_codec has none. */
+#ifndef WIRE_MESSAGES_H
+#define WIRE_MESSAGES_H
+
+#include "core/codec.h"
+#include "wire/envelope.h"
+#include "wire/template.h"
+
+enum message_type {
+	MSG_NONE,
+
+	/* what the runtime and the effects' executor tell actors */
+	MSG_TIMER,       /* the actor's one timer fired */
+	MSG_LEADING,     /* leading: this node began or ceased to lead; sent to the actors of the leader */
+	MSG_CHANGED,     /* changed: the row that the actor stands for was changed by an applied command */
+	MSG_PROPOSED,    /* proposed: reply to a proposal: applied, or refused, or unknown */
+	MSG_DRIVEN,      /* sandboxd_reply: reply to a call of sandboxd */
+	MSG_EXITED,      /* sandboxd_exited: the sandbox's process is gone */
+	MSG_ADOPTED,     /* adopted: sandboxd's list after a (re)connect; one per sandbox of ours */
+	MSG_PROBED,      /* probed: reply to a probe */
+
+	/* gateway -> placement on the leader */
+	MSG_OPEN,        /* open: the session for an identifier, made if need be */
+	MSG_OPENED,      /* opened: the reply */
+	/* gateway -> the owner's session */
+	MSG_DEAD,        /* session_event: its sandbox refused a connection */
+	/* session -> the gateway loops of its node, and back */
+	MSG_QUIESCE,     /* session_event: admit no more; reply with quiet */
+	MSG_QUIET,       /* quiet */
+	MSG_REOPEN,      /* session_event: admit again */
+	MSG_ENDED,       /* session_event: forget it, close its connections and tunnels */
+
+	/* reaper <-> session */
+	MSG_REAP,        /* reap: close if idle, or whatever */
+	MSG_REAPED,      /* reaped: the reply */
+
+	/* API -> pool on the leader */
+	MSG_POOL_PUT,    /* pool_put: create or replace */
+	MSG_POOL_DELETE, /* pool_delete */
+	MSG_POOL_ANSWER, /* pool_answer: accepted with an operation, or refused */
+	/* API or gateway -> placement on the leader */
+	MSG_STOP,        /* stop: end the session of an identifier */
+	MSG_STOPPED,     /* stopped: the reply, once it is closing */
+
+	/* placement or pool -> actors of another node; they go through committed rows where they must survive */
+	MSG_CACHE,       /* cache: have this image, say when */
+	MSG_CACHED,      /* cached: the reply */
+
+	MSG_REFUSED,     /* refused: no such actor here, mailbox full, wrong state, or deadline passed: ends any request */
+	MSG_TYPES
+};
+
+/* Where an identifier's session is: everything that a gateway needs to forward to it. */
+struct session_ref {
+	uint64_t pool, generation, sandbox;
+	uint64_t node;      /* the owner */
+	uint64_t index;     /* of the entry that opened it: an owner that lags waits for it */
+	uint64_t opened_ms; /* cluster time */
+};
+
+enum open_code {
+	OPEN_OK,
+	OPEN_UNKNOWN_POOL,   /* 404 */
+	OPEN_NO_SESSION,     /* 404: required to exist, and it does not */
+	OPEN_FULL,           /* 429: max sessions reached, or the queue's time is over */
+	OPEN_CANNOT_START,   /* 503: the pool cannot start anything; message says why */
+	OPEN_CLOSING,        /* 503: the old session of this identifier is still ending */
+	OPEN_UNAVAILABLE,    /* 503: no leader, no quorum, or the owner is away */
+	OPEN_CODES
+};
+
+struct msg_leading { bool leading; uint64_t term; };
+struct msg_changed { uint8_t table; uint64_t key; uint64_t index; };
+struct msg_proposed {
+	int32_t code;        /* 0 applied; -EAGAIN not leader; -EINPROGRESS unknown; else the command's refusal */
+	struct str message;
+	uint64_t index;
+	uint64_t id;         /* what the command made: sandbox id, generation, pool uid, operation id */
+	struct session_ref session;
+	bool created;
+};
+struct msg_adopted { uint64_t sandbox; int64_t pid; bool running; };
+struct msg_probed { bool ok; struct str message; };
+
+struct msg_open {
+	uint64_t pool;
+	struct str identifier;
+	bool require_existing;
+	uint64_t gone; /* a sandbox that the asker found dead; 0 = none */
+};
+struct msg_opened {
+	uint8_t code;        /* enum open_code */
+	struct str message;  /* the cause, for people */
+	struct session_ref session;
+	bool created;
+	uint32_t allocation_ms, retry_after_s;
+};
+struct msg_session_event { uint64_t pool, generation, sandbox; struct str identifier; struct str reason; };
+struct msg_quiet {
+	uint64_t generation;
+	uint32_t in_flight;               /* requests, and tunnels that carried bytes within the cooldown */
+	uint64_t last_activity_boot_ms;   /* 0: never seen here */
+};
+enum reap_reason { REAP_IDLE, REAP_MAX_ALIVE, REAP_STOPPED, REAP_EXITED, REAP_POOL_DELETED, REAP_DEAD, REAP_REASONS };
+struct msg_reap { uint8_t reason; };
+struct msg_reaped { bool closed; uint64_t last_activity_boot_ms; };
+
+struct secret_put { struct str name; struct str sealed; }; /* empty `sealed`: keep the stored one of this name */
+
+/* What the tables keep of a pool beside its document. */
+struct pool_limits {
+	uint32_t max_sessions, ready_target;
+	uint64_t cooldown_ms, max_alive_ms; /* max_alive_ms 0 = none */
+	uint8_t lifecycle;                  /* enum pool_lifecycle */
+	bool egress;
+};
+enum pool_lifecycle { LIFECYCLE_TIMED, LIFECYCLE_ON_EXIT, LIFECYCLES };
+
+struct msg_pool_put {
+	struct str subscription, resource_group, name;
+	struct str document;     /* the resource as JSON, without secrets and read-only fields; nodes/arm owns its form */
+	struct pool_limits limits;
+	struct template template;
+	struct secret_put *secrets;
+	uint32_t n_secrets;
+	uint64_t expect_uid;     /* 0: create, or replace whatever is there; else -ESTALE unless it is this one */
+	bool new_revision;       /* the template differs from the stored one */
+};
+struct msg_pool_delete { uint64_t pool; };
+struct msg_pool_answer {
+	int32_t code;            /* 0, or -errno: -EEXIST, -ENOENT, -EBUSY, -EAGAIN, ... */
+	struct str message;
+	uint64_t pool, operation;
+	bool created;
+};
+struct msg_stop { uint64_t pool; struct str identifier; };
+struct msg_stopped { int32_t code; struct str message; }; /* -ENOENT: no such session */
+
+struct msg_cache { uint64_t pool; struct str image, digest; };
+struct msg_cached { int32_t code; struct str message; struct str digest; };
+
+struct msg_refused { int32_t code; struct str message; };
+
+extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec;
+extern const struct codec_type *const message_body_codec[MSG_TYPES];
+extern const char *const message_type_name[MSG_TYPES];
+
+#endif

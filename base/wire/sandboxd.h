@@ -1,0 +1,140 @@
+/* sandboxd.h -- what berthd asks of sandboxd, over one SOCK_SEQPACKET unix socket: one packet is one
+ * struct sandboxd_message in msgpack; descriptors ride along as SCM_RIGHTS.
+ *
+ * berthd sends requests with a correlation; each gets exactly one reply with the same correlation (SANDBOXD_REPLY).
+ * Events (SANDBOXD_EXITED, ...) have correlation 0. A packet that does not decode ends the connection. berthd is
+ * not trusted: it names sandboxes by id, images by digest, and nothing else; sandboxd derives every path, uid range,
+ * namespace and cgroup itself and clamps limits to its own configuration. */
+#ifndef WIRE_SANDBOXD_H
+#define WIRE_SANDBOXD_H
+
+#include "core/codec.h"
+#include "wire/template.h"
+
+#define SANDBOXD_PACKET_MAX (512u * 1024)
+#define SANDBOXD_PROTOCOL   1
+
+enum sandboxd_type {
+	SANDBOXD_HELLO,   /* hello -> reply; first on every connection */
+	SANDBOXD_START,   /* start: image present, then one container; replies when its process runs */
+	SANDBOXD_STOP,    /* stop: signal, grace, then SIGKILL; replies when nothing of it runs or is left */
+	SANDBOXD_LIST,    /* -> reply.sandboxes: what runs here */
+	SANDBOXD_DIAL,    /* dial: a connected TCP socket inside the sandbox, in the reply's descriptor */
+	SANDBOXD_RESOLVE, /* image: asks the registry which digest a reference names */
+	SANDBOXD_PULL,    /* image: fetch, verify, unpack; replies when it can be started */
+	SANDBOXD_IMPORT,  /* image + descriptor of an archive; from the admin socket alone */
+	SANDBOXD_IMAGES,  /* -> reply.images */
+	SANDBOXD_FORGET,  /* image: drop it when nothing uses it */
+	SANDBOXD_LOG,     /* log: a read-only descriptor of one sandbox's log file */
+	SANDBOXD_FENCE,   /* fence: freeze everything at boot_ms unless moved again; 0 ends fencing and thaws */
+	SANDBOXD_EGRESS,  /* egress: turn outbound traffic of a running sandbox off or on */
+	SANDBOXD_REPLY,
+	SANDBOXD_EXITED, /* event: the sandbox's first process is gone */
+	SANDBOXD_TYPES
+};
+
+enum sandboxd_exit { SANDBOX_EXIT_CODE, SANDBOX_EXIT_SIGNAL, SANDBOX_EXIT_OOM, SANDBOX_EXIT_UNKNOWN, SANDBOX_EXITS };
+
+struct sandboxd_hello {
+	uint32_t protocol;
+	struct str cluster; /* id of the cluster: host objects carry it */
+	uint64_t node;
+};
+
+/* Everything of a start that the image does not say. Secrets are already resolved into env. */
+struct sandboxd_start {
+	uint64_t sandbox;
+	struct str pool;   /* for logs: the pool's name */
+	uint64_t pool_uid, revision;
+	struct str digest; /* of an image pulled before */
+	struct str *command;
+	uint32_t n_command;
+	struct str *args;
+	uint32_t n_args;
+	struct env_var *env;
+	uint32_t n_env;
+	uint32_t cpu_milli;
+	uint64_t memory_bytes;
+	uint16_t target_port;
+	bool egress;
+};
+
+struct sandboxd_stop {
+	uint64_t sandbox;
+	uint32_t grace_ms; /* before SIGKILL; 0 kills at once */
+};
+
+struct sandboxd_dial {
+	uint64_t sandbox;
+	uint16_t port;
+	uint32_t timeout_ms;
+};
+
+struct sandboxd_image {
+	struct str reference; /* registry/name:tag or @digest; or what an import is called */
+	struct str digest;    /* PULL: the digest to take; FORGET */
+	struct str username, password;
+};
+
+struct sandboxd_log {
+	uint64_t sandbox;
+};
+
+struct sandboxd_fence {
+	uint64_t boot_ms; /* CLOCK_BOOTTIME */
+};
+
+struct sandboxd_egress {
+	uint64_t sandbox;
+	bool on;
+};
+
+struct sandboxd_sandbox {
+	uint64_t sandbox, pool_uid, revision;
+	uint64_t started_boot_ms;
+	int64_t pid; /* of its first process, in the host's pid namespace */
+	uint16_t target_port;
+	bool running, frozen;
+};
+
+struct sandboxd_image_state {
+	struct str digest, reference;
+	uint64_t bytes, last_used_ms;
+	uint32_t users; /* sandboxes that run from it */
+};
+
+struct sandboxd_exited {
+	uint64_t sandbox;
+	uint8_t how; /* enum sandboxd_exit */
+	int32_t value; /* exit code or signal */
+	uint64_t wall_ms;
+};
+
+struct sandboxd_reply {
+	int32_t code; /* 0 or -errno */
+	struct str message;
+	struct str digest;       /* RESOLVE, PULL, IMPORT */
+	uint64_t sandbox;        /* START */
+	int64_t pid;             /* START */
+	uint64_t wall_ms;        /* START: when it began; STOP: when the last of it was gone */
+	struct sandboxd_sandbox *sandboxes;
+	uint32_t n_sandboxes;
+	struct sandboxd_image_state *images;
+	uint32_t n_images;
+	uint16_t exposed_port;   /* PULL: the first of the image's ExposedPorts, or 0 */
+	struct str version;      /* HELLO */
+	uint32_t memory_mb, cpus; /* HELLO: of the machine */
+};
+
+struct sandboxd_message {
+	uint8_t type;
+	uint64_t correlation;
+	struct str body; /* one struct above, by type */
+};
+
+extern const struct codec_type sandboxd_message_codec, sandboxd_reply_codec, sandboxd_exited_codec;
+/* The body's struct by type; NULL for SANDBOXD_LIST and SANDBOXD_IMAGES, which have none. */
+extern const struct codec_type *const sandboxd_body_codec[SANDBOXD_TYPES];
+extern const char *const sandboxd_type_name[SANDBOXD_TYPES];
+
+#endif

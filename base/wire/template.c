@@ -1,0 +1,54 @@
+#include "template.h"
+
+static const struct codec_field env_var_fields[] = {
+	CODEC_STR(struct env_var, name, 512),
+	CODEC_SECRET(struct env_var, value, TEMPLATE_STRING_MAX),
+	CODEC_STR(struct env_var, secret_ref, 256),
+};
+const struct codec_type env_var_codec = CODEC_TYPE(struct env_var, "env_var", env_var_fields);
+
+static const struct codec_field http_header_fields[] = {
+	CODEC_STR(struct http_header, name, 256),
+	CODEC_STR(struct http_header, value, 4096),
+};
+const struct codec_type http_header_codec = CODEC_TYPE(struct http_header, "http_header", http_header_fields);
+
+static const struct codec_field probe_fields[] = {
+	CODEC_ENUM(struct probe, kind, PROBE_KINDS),
+	CODEC_ENUM(struct probe, how, PROBE_HOWS),
+	CODEC_U16(struct probe, port),
+	CODEC_STR(struct probe, host, 256),
+	CODEC_STR(struct probe, path, 2048),
+	CODEC_LIST(struct probe, headers, TEMPLATE_HEADERS_MAX, &http_header_codec),
+	CODEC_U32(struct probe, initial_delay_s),
+	CODEC_U32(struct probe, period_s),
+	CODEC_U32(struct probe, timeout_s),
+	CODEC_U32(struct probe, failure_threshold),
+	CODEC_U32(struct probe, success_threshold),
+	CODEC_U32(struct probe, grace_s),
+};
+const struct codec_type probe_codec = CODEC_TYPE(struct probe, "probe", probe_fields);
+
+static const struct codec_field registry_credentials_fields[] = {
+	CODEC_STR(struct registry_credentials, server, 256),
+	CODEC_STR(struct registry_credentials, username, 256),
+	CODEC_STR(struct registry_credentials, password_secret, 256),
+	CODEC_STR(struct registry_credentials, identity, 1024),
+};
+const struct codec_type registry_credentials_codec =
+	CODEC_TYPE(struct registry_credentials, "registry", registry_credentials_fields);
+
+static const struct codec_field template_fields[] = {
+	CODEC_STR(struct template, container_name, 256),
+	CODEC_STR(struct template, image, IMAGE_REFERENCE_MAX),
+	CODEC_STR(struct template, digest, DIGEST_MAX),
+	CODEC_ONE(struct template, registry, &registry_credentials_codec),
+	CODEC_STRS(struct template, command, TEMPLATE_ARGS_MAX),
+	CODEC_STRS(struct template, args, TEMPLATE_ARGS_MAX),
+	CODEC_LIST(struct template, env, TEMPLATE_ENV_MAX, &env_var_codec),
+	CODEC_LIST(struct template, probes, TEMPLATE_PROBES_MAX, &probe_codec),
+	CODEC_U32(struct template, cpu_milli),
+	CODEC_U64(struct template, memory_bytes),
+	CODEC_U16(struct template, target_port),
+};
+const struct codec_type template_codec = CODEC_TYPE(struct template, "template", template_fields);
