@@ -1,0 +1,469 @@
+/* A session reads ciphertext from lent memory and writes it to a buffer, through a BIO of our own: no memory BIO, no
+ * descriptor, so plain and TLS streams share one path.
+ * Failure modes: a bad certificate, key or CA fails tls_ctx_new and names the part; a failed handshake or record is
+ * -EPROTO and leaves at most an alert in the output. Invariant: OpenSSL's error queue is empty between calls. */
+#include "tls/tls.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#include "core/fd.h"
+#include "core/must.h"
+
+#define PEM_BYTES_MAX (1u << 20)
+
+struct tls_ctx {
+	pthread_mutex_t lock;
+	SSL_CTX *ssl_ctx; /* under lock */
+	unsigned refs;    /* under lock */
+	enum tls_role role;
+};
+
+struct tls_session {
+	SSL *ssl;
+	struct buf *out;
+	const char *in;
+	size_t in_left;
+};
+
+static int fail_ssl(struct err *err, const char *what)
+{
+	char text[160] = "unknown reason";
+	unsigned long code = ERR_peek_last_error();
+
+	if (code)
+		ERR_error_string_n(code, text, sizeof text);
+	ERR_clear_error();
+	return err_set(err, -EINVAL, "%s: %s", what, text);
+}
+
+/* --- the BIO --- */
+
+static int bio_read(BIO *bio, char *to, int n)
+{
+	struct tls_session *s = BIO_get_data(bio);
+
+	BIO_clear_retry_flags(bio);
+	if (n <= 0)
+		return 0;
+	if (s->in_left == 0) {
+		BIO_set_retry_read(bio);
+		return -1;
+	}
+	size_t take = (size_t)n < s->in_left ? (size_t)n : s->in_left;
+	memcpy(to, s->in, take);
+	s->in += take;
+	s->in_left -= take;
+	return (int)take;
+}
+
+static int bio_write(BIO *bio, const char *from, int n)
+{
+	struct tls_session *s = BIO_get_data(bio);
+
+	if (n <= 0)
+		return 0;
+	buf_add(s->out, from, (size_t)n);
+	return buf_failed(s->out) ? -1 : n;
+}
+
+static long bio_ctrl(BIO *bio, int command, long a, void *p)
+{
+	(void)bio, (void)a, (void)p;
+	return command == BIO_CTRL_FLUSH;
+}
+
+static int bio_create(BIO *bio)
+{
+	BIO_set_init(bio, 1);
+	return 1;
+}
+
+static BIO_METHOD *bio_method;
+static pthread_once_t bio_once = PTHREAD_ONCE_INIT;
+
+static void bio_method_make(void)
+{
+	bio_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "berth stream");
+	must(bio_method);
+	BIO_meth_set_read(bio_method, bio_read);
+	BIO_meth_set_write(bio_method, bio_write);
+	BIO_meth_set_ctrl(bio_method, bio_ctrl);
+	BIO_meth_set_create(bio_method, bio_create);
+}
+
+/* --- contexts --- */
+
+static int no_passphrase(char *buffer, int size, int writing, void *arg)
+{
+	(void)buffer, (void)size, (void)writing, (void)arg;
+	return 0;
+}
+
+static BIO *pem_bio(struct str pem)
+{
+	return pem.n && pem.n <= PEM_BYTES_MAX ? BIO_new_mem_buf(pem.p, (int)pem.n) : NULL;
+}
+
+static int use_chain(SSL_CTX *ctx, struct str pem, struct err *err)
+{
+	BIO *bio = pem_bio(pem);
+	X509 *leaf = bio ? PEM_read_bio_X509_AUX(bio, NULL, no_passphrase, NULL) : NULL;
+	X509 *more;
+	int ok = leaf && SSL_CTX_use_certificate(ctx, leaf) == 1;
+
+	X509_free(leaf);
+	while (ok && (more = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL))) {
+		ok = SSL_CTX_add0_chain_cert(ctx, more) == 1;
+		if (!ok)
+			X509_free(more);
+	}
+	BIO_free(bio);
+	if (!ok)
+		return fail_ssl(err, "certificate");
+	ERR_clear_error(); /* the end of the chain is reported as an error */
+	return 0;
+}
+
+static int use_key(SSL_CTX *ctx, struct str pem, struct err *err)
+{
+	BIO *bio = pem_bio(pem);
+	EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
+	int ok = key && SSL_CTX_use_PrivateKey(ctx, key) == 1 && SSL_CTX_check_private_key(ctx) == 1;
+
+	EVP_PKEY_free(key);
+	BIO_free(bio);
+	return ok ? 0 : fail_ssl(err, "private key");
+}
+
+static int use_ca(SSL_CTX *ctx, struct str pem, enum tls_role role, struct err *err)
+{
+	BIO *bio = pem_bio(pem);
+	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+	X509 *ca;
+	int n = 0, ok = bio != NULL;
+
+	while (ok && (ca = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL))) {
+		ok = X509_STORE_add_cert(store, ca) == 1;
+		if (ok && role == TLS_SERVER)
+			ok = SSL_CTX_add_client_CA(ctx, ca) == 1;
+		X509_free(ca);
+		n++;
+	}
+	BIO_free(bio);
+	if (!ok || n == 0)
+		return fail_ssl(err, "CA certificate");
+	ERR_clear_error();
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	return 0;
+}
+
+static int ssl_ctx_make(const struct tls_options *o, SSL_CTX **ret, struct err *err)
+{
+	SSL_CTX *ctx = SSL_CTX_new(o->role == TLS_SERVER ? TLS_server_method() : TLS_client_method());
+	int r = 0;
+
+	if (!ctx)
+		return err_set(err, -ENOMEM, "TLS: no memory");
+	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"berth", 5);
+	if (o->role == TLS_SERVER && (!o->cert.n || !o->key.n))
+		r = err_set(err, -EINVAL, "TLS: a server needs a certificate and a key");
+	if (!r && o->cert.n)
+		r = use_chain(ctx, o->cert, err);
+	if (!r && o->key.n)
+		r = use_key(ctx, o->key, err);
+	if (!r && o->ca.n)
+		r = use_ca(ctx, o->ca, o->role, err);
+	if (r) {
+		SSL_CTX_free(ctx);
+		return r;
+	}
+	*ret = ctx;
+	return 0;
+}
+
+int tls_ctx_new(const struct tls_options *options, struct tls_ctx **ret, struct err *err)
+{
+	struct tls_ctx *c = calloc(1, sizeof *c);
+	int r;
+
+	pthread_once(&bio_once, bio_method_make);
+	if (!c)
+		return err_set(err, -ENOMEM, "TLS: no memory");
+	r = ssl_ctx_make(options, &c->ssl_ctx, err);
+	if (r) {
+		free(c);
+		return r;
+	}
+	pthread_mutex_init(&c->lock, NULL);
+	c->refs = 1;
+	c->role = options->role;
+	*ret = c;
+	return 0;
+}
+
+int tls_ctx_reload(struct tls_ctx *c, const struct tls_options *options, struct err *err)
+{
+	SSL_CTX *fresh, *old;
+	int r;
+
+	must(options->role == c->role);
+	r = ssl_ctx_make(options, &fresh, err);
+	if (r)
+		return r;
+	pthread_mutex_lock(&c->lock);
+	old = c->ssl_ctx;
+	c->ssl_ctx = fresh;
+	pthread_mutex_unlock(&c->lock);
+	SSL_CTX_free(old); /* running sessions hold their own reference */
+	return 0;
+}
+
+struct pems {
+	struct buf cert, key, ca;
+};
+
+static void pems_done(struct pems *p)
+{
+	if (p->key.p)
+		OPENSSL_cleanse(p->key.p, p->key.n);
+	buf_done(&p->cert);
+	buf_done(&p->key);
+	buf_done(&p->ca);
+}
+
+static int pems_read(struct pems *p, enum tls_role role, const char *cert_path, const char *key_path,
+                     const char *ca_path, struct tls_options *ret, struct err *err)
+{
+	int r = 0;
+
+	if (cert_path)
+		r = fd_read_file(cert_path, PEM_BYTES_MAX, &p->cert, err);
+	if (!r && key_path)
+		r = fd_read_file(key_path, PEM_BYTES_MAX, &p->key, err);
+	if (!r && ca_path)
+		r = fd_read_file(ca_path, PEM_BYTES_MAX, &p->ca, err);
+	*ret = (struct tls_options){
+		.role = role,
+		.cert = buf_str(&p->cert),
+		.key = buf_str(&p->key),
+		.ca = buf_str(&p->ca),
+	};
+	return r;
+}
+
+int tls_ctx_new_files(enum tls_role role, const char *cert_path, const char *key_path, const char *ca_path,
+                      struct tls_ctx **ret, struct err *err)
+{
+	struct pems pems = {0};
+	struct tls_options o;
+	int r = pems_read(&pems, role, cert_path, key_path, ca_path, &o, err);
+
+	if (!r)
+		r = tls_ctx_new(&o, ret, err);
+	pems_done(&pems);
+	return r;
+}
+
+int tls_ctx_reload_files(struct tls_ctx *c, const char *cert_path, const char *key_path, const char *ca_path,
+                         struct err *err)
+{
+	struct pems pems = {0};
+	struct tls_options o;
+	int r = pems_read(&pems, c->role, cert_path, key_path, ca_path, &o, err);
+
+	if (!r)
+		r = tls_ctx_reload(c, &o, err);
+	pems_done(&pems);
+	return r;
+}
+
+struct tls_ctx *tls_ctx_ref(struct tls_ctx *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->refs++;
+	pthread_mutex_unlock(&c->lock);
+	return c;
+}
+
+void tls_ctx_unref(struct tls_ctx *c)
+{
+	unsigned left;
+
+	if (!c)
+		return;
+	pthread_mutex_lock(&c->lock);
+	left = --c->refs;
+	pthread_mutex_unlock(&c->lock);
+	if (left)
+		return;
+	SSL_CTX_free(c->ssl_ctx);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+/* --- sessions --- */
+
+struct tls_session *tls_session_new(struct tls_ctx *c, struct buf *out)
+{
+	struct tls_session *s = calloc(1, sizeof *s);
+	BIO *bio;
+
+	if (!s)
+		return NULL;
+	pthread_mutex_lock(&c->lock);
+	s->ssl = SSL_new(c->ssl_ctx);
+	pthread_mutex_unlock(&c->lock);
+	bio = s->ssl ? BIO_new(bio_method) : NULL;
+	if (!bio) {
+		SSL_free(s->ssl);
+		free(s);
+		ERR_clear_error();
+		return NULL;
+	}
+	s->out = out;
+	BIO_set_data(bio, s);
+	SSL_set_bio(s->ssl, bio, bio);
+	if (c->role == TLS_SERVER)
+		SSL_set_accept_state(s->ssl);
+	else
+		SSL_set_connect_state(s->ssl);
+	return s;
+}
+
+void tls_session_free(struct tls_session *s)
+{
+	if (!s)
+		return;
+	SSL_free(s->ssl);
+	free(s);
+}
+
+void tls_session_input(struct tls_session *s, const void *p, size_t n)
+{
+	s->in = p;
+	s->in_left = n;
+}
+
+size_t tls_session_left(const struct tls_session *s)
+{
+	return s->in_left;
+}
+
+int tls_session_handshake(struct tls_session *s, struct err *err)
+{
+	int r;
+
+	ERR_clear_error();
+	r = SSL_do_handshake(s->ssl);
+	if (r == 1)
+		return 1;
+	if (SSL_get_error(s->ssl, r) == SSL_ERROR_WANT_READ)
+		return 0;
+	fail_ssl(err, "TLS handshake");
+	if (err)
+		err->code = -EPROTO;
+	return -EPROTO;
+}
+
+ssize_t tls_session_read(struct tls_session *s, void *p, size_t n)
+{
+	size_t got = 0;
+	int r, why;
+
+	ERR_clear_error();
+	r = SSL_read_ex(s->ssl, p, n, &got);
+	if (r == 1)
+		return (ssize_t)got;
+	why = SSL_get_error(s->ssl, r);
+	ERR_clear_error();
+	if (why == SSL_ERROR_WANT_READ)
+		return 0;
+	return why == SSL_ERROR_ZERO_RETURN ? -ENODATA : -EPROTO;
+}
+
+int tls_session_write(struct tls_session *s, const void *p, size_t n)
+{
+	size_t put = 0;
+	int r;
+
+	if (n == 0)
+		return 0;
+	ERR_clear_error();
+	r = SSL_write_ex(s->ssl, p, n, &put);
+	ERR_clear_error();
+	return r == 1 && put == n ? 0 : -EPROTO;
+}
+
+void tls_session_shutdown(struct tls_session *s)
+{
+	SSL_shutdown(s->ssl);
+	ERR_clear_error();
+}
+
+/* --- the peer's name --- */
+
+#define NODE_URI "berth:node:"
+#define NODE_CN  "node-"
+
+static int node_from_san(X509 *cert, uint64_t *ret)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	int found = -ENOENT;
+
+	for (int i = 0; names && found && i < sk_GENERAL_NAME_num(names); i++) {
+		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+		if (name->type != GEN_URI)
+			continue;
+		struct str uri = {(const char *)ASN1_STRING_get0_data(name->d.uniformResourceIdentifier),
+		                  (size_t)ASN1_STRING_length(name->d.uniformResourceIdentifier)};
+		if (str_starts(uri, STR(NODE_URI)) &&
+		    !str_u64(str_slice(uri, sizeof NODE_URI - 1, uri.n), UINT64_MAX, ret))
+			found = 0;
+	}
+	GENERAL_NAMES_free(names);
+	return found;
+}
+
+static int node_from_cn(X509 *cert, uint64_t *ret)
+{
+	const X509_NAME *subject = X509_get_subject_name(cert);
+	int at = X509_NAME_get_index_by_NID((X509_NAME *)(uintptr_t)subject, NID_commonName, -1);
+
+	if (at < 0)
+		return -ENOENT;
+	const ASN1_STRING *value = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
+	struct str cn = {(const char *)ASN1_STRING_get0_data(value), (size_t)ASN1_STRING_length(value)};
+	if (!str_starts(cn, STR(NODE_CN)) || str_u64(str_slice(cn, sizeof NODE_CN - 1, cn.n), UINT64_MAX, ret))
+		return -ENOENT;
+	return 0;
+}
+
+int tls_session_peer_node(const struct tls_session *s, uint64_t *ret_node)
+{
+	X509 *cert = SSL_get1_peer_certificate(s->ssl);
+	uint64_t node = 0;
+	int r = -ENOENT;
+
+	if (cert && SSL_get_verify_mode(s->ssl) != SSL_VERIFY_NONE && SSL_get_verify_result(s->ssl) == X509_V_OK) {
+		r = node_from_san(cert, &node);
+		if (r)
+			r = node_from_cn(cert, &node);
+	}
+	X509_free(cert);
+	ERR_clear_error();
+	if (!r)
+		*ret_node = node;
+	return r;
+}

@@ -1,0 +1,63 @@
+/* tls.h -- certificates and TLS sessions over OpenSSL, without any socket: ciphertext comes in and goes out as bytes.
+ * base/loop/stream.h puts it on a connection; nobody else needs the sessions.
+ *
+ * A tls_ctx holds a certificate, a key and optionally the CA that peers are checked against. It is counted and safe to
+ * share between threads; tls_ctx_reload swaps what new sessions use and leaves running ones alone. TLS 1.2 and 1.3 only.
+ * A tls_session belongs to one thread. */
+#ifndef TLS_TLS_H
+#define TLS_TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "core/buf.h"
+#include "core/err.h"
+#include "core/str.h"
+
+struct tls_ctx;
+struct tls_session;
+
+enum tls_role { TLS_SERVER, TLS_CLIENT };
+
+/* PEM texts, borrowed for the call. */
+struct tls_options {
+	enum tls_role role;
+	struct str cert; /* the chain, leaf first; required for a server */
+	struct str key;  /* of the leaf */
+	struct str ca;   /* when set, the other side must present a certificate of this CA */
+};
+
+/* -EINVAL with the part that is wrong named in `err`; -ENOMEM. */
+int tls_ctx_new(const struct tls_options *options, struct tls_ctx **ret, struct err *err);
+/* The same from files; `ca_path` may be NULL. */
+int tls_ctx_new_files(enum tls_role role, const char *cert_path, const char *key_path, const char *ca_path,
+                      struct tls_ctx **ret, struct err *err);
+/* New sessions use these from now on. On failure the old ones stay. The role cannot change. */
+int tls_ctx_reload(struct tls_ctx *c, const struct tls_options *options, struct err *err);
+int tls_ctx_reload_files(struct tls_ctx *c, const char *cert_path, const char *key_path, const char *ca_path,
+                         struct err *err);
+struct tls_ctx *tls_ctx_ref(struct tls_ctx *c);
+void tls_ctx_unref(struct tls_ctx *c); /* NULL is fine */
+
+/* Ciphertext for the other side is appended to *out, which the caller sends and clears after each call here.
+ * NULL without memory. */
+struct tls_session *tls_session_new(struct tls_ctx *c, struct buf *out);
+void tls_session_free(struct tls_session *s);
+/* Lends ciphertext until the next call of this function; tls_session_left tells how much was not yet taken. */
+void tls_session_input(struct tls_session *s, const void *p, size_t n);
+size_t tls_session_left(const struct tls_session *s);
+/* 1: done; 0: needs input; -EPROTO: failed, `err` says why (an alert may wait in *out). */
+int tls_session_handshake(struct tls_session *s, struct err *err);
+/* > 0: bytes of plaintext; 0: needs input; -ENODATA: the other side ended (close_notify); -EPROTO. */
+ssize_t tls_session_read(struct tls_session *s, void *p, size_t n);
+/* 0, or -EPROTO. All n bytes are taken. */
+int tls_session_write(struct tls_session *s, const void *p, size_t n);
+/* Appends close_notify. */
+void tls_session_shutdown(struct tls_session *s);
+/* The node that the verified certificate names: a URI SAN "berth:node:<decimal>", else the CN "node-<decimal>".
+ * -ENOENT: no certificate, or it names no node. */
+int tls_session_peer_node(const struct tls_session *s, uint64_t *ret_node);
+
+#endif
