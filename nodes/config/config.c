@@ -1,0 +1,336 @@
+/* Happy path: read the file, walk its lines, find each name in the table, parse by type, check the range, then check what
+ * must go together. Any failure names file, line, option and what is allowed; nothing half-read is used. */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/buf.h"
+#include "core/fd.h"
+#include "core/must.h"
+
+#define FILE_MAX 65536
+
+enum option_type { OPTION_TEXT, OPTION_NUMBER, OPTION_SIZE, OPTION_ADDRESS, OPTION_PATH, OPTION_LEVEL, OPTION_MEMBER };
+
+struct option {
+	const char *name;
+	enum option_type type;
+	size_t offset;
+	bool required;
+	const char *fallback; /* as the file would have it; NULL: empty or 0 */
+	uint64_t min, max;
+	const char *meaning;
+};
+
+#define AT(field) offsetof(struct config, field)
+
+static const struct option options[] = {
+	{"node_id", OPTION_NUMBER, AT(node_id), true, NULL, 1, UINT32_MAX, "number of this node, unique in the cluster"},
+	{"node_name", OPTION_TEXT, AT(node_name), true, NULL, 1, 63, "name of this node, for people"},
+	{"member", OPTION_MEMBER, 0, true, NULL, 0, 0, "one line a voter: ID NAME RAFT-ADDRESS PEER-ADDRESS"},
+	{"state_dir", OPTION_PATH, AT(state_dir), true, NULL, 0, 0, "what must survive a restart"},
+	{"run_dir", OPTION_PATH, AT(run_dir), true, NULL, 0, 0, "sockets and pid files"},
+	{"listen", OPTION_ADDRESS, AT(listen), false, NULL, 0, 0, "HTTP of clients, host:port"},
+	{"listen_tls", OPTION_ADDRESS, AT(listen_tls), false, NULL, 0, 0, "HTTPS of clients, host:port"},
+	{"api_url", OPTION_TEXT, AT(api_url), true, NULL, 1, 255, "URL of this node for clients; audience of management tokens"},
+	{"tls_cert", OPTION_PATH, AT(tls_cert), false, NULL, 0, 0, "certificate chain for listen_tls, PEM"},
+	{"tls_key", OPTION_PATH, AT(tls_key), false, NULL, 0, 0, "its key, PEM"},
+	{"ca_cert", OPTION_PATH, AT(ca_cert), true, NULL, 0, 0, "the cluster's CA, PEM"},
+	{"node_cert", OPTION_PATH, AT(node_cert), true, NULL, 0, 0, "this node's certificate from that CA"},
+	{"node_key", OPTION_PATH, AT(node_key), true, NULL, 0, 0, "its key"},
+	{"issuer_key", OPTION_PATH, AT(issuer_key), true, NULL, 0, 0, "key of the built-in token issuer"},
+	{"keyring", OPTION_PATH, AT(keyring), true, NULL, 0, 0, "keys that seal secrets"},
+	{"sandboxd_socket", OPTION_PATH, AT(sandboxd_socket), true, NULL, 0, 0, "where sandboxd listens"},
+	{"admin_socket", OPTION_PATH, AT(admin_socket), true, NULL, 0, 0, "the local operator's HTTP socket"},
+	{"admin_group", OPTION_TEXT, AT(admin_group), false, NULL, 0, 31, "group that may use it; empty: root and the daemon's user"},
+	{"user", OPTION_TEXT, AT(user), true, NULL, 1, 31, "unprivileged user that berthd runs as"},
+	{"gateway_loops", OPTION_NUMBER, AT(gateway_loops), false, "1", 1, 64, "threads that serve clients"},
+	{"cpu_milli", OPTION_NUMBER, AT(cpu_milli), false, "0", 0, 10000000, "CPU to hand out, 1000 = one core; 0: the machine's"},
+	{"memory", OPTION_SIZE, AT(memory_bytes), false, "0", 0, UINT64_MAX / 2, "memory to hand out; 0: the machine's"},
+	{"log_level", OPTION_LEVEL, AT(log_level), false, "info", 0, 3, "debug, info, warn or error"},
+	{"cluster_id", OPTION_TEXT, AT(cluster_id), true, NULL, 36, 36, "UUID of the cluster"},
+	{"domain", OPTION_TEXT, AT(domain), false, NULL, 0, 200, "pools answer at <pool>.<environment>.<region>.<domain>; empty: path form only"},
+	{"environment", OPTION_TEXT, AT(environment), false, "default", 1, 63, "name of the managed environment"},
+	{"region", OPTION_TEXT, AT(region), false, "local", 1, 63, "name of the region"},
+	{"tenant", OPTION_TEXT, AT(tenant), true, NULL, 36, 36, "UUID that tokens and identities carry as tenant"},
+	{"cooldown_min", OPTION_NUMBER, AT(cooldown_s_min), false, "300", 1, 300, "lowest cooldown a pool may have, seconds; below 300 for tests alone"},
+	{"queue_ms", OPTION_NUMBER, AT(queue_ms), false, "10000", 100, 600000, "how long a first request waits for a sandbox"},
+	{"lease_ms", OPTION_NUMBER, AT(lease_ms), false, "15000", 1000, 600000, "how long a node serves without renewing its lease"},
+	{"lost_ms", OPTION_NUMBER, AT(lost_ms), false, "20000", 2000, 900000, "after how long without renewal a node is lost"},
+	{"overcommit_cpu", OPTION_NUMBER, AT(overcommit_cpu), false, "8", 1, 64, "reservations may reach CPU x this"},
+	{"overcommit_memory", OPTION_NUMBER, AT(overcommit_memory), false, "1", 1, 16, "and memory x this"},
+	{"uid_base", OPTION_NUMBER, AT(uid_base), false, "1000000000", 100000, 4000000000, "first host uid of sandboxes"},
+	{"uid_count", OPTION_NUMBER, AT(uid_count), false, "134217728", 65536, 4000000000, "how many uids they may use, 65536 each"},
+	{"sandbox_memory_max", OPTION_SIZE, AT(sandbox_memory_max), false, "4Gi", 16 << 20, UINT64_MAX / 2, "no sandbox gets more"},
+	{"log_bytes_max", OPTION_SIZE, AT(log_bytes_max), false, "16Mi", 65536, UINT64_MAX / 2, "of one sandbox's console log"},
+	{"image_ca", OPTION_PATH, AT(image_ca), false, NULL, 0, 0, "CAs of registries, PEM; empty: the system's"},
+	{"insecure_registries", OPTION_TEXT, AT(insecure_registries), false, NULL, 0, 1024, "host:port, comma separated, reached without TLS"},
+	{"allowed_registries", OPTION_TEXT, AT(allowed_registries), false, NULL, 0, 4096, "hosts images may come from, comma separated; empty: any"},
+	{"resolvers", OPTION_TEXT, AT(resolvers), false, NULL, 0, 256, "DNS servers that sandboxes with egress may ask"},
+};
+
+#define N_OPTIONS (sizeof options / sizeof *options)
+
+struct reading {
+	const char *path;
+	int line;
+	struct config *config;
+	bool seen[N_OPTIONS];
+};
+
+static struct str trim(struct str s)
+{
+	while (s.n > 0 && strchr(" \t\r", s.p[0]) != NULL)
+		s = str_slice(s, 1, s.n);
+	while (s.n > 0 && strchr(" \t\r", s.p[s.n - 1]) != NULL)
+		s.n--;
+	return s;
+}
+
+static bool is_address(struct str s)
+{
+	size_t colon = s.n;
+	uint64_t port;
+
+	while (colon > 0 && s.p[colon - 1] != ':')
+		colon--;
+	return colon > 1 && str_u64(str_slice(s, colon, s.n), 65535, &port) == 0 && port > 0;
+}
+
+static int parse_size(struct str s, uint64_t *ret)
+{
+	static const struct { const char *suffix; unsigned shift; } units[] = {{"Ki", 10}, {"Mi", 20}, {"Gi", 30}, {"", 0}};
+
+	for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+		struct str suffix = str_of(units[i].suffix);
+
+		if (!str_ends(s, suffix))
+			continue;
+		uint64_t n;
+
+		if (str_u64(str_slice(s, 0, s.n - suffix.n), UINT64_MAX >> units[i].shift, &n) < 0)
+			return -EINVAL;
+		*ret = n << units[i].shift;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+static int parse_level(struct str s, uint64_t *ret)
+{
+	for (uint64_t i = 0; i < 4; i++) {
+		if (str_eq(s, str_of(level_names[i]))) {
+			*ret = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int take_member(struct reading *r, struct str value, struct err *err)
+{
+	struct config *c = r->config;
+	struct str id, name, raft, peer;
+	struct config_member m;
+
+	if (c->n_members == CONFIG_MEMBERS_MAX)
+		return err_set(err, -EINVAL, "%s:%d: member: more than %d", r->path, r->line, CONFIG_MEMBERS_MAX);
+	str_cut(value, ' ', &id, &value);
+	str_cut(trim(value), ' ', &name, &value);
+	str_cut(trim(value), ' ', &raft, &value);
+	peer = trim(value);
+	if (str_u64(id, UINT32_MAX, &m.id) < 0 || m.id == 0 || name.n == 0 || !is_address(raft) || !is_address(peer))
+		return err_set(err, -EINVAL, "%s:%d: member: expected \"ID NAME RAFT-HOST:PORT PEER-HOST:PORT\"", r->path,
+		               r->line);
+	m.name = arena_str(&c->memory, name);
+	m.raft = arena_str(&c->memory, raft);
+	m.peer = arena_str(&c->memory, peer);
+	for (uint32_t i = 0; i < c->n_members; i++) {
+		if (c->members[i].id == m.id)
+			return err_set(err, -EINVAL, "%s:%d: member: id %" PRIu64 " is there twice", r->path, r->line, m.id);
+	}
+	c->members[c->n_members++] = m;
+	return 0;
+}
+
+static int take_number(struct reading *r, const struct option *o, struct str value, struct err *err)
+{
+	uint64_t *to = (uint64_t *)(void *)((char *)r->config + o->offset);
+	uint64_t n = 0;
+	int bad = o->type == OPTION_NUMBER ? str_u64(value, UINT64_MAX, &n)
+	          : o->type == OPTION_SIZE ? parse_size(value, &n)
+	                                   : parse_level(value, &n);
+
+	if (bad < 0 || n < o->min || n > o->max)
+		return err_set(err, -EINVAL, "%s:%d: %s: \"%.*s\" is not %s", r->path, r->line, o->name, STR_ARGS(value),
+		               o->type == OPTION_LEVEL  ? "one of debug, info, warn, error"
+		               : o->type == OPTION_SIZE ? "a size such as 512Mi or 4Gi in range"
+		                                        : "a number in range");
+	*to = n;
+	return 0;
+}
+
+static int take_text(struct reading *r, const struct option *o, struct str value, struct err *err)
+{
+	struct str *to = (struct str *)(void *)((char *)r->config + o->offset);
+
+	if (o->type == OPTION_PATH && (value.n >= PATH_MAX || (value.n > 0 && value.p[0] != '/')))
+		return err_set(err, -EINVAL, "%s:%d: %s: expected an absolute path", r->path, r->line, o->name);
+	if (o->type == OPTION_ADDRESS && value.n > 0 && !is_address(value))
+		return err_set(err, -EINVAL, "%s:%d: %s: expected host:port", r->path, r->line, o->name);
+	if (o->type == OPTION_TEXT && (value.n < o->min || value.n > o->max))
+		return err_set(err, -EINVAL, "%s:%d: %s: %" PRIu64 " to %" PRIu64 " characters are allowed", r->path,
+		               r->line, o->name, o->min, o->max);
+	*to = arena_str(&r->config->memory, value);
+	return 0;
+}
+
+static int take_value(struct reading *r, const struct option *o, struct str value, struct err *err)
+{
+	switch (o->type) {
+	case OPTION_MEMBER:
+		return take_member(r, value, err);
+	case OPTION_NUMBER:
+	case OPTION_SIZE:
+	case OPTION_LEVEL:
+		return take_number(r, o, value, err);
+	case OPTION_TEXT:
+	case OPTION_ADDRESS:
+	case OPTION_PATH:
+		return take_text(r, o, value, err);
+	}
+	must(false);
+	return -EINVAL;
+}
+
+static int take_line(struct reading *r, struct str line, struct err *err)
+{
+	struct str name, value;
+
+	line = trim(line);
+	if (line.n == 0 || line.p[0] == '#')
+		return 0;
+	if (!str_cut(line, '=', &name, &value))
+		return err_set(err, -EINVAL, "%s:%d: expected \"name = value\"", r->path, r->line);
+	name = trim(name);
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		if (!str_eq(name, str_of(options[i].name)))
+			continue;
+		if (r->seen[i] && options[i].type != OPTION_MEMBER)
+			return err_set(err, -EINVAL, "%s:%d: %s is there twice", r->path, r->line, options[i].name);
+		r->seen[i] = true;
+		return take_value(r, &options[i], trim(value), err);
+	}
+	return err_set(err, -EINVAL, "%s:%d: unknown option \"%.*s\"", r->path, r->line, STR_ARGS(name));
+}
+
+static int check_together(const struct config *c, const char *path, struct err *err)
+{
+	bool self = false;
+
+	for (uint32_t i = 0; i < c->n_members; i++)
+		self |= c->members[i].id == c->node_id && str_eq(c->members[i].name, c->node_name);
+	if (!self)
+		return err_set(err, -EINVAL, "%s: member: no line for this node (%" PRIu64 " %.*s)", path, c->node_id,
+		               STR_ARGS(c->node_name));
+	if (c->n_members != 1 && c->n_members != 3 && c->n_members != 5)
+		return err_set(err, -EINVAL, "%s: member: 1, 3 or 5 voters are allowed, not %u", path, c->n_members);
+	if (c->listen.n == 0 && c->listen_tls.n == 0)
+		return err_set(err, -EINVAL, "%s: one of listen and listen_tls is needed", path);
+	if (c->listen_tls.n > 0 && (c->tls_cert.n == 0 || c->tls_key.n == 0))
+		return err_set(err, -EINVAL, "%s: listen_tls needs tls_cert and tls_key", path);
+	if (c->lost_ms <= c->lease_ms)
+		return err_set(err, -EINVAL, "%s: lost_ms must be above lease_ms", path);
+	return 0;
+}
+
+static int read_lines(struct reading *r, struct str text, struct err *err)
+{
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		if (options[i].fallback != NULL)
+			must(take_value(r, &options[i], str_of(options[i].fallback), NULL) == 0);
+	}
+	while (text.n > 0) {
+		struct str line;
+
+		r->line++;
+		str_cut(text, '\n', &line, &text);
+		int bad = take_line(r, line, err);
+
+		if (bad < 0)
+			return bad;
+	}
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		if (options[i].required && !r->seen[i])
+			return err_set(err, -EINVAL, "%s: %s is missing: %s", r->path, options[i].name, options[i].meaning);
+	}
+	return check_together(r->config, r->path, err);
+}
+
+int config_load(const char *path, struct config *ret, struct err *err)
+{
+	CLEANUP_BUF struct buf text = {0};
+	struct config c = {0};
+	struct reading reading = {.path = path, .config = &c};
+	int r = fd_read_file(path, FILE_MAX, &text, err);
+
+	if (r < 0)
+		return err_wrap(err, "configuration");
+	r = read_lines(&reading, buf_str(&text), err);
+	if (r < 0) {
+		config_done(&c);
+		return r;
+	}
+	long cores = sysconf(_SC_NPROCESSORS_ONLN), pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+
+	if (c.cpu_milli == 0)
+		c.cpu_milli = (uint64_t)cores * 1000;
+	if (c.memory_bytes == 0)
+		c.memory_bytes = (uint64_t)pages * (uint64_t)page;
+	*ret = c;
+	return 0;
+}
+
+void config_done(struct config *c)
+{
+	arena_done(&c->memory);
+	*c = (struct config){0};
+}
+
+void config_print(const struct config *c, struct buf *to)
+{
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		const struct option *o = &options[i];
+		const char *at = (const char *)c + o->offset;
+
+		if (o->type == OPTION_MEMBER) {
+			for (uint32_t k = 0; k < c->n_members; k++)
+				buf_printf(to, "member = %" PRIu64 " %.*s %.*s %.*s\n", c->members[k].id,
+				           STR_ARGS(c->members[k].name), STR_ARGS(c->members[k].raft),
+				           STR_ARGS(c->members[k].peer));
+		} else if (o->type == OPTION_LEVEL) {
+			buf_printf(to, "%s = %s\n", o->name, level_names[*(const uint64_t *)(const void *)at]);
+		} else if (o->type == OPTION_NUMBER || o->type == OPTION_SIZE) {
+			buf_printf(to, "%s = %" PRIu64 "\n", o->name, *(const uint64_t *)(const void *)at);
+		} else {
+			buf_printf(to, "%s = %.*s\n", o->name, STR_ARGS(*(const struct str *)(const void *)at));
+		}
+	}
+}
+
+void config_reference(struct buf *to)
+{
+	static const char *const types[] = {"text", "number", "size", "host:port", "path", "level", "member"};
+
+	buf_printf(to, "| option | type | default | meaning |\n| --- | --- | --- | --- |\n");
+	for (size_t i = 0; i < N_OPTIONS; i++)
+		buf_printf(to, "| `%s` | %s | %s | %s |\n", options[i].name, types[options[i].type],
+		           options[i].fallback ? options[i].fallback : options[i].required ? "required" : "",
+		           options[i].meaning);
+}

@@ -1,0 +1,51 @@
+/* config.h -- the one configuration file of a node: "name = value" lines, '#' comments. The table in config.c says each
+ * name, its type, default and range; `berthd --check-config FILE` prints what is in force or what is wrong, by line. */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include "core/arena.h"
+#include "core/err.h"
+#include "core/str.h"
+
+#define CONFIG_MEMBERS_MAX 5
+
+struct config_member {
+	uint64_t id;
+	struct str name, raft, peer; /* host:port */
+};
+
+struct config {
+	struct arena memory; /* of all strings below */
+	uint64_t node_id;
+	struct str node_name;
+	struct config_member members[CONFIG_MEMBERS_MAX]; /* "member = ID NAME RAFT PEER", one line a voter, this node too */
+	uint32_t n_members;
+
+	struct str state_dir, run_dir;
+	struct str listen, listen_tls; /* host:port; empty: not served */
+	struct str api_url;            /* how clients reach this node; the management audience is any member's */
+	struct str tls_cert, tls_key;  /* of clients' TLS */
+	struct str ca_cert, node_cert, node_key; /* between nodes */
+	struct str issuer_key, keyring;
+	struct str sandboxd_socket, admin_socket, admin_group;
+	uint64_t gateway_loops, cpu_milli, memory_bytes, log_level;
+
+	/* Settings of the cluster: read by the node that starts a new cluster, then kept in the tables. */
+	struct str cluster_id, domain, environment, region, tenant;
+	uint64_t cooldown_s_min, queue_ms, lease_ms, lost_ms, overcommit_cpu, overcommit_memory;
+
+	/* sandboxd's part of the file; berthd only checks that it is well-formed. */
+	struct str user, image_ca, insecure_registries, allowed_registries, resolvers;
+	uint64_t uid_base, uid_count, sandbox_memory_max, log_bytes_max;
+};
+
+/* -EINVAL: `err` names file, line, option and what is allowed. */
+int config_load(const char *path, struct config *ret, struct err *err);
+void config_done(struct config *c);
+/* All options with their values, as the file would have them, without secrets. */
+struct buf;
+void config_print(const struct config *c, struct buf *to);
+/* The reference for docs: name, type, default, meaning; one row an option. */
+void config_reference(struct buf *to);
+
+#endif
