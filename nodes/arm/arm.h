@@ -1,0 +1,143 @@
+/* arm.h -- the management API as a library: Microsoft.App/sessionPools as Azure's clients speak it, what they ask around it,
+ * the `.management` calls of a pool, and Berth's own small API below /.berth/v1/.
+ *
+ * Happy path: the caller reads a whole request, checks its token, calls arm_handle(). The outcome is a reply, or a message to
+ * post to an actor (ARM_POST: the actor's answer goes to arm_answer(), which makes the reply), or work that only the
+ * process can do (ARM_TASK: tokens, logs, images). Nothing is changed here: tables are only read.
+ * Failure modes: everything wrong with a request becomes a reply in ARM's error form. arm_handle itself never fails.
+ * Ownership: the request, its strings and the arena stay valid until the reply was made; a reply's body is its own (arm_reply_done).
+ * Thread: the control loop (reads the tables). No I/O, no clock, no random. */
+#ifndef ARM_ARM_H
+#define ARM_ARM_H
+
+#include "core/arena.h"
+#include "core/buf.h"
+#include "core/err.h"
+#include "core/str.h"
+#include "state/state.h"
+#include "wire/envelope.h"
+#include "wire/messages.h"
+
+#define ARM_BODY_MAX    (512u * 1024) /* of a request; larger: answer 413 without calling arm_handle */
+#define ARM_HEADERS_MAX 12
+
+/* A role that a token carries, as it names it; the scope is a resource id or "/". Known roles (case does not matter):
+ *   Owner, Contributor, "Container Apps SessionPools Contributor"  read and change pools; Owner also sees identifiers
+ *   Reader, "Container Apps SessionPools Reader"                   read
+ *   "Azure ContainerApps Session Executor"                         the `.management` calls, session list with identifiers
+ * (Azure's built-in roles; ids are accepted in place of names, see access.c.) */
+struct arm_role {
+	struct str role, scope;
+};
+
+struct arm_caller {
+	struct str subject;
+	const struct arm_role *roles;
+	uint32_t n_roles;
+	bool local; /* came over the admin socket: may do everything */
+};
+
+struct arm_request {
+	struct str method, path, query; /* as received: still percent-encoded; the query without '?' */
+	struct str body;
+	struct str scheme, host;        /* "https", the Host header: links in answers begin so */
+	struct arm_caller caller;
+	uint64_t now_ms;                /* wall clock */
+	uint64_t pool;                  /* not 0: a call below this pool's endpoint; path is then "/.management/..." */
+};
+
+/* What the process knows and the tables do not. Filled by the composition root; lives as long as requests do. */
+struct arm {
+	struct str url;                 /* of this endpoint, for links when a request has no usable Host */
+	uint64_t node, leader, term;    /* kept current by the owner; leader 0: none known */
+	void *context;                  /* of the callbacks */
+	/* Encrypts a secret; the result in the arena, at most SECRET_MAX + 64 bytes. `pool_id` is the resource id in lower case. */
+	int (*seal)(void *context, struct str pool_id, struct str name, struct str plain, struct arena *arena,
+	            struct str *ret_sealed, struct err *err);
+	/* A keyed hash of an identifier, for callers who may not see it: hex digits, terminated. */
+	void (*hash_identifier)(void *context, struct str identifier, char ret_hex[33]);
+	/* Wall clock of a session's last request as known here; 0: unknown. May be NULL. */
+	uint64_t (*last_activity_ms)(void *context, uint64_t pool, uint64_t generation);
+	/* Calls each() for closed records that the tables do not hold any more, overlapping [from, to). May be NULL. */
+	int (*old_records)(void *context, uint64_t from_ms, uint64_t to_ms,
+	                   void (*each)(void *to, const struct record_row *record), void *to, struct err *err);
+};
+
+struct arm_header {
+	const char *name; /* lower case, static */
+	struct str value; /* in the arena */
+};
+
+struct arm_reply {
+	int status;
+	struct arm_header headers[ARM_HEADERS_MAX];
+	uint32_t n_headers;
+	struct buf body; /* empty with 202 and 204 */
+};
+
+/* Work for the process itself. It answers with arm_reply_json, arm_reply_error or a stream of its own. */
+enum arm_task {
+	ARM_TASK_TOKEN,  /* token: mint one; answer {"token","expiresAt"}. Only ever from the admin socket */
+	ARM_TASK_LOGS,   /* logs: stream text lines of one sandbox; its node may be another one */
+	ARM_TASK_IMAGES, /* the images of this node: answer {"value":[{"digest","reference","bytes","users","lastUsed"}]} */
+	ARM_TASK_IMPORT, /* import: the body is an archive that follows (arm_streams): answer {"digest","reference"} */
+	ARM_TASKS
+};
+
+struct arm_token_ask {
+	struct str subject, audience;
+	uint32_t ttl_s; /* 60 to 86,400 */
+	struct arm_role *roles;
+	uint32_t n_roles;
+};
+struct arm_logs_ask {
+	uint64_t pool, sandbox, node;
+	bool follow;
+	uint32_t tail; /* lines from the end; 0 = all that is kept */
+};
+struct arm_import_ask {
+	struct str reference;
+};
+
+enum arm_outcome_kind { ARM_REPLY, ARM_POST, ARM_TASK };
+
+struct arm_outcome {
+	uint8_t kind; /* enum arm_outcome_kind */
+	struct arm_reply reply; /* REPLY */
+
+	/* POST: an envelope for `to` with the body encoded by message_body_codec[type]. Give the reply, or MSG_REFUSED, to
+	 * arm_answer(). */
+	struct address to;
+	uint16_t type;
+	const void *body;
+
+	uint8_t task; /* TASK: enum arm_task */
+	struct arm_token_ask token;
+	struct arm_logs_ask logs;
+	struct arm_import_ask import;
+
+	const struct arm_continuation *then; /* of arm_answer */
+};
+
+/* True: the body of this request is not JSON but a stream; call arm_handle with an empty body before reading it. */
+bool arm_streams(struct str method, struct str path);
+
+void arm_handle(const struct arm *arm, const struct arm_request *request, const struct state *state, struct arena *arena,
+                struct arm_outcome *ret);
+
+/* True when this node's tables show what the answer tells of. A follower can be behind the leader that answered: hold
+ * the answer until then (or a second), so that the client's next GET here finds the pool. */
+bool arm_shown(const struct state *state, uint16_t type, const void *body);
+
+/* The actor's answer `type` with its decoded body (MSG_POOL_ANSWER, MSG_STOPPED, MSG_REFUSED) becomes the reply. */
+void arm_answer(const struct arm *arm, const struct arm_outcome *outcome, const struct state *state, uint16_t type,
+                const void *body, struct arena *arena, struct arm_reply *ret);
+
+/* For tasks, and for what the caller refuses itself (401 with code "InvalidAuthenticationToken", 413, 503, ...). */
+void arm_reply_error(struct arm_reply *ret, int status, const char *code, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+void arm_reply_text(struct arm_reply *ret, int status, const char *content_type, struct str body);
+void arm_reply_header(struct arm_reply *r, const char *name, struct str value);
+void arm_reply_done(struct arm_reply *r);
+
+#endif
