@@ -41,11 +41,16 @@ struct effect {
 	uint16_t target_port;
 };
 
+struct actor_class;
+
 struct runtime_options {
 	uint64_t node;             /* this node's id */
 	uint64_t incarnation;
 	uint32_t n_gateway_loops;
 	const struct state *state; /* read-only view of the tables */
+	/* The actors of a node: cast_classes of cast/cast.h, with CAST_CLASSES elements. */
+	const struct actor_class *const *classes;
+	uint32_t n_classes;
 	/* Carries out one effect; must not call back into the runtime. */
 	void (*effect)(void *context, const struct effect *effect);
 	void *context;
@@ -65,6 +70,11 @@ void runtime_applied(struct runtime *r, const struct applied *applied, uint64_t 
 void runtime_rescan(struct runtime *r, uint64_t now_ms);
 /* Leadership began (tables are up to date: the barrier of the term is applied) or ended. */
 void runtime_leading(struct runtime *r, bool leading, uint64_t term, uint64_t now_ms);
+/* This node's COMMAND_NODE_JOIN applied: from now on its lease is renewed. Again with the new epoch after it was lost. */
+void runtime_joined(struct runtime *r, uint64_t epoch, uint64_t now_ms);
+/* Until when (CLOCK_BOOTTIME) this node's lease lasts; 0: it has none. Gateways refuse after it. sandboxd's own fence
+ * is moved by the actors (SANDBOXD_FENCE). */
+uint64_t runtime_lease_ms(const struct runtime *r);
 /* sandboxd (re)connected and listed what runs: each booting, ready or bound row of this node is told (MSG_ADOPTED), running
  * or not; what runs without a row is answered by STOP effects once the leader's judgement allows it. */
 void runtime_adopted(struct runtime *r, const struct sandboxd_sandbox *list, uint32_t n, uint64_t now_ms);

@@ -23,6 +23,8 @@ enum address_kind {
 	ADDRESS_GATEWAY,    /* key: loop; not an actor: the gateway loops of a node */
 	ADDRESS_API,        /* key: request; not an actor: the management API of a node */
 	ADDRESS_CONTROL,    /* key 0; not an actor: what executes effects */
+	ADDRESS_IMAGES,     /* key 0; on every node: says which images this node holds */
+	ADDRESS_ORPHANS,    /* key 0; on every node: what runs here without a row */
 	ADDRESS_KINDS
 };
 

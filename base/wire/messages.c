@@ -22,6 +22,8 @@ static const struct codec_field changed_fields[] = {
 	CODEC_U8(struct msg_changed, table),
 	CODEC_U64(struct msg_changed, key),
 	CODEC_U64(struct msg_changed, index),
+	CODEC_U64(struct msg_changed, pool),
+	CODEC_BOOL(struct msg_changed, removed),
 };
 static const struct codec_type changed_codec = CODEC_TYPE(struct msg_changed, "changed", changed_fields);
 
@@ -163,6 +165,37 @@ static const struct codec_field refused_fields[] = {
 };
 static const struct codec_type refused_codec = CODEC_TYPE(struct msg_refused, "refused", refused_fields);
 
+static const struct codec_field halt_fields[] = {
+	CODEC_U32(struct msg_halt, grace_ms),
+	CODEC_BOOL(struct msg_halt, unserved),
+	CODEC_STR(struct msg_halt, reason, TEXT_MAX),
+};
+static const struct codec_type halt_codec = CODEC_TYPE(struct msg_halt, "halt", halt_fields);
+
+static const struct codec_field halted_fields[] = {
+	CODEC_U64(struct msg_halted, stopped_ms),
+};
+static const struct codec_type halted_codec = CODEC_TYPE(struct msg_halted, "halted", halted_fields);
+
+static const struct codec_field renew_fields[] = {
+	CODEC_U64(struct msg_renew, node),
+	CODEC_U64(struct msg_renew, epoch),
+	CODEC_U64(struct msg_renew, sent_ms),
+};
+static const struct codec_type renew_codec = CODEC_TYPE(struct msg_renew, "renew", renew_fields);
+
+static const struct codec_field renewed_fields[] = {
+	CODEC_U64(struct msg_renewed, epoch),
+	CODEC_U64(struct msg_renewed, sent_ms),
+};
+static const struct codec_type renewed_codec = CODEC_TYPE(struct msg_renewed, "renewed", renewed_fields);
+
+static const struct codec_field orphans_fields[] = {
+	CODEC_U64(struct msg_orphans, node),
+	CODEC_UINTS(struct msg_orphans, sandboxes, ORPHANS_MAX),
+};
+static const struct codec_type orphans_codec = CODEC_TYPE(struct msg_orphans, "orphans", orphans_fields);
+
 /* MSG_DRIVEN and MSG_EXITED carry the reply and the event of sandboxd.h. */
 const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_LEADING] = &leading_codec,         [MSG_CHANGED] = &changed_codec,
@@ -177,6 +210,10 @@ const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_POOL_ANSWER] = &pool_answer_codec, [MSG_STOP] = &stop_codec,
 	[MSG_STOPPED] = &stopped_codec,         [MSG_CACHE] = &cache_codec,
 	[MSG_CACHED] = &cached_codec,           [MSG_REFUSED] = &refused_codec,
+	[MSG_HALT] = &halt_codec,               [MSG_HALTED] = &halted_codec,
+	[MSG_RENEW] = &renew_codec,             [MSG_RENEWED] = &renewed_codec,
+	[MSG_ORPHANS] = &orphans_codec,         [MSG_JUDGE] = &orphans_codec,
+	[MSG_JUDGED] = &orphans_codec,
 };
 
 const char *const message_type_name[MSG_TYPES] = {
@@ -189,4 +226,7 @@ const char *const message_type_name[MSG_TYPES] = {
 	[MSG_POOL_PUT] = "pool_put", [MSG_POOL_DELETE] = "pool_delete", [MSG_POOL_ANSWER] = "pool_answer",
 	[MSG_STOP] = "stop",         [MSG_STOPPED] = "stopped",         [MSG_CACHE] = "cache",
 	[MSG_CACHED] = "cached",     [MSG_REFUSED] = "refused",
+	[MSG_HALT] = "halt",         [MSG_HALTED] = "halted",           [MSG_RENEW] = "renew",
+	[MSG_RENEWED] = "renewed",   [MSG_ORPHANS] = "orphans",         [MSG_JUDGE] = "judge",
+	[MSG_JUDGED] = "judged",
 };

@@ -48,6 +48,17 @@ enum message_type {
 	MSG_CACHED,      /* cached: the reply */
 
 	MSG_REFUSED,     /* refused: no such actor here, mailbox full, wrong state, or deadline passed: ends any request */
+
+	/* session -> its sandbox, on one node, and back */
+	MSG_HALT,        /* halt: stop what runs; the session's end is committed by the session */
+	MSG_HALTED,      /* halted: nothing of it runs any more */
+	/* membership of any node <-> membership of the leader */
+	MSG_RENEW,       /* renew: prolong my lease */
+	MSG_RENEWED,     /* renewed: the lease lasts from the sending of the renewal that this answers */
+	/* runtime -> orphans of its node <-> membership of the leader */
+	MSG_ORPHANS,     /* orphans: sandboxes that run here without a row of ours */
+	MSG_JUDGE,       /* orphans: which of these may be stopped? answered behind a barrier */
+	MSG_JUDGED,      /* orphans: those that no row stands for */
 	MSG_TYPES
 };
 
@@ -71,7 +82,7 @@ enum open_code {
 };
 
 struct msg_leading { bool leading; uint64_t term; };
-struct msg_changed { uint8_t table; uint64_t key; uint64_t index; };
+struct msg_changed { uint8_t table; uint64_t key; uint64_t index; uint64_t pool; bool removed; };
 struct msg_proposed {
 	int32_t code;        /* 0 applied; -EAGAIN not leader; -EINPROGRESS unknown; else the command's refusal */
 	struct str message;
@@ -139,6 +150,13 @@ struct msg_stopped { int32_t code; struct str message; }; /* -ENOENT: no such se
 
 struct msg_cache { uint64_t pool; struct str image, digest; };
 struct msg_cached { int32_t code; struct str message; struct str digest; };
+
+struct msg_halt { uint32_t grace_ms; bool unserved; struct str reason; };
+struct msg_halted { uint64_t stopped_ms; }; /* wall clock of the node */
+struct msg_renew { uint64_t node, epoch, sent_ms; }; /* sent_ms: CLOCK_BOOTTIME of the node that asks */
+struct msg_renewed { uint64_t epoch, sent_ms; };
+#define ORPHANS_MAX 4096
+struct msg_orphans { uint64_t node; uint64_t *sandboxes; uint32_t n_sandboxes; };
 
 struct msg_refused { int32_t code; struct str message; };
 
