@@ -23,7 +23,8 @@ struct change {
 
 /* What one entry did. Valid until the next state_apply. */
 struct applied {
-	struct result *results; /* one a command */
+	struct result *results;         /* one a command */
+	const struct command *commands; /* the same number, as decoded: who asked for what */
 	uint32_t n_results;
 	struct change *changes;
 	uint32_t n_changes;
