@@ -1,0 +1,104 @@
+/* protocol.h -- what sandboxd hands to berth-fetch and berth-unpack and what they answer: one struct each way, in
+ * msgpack, on inherited descriptors. Everything that an image, a registry or an archive wrote reaches sandboxd only as the
+ * typed, bounded fields of the results. */
+#ifndef IMAGE_PROTOCOL_PROTOCOL_H
+#define IMAGE_PROTOCOL_PROTOCOL_H
+
+#include "core/codec.h"
+
+/* Descriptors of both programs. */
+#define IMAGE_FD_REQUEST 3 /* a sealed file: the request */
+#define IMAGE_FD_RESULT  4 /* a pipe: the result, then end */
+#define IMAGE_FD_BLOBS   5 /* a file: all layers one behind the other; written by fetch, read by unpack */
+#define IMAGE_FD_SOURCE  6 /* fetch, import: the archive or the directory. unpack: the directory to fill */
+
+#define IMAGE_MESSAGE_MAX  (CODEC_BYTES_MAX / 2)
+#define IMAGE_DIGEST_BYTES 71 /* "sha256:" and 64 hex digits */
+#define IMAGE_LAYERS_MAX   256
+#define IMAGE_STRINGS_MAX  512 /* elements of Env, Entrypoint, Cmd */
+#define IMAGE_PORTS_MAX    64
+#define IMAGE_GROUPS_MAX   64
+#define IMAGE_HOSTS_MAX    64
+#define IMAGE_ID_MAX       65535 /* owner and group ids inside images: a sandbox's range has 65,536 */
+
+/* What the image says about running it; fields of the OCI image configuration. */
+struct image_config {
+	struct str *entrypoint;
+	uint32_t n_entrypoint;
+	struct str *cmd;
+	uint32_t n_cmd;
+	struct str *env; /* "NAME=value" */
+	uint32_t n_env;
+	struct str working_dir; /* absolute, or empty */
+	struct str user;        /* as written */
+	uint64_t *exposed_ports; /* TCP */
+	uint32_t n_exposed_ports;
+	uint32_t stop_signal; /* 0: the image names none */
+	/* `user` looked up in the image's own /etc/passwd and /etc/group. */
+	uint32_t uid, gid;
+	uint64_t *groups; /* supplementary */
+	uint32_t n_groups;
+};
+
+enum image_packing { IMAGE_PLAIN, IMAGE_GZIP, IMAGE_ZSTD, IMAGE_PACKINGS };
+
+/* One layer inside the blobs file, the lowest first. */
+struct image_layer {
+	uint64_t offset, bytes;
+	uint8_t packing;
+	struct str diff_id; /* sha256 of the unpacked tar as hex, to be verified by unpack; empty: verified already */
+};
+
+enum image_fetch_op { IMAGE_FETCH_RESOLVE, IMAGE_FETCH_PULL, IMAGE_FETCH_IMPORT, IMAGE_FETCH_OPS };
+
+struct image_fetch_request {
+	uint8_t op;
+	struct str reference;
+	struct str digest; /* PULL: what to take; empty takes the reference's */
+	struct str username, password;
+	struct str ca_pem; /* certificates to trust instead of the system's */
+	struct str *registries; /* host[:port] or *.suffix; empty: any host with a public address */
+	uint32_t n_registries;
+	struct str *insecure; /* host[:port] where plain http is used */
+	uint32_t n_insecure;
+	struct str *token_hosts; /* where credentials may go besides the registry's own domain */
+	uint32_t n_token_hosts;
+	uint64_t bytes_max; /* of all blobs */
+	uint32_t connect_ms, stall_ms;
+};
+
+struct image_fetch_result {
+	int32_t code; /* 0 or -errno, see image.h */
+	struct str message;
+	struct str digest;   /* of what the reference names: an index or a manifest */
+	struct str manifest; /* of the manifest for this machine */
+	struct image_layer *layers;
+	uint32_t n_layers;
+	struct image_config config;
+};
+
+struct image_unpack_request {
+	struct image_layer *layers;
+	uint32_t n_layers;
+	struct str user;
+	uint64_t bytes_max;
+	uint64_t entries_max;
+};
+
+struct image_unpack_result {
+	int32_t code;
+	struct str message;
+	uint64_t bytes, entries, skipped; /* skipped: device nodes and sockets */
+	uint32_t uid, gid;
+	uint64_t *groups;
+	uint32_t n_groups;
+};
+
+extern const struct codec_type image_config_codec, image_layer_codec;
+extern const struct codec_type image_fetch_request_codec, image_fetch_result_codec;
+extern const struct codec_type image_unpack_request_codec, image_unpack_result_codec;
+
+/* "sha256:" and 64 lower-case hex digits. */
+bool image_digest_valid(struct str digest);
+
+#endif
