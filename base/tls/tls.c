@@ -414,7 +414,7 @@ void tls_session_shutdown(struct tls_session *s)
 
 /* --- the peer's name --- */
 
-#define NODE_URI "berth:node:"
+#define NODE_URI "berth://node/"
 #define NODE_CN  "node-"
 
 static int node_from_san(X509 *cert, uint64_t *ret)

@@ -56,7 +56,7 @@ ssize_t tls_session_read(struct tls_session *s, void *p, size_t n);
 int tls_session_write(struct tls_session *s, const void *p, size_t n);
 /* Appends close_notify. */
 void tls_session_shutdown(struct tls_session *s);
-/* The node that the verified certificate names: a URI SAN "berth:node:<decimal>", else the CN "node-<decimal>".
+/* The node that the verified certificate names: a URI SAN "berth://node/<decimal>", else the CN "node-<decimal>".
  * -ENOENT: no certificate, or it names no node. */
 int tls_session_peer_node(const struct tls_session *s, uint64_t *ret_node);
 

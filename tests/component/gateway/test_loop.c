@@ -251,7 +251,7 @@ static void test_mutual_tls(void **state)
 	(void)state;
 	test_ca_make(&ca);
 	s = test_ctx(&ca, TLS_SERVER, "node-7", NULL, &ca);
-	c = test_ctx(&ca, TLS_CLIENT, "x", "URI:berth:node:9", &ca);
+	c = test_ctx(&ca, TLS_CLIENT, "x", "URI:berth://node/9", &ca);
 	exchange(s, c);
 	assert_int_equal(client.got, BIG);
 	assert_true(client.eof && server.eof);
