@@ -1,0 +1,91 @@
+/* parts.h -- what the files of this folder share of a struct consensus. For consensus.c, machine.c and propose.c. */
+#ifndef RAFT_CONSENSUS_PARTS_H
+#define RAFT_CONSENSUS_PARTS_H
+
+#include <raft.h>
+#include <raft/uv.h>
+#include <sys/queue.h>
+#include <uv.h>
+
+#include "consensus/consensus.h"
+
+struct proposal {
+	STAILQ_ENTRY(proposal) next;
+	struct raft_buffer frame; /* libraft's once it was proposed */
+	uint64_t index, term;     /* then */
+	size_t size;
+	consensus_proposed *done;
+	void *arg;
+};
+STAILQ_HEAD(proposals, proposal);
+
+struct reader {
+	STAILQ_ENTRY(reader) next;
+	consensus_proposed *done;
+	void *arg;
+};
+STAILQ_HEAD(readers, reader);
+
+enum consensus_phase {
+	CONSENSUS_NEW,
+	CONSENSUS_RUNNING,
+	CONSENSUS_FAILED,  /* told the owner; nothing is applied or proposed any more */
+	CONSENSUS_CLOSING,
+};
+
+struct consensus {
+	struct consensus_options options;
+	char dir[CONSENSUS_DIR_SIZE];
+	struct consensus_member members[CONSENSUS_MEMBERS_MAX];
+	char addresses[CONSENSUS_MEMBERS_MAX][CONSENSUS_ADDRESS_SIZE];
+	const char *address; /* of this server */
+	enum consensus_phase phase;
+
+	struct raft_uv_transport tcp;
+	struct raft_uv_transport *transport;
+	struct raft_io io;
+	struct raft_fsm fsm;
+	struct raft raft;
+	struct guard *guard;
+	bool have_tcp, have_io, have_raft;
+	uv_prepare_t turn; /* before the loop waits: proposes what the turn brought, closes */
+
+	struct proposals waiting; /* not proposed yet */
+	struct proposals pending; /* proposed, by index */
+	uint64_t unanswered, unanswered_bytes;
+	bool applying;
+
+	struct readers waiting_reads, running_reads;
+	struct raft_barrier barrier;
+	bool barrier_running;
+
+	struct raft_transfer transfer;
+	void (*transfer_done)(void *arg, int status);
+	void *transfer_arg;
+
+	uint64_t led_term; /* the term that the owner was told we lead; 0: none */
+
+	struct snapshot_chunks *chunks; /* while libraft stores a snapshot */
+	void *view;
+
+	char why[ERR_MESSAGE_MAX]; /* what failed while starting */
+	void (*closed)(void *arg);
+	void *closed_arg;
+	struct consensus_counts counts;
+	uint64_t space_checked_ms;
+	bool space_low;
+};
+
+/* machine.c: the library's state machine callbacks over options.machine. */
+void machine_init(struct consensus *c);
+
+/* propose.c */
+void propose_flush(struct consensus *c);                     /* once a turn */
+void propose_applied(struct consensus *c, uint64_t index);   /* answers the proposal of that entry */
+void propose_settled(struct consensus *c);                   /* answers what leadership lost took along */
+void propose_cancel(struct consensus *c);                    /* closing: answers all the rest */
+
+/* consensus.c: tells the owner, once. */
+void consensus_fail(struct consensus *c, const char *why);
+
+#endif

@@ -1,0 +1,19 @@
+/* tally.h -- a state machine for tests: an entry is a uint64_t below TALLY_MAX, and it counts how often each came. */
+#ifndef TESTS_CONSENSUS_TALLY_H
+#define TESTS_CONSENSUS_TALLY_H
+
+#include <stdint.h>
+
+#include "consensus/consensus.h"
+
+#define TALLY_MAX (1u << 16)
+
+struct tally {
+	uint64_t applied, hash, index; /* entries since the beginning, over them in order, of the last */
+	uint64_t views;                /* snapshots that are not freed */
+	uint16_t seen[TALLY_MAX];
+};
+
+struct consensus_machine tally_machine(struct tally *t);
+
+#endif
