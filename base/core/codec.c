@@ -265,6 +265,13 @@ static int bad(struct decoder *d, const struct codec_type *type, const struct co
 	return err_set(d->err, -EBADMSG, "%s.%s: %s", type->name, f->name, what);
 }
 
+static int bad_str(struct decoder *d, const struct codec_type *type, const struct codec_field *f, int code)
+{
+	if (code == -ENOMEM)
+		return err_set(d->err, -ENOMEM, "%s.%s: no memory", type->name, f->name);
+	return bad(d, type, f, code == -ERANGE ? "too long" : "not a string");
+}
+
 static int take_str(struct decoder *d, const msgpack_object *o, uint64_t max, struct str *ret)
 {
 	if (o->type != MSGPACK_OBJECT_BIN && o->type != MSGPACK_OBJECT_STR)
@@ -302,18 +309,21 @@ static int take_list(struct decoder *d, const struct codec_type *type, const str
 		return err_set(d->err, -ENOMEM, "%s.%s: no memory", type->name, f->name);
 	for (uint32_t i = 0; i < n; i++) {
 		const msgpack_object *e = &o->via.array.ptr[i];
-		int r = 0;
+		int r;
 
-		if (f->kind == CODEC_KIND_LIST)
+		if (f->kind == CODEC_KIND_LIST) {
 			r = take_struct(d, f->type, e, items + i * size);
-		else if (f->kind == CODEC_KIND_STRS)
+			if (r < 0)
+				return r;
+		} else if (f->kind == CODEC_KIND_STRS) {
 			r = take_str(d, e, STRS_ELEMENT_MAX, &((struct str *)(void *)items)[i]);
-		else if (e->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
+			if (r < 0)
+				return bad_str(d, type, f, r);
+		} else if (e->type == MSGPACK_OBJECT_POSITIVE_INTEGER) {
 			((uint64_t *)(void *)items)[i] = e->via.u64;
-		else
-			r = -EBADMSG;
-		if (r < 0)
-			return f->kind == CODEC_KIND_LIST ? r : bad(d, type, f, "bad element");
+		} else {
+			return bad(d, type, f, "not an unsigned integer");
+		}
 	}
 	store_list(value, f, items, n);
 	return 0;
@@ -354,7 +364,7 @@ static int take_field(struct decoder *d, const struct codec_type *type, const st
 		return 0;
 	case CODEC_KIND_STR:
 		r = take_str(d, o, f->max, to);
-		return r == 0 ? 0 : bad(d, type, f, r == -ERANGE ? "too long" : r == -ENOMEM ? "no memory" : "not a string");
+		return r == 0 ? 0 : bad_str(d, type, f, r);
 	case CODEC_KIND_ONE:
 		return take_struct(d, f->type, o, to);
 	case CODEC_KIND_LIST:
