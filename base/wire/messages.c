@@ -31,6 +31,7 @@ static const struct codec_field proposed_fields[] = {
 	CODEC_I32(struct msg_proposed, code),  CODEC_STR(struct msg_proposed, message, TEXT_MAX),
 	CODEC_U64(struct msg_proposed, index), CODEC_U64(struct msg_proposed, id),
 	CODEC_ONE(struct msg_proposed, session, &session_ref_codec), CODEC_BOOL(struct msg_proposed, created),
+	CODEC_U64(struct msg_proposed, operation), CODEC_BOOL(struct msg_proposed, waiting),
 };
 static const struct codec_type proposed_codec = CODEC_TYPE(struct msg_proposed, "proposed", proposed_fields);
 

@@ -90,6 +90,8 @@ struct msg_proposed {
 	uint64_t id;         /* what the command made: sandbox id, generation, pool uid, operation id */
 	struct session_ref session;
 	bool created;
+	uint64_t operation;
+	bool waiting;        /* SESSION_OPEN: no sandbox yet */
 };
 struct msg_adopted { uint64_t sandbox; int64_t pid; bool running; };
 struct msg_probed { bool ok; struct str message; };
