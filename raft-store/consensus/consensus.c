@@ -14,6 +14,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -229,10 +230,21 @@ static int check_membership(const struct consensus *c, struct err *err)
 		       (unsigned long long)c->options.id, c->address);
 }
 
+/* libuv writes to sockets without MSG_NOSIGNAL: a peer that goes away would end this program. */
+static int check_sigpipe(struct err *err)
+{
+	struct sigaction action;
+	if (sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler != SIG_DFL)
+		return 0;
+	return err_set(err, -EINVAL, "SIGPIPE ends this program; it must ignore it");
+}
+
 static int start(struct consensus *c, struct err *err)
 {
 	bool first;
-	int rc = directory_check(c->dir, c->options.id, c->address, &first, err);
+	int rc = check_sigpipe(err);
+	if (rc == 0)
+		rc = directory_check(c->dir, c->options.id, c->address, &first, err);
 	if (rc == 0)
 		rc = open_io(c, err);
 	if (rc == 0 && first)

@@ -7,7 +7,7 @@
  *
  * Owns: its files below `dir`, its timers, its sockets. Thread: the loop's, except snapshot_write. All callbacks come
  * from the loop, never from inside the call that asked for them, except apply and restore, which also run inside
- * consensus_start. A callback may call anything here, also consensus_close.
+ * consensus_start. A callback may call anything here, also consensus_close. The program must ignore SIGPIPE.
  *
  * A server that lost or damaged its files must not come back under its old id: wipe the directory and join with a
  * new one. libraft cannot repair a log in place (lost truncations, canonical/raft #372; open segments without a start

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <ftw.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,6 +106,7 @@ struct consensus_options server_options(struct server *s, struct uv_loop_s *loop
 void server_start(struct server *s, const struct consensus_options *options)
 {
 	struct err err = {0};
+	signal(SIGPIPE, SIG_IGN);
 	if (consensus_new(options, &s->consensus, &err) != 0 || consensus_start(s->consensus, &err) != 0)
 		fail_msg("%s", err.message);
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof *f);
 	assert_non_null(f);
+	signal(SIGPIPE, SIG_IGN);
 	uv_loop_init(&f->loop);
 	pick_addresses(f->addresses, 1);
 	f->options = server_options(&f->server, &f->loop, "single", 1, f->addresses, 1);
@@ -348,6 +350,8 @@ static void test_options(void **state)
 	expect_invalid(o, "dir");
 	f->options.snapshot_trailing = 100;
 	expect_refused(f, -EINVAL, "at least 8192 must stay");
+	signal(SIGPIPE, SIG_DFL);
+	expect_refused(f, -EINVAL, "SIGPIPE");
 }
 
 int main(void)

@@ -1,0 +1,264 @@
+/* test_cluster.c -- three servers in one process on loopback: election, proposals, reads, transfer, loss of a majority,
+ * and a server that was away so long that it needs a snapshot. */
+#include "server.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include <cmocka.h>
+
+#define N       3
+#define WAIT_MS 60000
+
+struct cluster {
+	uv_loop_t loop;
+	char addresses[N][CONSENSUS_ADDRESS_SIZE];
+	struct server servers[N];
+	uint32_t threshold, trailing, off;
+	unsigned answered, ok, unknown, refused;
+	uint64_t expect; /* for the waits */
+	unsigned except;
+};
+
+static void start_one(struct cluster *c, unsigned i)
+{
+	struct consensus_options o = server_options(&c->servers[i], &c->loop, "n", i + 1, c->addresses, N);
+	o.snapshot_threshold = c->threshold;
+	o.snapshot_trailing = c->trailing;
+	o.guard_off_for_tests = c->off;
+	server_start(&c->servers[i], &o);
+}
+
+static int set_up(void **state)
+{
+	struct cluster *c = calloc(1, sizeof *c);
+	assert_non_null(c);
+	uv_loop_init(&c->loop);
+	pick_addresses(c->addresses, N);
+	c->except = N;
+	*state = c;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct cluster *c = *state;
+	for (unsigned i = 0; i < N; i++)
+		server_stop(&c->servers[i], &c->loop);
+	loop_end(&c->loop);
+	free(c);
+	scratch_remove();
+	return 0;
+}
+
+static int leader_of(const struct cluster *c)
+{
+	int leader = -1;
+	uint64_t term = 0;
+	for (int i = 0; i < N; i++) {
+		const struct server *s = &c->servers[i];
+		if (s->leads_term > term && consensus_leads(s->consensus)) {
+			leader = i;
+			term = s->leads_term;
+		}
+	}
+	return leader;
+}
+
+static bool has_leader(void *arg)
+{
+	return leader_of(arg) >= 0;
+}
+
+static struct server *leader(struct cluster *c)
+{
+	assert_true(loop_until(&c->loop, has_leader, c, WAIT_MS));
+	return &c->servers[leader_of(c)];
+}
+
+static void on_done(void *arg, int status, uint64_t index)
+{
+	struct cluster *c = arg;
+	(void)index;
+	c->answered++;
+	c->ok += status == 0;
+	c->unknown += status == -ECONNABORTED;
+	c->refused += status == -EAGAIN;
+}
+
+static bool all_answered(void *arg)
+{
+	struct cluster *c = arg;
+	return c->answered >= c->expect;
+}
+
+static void propose_many(struct cluster *c, unsigned n, unsigned each_turn)
+{
+	static uint64_t next;
+	for (unsigned i = 0; i < n; i += each_turn) {
+		struct server *s = leader(c);
+		for (unsigned j = 0; j < each_turn; j++) {
+			uint64_t value = next++ % TALLY_MAX;
+			assert_int_equal(consensus_propose(s->consensus, &value, sizeof value, on_done, c), 0);
+			c->expect++;
+		}
+		assert_true(loop_until(&c->loop, all_answered, c, WAIT_MS));
+	}
+}
+
+static bool all_equal(void *arg)
+{
+	struct cluster *c = arg;
+	uint64_t applied = c->expect;
+	for (unsigned i = 0; i < N; i++)
+		if (i != c->except && c->servers[i].tally.applied != applied)
+			return false;
+	return true;
+}
+
+static void expect_equal(struct cluster *c)
+{
+	assert_true(loop_until(&c->loop, all_equal, c, WAIT_MS));
+	for (unsigned i = 1; i < N; i++)
+		if (i != c->except && c->except != 0)
+			assert_int_equal(c->servers[i].tally.hash, c->servers[0].tally.hash);
+}
+
+static void start_all(struct cluster *c)
+{
+	for (unsigned i = 0; i < N; i++)
+		start_one(c, i);
+}
+
+static void test_propose(void **state)
+{
+	struct cluster *c = *state;
+	start_all(c);
+	propose_many(c, 500, 50);
+	assert_int_equal(c->ok, 500);
+	expect_equal(c);
+	struct server *l = leader(c);
+	for (unsigned i = 0; i < N; i++) {
+		const char *address;
+		uint64_t id = consensus_leader(c->servers[i].consensus, &address);
+		assert_int_equal(id, l - c->servers + 1);
+		assert_string_equal(address, c->addresses[id - 1]);
+		if (&c->servers[i] == l)
+			continue;
+		assert_int_equal(consensus_propose(c->servers[i].consensus, "12345678", 8, on_done, c), -EAGAIN);
+		assert_int_equal(consensus_barrier(c->servers[i].consensus, on_done, c), -EAGAIN);
+		assert_int_equal(consensus_transfer(c->servers[i].consensus, 0, NULL, NULL), -EAGAIN);
+	}
+}
+
+static void on_transferred(void *arg, int status)
+{
+	*(int *)arg = status;
+}
+
+static bool transferred(void *arg)
+{
+	return *(int *)arg != 1;
+}
+
+static void test_transfer(void **state)
+{
+	struct cluster *c = *state;
+	int status = 1;
+	start_all(c);
+	propose_many(c, 10, 10);
+	expect_equal(c);
+	struct server *old = leader(c);
+	uint64_t target = (uint64_t)((old - c->servers + 1) % N + 1);
+	assert_int_equal(consensus_transfer(old->consensus, 9, on_transferred, &status), -EINVAL);
+	assert_int_equal(consensus_transfer(old->consensus, target, on_transferred, &status), 0);
+	assert_int_equal(consensus_transfer(old->consensus, target, on_transferred, &status), -EBUSY);
+	assert_int_equal(consensus_propose(old->consensus, "12345678", 8, on_done, c), -EAGAIN);
+	assert_true(loop_until(&c->loop, transferred, &status, WAIT_MS));
+	assert_int_equal(status, 0);
+	assert_int_equal(leader(c) - c->servers + 1, target);
+	assert_int_equal(old->leads_term, 0);
+	propose_many(c, 10, 10);
+	expect_equal(c);
+}
+
+static bool lost(void *arg)
+{
+	return ((struct server *)arg)->leads_term == 0;
+}
+
+/* The leader without its followers: what it accepted has no known outcome, and it says so. */
+static void test_majority_lost(void **state)
+{
+	struct cluster *c = *state;
+	start_all(c);
+	propose_many(c, 10, 10);
+	expect_equal(c);
+	struct server *l = leader(c);
+	for (unsigned i = 0; i < N; i++)
+		if (&c->servers[i] != l)
+			server_stop(&c->servers[i], &c->loop);
+	uint64_t value = 1;
+	if (consensus_propose(l->consensus, &value, sizeof value, on_done, c) == 0)
+		c->expect++;
+	if (consensus_barrier(l->consensus, on_done, c) == 0)
+		c->expect++;
+	assert_true(loop_until(&c->loop, lost, l, WAIT_MS));
+	assert_true(loop_until(&c->loop, all_answered, c, WAIT_MS));
+	assert_int_equal(c->ok, 10);
+	assert_int_equal(consensus_propose(l->consensus, &value, sizeof value, on_done, c), -EAGAIN);
+	for (unsigned i = 0; i < N; i++)
+		if (&c->servers[i] != l)
+			start_one(c, i);
+	struct server *next = leader(c);
+	assert_true(next->gained > 0);
+}
+
+static bool snapshots_taken(void *arg)
+{
+	struct cluster *c = arg;
+	struct consensus_counts counts;
+	consensus_count(c->servers[leader_of(c) < 0 ? 0 : leader_of(c)].consensus, &counts);
+	return counts.snapshots > 0 && counts.log_first > 60;
+}
+
+static void test_lagging_server_gets_a_snapshot(void **state)
+{
+	struct cluster *c = *state;
+	c->threshold = 100;
+	c->trailing = 20;
+	c->off = 1u << GUARD_TRAILING;
+	start_all(c);
+	propose_many(c, 10, 10);
+	expect_equal(c);
+	struct server *l = leader(c);
+	c->except = (unsigned)((l - c->servers + 1) % N);
+	server_stop(&c->servers[c->except], &c->loop);
+	propose_many(c, 1000, 20);
+	assert_true(loop_until(&c->loop, snapshots_taken, c, WAIT_MS));
+	start_one(c, c->except);
+	struct server *lagging = &c->servers[c->except];
+	c->except = N;
+	expect_equal(c);
+	struct consensus_counts counts;
+	consensus_count(lagging->consensus, &counts);
+	assert_int_equal(counts.restores, 1);
+	propose_many(c, 20, 20);
+	expect_equal(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_propose, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_transfer, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_majority_lost, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_lagging_server_gets_a_snapshot, set_up, tear_down),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
