@@ -1,0 +1,429 @@
+#include "cgroup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/fd.h"
+
+#define FILE_BYTES_MAX (1u << 20)
+#define TREE_DEPTH_MAX 8
+
+static const char *const controller_name[CGROUP_CONTROLLERS] = {
+        [CGROUP_MEMORY] = "memory",   [CGROUP_CPU] = "cpu",         [CGROUP_PIDS] = "pids",
+        [CGROUP_DEVICES] = "devices", [CGROUP_FREEZER] = "freezer", [CGROUP_CPUACCT] = "cpuacct",
+};
+
+static bool list_has(const char *list, const char *name, const char *separators)
+{
+	size_t n = strlen(name);
+
+	while (*list != '\0') {
+		size_t word = strcspn(list, separators);
+
+		if (word == n && strncmp(list, name, n) == 0)
+			return true;
+		list += word;
+		list += strspn(list, separators);
+	}
+	return false;
+}
+
+/* -- Layout --------------------------------------------------------------------------------------------------- */
+
+static void read_v2_controllers(const char *root, struct cgroup_hierarchy *h)
+{
+	CLEANUP_BUF struct buf b = {0};
+	char path[CGROUP_PATH_MAX + 300];
+
+	snprintf(path, sizeof path, "%s%s/cgroup.controllers", root, h->mount);
+	if (fd_read_file(path, 4096, &b, NULL) < 0)
+		return;
+	snprintf(h->controllers, sizeof h->controllers, "%s", buf_cstr(&b));
+	h->controllers[strcspn(h->controllers, "\n")] = '\0';
+	for (char *p = h->controllers; *p != '\0'; p++) {
+		if (*p == ' ')
+			*p = ',';
+	}
+}
+
+/* One line of mountinfo: "36 35 0:31 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory". */
+static void take_mount(struct cgroup_layout *l, char *line)
+{
+	char *mid = strstr(line, " - "), *save = NULL, *word, *type, *options = NULL;
+	char *mount = NULL, *mount_root = NULL;
+
+	if (mid == NULL || l->n == CGROUP_HIERARCHIES_MAX)
+		return;
+	*mid = '\0';
+	word = strtok_r(line, " ", &save);
+	for (int i = 0; word != NULL && i < 5; i++, word = strtok_r(NULL, " ", &save)) {
+		if (i == 3)
+			mount_root = word;
+		if (i == 4)
+			mount = word;
+	}
+	type = strtok_r(mid + 3, " ", &save);
+	if (type != NULL && strtok_r(NULL, " ", &save) != NULL)
+		options = strtok_r(NULL, " \n", &save);
+	if (mount == NULL || options == NULL || strncmp(type, "cgroup", 6) != 0 || strcmp(mount_root, "/") != 0)
+		return;
+	struct cgroup_hierarchy h = {.v2 = strcmp(type, "cgroup2") == 0};
+
+	snprintf(h.mount, sizeof h.mount, "%s", mount);
+	if (h.v2)
+		read_v2_controllers(l->root, &h);
+	else
+		snprintf(h.controllers, sizeof h.controllers, "%s", options);
+	for (unsigned i = 0; i < l->n; i++) {
+		if (strcmp(l->h[i].mount, h.mount) == 0)
+			return;
+	}
+	l->h[l->n++] = h;
+}
+
+/* The freezer and CPU accounting of version 2 belong to every group, without a controller. */
+static bool serves(const struct cgroup_hierarchy *h, enum cgroup_controller c)
+{
+	if (h->v2 && (c == CGROUP_FREEZER || c == CGROUP_CPUACCT))
+		return true;
+	return list_has(h->controllers, controller_name[c], ",");
+}
+
+int cgroup_layout_read(const char *root, struct cgroup_layout *ret, struct err *err)
+{
+	CLEANUP_BUF struct buf b = {0};
+	struct cgroup_layout l = {0};
+	char path[300], *rest, *line;
+	int r;
+
+	snprintf(l.root, sizeof l.root, "%s", root);
+	snprintf(path, sizeof path, "%s/proc/self/mountinfo", root);
+	r = fd_read_file(path, FILE_BYTES_MAX, &b, err);
+	if (r < 0)
+		return r;
+	rest = (char *)(uintptr_t)buf_cstr(&b);
+	while ((line = strsep(&rest, "\n")) != NULL)
+		take_mount(&l, line);
+	for (int c = 0; c < CGROUP_CONTROLLERS; c++) {
+		l.of[c] = -1;
+		for (unsigned pass = 0; pass < 2; pass++) { /* version 1 first: a controller is in one of them */
+			for (unsigned i = 0; i < l.n && l.of[c] < 0; i++) {
+				if (l.h[i].v2 == (pass == 1) && serves(&l.h[i], (enum cgroup_controller)c))
+					l.of[c] = (int)i;
+			}
+		}
+		if (l.of[c] < 0 && c != CGROUP_DEVICES && c != CGROUP_CPUACCT)
+			return err_set(err, -ENOENT,
+			               "cgroups: no mounted hierarchy has the controller \"%s\"; sandboxes could "
+			               "not be limited",
+			               controller_name[c]);
+	}
+	*ret = l;
+	return 0;
+}
+
+/* -- Directories ---------------------------------------------------------------------------------------------- */
+
+/* The path behind the mount point of a process's group, from /proc/PID/cgroup: "4:memory:/x". */
+static int group_of(const struct cgroup_layout *l, pid_t pid, const struct cgroup_hierarchy *h, char *ret, size_t size,
+                    struct err *err)
+{
+	CLEANUP_BUF struct buf b = {0};
+	char path[320], *rest, *line;
+	int r;
+
+	snprintf(path, sizeof path, "%s/proc/%d/cgroup", l->root, (int)pid);
+	r = fd_read_file(path, 65536, &b, err);
+	if (r < 0)
+		return r;
+	rest = (char *)(uintptr_t)buf_cstr(&b);
+	while ((line = strsep(&rest, "\n")) != NULL) {
+		char *id = strsep(&line, ":"), *controllers = line == NULL ? NULL : strsep(&line, ":");
+		char first[64];
+
+		if (controllers == NULL || line == NULL)
+			continue;
+		if (h->v2 ? strcmp(id, "0") != 0 || *controllers != '\0' : *controllers == '\0')
+			continue;
+		snprintf(first, sizeof first, "%.*s", (int)strcspn(controllers, ","), controllers);
+		if (!h->v2 && !list_has(h->controllers, first, ","))
+			continue;
+		if (snprintf(ret, size, "%s%s%s", l->root, h->mount, strcmp(line, "/") == 0 ? "" : line) >= (int)size)
+			return err_set(err, -ENAMETOOLONG, "cgroup of process %d: path too long", (int)pid);
+		return 0;
+	}
+	return err_set(err, -ENOENT, "cgroup of process %d: not in the hierarchy at %s", (int)pid, h->mount);
+}
+
+int cgroup_dir_of(const struct cgroup_layout *l, pid_t pid, enum cgroup_controller c, char *ret, size_t size,
+                  struct err *err)
+{
+	if (l->of[c] < 0)
+		return err_set(err, -ENOENT, "cgroups: no controller \"%s\"", controller_name[c]);
+	return group_of(l, pid, &l->h[l->of[c]], ret, size, err);
+}
+
+bool cgroup_base_has(const struct cgroup_layout *l, enum cgroup_controller c, const char *file)
+{
+	char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 128];
+
+	if (cgroup_dir_of(l, 1, c, dir, sizeof dir, NULL) < 0)
+		return false;
+	snprintf(path, sizeof path, "%s/%s", dir, file);
+	return access(path, F_OK) == 0;
+}
+
+/* -- Limits --------------------------------------------------------------------------------------------------- */
+
+static int check_value(const char *dir, const char *file, const char *want, struct err *err)
+{
+	CLEANUP_BUF struct buf b = {0};
+	char path[CGROUP_PATH_MAX + 128], *got;
+	int r;
+
+	snprintf(path, sizeof path, "%s/%s", dir, file);
+	r = fd_read_file(path, 4096, &b, err);
+	if (r < 0)
+		return r;
+	got = (char *)(uintptr_t)buf_cstr(&b);
+	got[strcspn(got, "\n")] = '\0';
+	if (strcmp(got, want) != 0)
+		return err_set(err, -ERANGE, "limit %s is \"%.64s\", not \"%s\"", path, got, want);
+	return 0;
+}
+
+static int check_memory(const struct cgroup_layout *l, pid_t pid, uint64_t bytes, struct err *err)
+{
+	bool v2 = l->h[l->of[CGROUP_MEMORY]].v2;
+	char dir[CGROUP_PATH_MAX], want[32];
+	int r = cgroup_dir_of(l, pid, CGROUP_MEMORY, dir, sizeof dir, err);
+
+	if (r < 0)
+		return r;
+	snprintf(want, sizeof want, "%" PRIu64, bytes);
+	r = check_value(dir, v2 ? "memory.max" : "memory.limit_in_bytes", want, err);
+	if (r == 0 && !v2 && cgroup_base_has(l, CGROUP_MEMORY, "memory.memsw.limit_in_bytes"))
+		r = check_value(dir, "memory.memsw.limit_in_bytes", want, err);
+	if (r == 0 && v2 && cgroup_base_has(l, CGROUP_MEMORY, "memory.swap.max"))
+		r = check_value(dir, "memory.swap.max", "0", err);
+	return r;
+}
+
+int cgroup_check_limits(const struct cgroup_layout *l, pid_t pid, const struct cgroup_limits *limits,
+                        struct err *err)
+{
+	char dir[CGROUP_PATH_MAX], want[64];
+	int r = check_memory(l, pid, limits->memory_bytes, err);
+
+	if (r == 0)
+		r = cgroup_dir_of(l, pid, CGROUP_CPU, dir, sizeof dir, err);
+	if (r == 0 && l->h[l->of[CGROUP_CPU]].v2) {
+		snprintf(want, sizeof want, "%u %u", limits->cpu_milli * (CGROUP_CPU_PERIOD_US / 1000),
+		         CGROUP_CPU_PERIOD_US);
+		r = check_value(dir, "cpu.max", want, err);
+	} else if (r == 0) {
+		snprintf(want, sizeof want, "%u", limits->cpu_milli * (CGROUP_CPU_PERIOD_US / 1000));
+		r = check_value(dir, "cpu.cfs_quota_us", want, err);
+	}
+	if (r == 0)
+		r = cgroup_dir_of(l, pid, CGROUP_PIDS, dir, sizeof dir, err);
+	snprintf(want, sizeof want, "%u", limits->pids_max);
+	return r < 0 ? r : check_value(dir, "pids.max", want, err);
+}
+
+/* -- Freezer -------------------------------------------------------------------------------------------------- */
+
+int cgroup_freezer_path(const struct cgroup_layout *l, pid_t pid, char *ret, size_t size, struct err *err)
+{
+	char dir[CGROUP_PATH_MAX];
+	int r = cgroup_dir_of(l, pid, CGROUP_FREEZER, dir, sizeof dir, err);
+
+	if (r < 0)
+		return r;
+	snprintf(ret, size, "%s/%s", dir, l->h[l->of[CGROUP_FREEZER]].v2 ? "cgroup.freeze" : "freezer.state");
+	return 0;
+}
+
+int cgroup_freeze(const char *freezer_path, bool frozen, struct err *err)
+{
+	bool v2 = strstr(freezer_path, "/cgroup.freeze") != NULL;
+	const char *word = v2 ? (frozen ? "1" : "0") : (frozen ? "FROZEN" : "THAWED");
+	CLEANUP_FD int fd = open(freezer_path, O_WRONLY | O_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return err_system(err, -errno, "open %s", freezer_path);
+	r = fd_write_all(fd, word, strlen(word));
+	return r < 0 ? err_system(err, r, "write %s to %s", word, freezer_path) : 0;
+}
+
+/* -- Figures -------------------------------------------------------------------------------------------------- */
+
+/* The first number in a file, or the one behind `key`. */
+static int read_number(const struct cgroup_layout *l, pid_t pid, enum cgroup_controller c, const char *file,
+                       const char *key, uint64_t *ret, struct err *err)
+{
+	CLEANUP_BUF struct buf b = {0};
+	char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 64];
+	const char *at;
+	int r = cgroup_dir_of(l, pid, c, dir, sizeof dir, err);
+
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof path, "%s/%s", dir, file);
+	r = fd_read_file(path, 65536, &b, err);
+	if (r < 0)
+		return r;
+	at = key == NULL ? buf_cstr(&b) : strstr(buf_cstr(&b), key);
+	*ret = at == NULL ? 0 : strtoull(at + (key == NULL ? 0 : strlen(key)), NULL, 10);
+	return 0;
+}
+
+int cgroup_stats(const struct cgroup_layout *l, pid_t pid, uint64_t *ret_cpu_us, uint64_t *ret_memory_bytes,
+                 uint32_t *ret_pids, struct err *err)
+{
+	bool cpu_v2 = l->of[CGROUP_CPUACCT] < 0 || l->h[l->of[CGROUP_CPUACCT]].v2;
+	bool memory_v2 = l->h[l->of[CGROUP_MEMORY]].v2;
+	uint64_t cpu = 0, memory = 0, pids = 0;
+	int r = cpu_v2 ? read_number(l, pid, CGROUP_CPUACCT, "cpu.stat", "usage_usec ", &cpu, err)
+	               : read_number(l, pid, CGROUP_CPUACCT, "cpuacct.usage", NULL, &cpu, err);
+
+	if (r == 0)
+		r = read_number(l, pid, CGROUP_MEMORY, memory_v2 ? "memory.current" : "memory.usage_in_bytes", NULL,
+		                &memory, err);
+	if (r == 0)
+		r = read_number(l, pid, CGROUP_PIDS, "pids.current", NULL, &pids, err);
+	if (r < 0)
+		return r;
+	*ret_cpu_us = cpu_v2 ? cpu : cpu / 1000;
+	*ret_memory_bytes = memory;
+	*ret_pids = (uint32_t)pids;
+	return 0;
+}
+
+/* -- Removal -------------------------------------------------------------------------------------------------- */
+
+/* liblxc names them lxc.monitor.NAME, lxc.payload.NAME, with "-1", "-2" behind when one was there already. */
+static const char *container_of_dir(const char *entry)
+{
+	static const char *const prefixes[] = {"lxc.monitor.", "lxc.payload."};
+
+	for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+		if (strncmp(entry, prefixes[i], strlen(prefixes[i])) == 0)
+			return entry + strlen(prefixes[i]);
+	}
+	return NULL;
+}
+
+void cgroup_find(const struct cgroup_layout *l, const char *prefix, cgroup_each *each, void *arg)
+{
+	for (unsigned i = 0; i < l->n; i++) {
+		char base[CGROUP_PATH_MAX], path[2 * CGROUP_PATH_MAX + 64];
+		struct dirent *e;
+		DIR *d;
+
+		if (group_of(l, 1, &l->h[i], base, sizeof base, NULL) < 0 || (d = opendir(base)) == NULL)
+			continue;
+		while ((e = readdir(d)) != NULL) {
+			const char *container = container_of_dir(e->d_name);
+
+			if (container == NULL || strncmp(container, prefix, strlen(prefix)) != 0)
+				continue;
+			snprintf(path, sizeof path, "%s/%s", base, e->d_name);
+			each(path, container, arg);
+		}
+		closedir(d);
+	}
+}
+
+static void kill_members(const char *dir)
+{
+	CLEANUP_BUF struct buf b = {0};
+	char path[2 * CGROUP_PATH_MAX + 96], *rest, *line;
+
+	snprintf(path, sizeof path, "%s/freezer.state", dir);
+	if (access(path, F_OK) == 0)
+		cgroup_freeze(path, false, NULL);
+	snprintf(path, sizeof path, "%s/cgroup.procs", dir);
+	if (fd_read_file(path, FILE_BYTES_MAX, &b, NULL) < 0)
+		return;
+	rest = (char *)(uintptr_t)buf_cstr(&b);
+	while ((line = strsep(&rest, "\n")) != NULL) {
+		long pid = strtol(line, NULL, 10);
+
+		if (pid > 1)
+			kill((pid_t)pid, SIGKILL);
+	}
+}
+
+static bool remove_tree(const char *dir, unsigned depth)
+{
+	char path[2 * CGROUP_PATH_MAX + 400];
+	struct dirent *e;
+	DIR *d;
+
+	if (depth < TREE_DEPTH_MAX && (d = opendir(dir)) != NULL) {
+		while ((e = readdir(d)) != NULL) {
+			if (e->d_type != DT_DIR || e->d_name[0] == '.')
+				continue;
+			if (snprintf(path, sizeof path, "%s/%s", dir, e->d_name) < (int)sizeof path)
+				remove_tree(path, depth + 1);
+		}
+		closedir(d);
+	}
+	kill_members(dir);
+	for (int tries = 0; tries < 50; tries++) {
+		if (rmdir(dir) == 0 || errno == ENOENT)
+			return true;
+		if (errno != EBUSY)
+			return false;
+		usleep(2000);
+	}
+	return false;
+}
+
+struct removal {
+	const char *container;
+	int failed;
+};
+
+static void remove_one(const char *dir, const char *container, void *arg)
+{
+	struct removal *r = arg;
+	size_t n = strlen(r->container);
+
+	/* The name itself, or the name with liblxc's counter behind. */
+	if (container[n] != '\0' && (container[n] != '-' || strspn(container + n + 1, "0123456789") !=
+	                                                            strlen(container + n + 1)))
+		return;
+	if (!remove_tree(dir, 0))
+		r->failed++;
+}
+
+int cgroup_remove(const struct cgroup_layout *l, const char *container)
+{
+	struct removal r = {.container = container};
+
+	cgroup_find(l, container, remove_one, &r);
+	return r.failed;
+}
+
+void cgroup_remove_pivot(const struct cgroup_layout *l)
+{
+	for (unsigned i = 0; i < l->n; i++) {
+		char base[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 32];
+
+		if (group_of(l, 1, &l->h[i], base, sizeof base, NULL) < 0)
+			continue;
+		snprintf(path, sizeof path, "%s/lxc.pivot", base);
+		(void)!rmdir(path);
+	}
+}

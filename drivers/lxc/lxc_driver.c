@@ -1,0 +1,299 @@
+/* lxc_driver.c -- see lxc_driver.h and driver.h.
+ *
+ * Start: directory and meta file; berth-shim with its configuration in a memfd; SHIM_READY gives the process id, from
+ * which pidfd and network namespace are opened and kept; egress; the file `running`; go; SHIM_RUNNING.
+ * Invariants: a sandbox with a `running` file is adopted by the next sandboxd, one without is removed, and its shim
+ * ends by itself because its socket did. A pid is used only together with its start time. */
+#include "lxc_driver.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/fd.h"
+#include "core/must.h"
+#include "lxc_instance.h"
+
+#define KILL_WAIT_MS 10000
+
+/* -- Exit, signals -------------------------------------------------------------------------------------------- */
+
+static void signal_first(struct driver_instance *i, int sig)
+{
+	if (i->pidfd >= 0)
+		(void)!syscall(SYS_pidfd_send_signal, i->pidfd, sig, NULL, 0);
+}
+
+static bool wait_over(struct driver_instance *i, uint32_t timeout_ms)
+{
+	struct pollfd p = {i->shim_pidfd, POLLIN, 0};
+	uint64_t end = clock_boot_ms() + timeout_ms;
+
+	if (i->shim_pidfd < 0)
+		return true;
+	for (;;) {
+		uint64_t now = clock_boot_ms();
+		int n = poll(&p, 1, now >= end ? 0 : (int)(end - now));
+
+		if (n > 0)
+			return true;
+		if (n == 0 && clock_boot_ms() >= end)
+			return false;
+	}
+}
+
+static void op_kill(struct driver *d, struct driver_instance *i)
+{
+	(void)d;
+	signal_first(i, SIGKILL);
+	if (i->freezer[0] != '\0')
+		(void)!cgroup_freeze(i->freezer, false, NULL);
+}
+
+static int op_exit_fd(struct driver *d, struct driver_instance *i)
+{
+	(void)d;
+	return i->shim_pidfd;
+}
+
+static void op_exit_status(struct driver *d, struct driver_instance *i, struct driver_exit *ret)
+{
+	struct shim_exit e;
+
+	(void)d;
+	if (i->shim_pidfd >= 0) {
+		siginfo_t info;
+
+		(void)!waitid(P_PIDFD, (id_t)i->shim_pidfd, &info, WEXITED | WNOHANG);
+	}
+	if (!i->exited) {
+		i->exit = (struct driver_exit){.how = SANDBOX_EXIT_UNKNOWN, .wall_ms = clock_wall_ms()};
+		if (sandbox_dir_read_exit(i->dir, &e))
+			i->exit = (struct driver_exit){
+			        .how = (enum sandboxd_exit)e.how, .value = e.value, .wall_ms = e.wall_ms};
+		i->exited = true;
+	}
+	*ret = i->exit;
+}
+
+/* -- Stop ------------------------------------------------------------------------------------------------------ */
+
+int lxc_remove_host_objects(struct lxc_driver *d, const char *dir, uint64_t sandbox, uint32_t slot, struct err *err)
+{
+	char name[CONTAINER_NAME_MAX], lock[SANDBOX_DIR_MAX + 200];
+	int left, r;
+
+	lxc_container_name(d, sandbox, name);
+	left = cgroup_remove(&d->layout, name);
+	snprintf(lock, sizeof lock, "/run/lxc/lock/%s/.%s", d->lxc_path, name);
+	unlink(lock);
+	r = d->egress == NULL ? 0 : egress_detach(d->egress, slot, err);
+	if (r < 0)
+		return r;
+	if (left > 0)
+		return err_set(err, -EBUSY, "%d cgroup directories of %s could not be removed", left, name);
+	return sandbox_dir_remove(dir, err);
+}
+
+static int op_stop(struct driver *base, struct driver_instance *i, uint32_t grace_ms, struct err *err)
+{
+	struct lxc_driver *d = (struct lxc_driver *)base;
+	struct driver_exit status;
+
+	if (!wait_over(i, 0) && grace_ms > 0) {
+		signal_first(i, i->meta.stop_signal);
+		wait_over(i, grace_ms);
+	}
+	op_kill(base, i);
+	if (!wait_over(i, KILL_WAIT_MS)) {
+		(void)!syscall(SYS_pidfd_send_signal, i->shim_pidfd, SIGKILL, NULL, 0);
+		if (!wait_over(i, KILL_WAIT_MS))
+			return err_set(err, -EBUSY, "stop sandbox %" PRIu64 ": its processes do not end",
+			               i->meta.sandbox);
+	}
+	op_exit_status(base, i, &status);
+	int r = lxc_remove_host_objects(d, i->dir, i->meta.sandbox, i->meta.slot, err);
+
+	return r < 0 ? err_wrap(err, "stop sandbox %" PRIu64, i->meta.sandbox) : 0;
+}
+
+/* -- Connections, freezing, figures --------------------------------------------------------------------------- */
+
+static int op_dial(struct driver *base, struct driver_instance *i, uint16_t port, int *ret_fd, struct err *err)
+{
+	struct lxc_driver *d = (struct lxc_driver *)base;
+	struct sockaddr_in to = {.sin_family = AF_INET,
+	                         .sin_port = htons(port),
+	                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	CLEANUP_FD int s = -1;
+	int saved = 0;
+
+	if (i->netns < 0)
+		return err_set(err, -ECONNREFUSED, "sandbox %" PRIu64 " is not running", i->meta.sandbox);
+	if (setns(i->netns, CLONE_NEWNET) != 0)
+		return err_system(err, -errno, "enter the network namespace of sandbox %" PRIu64, i->meta.sandbox);
+	s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (s < 0)
+		saved = errno;
+	must(setns(d->own_netns, CLONE_NEWNET) == 0);
+	if (s < 0)
+		return err_system(err, -saved, "socket in sandbox %" PRIu64, i->meta.sandbox);
+	if (connect(s, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS)
+		return err_system(err, -errno, "connect to port %u of sandbox %" PRIu64, port, i->meta.sandbox);
+	*ret_fd = fd_take(&s);
+	return 0;
+}
+
+static int op_freeze(struct driver *d, struct driver_instance *i, bool frozen, struct err *err)
+{
+	(void)d;
+	if (i->freezer[0] == '\0')
+		return err_set(err, -ESRCH, "sandbox %" PRIu64 " is not running", i->meta.sandbox);
+	return cgroup_freeze(i->freezer, frozen, err);
+}
+
+static void op_info(struct driver *d, struct driver_instance *i, struct driver_info *ret)
+{
+	(void)d;
+	*ret = (struct driver_info){.sandbox = i->meta.sandbox,
+	                            .pool_uid = i->meta.pool_uid,
+	                            .revision = i->meta.revision,
+	                            .started_boot_ms = i->running.started_boot_ms,
+	                            .started_wall_ms = i->running.started_wall_ms,
+	                            .pid = i->running.pid,
+	                            .slot = i->meta.slot,
+	                            .target_port = i->meta.target_port,
+	                            .egress = i->meta.egress};
+}
+
+static int op_stats(struct driver *base, struct driver_instance *i, struct driver_stats *ret, struct err *err)
+{
+	struct lxc_driver *d = (struct lxc_driver *)base;
+
+	return cgroup_stats(&d->layout, (pid_t)i->running.pid, &ret->cpu_us, &ret->memory_bytes, &ret->pids, err);
+}
+
+static int op_log(struct driver *d, struct driver_instance *i, int *ret_fd, struct err *err)
+{
+	char path[SANDBOX_DIR_MAX + 32];
+	int fd;
+
+	(void)d;
+	snprintf(path, sizeof path, "%s/log/log", i->dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return err_system(err, -errno, "log of sandbox %" PRIu64, i->meta.sandbox);
+	*ret_fd = fd;
+	return 0;
+}
+
+static int op_egress(struct driver *base, struct driver_instance *i, bool on, struct err *err)
+{
+	struct lxc_driver *d = (struct lxc_driver *)base;
+
+	if (!i->meta.egress)
+		return on ? err_set(err, -ENOTSUP,
+		                    "sandbox %" PRIu64 " was started without egress; a new revision gives it",
+		                    i->meta.sandbox)
+		          : 0;
+	return egress_switch(d->egress, i->meta.slot, on, err);
+}
+
+static void op_release(struct driver *d, struct driver_instance *i)
+{
+	(void)d;
+	fd_close(&i->pidfd);
+	fd_close(&i->shim_pidfd);
+	fd_close(&i->netns);
+	free(i);
+}
+
+static void op_close(struct driver *base)
+{
+	struct lxc_driver *d = (struct lxc_driver *)base;
+
+	egress_free(d->egress);
+	cgroup_remove_pivot(&d->layout);
+	fd_close(&d->own_netns);
+	buf_done(&d->filter);
+	free(d);
+}
+
+static const struct driver_ops lxc_ops = {
+        .name = "lxc",
+        .adopt = lxc_adopt,
+        .start = lxc_start,
+        .stop = op_stop,
+        .egress = op_egress,
+        .dial = op_dial,
+        .freeze = op_freeze,
+        .kill = op_kill,
+        .exit_fd = op_exit_fd,
+        .exit_status = op_exit_status,
+        .info = op_info,
+        .stats = op_stats,
+        .log = op_log,
+        .release = op_release,
+        .close = op_close,
+};
+
+/* -- The driver ------------------------------------------------------------------------------------------------ */
+
+static int prepare_dirs(struct lxc_driver *d, const char *state_dir, struct err *err)
+{
+	if (snprintf(d->sandboxes, sizeof d->sandboxes, "%s/sandboxes", state_dir) >= (int)sizeof d->sandboxes - 32 ||
+	    snprintf(d->lxc_path, sizeof d->lxc_path, "%s/lxc", state_dir) >= (int)sizeof d->lxc_path)
+		return err_set(err, -ENAMETOOLONG, "state directory %s: path too long", state_dir);
+	if ((mkdir(d->sandboxes, 0711) != 0 && errno != EEXIST) || chmod(d->sandboxes, 0711) != 0)
+		return err_system(err, -errno, "mkdir %s", d->sandboxes);
+	if ((mkdir(d->lxc_path, 0711) != 0 && errno != EEXIST) || chmod(d->lxc_path, 0711) != 0)
+		return err_system(err, -errno, "mkdir %s", d->lxc_path);
+	return 0;
+}
+
+int lxc_driver_new(const struct lxc_driver_options *o, struct driver **ret, struct err *err)
+{
+	struct lxc_driver *d = calloc(1, sizeof *d);
+	struct egress_options egress;
+	int r;
+
+	if (d == NULL)
+		return err_set(err, -ENOMEM, "lxc driver: no memory");
+	d->base.ops = &lxc_ops;
+	d->hash = (uint32_t)str_hash_stable(o->cluster, o->node);
+	d->own_netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	snprintf(d->bin_dir, sizeof d->bin_dir, "%s", o->bin_dir);
+	egress = (struct egress_options){
+	        .hash = d->hash, .base = o->egress_base, .resolvers = o->resolvers, .denied = o->denied};
+	r = d->own_netns < 0 ? err_system(err, -errno, "open the network namespace") : 0;
+	if (r == 0)
+		r = prepare_dirs(d, o->state_dir, err);
+	if (r == 0)
+		r = cgroup_layout_read("", &d->layout, err);
+	if (r == 0)
+		r = seccomp_filter_build(&d->filter, err);
+	if (r == 0)
+		r = egress_new(&egress, &d->egress, err);
+	if (r < 0) {
+		fd_close(&d->own_netns);
+		buf_done(&d->filter);
+		free(d);
+		return r;
+	}
+	*ret = &d->base;
+	return 0;
+}

@@ -1,0 +1,250 @@
+/* lxc_start.c -- starting one container through berth-shim; lxc_driver.c tells the whole way. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/fd.h"
+#include "lxc_instance.h"
+
+#define REPORT_WAIT_MS 90000
+#define SHIM_END_MS    10000
+#define FD_FLOOR       16
+
+void lxc_container_name(const struct lxc_driver *d, uint64_t sandbox, char ret[CONTAINER_NAME_MAX])
+{
+	snprintf(ret, CONTAINER_NAME_MAX, "berth-%08x-%016" PRIx64, d->hash, sandbox);
+}
+
+/* -- The shim process ------------------------------------------------------------------------------------------- */
+
+static int config_memfd(struct lxc_driver *d, const struct driver_start *how, const char *dir, const char *name,
+                        int *ret_fd, struct err *err)
+{
+	char init[300], resolv[512] = "";
+	CLEANUP_BUF struct buf b = BUF_MAX(CODEC_BYTES_MAX);
+	CLEANUP_FD int fd = memfd_create("berth-shim", MFD_CLOEXEC);
+	int r;
+
+	snprintf(init, sizeof init, "%s/berth-init", d->bin_dir);
+	if (how->egress)
+		egress_resolv_conf(d->egress, resolv, sizeof resolv);
+	struct shim_config c = {.name = str_of(name),
+	                        .dir = str_of(dir),
+	                        .lxc_path = str_of(d->lxc_path),
+	                        .root = str_of(how->root),
+	                        .init = str_of(init),
+	                        .user = how->user,
+	                        .working_dir = how->working_dir,
+	                        .resolv_conf = str_of(resolv),
+	                        .argv = how->argv,
+	                        .n_argv = how->n_argv,
+	                        .env = how->env,
+	                        .n_env = how->n_env,
+	                        .filter = buf_str(&d->filter),
+	                        .uid_base = how->uid_base,
+	                        .logger_uid = how->logger_uid,
+	                        .cpu_milli = how->limits.cpu_milli,
+	                        .pids_max = how->limits.pids_max,
+	                        .memory_bytes = how->limits.memory_bytes,
+	                        .disk_bytes = how->limits.disk_bytes,
+	                        .log_bytes = how->limits.log_bytes};
+
+	codec_encode(&b, &shim_config_codec, &c);
+	if (fd < 0 || buf_failed(&b))
+		return err_set(err, -E2BIG, "arguments and environment exceed %u bytes", CODEC_BYTES_MAX);
+	r = fd_write_all(fd, b.p, b.n);
+	explicit_bzero(b.p, b.n);
+	if (r < 0)
+		return err_system(err, r, "configuration of the shim");
+	*ret_fd = fd_take(&fd);
+	return 0;
+}
+
+static int spawn(const char *bin_dir, const char *name, int config, int control, pid_t *ret_pid, struct err *err)
+{
+	char path[300], *const argv[] = {(char[]){"berth-shim"}, (char *)(uintptr_t)name, NULL};
+	char *const env[] = {(char[]){"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, NULL};
+	/* Above the numbers that they become, so that neither replaces the other. */
+	CLEANUP_FD int c3 = fcntl(config, F_DUPFD_CLOEXEC, FD_FLOOR), c4 = -1;
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
+	int r;
+
+	c4 = fcntl(control, F_DUPFD_CLOEXEC, FD_FLOOR);
+	if (c3 < 0 || c4 < 0)
+		return err_system(err, -errno, "descriptors for the shim");
+	snprintf(path, sizeof path, "%s/berth-shim", bin_dir);
+	posix_spawn_file_actions_init(&files);
+	posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDWR, 0);
+	posix_spawn_file_actions_adddup2(&files, 0, 1);
+	posix_spawn_file_actions_adddup2(&files, 0, 2);
+	posix_spawn_file_actions_adddup2(&files, c3, SHIM_CONFIG_FD);
+	posix_spawn_file_actions_adddup2(&files, c4, SHIM_CONTROL_FD);
+	posix_spawn_file_actions_addclosefrom_np(&files, SHIM_CONTROL_FD + 1);
+	posix_spawnattr_init(&attr);
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	r = posix_spawn(ret_pid, path, &files, &attr, argv, env);
+	posix_spawnattr_destroy(&attr);
+	posix_spawn_file_actions_destroy(&files);
+	return r != 0 ? err_system(err, -r, "run %s", path) : 0;
+}
+
+static int read_report(int control, enum shim_event want, struct shim_report *ret, struct err *err)
+{
+	CLEANUP_ARENA struct arena a = {0};
+	struct pollfd p = {control, POLLIN, 0};
+	char bytes[SHIM_REPORT_MAX];
+	struct shim_report r;
+	ssize_t n;
+	int e;
+
+	while ((n = poll(&p, 1, REPORT_WAIT_MS)) < 0 && errno == EINTR)
+		;
+	if (n == 0)
+		return err_set(err, -ETIMEDOUT, "the shim said nothing within %d ms", REPORT_WAIT_MS);
+	n = recv(control, bytes, sizeof bytes, 0);
+	if (n <= 0)
+		return err_set(err, -ECHILD, "the shim ended without a word");
+	e = codec_decode(bytes, (size_t)n, &shim_report_codec, &a, &r, err);
+	if (e < 0)
+		return e;
+	if (r.event == SHIM_FAILED)
+		return err_set(err, r.code < 0 ? r.code : -EIO, "%.*s", STR_ARGS(r.message));
+	if (r.event != want)
+		return err_set(err, -EPROTO, "the shim reports out of order");
+	r.message = r.boot_id = STR_NONE;
+	*ret = r;
+	return 0;
+}
+
+/* -- Holding on to it ------------------------------------------------------------------------------------------- */
+
+int lxc_hold(struct lxc_driver *d, struct driver_instance *i, struct err *err)
+{
+	pid_t pid = (pid_t)i->running.pid;
+	char path[64];
+	int r;
+
+	i->shim_pidfd = process_open((pid_t)i->running.shim_pid, i->running.shim_start);
+	i->pidfd = process_open(pid, i->running.pid_start);
+	if (i->shim_pidfd < 0 || i->pidfd < 0)
+		return err_set(err, -ESRCH, "its processes are gone");
+	snprintf(path, sizeof path, "/proc/%d/ns/net", (int)pid);
+	i->netns = open(path, O_RDONLY | O_CLOEXEC);
+	r = i->netns < 0 ? err_system(err, -errno, "open %s", path)
+	                 : cgroup_freezer_path(&d->layout, pid, i->freezer, sizeof i->freezer, err);
+	/* Still the same process: then all of the above was its. */
+	if (r == 0 && process_start(pid) != i->running.pid_start)
+		r = err_set(err, -ESRCH, "its first process is gone");
+	return r;
+}
+
+static int start_with(struct lxc_driver *d, struct driver_instance *i, int control, const struct driver_start *how,
+                      struct err *err)
+{
+	struct shim_report done;
+	char go = SHIM_GO;
+	int r = read_report(control, SHIM_READY, &i->running, err);
+
+	if (r == 0)
+		r = lxc_hold(d, i, err);
+	if (r == 0 && how->egress)
+		r = egress_attach(d->egress, how->slot, i->netns, err);
+	if (r == 0)
+		r = sandbox_dir_write_running(i->dir, &i->running, err);
+	if (r < 0)
+		return r;
+	if (send(control, &go, 1, MSG_NOSIGNAL) != 1)
+		return err_system(err, -errno, "say go to the shim");
+	r = read_report(control, SHIM_RUNNING, &done, err);
+	if (r == 0) {
+		i->running.started_boot_ms = done.started_boot_ms;
+		i->running.started_wall_ms = done.started_wall_ms;
+		r = sandbox_dir_write_running(i->dir, &i->running, err);
+	}
+	return r;
+}
+
+/* The shim gives up when the socket ends; one that does not is killed, and its children with it. */
+static void end_shim(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd p = {fd, POLLIN, 0};
+
+	if (fd >= 0 && poll(&p, 1, SHIM_END_MS) != 1)
+		kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	if (fd >= 0)
+		close(fd);
+}
+
+static struct driver_instance *new_instance(struct lxc_driver *d, const struct driver_start *how)
+{
+	struct driver_instance *i = calloc(1, sizeof *i);
+
+	if (i == NULL)
+		return NULL;
+	i->meta = (struct lxc_meta){.sandbox = how->sandbox,
+	                            .pool_uid = how->pool_uid,
+	                            .revision = how->revision,
+	                            .slot = how->slot,
+	                            .target_port = how->target_port,
+	                            .egress = how->egress,
+	                            .stop_signal = how->stop_signal};
+	i->pidfd = i->shim_pidfd = i->netns = -1;
+	sandbox_dir_path(d->sandboxes, how->sandbox, i->dir);
+	return i;
+}
+
+int lxc_start(struct driver *base, const struct driver_start *how, struct driver_instance **ret, struct err *err)
+{
+	struct lxc_driver *d = (struct lxc_driver *)base;
+	struct driver_instance *i = new_instance(d, how);
+	CLEANUP_FD int config = -1;
+	char name[CONTAINER_NAME_MAX];
+	int control[2] = {-1, -1}, r;
+	pid_t pid = -1;
+
+	if (i == NULL)
+		return err_set(err, -ENOMEM, "start sandbox %" PRIu64 ": no memory", how->sandbox);
+	lxc_container_name(d, how->sandbox, name);
+	r = sandbox_dir_make(i->dir, &i->meta, err);
+	if (r < 0) {
+		base->ops->release(base, i);
+		return err_wrap(err, "start sandbox %" PRIu64, how->sandbox);
+	}
+	r = config_memfd(d, how, i->dir, name, &config, err);
+	if (r == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) != 0)
+		r = err_system(err, -errno, "socketpair");
+	if (r == 0)
+		r = spawn(d->bin_dir, name, config, control[1], &pid, err);
+	fd_close(&control[1]);
+	if (r == 0)
+		r = start_with(d, i, control[0], how, err);
+	fd_close(&control[0]);
+	if (r < 0) {
+		if (pid > 0)
+			end_shim(pid);
+		(void)!lxc_remove_host_objects(d, i->dir, how->sandbox, how->slot, NULL);
+		base->ops->release(base, i);
+		return err_wrap(err, "start sandbox %" PRIu64, how->sandbox);
+	}
+	*ret = i;
+	return 0;
+}

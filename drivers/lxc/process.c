@@ -1,0 +1,57 @@
+#include "process.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core/fd.h"
+
+#define FIELD_START_TIME 22 /* of proc(5)'s stat */
+
+uint64_t process_start(pid_t pid)
+{
+	CLEANUP_BUF struct buf b = {0};
+	char path[64], *at;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	if (fd_read_file(path, 4096, &b, NULL) < 0)
+		return 0;
+	/* The name, in parentheses, may hold anything; the third field follows the last one. */
+	at = strrchr((char *)(uintptr_t)buf_cstr(&b), ')');
+	for (int field = 2; at != NULL && field < FIELD_START_TIME; field++) {
+		at = strchr(at, ' ');
+		if (at != NULL)
+			at++;
+	}
+	return at == NULL ? 0 : strtoull(at, NULL, 10);
+}
+
+int process_open(pid_t pid, uint64_t start)
+{
+	int fd;
+
+	if (pid <= 0)
+		return -ESRCH;
+	fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (fd < 0)
+		return -errno;
+	if (start == 0 || process_start(pid) != start) {
+		close(fd);
+		return -ESRCH;
+	}
+	return fd;
+}
+
+void process_boot_id(char *ret, size_t size)
+{
+	CLEANUP_BUF struct buf b = {0};
+
+	*ret = '\0';
+	if (fd_read_file("/proc/sys/kernel/random/boot_id", 64, &b, NULL) == 0) {
+		snprintf(ret, size, "%s", buf_cstr(&b));
+		ret[strcspn(ret, "\n")] = '\0';
+	}
+}

@@ -1,0 +1,18 @@
+/* rootfs.h -- the root file system of one container, put together in a private mount namespace, so that nothing is
+ * left when the last process of it is gone.
+ *
+ * DIR/lower: the image's tree, ids shifted into the sandbox's range by an idmapped mount. DIR/upper: a tmpfs of bounded
+ * size, charged to whoever writes. DIR/root: the overlay of both. Single-threaded callers only. */
+#ifndef LXC_ROOTFS_H
+#define LXC_ROOTFS_H
+
+#include <stdint.h>
+
+#include "core/err.h"
+
+#define SANDBOX_IDS 65536u
+
+/* Leaves the caller in a mount namespace of its own. */
+int rootfs_mount(const char *image, const char *dir, uint32_t uid_base, uint64_t disk_bytes, struct err *err);
+
+#endif

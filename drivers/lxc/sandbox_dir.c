@@ -1,0 +1,113 @@
+#include "sandbox_dir.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/fd.h"
+#include "core/must.h"
+#include "process.h"
+
+#define FILE_BYTES_MAX 8192
+#define OPEN_DIRS_MAX  16
+
+void sandbox_dir_path(const char *parent, uint64_t sandbox, char ret[SANDBOX_DIR_MAX])
+{
+	int n = snprintf(ret, SANDBOX_DIR_MAX, "%s/%016" PRIx64, parent, sandbox);
+
+	must(n < SANDBOX_DIR_MAX);
+}
+
+static int write_struct(const char *dir, const char *name, const struct codec_type *type, const void *value,
+                        struct err *err)
+{
+	CLEANUP_BUF struct buf b = {0};
+	char path[SANDBOX_DIR_MAX + 32];
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	codec_encode(&b, type, value);
+	return fd_write_file(path, 0600, b.p, b.n, err);
+}
+
+static int read_struct(const char *dir, const char *name, const struct codec_type *type, struct arena *arena,
+                       void *ret, struct err *err)
+{
+	CLEANUP_BUF struct buf b = {0};
+	char path[SANDBOX_DIR_MAX + 32];
+	int r;
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	r = fd_read_file(path, FILE_BYTES_MAX, &b, err);
+	if (r == 0 && b.n == 0)
+		r = err_set(err, -ENOENT, "%s is empty", path);
+	return r < 0 ? r : codec_decode(b.p, b.n, type, arena, ret, err);
+}
+
+int sandbox_dir_make(const char *dir, const struct lxc_meta *meta, struct err *err)
+{
+	if (mkdir(dir, 0711) != 0)
+		return err_system(err, -errno, "mkdir %s", dir);
+	if (chmod(dir, 0711) != 0)
+		return err_system(err, -errno, "chmod %s", dir);
+	return write_struct(dir, "meta", &lxc_meta_codec, meta, err);
+}
+
+int sandbox_dir_write_running(const char *dir, const struct shim_report *r, struct err *err)
+{
+	struct shim_report with_boot = *r;
+	char boot[40];
+
+	process_boot_id(boot, sizeof boot);
+	with_boot.boot_id = str_of(boot);
+	return write_struct(dir, "running", &shim_report_codec, &with_boot, err);
+}
+
+int sandbox_dir_read_meta(const char *dir, struct lxc_meta *ret, struct err *err)
+{
+	CLEANUP_ARENA struct arena a = {0};
+
+	return read_struct(dir, "meta", &lxc_meta_codec, &a, ret, err);
+}
+
+int sandbox_dir_read_running(const char *dir, struct shim_report *ret, struct err *err)
+{
+	CLEANUP_ARENA struct arena a = {0};
+	struct shim_report r;
+	char boot[40];
+	int result = read_struct(dir, "running", &shim_report_codec, &a, &r, err);
+
+	if (result < 0)
+		return result;
+	process_boot_id(boot, sizeof boot);
+	if (!str_eq(r.boot_id, str_of(boot)))
+		result = err_set(err, -ESTALE, "%s: from before the machine was booted", dir);
+	r.message = r.boot_id = STR_NONE;
+	*ret = r;
+	return result;
+}
+
+bool sandbox_dir_read_exit(const char *dir, struct shim_exit *ret)
+{
+	CLEANUP_ARENA struct arena a = {0};
+
+	return read_struct(dir, "exit", &shim_exit_codec, &a, ret, NULL) == 0;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+	(void)st;
+	(void)kind;
+	(void)where;
+	(void)!remove(path);
+	return 0;
+}
+
+int sandbox_dir_remove(const char *dir, struct err *err)
+{
+	nftw(dir, remove_entry, OPEN_DIRS_MAX, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	return access(dir, F_OK) == 0 ? err_set(err, -EBUSY, "%s could not be removed", dir) : 0;
+}

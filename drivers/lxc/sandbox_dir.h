@@ -1,0 +1,24 @@
+/* sandbox_dir.h -- the directory of one sandbox, <state>/sandboxes/<16 hex digits>, and the small files in it that
+ * outlive sandboxd. Any thread; nothing is owned. */
+#ifndef LXC_SANDBOX_DIR_H
+#define LXC_SANDBOX_DIR_H
+
+#include <stdbool.h>
+
+#include "shim_config.h"
+
+#define SANDBOX_DIR_MAX 400
+
+void sandbox_dir_path(const char *parent, uint64_t sandbox, char ret[SANDBOX_DIR_MAX]);
+/* -EEXIST: there is one already. */
+int sandbox_dir_make(const char *dir, const struct lxc_meta *meta, struct err *err);
+int sandbox_dir_write_running(const char *dir, const struct shim_report *r, struct err *err);
+int sandbox_dir_read_meta(const char *dir, struct lxc_meta *ret, struct err *err);
+/* -ENOENT: it never ran. -ESTALE: it ran before the machine was booted. ret's strings are empty. */
+int sandbox_dir_read_running(const char *dir, struct shim_report *ret, struct err *err);
+/* False while none is written. */
+bool sandbox_dir_read_exit(const char *dir, struct shim_exit *ret);
+/* Does not enter mounts. 0 when nothing is left. */
+int sandbox_dir_remove(const char *dir, struct err *err);
+
+#endif

@@ -1,0 +1,407 @@
+/* shim_main.c -- berth-shim: the parent of one container, started by sandboxd and outliving it.
+ *
+ * Happy path: configuration from descriptor 3; root file system in a mount namespace of its own; a child becomes
+ * liblxc's monitor; berth-init says hello from inside with its process id; limits are read back and the out-of-memory
+ * watch set; SHIM_READY; sandboxd sets up the network and says go; berth-init gets its program; SHIM_RUNNING; then
+ * privileges are dropped for good and this process is the logger.
+ * Failure: before SHIM_RUNNING all ends here: the monitor is killed (the container with it) and SHIM_FAILED
+ * names the cause. sandboxd gone before its go: the same. This process killed later: its children die with it.
+ * Invariants: single-threaded (liblxc refuses otherwise); no secret in argv, environment or files. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "container.h"
+#include "core/clock.h"
+#include "core/fd.h"
+#include "init_spec.h"
+#include "logger.h"
+#include "process.h"
+#include "rootfs.h"
+#include "shim_config.h"
+
+#define INIT_WAIT_MS 30000
+#define GO_WAIT_MS   60000
+#define FILES_SOFT   1024
+#define FILES_HARD   65536
+
+struct shim {
+	struct shim_config config;
+	struct cgroup_layout layout;
+	struct arena arena;
+	char dir[512], log_dir[600];
+	struct logger logger;
+	int init;        /* our end of the first process's descriptor 0 */
+	int exec_report; /* from berth-init: ends when the program runs */
+	pid_t first;     /* the container's first process */
+};
+
+static void report(struct shim *s, enum shim_event event, const struct err *err)
+{
+	struct shim_report r = {.event = (uint8_t)event,
+	                        .pid = s->first,
+	                        .shim_pid = getpid(),
+	                        .pid_start = s->first > 0 ? process_start(s->first) : 0,
+	                        .shim_start = process_start(getpid()),
+	                        .started_boot_ms = clock_boot_ms(),
+	                        .started_wall_ms = clock_wall_ms()};
+	CLEANUP_BUF struct buf b = {0};
+
+	if (err != NULL) {
+		r.code = err->code;
+		r.message = str_of(err->message);
+	}
+	codec_encode(&b, &shim_report_codec, &r);
+	(void)!send(SHIM_CONTROL_FD, b.p, b.n, MSG_NOSIGNAL);
+}
+
+static int read_config(struct shim *s, struct err *err)
+{
+	CLEANUP_BUF struct buf b = BUF_MAX(CODEC_BYTES_MAX);
+	int r;
+
+	if (lseek(SHIM_CONFIG_FD, 0, SEEK_SET) != 0 || (r = fd_read_all(SHIM_CONFIG_FD, &b)) < 0)
+		return err_set(err, -EBADF, "no configuration in descriptor %d", SHIM_CONFIG_FD);
+	close(SHIM_CONFIG_FD);
+	r = codec_decode(b.p, b.n, &shim_config_codec, &s->arena, &s->config, err);
+	if (r == 0 && (str_copy(s->config.dir, s->dir, sizeof s->dir) < 0 || s->config.dir.n > 400))
+		r = err_set(err, -ENAMETOOLONG, "directory of the sandbox");
+	snprintf(s->log_dir, sizeof s->log_dir, "%s/log", s->dir);
+	return r;
+}
+
+/* -- The monitor: a child ------------------------------------------------------------------------------------- */
+
+/* Inherited by the container. Never above our own: a restricted root may not raise them. */
+static bool set_rlimits(void)
+{
+	struct rlimit files, none = {0, 0};
+
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+		return false;
+	files.rlim_max = files.rlim_max > FILES_HARD ? FILES_HARD : files.rlim_max;
+	files.rlim_cur = files.rlim_max > FILES_SOFT ? FILES_SOFT : files.rlim_max;
+	return setrlimit(RLIMIT_NOFILE, &files) == 0 && setrlimit(RLIMIT_CORE, &none) == 0;
+}
+
+static void monitor(struct shim *s, int sock, int out, int err_pipe, pid_t parent) __attribute__((noreturn));
+
+static void monitor(struct shim *s, int sock, int out, int err_pipe, pid_t parent)
+{
+	struct init_result result = {.magic = INIT_RESULT_MAGIC};
+	struct err err = {0};
+
+	/* The logger's death ends the monitor; liblxc makes the monitor's death end the container. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent || !set_rlimits())
+		_exit(1);
+	if (dup2(sock, 0) != 0 || dup2(out, 1) != 1 || dup2(err_pipe, 2) != 2)
+		_exit(1);
+	if (fchown(1, s->config.uid_base, s->config.uid_base) != 0 ||
+	    fchown(2, s->config.uid_base, s->config.uid_base) != 0)
+		_exit(1);
+	close_range(3, ~0u, 0);
+	if (container_run(&s->config, &s->layout, &result.error_num, &err) < 0) {
+		char path[600];
+		int fd;
+
+		snprintf(path, sizeof path, "%s/lxc.log", s->dir);
+		fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+		dprintf(fd, "berth-shim ERROR - %s\n", err.message);
+		_exit(1);
+	}
+	(void)!send(0, &result, sizeof result, MSG_NOSIGNAL);
+	_exit(0);
+}
+
+static int start_monitor(struct shim *s, struct err *err)
+{
+	int sock[2], out[2], error[2], on = 1;
+	pid_t self = getpid();
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock) != 0 || pipe2(out, O_CLOEXEC) != 0 ||
+	    pipe2(error, O_CLOEXEC) != 0)
+		return err_system(err, -errno, "pipes");
+	if (setsockopt(sock[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0)
+		return err_system(err, -errno, "SO_PASSCRED");
+	s->logger.monitor = fork();
+	if (s->logger.monitor < 0)
+		return err_system(err, -errno, "fork");
+	if (s->logger.monitor == 0)
+		monitor(s, sock[1], out[1], error[1], self);
+	close(sock[1]);
+	close(out[1]);
+	close(error[1]);
+	s->init = s->logger.result = sock[0];
+	s->logger.out = out[0];
+	s->logger.err = error[0];
+	s->logger.monitor_pidfd = (int)syscall(SYS_pidfd_open, s->logger.monitor, 0);
+	return s->logger.monitor_pidfd < 0 ? err_system(err, -errno, "pidfd of the monitor") : 0;
+}
+
+/* -- Meeting berth-init ---------------------------------------------------------------------------------------- */
+
+/* Waits for one descriptor; the monitor's or sandboxd's end stops the wait. */
+static int wait_for(struct shim *s, int fd, int timeout_ms, const char *what, struct err *err)
+{
+	struct pollfd p[] = {{fd, POLLIN, 0}, {s->logger.monitor_pidfd, POLLIN, 0}, {SHIM_CONTROL_FD, 0, 0}};
+	int n;
+
+	do
+		n = poll(p, 3, timeout_ms);
+	while (n < 0 && errno == EINTR);
+	if (p[0].revents != 0)
+		return 0;
+	if (p[1].revents != 0) {
+		char cause[256];
+
+		container_last_error(s->dir, cause, sizeof cause);
+		return err_set(err, -ECHILD, "the container ended before %s%s%s", what, *cause ? ": " : "", cause);
+	}
+	if (p[2].revents != 0)
+		return err_set(err, -ECONNRESET, "sandboxd is gone");
+	return err_set(err, -ETIMEDOUT, "no %s within %d ms", what, timeout_ms);
+}
+
+static int meet_init(struct shim *s, struct err *err)
+{
+	char byte = 0;
+	struct iovec iov = {&byte, 1};
+	union {
+		struct cmsghdr head;
+		char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
+	} control;
+	struct msghdr m = {
+	        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+	int r = wait_for(s, s->init, INIT_WAIT_MS, "its first process said hello", err);
+
+	if (r < 0)
+		return r;
+	if (recvmsg(s->init, &m, MSG_CMSG_CLOEXEC) != 1 || byte != INIT_HELLO) {
+		char cause[256];
+
+		container_last_error(s->dir, cause, sizeof cause);
+		return err_set(err, -EPROTO, "the container's first process did not start%s%s", *cause ? ": " : "",
+		               cause);
+	}
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c != NULL; c = CMSG_NXTHDR(&m, c)) {
+		struct ucred cred;
+
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+			memcpy(&s->exec_report, CMSG_DATA(c), sizeof s->exec_report);
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS) {
+			memcpy(&cred, CMSG_DATA(c), sizeof cred);
+			s->first = cred.pid;
+		}
+	}
+	if (s->exec_report < 0 || s->first <= 0)
+		return err_set(err, -EPROTO, "the container's first process sent no descriptor");
+	return 0;
+}
+
+/* Everything in one message, see init_spec.h. */
+static int send_spec(struct shim *s, struct err *err)
+{
+	const struct shim_config *c = &s->config;
+	CLEANUP_BUF struct buf b = BUF_MAX(INIT_BYTES_MAX);
+	struct init_head head = {
+	        .n_argv = c->n_argv, .n_env = c->n_env, .filter_bytes = (uint32_t)c->filter.n};
+	const struct str fixed[] = {c->user, c->working_dir, c->resolv_conf};
+	int r;
+
+	for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+		buf_add_str(&b, fixed[i]);
+		buf_add(&b, "", 1);
+	}
+	for (uint32_t i = 0; i < c->n_argv + c->n_env; i++) {
+		buf_add_str(&b, i < c->n_argv ? c->argv[i] : c->env[i - c->n_argv]);
+		buf_add(&b, "", 1);
+	}
+	buf_add_str(&b, c->filter);
+	if (buf_failed(&b))
+		return err_set(err, -E2BIG, "arguments and environment exceed %u bytes", INIT_BYTES_MAX);
+	head.bytes = (uint32_t)b.n;
+	r = fd_write_all(s->init, &head, sizeof head);
+	if (r == 0)
+		r = fd_write_all(s->init, b.p, b.n);
+	if (b.p != NULL)
+		explicit_bzero(b.p, b.n);
+	return r < 0 ? err_system(err, r, "send the program to the container") : 0;
+}
+
+static int wait_for_exec(struct shim *s, struct err *err)
+{
+	char line[512];
+	ssize_t n;
+	struct pollfd p = {s->exec_report, POLLIN, 0};
+
+	while ((n = poll(&p, 1, INIT_WAIT_MS)) < 0 && errno == EINTR)
+		;
+	if (n == 0)
+		return err_set(err, -ETIMEDOUT, "the program did not begin within %d ms", INIT_WAIT_MS);
+	n = read(s->exec_report, line, sizeof line - 1);
+	fd_close(&s->exec_report);
+	if (n <= 0)
+		return 0;
+	line[n] = '\0';
+	return err_set(err, -ENOEXEC, "%s", line);
+}
+
+/* -- Limits and the out-of-memory watch -------------------------------------------------------------------------- */
+
+static int watch_oom(struct shim *s, struct err *err)
+{
+	struct logger *l = &s->logger;
+	char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 64], text[64];
+	int r = cgroup_dir_of(&s->layout, s->first, CGROUP_MEMORY, dir, sizeof dir, err);
+
+	if (r < 0)
+		return r;
+	l->oom_v2 = s->layout.h[s->layout.of[CGROUP_MEMORY]].v2;
+	snprintf(path, sizeof path, "%s/%s", dir, l->oom_v2 ? "memory.events" : "memory.oom_control");
+	l->oom_file = open(path, O_RDONLY | O_CLOEXEC);
+	if (l->oom_file < 0)
+		return err_system(err, -errno, "open %s", path);
+	if (l->oom_v2) {
+		l->oom = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+		if (l->oom < 0 || inotify_add_watch(l->oom, path, IN_MODIFY) < 0)
+			return err_system(err, -errno, "watch %s", path);
+		return 0;
+	}
+	l->oom = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	snprintf(path, sizeof path, "%s/cgroup.event_control", dir);
+	CLEANUP_FD int control = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (l->oom < 0 || control < 0)
+		return err_system(err, -errno, "open %s", path);
+	int n = snprintf(text, sizeof text, "%d %d", l->oom, l->oom_file);
+
+	r = fd_write_all(control, text, (size_t)n);
+	return r < 0 ? err_system(err, r, "write %s", path) : 0;
+}
+
+/* The log's directory belongs to the logger, so that it can rotate without privileges. */
+static int open_files(struct shim *s, struct err *err)
+{
+	uint32_t owner = s->config.logger_uid;
+	char path[640];
+	struct stat st;
+
+	if (mkdir(s->log_dir, 0700) != 0 && errno != EEXIST)
+		return err_system(err, -errno, "mkdir %s", s->log_dir);
+	if (chown(s->log_dir, owner, owner) != 0)
+		return err_system(err, -errno, "chown %s", s->log_dir);
+	snprintf(path, sizeof path, "%s/log", s->log_dir);
+	s->logger.log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (s->logger.log < 0 || fchown(s->logger.log, owner, owner) != 0 || fstat(s->logger.log, &st) != 0)
+		return err_system(err, -errno, "open %s", path);
+	s->logger.bytes = (uint64_t)st.st_size;
+	s->logger.bytes_max = s->config.log_bytes;
+	s->logger.dir = s->log_dir;
+	snprintf(path, sizeof path, "%s/exit", s->dir);
+	s->logger.exit = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return s->logger.exit < 0 ? err_system(err, -errno, "open %s", path) : 0;
+}
+
+static int drop_privileges(struct shim *s, struct err *err)
+{
+	uint32_t id = s->config.logger_uid;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || setgroups(0, NULL) != 0 || setresgid(id, id, id) != 0 ||
+	    setresuid(id, id, id) != 0)
+		return err_system(err, -errno, "become user %u", id);
+	return prctl(PR_SET_DUMPABLE, 0) != 0 ? err_system(err, -errno, "PR_SET_DUMPABLE") : 0;
+}
+
+/* -- The whole start -------------------------------------------------------------------------------------------- */
+
+static int wait_for_go(struct shim *s, struct err *err)
+{
+	char go = 0;
+	int r = wait_for(s, SHIM_CONTROL_FD, GO_WAIT_MS, "sandboxd said go", err);
+
+	if (r == 0 && (recv(SHIM_CONTROL_FD, &go, 1, 0) != 1 || go != SHIM_GO))
+		r = err_set(err, -ECONNRESET, "sandboxd is gone");
+	return r;
+}
+
+static int start(struct shim *s, struct err *err)
+{
+	const struct shim_config *c = &s->config;
+	struct cgroup_limits limits;
+	char root[4097];
+	int r = read_config(s, err);
+
+	if (r == 0)
+		r = cgroup_layout_read("", &s->layout, err);
+	if (r == 0 && str_copy(c->root, root, sizeof root) < 0)
+		r = err_set(err, -ENAMETOOLONG, "root of the image");
+	if (r == 0)
+		r = rootfs_mount(root, s->dir, c->uid_base, c->disk_bytes, err);
+	if (r == 0)
+		r = open_files(s, err);
+	if (r == 0)
+		r = start_monitor(s, err);
+	if (r == 0)
+		r = meet_init(s, err);
+	if (r < 0)
+		return r;
+	limits = (struct cgroup_limits){
+	        .memory_bytes = c->memory_bytes, .cpu_milli = c->cpu_milli, .pids_max = c->pids_max};
+	r = cgroup_check_limits(&s->layout, s->first, &limits, err);
+	if (r == 0)
+		r = watch_oom(s, err);
+	if (r == 0) {
+		report(s, SHIM_READY, NULL);
+		r = wait_for_go(s, err);
+	}
+	if (r == 0)
+		r = send_spec(s, err);
+	if (r == 0)
+		r = wait_for_exec(s, err);
+	return r == 0 ? drop_privileges(s, err) : r;
+}
+
+static int give_up(struct shim *s, const struct err *err)
+{
+	if (s->logger.monitor > 0) {
+		kill(s->logger.monitor, SIGKILL);
+		waitpid(s->logger.monitor, NULL, 0);
+	}
+	report(s, SHIM_FAILED, err);
+	return 1;
+}
+
+int main(void)
+{
+	struct shim s = {.init = -1,
+	                 .exec_report = -1,
+	                 .logger = {.out = -1, .err = -1, .log = -1, .oom = -1, .oom_file = -1, .exit = -1}};
+	struct err err = {0};
+
+	setsid();
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	umask(022);
+	if (start(&s, &err) < 0)
+		return give_up(&s, &err);
+	report(&s, SHIM_RUNNING, NULL);
+	close(SHIM_CONTROL_FD);
+	arena_done(&s.arena); /* the environment with its secrets */
+	logger_run(&s.logger);
+	return 0;
+}

@@ -1,0 +1,42 @@
+/* world.h -- what the tests of drivers share: a scratch directory with a small real root file system (busybox), a
+ * driver on it, and counts of what the host holds, taken before and after. */
+#ifndef DRIVERS_WORLD_WORLD_H
+#define DRIVERS_WORLD_WORLD_H
+
+#include "drivers/driver.h"
+
+#define WORLD_UIDS 200000000u
+
+struct world {
+	char dir[128], root[160];
+	struct driver *driver;
+	uint64_t next_id;
+};
+
+/* Why containers cannot be tested here, or NULL. */
+const char *world_lacks_lxc(void);
+int world_open(struct world *w, bool lxc);
+/* Closes the driver and removes the directory. */
+void world_close(struct world *w);
+int world_open_driver(struct world *w, struct err *err);
+
+/* A start of this program (terminated by NULL) with a slot of its own and limits of 0.5 CPU and 64 MiB. */
+struct world_start {
+	struct driver_start how;
+	struct str argv[16], env[8];
+};
+void world_program(struct world *w, struct world_start *s, const char *const *argv);
+
+struct world_counts {
+	long mounts, cgroups, processes, files;
+};
+void world_count(const struct world *w, struct world_counts *ret);
+
+/* HTTP GET / at the port; the status, or -errno. Tries for up to 10 s while nothing listens. */
+int world_get(struct world *w, struct driver_instance *i, uint16_t port);
+/* Waits for the end; then the status. False after 20 s. */
+bool world_wait(struct world *w, struct driver_instance *i, struct driver_exit *ret);
+/* The log, terminated; waits up to 5 s until `text` is in it. False if it never is. */
+bool world_log_has(struct world *w, struct driver_instance *i, const char *text, char *ret, size_t size);
+
+#endif
