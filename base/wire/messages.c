@@ -197,6 +197,21 @@ static const struct codec_field orphans_fields[] = {
 };
 static const struct codec_type orphans_codec = CODEC_TYPE(struct msg_orphans, "orphans", orphans_fields);
 
+static const struct codec_field log_fields[] = {
+	CODEC_U64(struct msg_log, sandbox),
+	CODEC_U64(struct msg_log, offset),
+	CODEC_U32(struct msg_log, tail),
+};
+static const struct codec_type log_codec = CODEC_TYPE(struct msg_log, "log", log_fields);
+
+static const struct codec_field logged_fields[] = {
+	CODEC_I32(struct msg_logged, code),
+	CODEC_STR(struct msg_logged, message, TEXT_MAX),
+	CODEC_STR(struct msg_logged, bytes, LOG_PIECE_MAX),
+	CODEC_U64(struct msg_logged, offset),
+};
+static const struct codec_type logged_codec = CODEC_TYPE(struct msg_logged, "logged", logged_fields);
+
 /* MSG_DRIVEN and MSG_EXITED carry the reply and the event of sandboxd.h. */
 const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_LEADING] = &leading_codec,         [MSG_CHANGED] = &changed_codec,
@@ -211,6 +226,7 @@ const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_POOL_ANSWER] = &pool_answer_codec, [MSG_STOP] = &stop_codec,
 	[MSG_STOPPED] = &stopped_codec,         [MSG_CACHE] = &cache_codec,
 	[MSG_CACHED] = &cached_codec,           [MSG_REFUSED] = &refused_codec,
+	[MSG_LOG] = &log_codec,                 [MSG_LOGGED] = &logged_codec,
 	[MSG_HALT] = &halt_codec,               [MSG_HALTED] = &halted_codec,
 	[MSG_RENEW] = &renew_codec,             [MSG_RENEWED] = &renewed_codec,
 	[MSG_ORPHANS] = &orphans_codec,         [MSG_JUDGE] = &orphans_codec,
@@ -227,6 +243,7 @@ const char *const message_type_name[MSG_TYPES] = {
 	[MSG_POOL_PUT] = "pool_put", [MSG_POOL_DELETE] = "pool_delete", [MSG_POOL_ANSWER] = "pool_answer",
 	[MSG_STOP] = "stop",         [MSG_STOPPED] = "stopped",         [MSG_CACHE] = "cache",
 	[MSG_CACHED] = "cached",     [MSG_REFUSED] = "refused",
+	[MSG_LOG] = "log",           [MSG_LOGGED] = "logged",
 	[MSG_HALT] = "halt",         [MSG_HALTED] = "halted",           [MSG_RENEW] = "renew",
 	[MSG_RENEWED] = "renewed",   [MSG_ORPHANS] = "orphans",         [MSG_JUDGE] = "judge",
 	[MSG_JUDGED] = "judged",

@@ -59,6 +59,9 @@ enum message_type {
 	MSG_ORPHANS,     /* orphans: sandboxes that run here without a row of ours */
 	MSG_JUDGE,       /* orphans: which of these may be stopped? answered behind a barrier */
 	MSG_JUDGED,      /* orphans: those that no row stands for */
+	/* control of any node <-> control of a sandbox's node */
+	MSG_LOG,         /* log: a piece of a sandbox's console log */
+	MSG_LOGGED,      /* logged: the reply */
 	MSG_TYPES
 };
 
@@ -161,6 +164,10 @@ struct msg_renewed { uint64_t epoch, sent_ms; };
 struct msg_orphans { uint64_t node; uint64_t *sandboxes; uint32_t n_sandboxes; };
 
 struct msg_refused { int32_t code; struct str message; };
+
+#define LOG_PIECE_MAX 65536
+struct msg_log { uint64_t sandbox, offset; uint32_t tail; }; /* tail > 0: start at the last so many lines */
+struct msg_logged { int32_t code; struct str message; struct str bytes; uint64_t offset; }; /* offset: of the next piece */
 
 extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec;
 extern const struct codec_type *const message_body_codec[MSG_TYPES];

@@ -80,7 +80,7 @@ enum arm_task {
 	ARM_TASK_TOKEN,  /* token: mint one; answer {"token","expiresAt"}. Only ever from the admin socket */
 	ARM_TASK_LOGS,   /* logs: stream text lines of one sandbox; its node may be another one */
 	ARM_TASK_IMAGES, /* the images of this node: answer {"value":[{"digest","reference","bytes","users","lastUsed"}]} */
-	ARM_TASK_IMPORT, /* import: the body is an archive that follows (arm_streams): answer {"digest","reference"} */
+	ARM_TASK_IMPORT, /* import: an archive or layout on this host; admin socket alone: answer {"digest","reference"} */
 	ARM_TASKS
 };
 
@@ -97,6 +97,7 @@ struct arm_logs_ask {
 };
 struct arm_import_ask {
 	struct str reference;
+	struct str path; /* absolute, of this host */
 };
 
 enum arm_outcome_kind { ARM_REPLY, ARM_POST, ARM_TASK };
