@@ -40,27 +40,29 @@ struct arm_caller {
 struct arm_request {
 	struct str method, path, query; /* as received: still percent-encoded; the query without '?' */
 	struct str body;
-	struct str scheme, host;        /* "https", the Host header: links in answers begin so */
+	struct str scheme, host; /* "https", the Host header: links in answers begin so */
 	struct arm_caller caller;
-	uint64_t now_ms;                /* wall clock */
-	uint64_t pool;                  /* not 0: a call below this pool's endpoint; path is then "/.management/..." */
+	uint64_t now_ms;       /* wall clock */
+	struct str request_id; /* answered as x-ms-request-id; empty: none */
+	uint64_t pool;         /* not 0: a call below this pool's endpoint; path is then "/.management/..." */
 };
 
 /* What the process knows and the tables do not. Filled by the composition root; lives as long as requests do. */
 struct arm {
-	struct str url;                 /* of this endpoint, for links when a request has no usable Host */
-	uint64_t node, leader, term;    /* kept current by the owner; leader 0: none known */
-	void *context;                  /* of the callbacks */
+	struct str url;              /* of this endpoint, for links when a request has no usable Host */
+	uint64_t node, leader, term; /* kept current by the owner; leader 0: none known */
+	void *context;               /* of the callbacks */
 	/* Encrypts a secret; the result in the arena, at most SECRET_MAX + 64 bytes. `pool_id` is the resource id in lower case. */
 	int (*seal)(void *context, struct str pool_id, struct str name, struct str plain, struct arena *arena,
-	            struct str *ret_sealed, struct err *err);
+		    struct str *ret_sealed, struct err *err);
 	/* A keyed hash of an identifier, for callers who may not see it: hex digits, terminated. */
 	void (*hash_identifier)(void *context, struct str identifier, char ret_hex[33]);
 	/* Wall clock of a session's last request as known here; 0: unknown. May be NULL. */
 	uint64_t (*last_activity_ms)(void *context, uint64_t pool, uint64_t generation);
 	/* Calls each() for closed records that the tables do not hold any more, overlapping [from, to). May be NULL. */
 	int (*old_records)(void *context, uint64_t from_ms, uint64_t to_ms,
-	                   void (*each)(void *to, const struct record_row *record), void *to, struct err *err);
+			   void (*each)(void *to, const struct record_row *record), void *to,
+			   struct err *err);
 };
 
 struct arm_header {
@@ -77,8 +79,8 @@ struct arm_reply {
 
 /* Work for the process itself. It answers with arm_reply_json, arm_reply_error or a stream of its own. */
 enum arm_task {
-	ARM_TASK_TOKEN,  /* token: mint one; answer {"token","expiresAt"}. Only ever from the admin socket */
-	ARM_TASK_LOGS,   /* logs: stream text lines of one sandbox; its node may be another one */
+	ARM_TASK_TOKEN, /* token: mint one; answer {"token","expiresAt"}. Only ever from the admin socket */
+	ARM_TASK_LOGS,  /* logs: stream text lines of one sandbox; its node may be another one */
 	ARM_TASK_IMAGES, /* the images of this node: answer {"value":[{"digest","reference","bytes","users","lastUsed"}]} */
 	ARM_TASK_IMPORT, /* import: an archive or layout on this host; admin socket alone: answer {"digest","reference"} */
 	ARM_TASKS
@@ -103,7 +105,7 @@ struct arm_import_ask {
 enum arm_outcome_kind { ARM_REPLY, ARM_POST, ARM_TASK };
 
 struct arm_outcome {
-	uint8_t kind; /* enum arm_outcome_kind */
+	uint8_t kind;           /* enum arm_outcome_kind */
 	struct arm_reply reply; /* REPLY */
 
 	/* POST: an envelope for `to` with the body encoded by message_body_codec[type]. Give the reply, or MSG_REFUSED, to
@@ -120,19 +122,22 @@ struct arm_outcome {
 	const struct arm_continuation *then; /* of arm_answer */
 };
 
+/* True: this request needs no token (what a client asks to learn where to get one). */
+bool arm_public(struct str method, struct str path);
+
 /* True: the body of this request is not JSON but a stream; call arm_handle with an empty body before reading it. */
 bool arm_streams(struct str method, struct str path);
 
-void arm_handle(const struct arm *arm, const struct arm_request *request, const struct state *state, struct arena *arena,
-                struct arm_outcome *ret);
+void arm_handle(const struct arm *arm, const struct arm_request *request, const struct state *state,
+		struct arena *arena, struct arm_outcome *ret);
 
 /* True when this node's tables show what the answer tells of. A follower can be behind the leader that answered: hold
  * the answer until then (or a second), so that the client's next GET here finds the pool. */
 bool arm_shown(const struct state *state, uint16_t type, const void *body);
 
 /* The actor's answer `type` with its decoded body (MSG_POOL_ANSWER, MSG_STOPPED, MSG_REFUSED) becomes the reply. */
-void arm_answer(const struct arm *arm, const struct arm_outcome *outcome, const struct state *state, uint16_t type,
-                const void *body, struct arena *arena, struct arm_reply *ret);
+void arm_answer(const struct arm *arm, const struct arm_outcome *outcome, const struct state *state,
+		uint16_t type, const void *body, struct arena *arena, struct arm_reply *ret);
 
 /* For tasks, and for what the caller refuses itself (401 with code "InvalidAuthenticationToken", 413, 503, ...). */
 void arm_reply_error(struct arm_reply *ret, int status, const char *code, const char *format, ...)

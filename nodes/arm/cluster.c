@@ -1,0 +1,236 @@
+/* cluster.c -- see cluster.h. Everything but images and tokens is read from this node's tables. */
+#include <string.h>
+
+#include "arm/cluster.h"
+#include "arm/pool_show.h"
+#include "core/must.h"
+
+#define TOKEN_ROLES_MAX 16
+
+static void put_node(const struct call *c, json_t *to, const struct node_row *row)
+{
+	const struct settings *s = &state_cluster(c->state)->settings;
+	uint32_t booting = 0, ready = 0, bound = 0;
+
+	for (const struct sandbox_row *box = state_next_sandbox(c->state, NULL); box != NULL;
+	     box = state_next_sandbox(c->state, box)) {
+		if (box->node != row->id)
+			continue;
+		booting += box->state == SANDBOX_BOOTING;
+		ready += box->state == SANDBOX_READY;
+		bound += box->state == SANDBOX_BOUND;
+	}
+	json_put_u64(to, "id", row->id);
+	json_put_str(to, "name", row->name);
+	json_put_cstr(to, "state", row->state == NODE_UP ? "up" : "lost");
+	json_put_cstr(to, "role", row->voter ? "voter" : "worker");
+	json_put_bool(to, "leader", row->id == c->arm->leader);
+	json_put_bool(to, "cordoned", row->cordoned);
+	json_put_bool(to, "draining", row->draining);
+	json_put_u64(to, "epoch", row->epoch);
+	json_put_time(to, "renewed", row->renewed_ms);
+	json_put_str(to, "raftAddress", row->raft_address);
+	json_put_str(to, "peerAddress", row->peer_address);
+	json_put_str(to, "apiAddress", row->api_address);
+	json_put_str(to, "labels", row->labels);
+	json_put_str(to, "version", row->version);
+	json_put_u64(to, "cpuMilli", row->cpu_milli * s->overcommit_cpu);
+	json_put_u64(to, "cpuMilliReserved", row->cpu_reserved);
+	json_put_u64(to, "memoryBytes", row->memory_bytes * s->overcommit_memory);
+	json_put_u64(to, "memoryBytesReserved", row->memory_reserved);
+	json_put_u64(to, "booting", booting);
+	json_put_u64(to, "ready", ready);
+	json_put_u64(to, "bound", bound);
+}
+
+void cluster_status(struct call *c)
+{
+	const struct cluster_row *row = state_cluster(c->state);
+	json_t *body = json_new_object(), *nodes, *settings;
+	uint32_t pools = 0;
+
+	for (const struct pool_row *pool = state_next_pool(c->state, NULL); pool != NULL;
+	     pool = state_next_pool(c->state, pool))
+		pools++;
+	json_put_str(body, "id", row->id);
+	json_put_cstr(body, "version", BERTH_VERSION);
+	json_put_u64(body, "incarnation", row->incarnation);
+	json_put_u64(body, "featureLevel", row->feature_level);
+	json_put_time(body, "time", row->time_ms);
+	json_put_u64(body, "index", state_index(c->state));
+	json_put_u64(body, "term", c->arm->term);
+	json_put_u64(body, "node", c->arm->node);
+	json_put_u64(body, "leader", c->arm->leader);
+	json_put_cstr(body, "health", c->arm->leader != 0 ? "ok" : "no leader");
+	json_put_u64(body, "pools", pools);
+	settings = json_put_object(body, "settings");
+	json_put_u64(settings, "cooldownMsMin", row->settings.cooldown_ms_min);
+	json_put_u64(settings, "queueMs", row->settings.queue_ms);
+	json_put_u64(settings, "leaseMs", row->settings.lease_ms);
+	json_put_u64(settings, "lostMs", row->settings.lost_ms);
+	json_put_str(settings, "domain", row->settings.domain);
+	json_put_str(settings, "environment", row->settings.environment);
+	json_put_str(settings, "region", row->settings.region);
+	json_put_str(settings, "tenant", row->settings.tenant);
+	nodes = json_put_array(body, "nodes");
+	for (const struct node_row *node = state_next_node(c->state, NULL); node != NULL;
+	     node = state_next_node(c->state, node))
+		put_node(c, json_push_object(nodes), node);
+	call_json(c, 200, body);
+}
+
+void cluster_nodes(struct call *c)
+{
+	json_t *body = json_new_object(), *value = json_put_array(body, "value");
+
+	for (const struct node_row *node = state_next_node(c->state, NULL); node != NULL;
+	     node = state_next_node(c->state, node))
+		put_node(c, json_push_object(value), node);
+	call_json(c, 200, body);
+}
+
+void cluster_node(struct call *c)
+{
+	for (const struct node_row *node = state_next_node(c->state, NULL); node != NULL;
+	     node = state_next_node(c->state, node)) {
+		if (str_eq(node->name, c->extra) ||
+		    str_eq(call_printf(c, "%llu", (unsigned long long)node->id), c->extra)) {
+			json_t *body = json_new_object();
+
+			put_node(c, body, node);
+			call_json(c, 200, body);
+			return;
+		}
+	}
+	call_error(c, 404, "NodeNotFound", "There is no node '%.*s'.", STR_ARGS(c->extra));
+}
+
+/* How many are ready, booting, failing, and why. */
+void cluster_pool_status(struct call *c)
+{
+	const struct pool_row *row = c->pool;
+	struct pool_counts n = state_pool_counts(c->state, row->uid);
+	const struct operation_row *operation = state_operation(c->state, row->operation);
+	json_t *body = json_new_object(), *to;
+
+	json_put_str(body, "name", row->name);
+	json_put_u64(body, "uid", row->uid);
+	json_put_cstr(body, "provisioningState",
+		      row->provisioning < PROVISIONINGS ? provisioning_name[row->provisioning] : "Failed");
+	json_put_u64(body, "maxSessions", row->limits.max_sessions);
+	json_put_u64(body, "readyTarget", row->limits.ready_target);
+	to = json_put_object(body, "sandboxes");
+	json_put_u64(to, "booting", n.booting);
+	json_put_u64(to, "ready", n.ready);
+	json_put_u64(to, "bound", n.bound);
+	json_put_u64(to, "stopping", n.stopping);
+	to = json_put_object(body, "sessions");
+	json_put_u64(to, "waiting", n.waiting);
+	json_put_u64(to, "live", n.live);
+	json_put_u64(to, "closing", n.closing);
+	json_put_u64(body, "desiredRevision", row->desired_revision);
+	json_put_u64(body, "activeRevision", row->active_revision);
+	if (row->failures > 0 || row->failure.n > 0) {
+		to = json_put_object(body, "failure");
+		json_put_str(to, "message", row->failure);
+		json_put_u64(to, "inARow", row->failures);
+		json_put_time(to, "at", row->failed_ms);
+	}
+	if (operation != NULL) {
+		static const char *const phases[PHASES] = {"resolving the image",
+							   "caching the image",
+							   "draining",
+							   "succeeded",
+							   "failed",
+							   "canceled"};
+
+		to = json_put_object(body, "operation");
+		json_put_u64(to, "id", operation->id);
+		json_put_cstr(to, "phase", operation->phase < PHASES ? phases[operation->phase] : "unknown");
+		json_put_time(to, "started", operation->started_ms);
+		if (operation->ended_ms != 0)
+			json_put_time(to, "ended", operation->ended_ms);
+		if (operation->phase == PHASE_FAILED) {
+			json_put_str(to, "code", operation->code);
+			json_put_str(to, "message", operation->message);
+		}
+	}
+	call_json(c, 200, body);
+}
+
+void cluster_images(struct call *c)
+{
+	c->out->kind = ARM_TASK;
+	c->out->task = ARM_TASK_IMAGES;
+}
+
+void cluster_import(struct call *c)
+{
+	struct str reference = call_query(c, "reference");
+
+	if (reference.n == 0 || reference.n > IMAGE_REFERENCE_MAX) {
+		call_error(c, 400, "InvalidQueryParameter",
+			   "reference: what the image is to be called, such as name:tag, of 1 to %d bytes, "
+			   "is required.",
+			   IMAGE_REFERENCE_MAX);
+		return;
+	}
+	c->out->kind = ARM_TASK;
+	c->out->task = ARM_TASK_IMPORT;
+	c->out->import.reference = reference;
+}
+
+static int read_roles(struct call *c, const json_t *body, struct arm_token_ask *ret, struct err *err)
+{
+	json_t *list = NULL;
+	int r = json_get_array(body, JSON_OPTIONAL, TOKEN_ROLES_MAX, &list, err, "roles");
+
+	if (r < 0)
+		return r;
+	ret->n_roles = (uint32_t)json_array_size(list);
+	ret->roles = arena_array(c->arena, ret->n_roles + 1, sizeof *ret->roles);
+	must(ret->roles != NULL);
+	for (uint32_t i = 0; i < ret->n_roles; i++) {
+		struct str role, scope = STR("/");
+
+		r = json_get_str(body, JSON_REQUIRED, 128, &role, err, "roles[%u].role", i);
+		if (r == 0)
+			r = json_get_str(body, JSON_OPTIONAL, 1024, &scope, err, "roles[%u].scope", i);
+		if (r < 0)
+			return r;
+		ret->roles[i] = (struct arm_role){arena_str(c->arena, role), arena_str(c->arena, scope)};
+	}
+	return 0;
+}
+
+void cluster_token(struct call *c)
+{
+	struct arm_token_ask *ask = &c->out->token;
+	struct str subject = STR("operator"), audience = STR("management");
+	uint64_t ttl_s = 3600;
+	struct err err = {0};
+	json_t *body = call_body(c);
+	int r;
+
+	if (body == NULL)
+		return;
+	r = json_get_str(body, JSON_OPTIONAL, 128, &subject, &err, "subject");
+	if (r == 0)
+		r = json_get_str(body, JSON_OPTIONAL, 512, &audience, &err, "audience");
+	if (r == 0)
+		r = json_get_u64(body, JSON_OPTIONAL, 60, 86400, &ttl_s, &err, "ttlSeconds");
+	if (r == 0)
+		r = read_roles(c, body, ask, &err);
+	if (r == 0) {
+		ask->subject = arena_str(c->arena, subject);
+		ask->audience = str_eq_nocase(audience, STR("management")) ? arena_str(c->arena, c->arm->url)
+				: str_eq_nocase(audience, STR("data"))     ? STR("https://dynamicsessions.io")
+									   : arena_str(c->arena, audience);
+		ask->ttl_s = (uint32_t)ttl_s;
+		c->out->kind = ARM_TASK;
+		c->out->task = ARM_TASK_TOKEN;
+	} else {
+		call_error(c, 400, "InvalidRequestContent", "%s.", err.message);
+	}
+	json_decref(body);
+}
