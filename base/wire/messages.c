@@ -118,12 +118,12 @@ static const struct codec_field pool_put_fields[] = {
 	CODEC_U64(struct msg_pool_put, expect_uid),
 	CODEC_BOOL(struct msg_pool_put, new_revision),
 };
-static const struct codec_type pool_put_codec = CODEC_TYPE(struct msg_pool_put, "pool_put", pool_put_fields);
+const struct codec_type pool_put_codec = CODEC_TYPE(struct msg_pool_put, "pool_put", pool_put_fields);
 
 static const struct codec_field pool_delete_fields[] = {
 	CODEC_U64(struct msg_pool_delete, pool),
 };
-static const struct codec_type pool_delete_codec =
+const struct codec_type pool_delete_codec =
 	CODEC_TYPE(struct msg_pool_delete, "pool_delete", pool_delete_fields);
 
 static const struct codec_field pool_answer_fields[] = {

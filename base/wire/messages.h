@@ -169,7 +169,7 @@ struct msg_refused { int32_t code; struct str message; };
 struct msg_log { uint64_t sandbox, offset; uint32_t tail; }; /* tail > 0: start at the last so many lines */
 struct msg_logged { int32_t code; struct str message; struct str bytes; uint64_t offset; }; /* offset: of the next piece */
 
-extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec;
+extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec, pool_put_codec, pool_delete_codec;
 extern const struct codec_type *const message_body_codec[MSG_TYPES];
 extern const char *const message_type_name[MSG_TYPES];
 

@@ -58,6 +58,7 @@ struct pool_row {
 	struct str failure;        /* why sandboxes of it do not become ready; empty when they do */
 	uint32_t failures;         /* in a row; a sandbox that becomes ready clears it */
 	uint64_t failed_ms;
+	uint32_t sessions_over;    /* sessions beyond max_sessions since a PUT lowered it; falls as they end */
 };
 
 struct revision_row {
@@ -161,9 +162,17 @@ struct record_row {
 	uint8_t reason;
 };
 
+/* What a back-dated end takes from hours that were final already: subtract it from the bill of [from_ms, to_ms). */
+struct correction_row {
+	uint64_t number;        /* from the counter, one series with the records */
+	uint64_t pool, sandbox, generation;
+	uint64_t from_ms, to_ms, made_ms;
+	struct sum128 cpu_milli_ms, memory_byte_ms, sandbox_ms, session_ms;
+};
+
 extern const struct codec_type settings_codec, cluster_row_codec, pool_row_codec, revision_row_codec, secret_row_codec,
 	operation_row_codec, node_row_codec, image_row_codec, sandbox_row_codec, session_row_codec, bucket_row_codec,
-	rate_row_codec, record_row_codec;
+	rate_row_codec, record_row_codec, correction_row_codec;
 extern const char *const table_name[TABLES];
 extern const char *const provisioning_name[PROVISIONINGS]; /* as ARM writes them: "InProgress", ... */
 extern const char *const sandbox_state_name[SANDBOX_STATES];

@@ -1,0 +1,197 @@
+/* apply_node.c -- the cluster, its nodes, their leases and images. */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "apply.h"
+
+static const char *settings_fault(const struct settings *x)
+{
+	if (x->queue_ms > APPLY_DURATION_MAX || x->lease_ms > APPLY_DURATION_MAX || x->lost_ms > APPLY_DURATION_MAX ||
+	    x->operation_kept_ms > APPLY_DURATION_MAX || x->cooldown_ms_min > APPLY_DURATION_MAX)
+		return "settings: a duration is above a hundred years";
+	if (x->lease_ms == 0 || x->lost_ms < x->lease_ms)
+		return "settings: lease_ms must be above 0 and lost_ms at least lease_ms";
+	if (x->overcommit_cpu < 1 || x->overcommit_cpu > 1000 || x->overcommit_memory < 1 || x->overcommit_memory > 1000)
+		return "settings: overcommit_cpu and overcommit_memory are allowed from 1 to 1000";
+	return NULL;
+}
+
+void apply_cluster_init(struct apply *a, const void *body)
+{
+	const struct cmd_cluster_init *c = body;
+	const char *fault = settings_fault(&c->settings);
+
+	if (a->cluster.id.n != 0) {
+		apply_refuse(a, -EEXIST, "the cluster is initialised already");
+		return;
+	}
+	if (c->id.n == 0 || fault != NULL) {
+		apply_refuse(a, -EINVAL, "%s", fault != NULL ? fault : "id: empty");
+		return;
+	}
+	a->cluster.id = c->id;
+	a->cluster.settings = c->settings;
+	a->cluster.incarnation = 1;
+	a->cluster.feature_level = FEATURE_LEVEL;
+	a->cluster.counter = APPLY_FIRST_ID;
+}
+
+static void forget_results(struct apply *a, uint64_t node)
+{
+	const struct result_row *row;
+
+	while ((row = store_next(&a->s->rows[KIND_RESULTS], node, NULL)) != NULL)
+		store_remove(a->s, KIND_RESULTS, row);
+}
+
+/* A node that comes back smaller counts as large as what it still runs needs. */
+static uint64_t at_least(uint64_t capacity, uint64_t reserved, uint32_t overcommit)
+{
+	uint64_t needed = (reserved + overcommit - 1) / overcommit;
+
+	return capacity < needed ? needed : capacity;
+}
+
+void apply_node_join(struct apply *a, const void *body)
+{
+	const struct cmd_node_join *c = body;
+	const struct node_row *old = state_node(a->s, c->id);
+	struct node_row row = old != NULL ? *old : (struct node_row){.id = c->id};
+
+	if (c->id == 0 || c->id > a->cluster.counter) {
+		apply_refuse(a, -EINVAL, "id: %" PRIu64 ", allowed below %d or from the cluster's counter", c->id, APPLY_FIRST_ID);
+		return;
+	}
+	if (c->cpu_milli == 0 || c->memory_bytes == 0 || c->cpu_milli > UINT32_MAX || c->memory_bytes > 1ull << 50) {
+		apply_refuse(a, -EINVAL, "node %" PRIu64 ": cpu_milli and memory_bytes must be above 0 and below 4,294,967,296 and 2^50",
+		             c->id);
+		return;
+	}
+	if (a->command->epoch != 0 && (old == NULL || old->epoch != a->command->epoch)) {
+		apply_refuse(a, -ESTALE, "node %" PRIu64 ": joined again since epoch %" PRIu64, c->id, a->command->epoch);
+		return;
+	}
+	row.name = c->name;
+	row.raft_address = c->raft_address;
+	row.peer_address = c->peer_address;
+	row.api_address = c->api_address;
+	row.labels = c->labels;
+	row.version = c->version;
+	row.voter = c->voter;
+	row.cpu_milli = at_least(c->cpu_milli, row.cpu_reserved, a->cluster.settings.overcommit_cpu);
+	row.memory_bytes = at_least(c->memory_bytes, row.memory_reserved, a->cluster.settings.overcommit_memory);
+	row.state = NODE_UP;
+	row.epoch = apply_next_id(a);
+	row.sequence = 0;
+	row.renewed_ms = a->now_ms;
+	forget_results(a, c->id);
+	store_put(a->s, KIND_NODES, &row);
+	a->result->id = row.epoch;
+	a->result->created = old == NULL;
+}
+
+void apply_node_renew(struct apply *a, const void *body)
+{
+	const struct cmd_node_renew *c = body;
+
+	for (uint32_t i = 0; i < c->n_renewals; i++) {
+		const struct node_row *node = state_node(a->s, c->renewals[i].node);
+		struct node_row row;
+
+		if (node == NULL || node->state != NODE_UP || node->epoch != c->renewals[i].epoch)
+			continue;
+		row = *node;
+		row.renewed_ms = a->now_ms;
+		store_put(a->s, KIND_NODES, &row);
+		a->result->id++;
+	}
+}
+
+static void forget_images(struct apply *a, uint64_t node)
+{
+	const struct image_row *image;
+
+	while ((image = store_next(&a->s->rows[KIND_IMAGES], node, NULL)) != NULL)
+		store_remove(a->s, KIND_IMAGES, image);
+}
+
+/* Everything that ran there stopped when its lease ended. */
+static void lose(struct apply *a, const struct node_row *node)
+{
+	uint64_t end = node->renewed_ms + a->cluster.settings.lease_ms;
+	const struct sandbox_row *sandbox;
+
+	while ((sandbox = state_next_node_sandbox(a->s, node->id, NULL)) != NULL) {
+		if (sandbox->state == SANDBOX_BOUND)
+			apply_session_end(a, state_session_by_generation(a->s, sandbox->generation), end, false, REAP_DEAD);
+		else
+			apply_sandbox_end(a, sandbox, end);
+	}
+}
+
+void apply_node_lost(struct apply *a, const void *body)
+{
+	const struct cmd_node_lost *c = body;
+	const struct node_row *node = state_node(a->s, c->node);
+	struct node_row row;
+
+	if (node == NULL) {
+		apply_refuse(a, -ENOENT, "no node %" PRIu64, c->node);
+		return;
+	}
+	if (node->state == NODE_LOST || node->epoch != c->epoch || node->renewed_ms != c->renewed_ms) {
+		apply_refuse(a, -ESTALE, "node %" PRIu64 ": judged by a renewal that is not its last", c->node);
+		return;
+	}
+	if (a->now_ms < node->renewed_ms + a->cluster.settings.lost_ms) {
+		apply_refuse(a, -EAGAIN, "node %" PRIu64 ": renewed less than %" PRIu64 " ms ago", c->node,
+		             a->cluster.settings.lost_ms);
+		return;
+	}
+	lose(a, node);
+	forget_images(a, c->node);
+	row = *state_node(a->s, c->node); /* its reservations went with the sandboxes */
+	row.state = NODE_LOST;
+	store_put(a->s, KIND_NODES, &row);
+}
+
+void apply_node_cordon(struct apply *a, const void *body)
+{
+	const struct cmd_node_cordon *c = body;
+	const struct node_row *node = state_node(a->s, c->node);
+	struct node_row row;
+
+	if (node == NULL) {
+		apply_refuse(a, -ENOENT, "no node %" PRIu64, c->node);
+		return;
+	}
+	if (c->draining && !c->cordoned) {
+		apply_refuse(a, -EINVAL, "node %" PRIu64 ": draining needs cordoned", c->node);
+		return;
+	}
+	row = *node;
+	row.cordoned = c->cordoned;
+	row.draining = c->draining;
+	store_put(a->s, KIND_NODES, &row);
+}
+
+void apply_node_images(struct apply *a, const void *body)
+{
+	const struct cmd_node_images *c = body;
+	const struct node_row *node = state_node(a->s, c->node);
+
+	if (node == NULL || node->state != NODE_UP) {
+		apply_refuse(a, node == NULL ? -ENOENT : -EHOSTDOWN, "node %" PRIu64 " is %s", c->node,
+		             node == NULL ? "unknown" : "lost");
+		return;
+	}
+	for (uint32_t i = 0; i < c->n_digests; i++) {
+		if (c->digests[i].n == 0 || c->digests[i].n > DIGEST_MAX) {
+			apply_refuse(a, -EINVAL, "digests: one is empty or longer than %d bytes", DIGEST_MAX);
+			return;
+		}
+	}
+	forget_images(a, c->node);
+	for (uint32_t i = 0; i < c->n_digests; i++)
+		store_put(a->s, KIND_IMAGES, &(struct image_row){.node = c->node, .digest = c->digests[i]});
+}

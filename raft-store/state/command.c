@@ -1,0 +1,203 @@
+/* command.c -- the commands' and results' fields, once. New fields go at the end, new commands too. */
+#include "command.h"
+
+#define NAME_MAX_BYTES    256
+#define ADDRESS_MAX_BYTES 256
+#define LABELS_MAX_BYTES  4096
+#define TEXT_MAX_BYTES    1024
+#define BODY_MAX_BYTES    (960u * 1024)
+#define RENEWALS_MAX      4096
+#define DIGESTS_MAX       4096
+
+static const struct codec_field command_fields[] = {
+	CODEC_U8(struct command, type),
+	CODEC_U16(struct command, feature),
+	CODEC_U64(struct command, node),
+	CODEC_U64(struct command, epoch),
+	CODEC_U64(struct command, sequence),
+	CODEC_SECRET(struct command, body, BODY_MAX_BYTES),
+};
+const struct codec_type command_codec = CODEC_TYPE(struct command, "command", command_fields);
+
+static const struct codec_field entry_fields[] = {
+	CODEC_U64(struct entry, incarnation),
+	CODEC_U64(struct entry, time_ms),
+	CODEC_LIST(struct entry, commands, ENTRY_COMMANDS_MAX, &command_codec),
+};
+const struct codec_type entry_codec = CODEC_TYPE(struct entry, "entry", entry_fields);
+
+static const struct codec_field cluster_init_fields[] = {
+	CODEC_STR(struct cmd_cluster_init, id, 64),
+	CODEC_ONE(struct cmd_cluster_init, settings, &settings_codec),
+};
+static const struct codec_type cluster_init_codec =
+	CODEC_TYPE(struct cmd_cluster_init, "cluster_init", cluster_init_fields);
+
+static const struct codec_field node_join_fields[] = {
+	CODEC_U64(struct cmd_node_join, id),
+	CODEC_STR(struct cmd_node_join, name, NAME_MAX_BYTES),
+	CODEC_STR(struct cmd_node_join, raft_address, ADDRESS_MAX_BYTES),
+	CODEC_STR(struct cmd_node_join, peer_address, ADDRESS_MAX_BYTES),
+	CODEC_STR(struct cmd_node_join, api_address, ADDRESS_MAX_BYTES),
+	CODEC_STR(struct cmd_node_join, labels, LABELS_MAX_BYTES),
+	CODEC_STR(struct cmd_node_join, version, NAME_MAX_BYTES),
+	CODEC_BOOL(struct cmd_node_join, voter),
+	CODEC_U64(struct cmd_node_join, cpu_milli),
+	CODEC_U64(struct cmd_node_join, memory_bytes),
+};
+static const struct codec_type node_join_codec = CODEC_TYPE(struct cmd_node_join, "node_join", node_join_fields);
+
+static const struct codec_field renewal_fields[] = {
+	CODEC_U64(struct renewal, node),
+	CODEC_U64(struct renewal, epoch),
+	CODEC_U64(struct renewal, sent_ms),
+};
+static const struct codec_type renewal_codec = CODEC_TYPE(struct renewal, "renewal", renewal_fields);
+
+static const struct codec_field node_renew_fields[] = {
+	CODEC_LIST(struct cmd_node_renew, renewals, RENEWALS_MAX, &renewal_codec),
+};
+static const struct codec_type node_renew_codec = CODEC_TYPE(struct cmd_node_renew, "node_renew", node_renew_fields);
+
+static const struct codec_field node_lost_fields[] = {
+	CODEC_U64(struct cmd_node_lost, node),
+	CODEC_U64(struct cmd_node_lost, epoch),
+	CODEC_U64(struct cmd_node_lost, renewed_ms),
+};
+static const struct codec_type node_lost_codec = CODEC_TYPE(struct cmd_node_lost, "node_lost", node_lost_fields);
+
+static const struct codec_field node_cordon_fields[] = {
+	CODEC_U64(struct cmd_node_cordon, node),
+	CODEC_BOOL(struct cmd_node_cordon, cordoned),
+	CODEC_BOOL(struct cmd_node_cordon, draining),
+};
+static const struct codec_type node_cordon_codec =
+	CODEC_TYPE(struct cmd_node_cordon, "node_cordon", node_cordon_fields);
+
+static const struct codec_field node_images_fields[] = {
+	CODEC_U64(struct cmd_node_images, node),
+	CODEC_STRS(struct cmd_node_images, digests, DIGESTS_MAX),
+};
+static const struct codec_type node_images_codec =
+	CODEC_TYPE(struct cmd_node_images, "node_images", node_images_fields);
+
+static const struct codec_field operation_step_fields[] = {
+	CODEC_U64(struct cmd_operation_step, operation),
+	CODEC_ENUM(struct cmd_operation_step, phase, PHASES),
+	CODEC_ENUM(struct cmd_operation_step, from, PHASES),
+	CODEC_STR(struct cmd_operation_step, digest, DIGEST_MAX),
+	CODEC_STR(struct cmd_operation_step, code, TEXT_MAX_BYTES),
+	CODEC_STR(struct cmd_operation_step, message, TEXT_MAX_BYTES),
+};
+static const struct codec_type operation_step_codec =
+	CODEC_TYPE(struct cmd_operation_step, "operation_step", operation_step_fields);
+
+static const struct codec_field sandbox_boot_fields[] = {
+	CODEC_U64(struct cmd_sandbox_boot, pool),
+	CODEC_U64(struct cmd_sandbox_boot, revision),
+	CODEC_U64(struct cmd_sandbox_boot, node),
+};
+static const struct codec_type sandbox_boot_codec =
+	CODEC_TYPE(struct cmd_sandbox_boot, "sandbox_boot", sandbox_boot_fields);
+
+static const struct codec_field sandbox_fields[] = {
+	CODEC_U64(struct cmd_sandbox, sandbox),
+};
+static const struct codec_type sandbox_codec = CODEC_TYPE(struct cmd_sandbox, "sandbox", sandbox_fields);
+
+static const struct codec_field sandbox_gone_fields[] = {
+	CODEC_U64(struct cmd_sandbox_gone, sandbox),
+	CODEC_U64(struct cmd_sandbox_gone, stopped_ms),
+	CODEC_BOOL(struct cmd_sandbox_gone, failed),
+	CODEC_BOOL(struct cmd_sandbox_gone, unserved),
+	CODEC_STR(struct cmd_sandbox_gone, message, TEXT_MAX_BYTES),
+};
+static const struct codec_type sandbox_gone_codec =
+	CODEC_TYPE(struct cmd_sandbox_gone, "sandbox_gone", sandbox_gone_fields);
+
+static const struct codec_field session_open_fields[] = {
+	CODEC_U64(struct cmd_session_open, pool),
+	CODEC_SECRET(struct cmd_session_open, identifier, IDENTIFIER_MAX),
+	CODEC_U64(struct cmd_session_open, preferred),
+	CODEC_BOOL(struct cmd_session_open, require_existing),
+};
+static const struct codec_type session_open_codec =
+	CODEC_TYPE(struct cmd_session_open, "session_open", session_open_fields);
+
+static const struct codec_field session_closing_fields[] = {
+	CODEC_U64(struct cmd_session_closing, pool),
+	CODEC_U64(struct cmd_session_closing, generation),
+	CODEC_ENUM(struct cmd_session_closing, reason, REAP_REASONS),
+};
+static const struct codec_type session_closing_codec =
+	CODEC_TYPE(struct cmd_session_closing, "session_closing", session_closing_fields);
+
+static const struct codec_field session_closed_fields[] = {
+	CODEC_U64(struct cmd_session_closed, pool),
+	CODEC_U64(struct cmd_session_closed, generation),
+	CODEC_U64(struct cmd_session_closed, stopped_ms),
+	CODEC_BOOL(struct cmd_session_closed, unserved),
+};
+static const struct codec_type session_closed_codec =
+	CODEC_TYPE(struct cmd_session_closed, "session_closed", session_closed_fields);
+
+static const struct codec_field records_trim_fields[] = {
+	CODEC_U64(struct cmd_records_trim, up_to),
+};
+static const struct codec_type records_trim_codec =
+	CODEC_TYPE(struct cmd_records_trim, "records_trim", records_trim_fields);
+
+static const struct codec_field result_fields[] = {
+	CODEC_I32(struct result, code),
+	CODEC_STR(struct result, message, TEXT_MAX_BYTES),
+	CODEC_U64(struct result, index),
+	CODEC_U64(struct result, id),
+	CODEC_U64(struct result, operation),
+	CODEC_ONE(struct result, session, &session_ref_codec),
+	CODEC_BOOL(struct result, created),
+	CODEC_BOOL(struct result, waiting),
+};
+const struct codec_type result_codec = CODEC_TYPE(struct result, "result", result_fields);
+
+const struct codec_type *const command_body_codec[COMMAND_TYPES] = {
+	[COMMAND_CLUSTER_INIT] = &cluster_init_codec,
+	[COMMAND_NODE_JOIN] = &node_join_codec,
+	[COMMAND_NODE_RENEW] = &node_renew_codec,
+	[COMMAND_NODE_LOST] = &node_lost_codec,
+	[COMMAND_NODE_CORDON] = &node_cordon_codec,
+	[COMMAND_NODE_IMAGES] = &node_images_codec,
+	[COMMAND_POOL_PUT] = &pool_put_codec,
+	[COMMAND_POOL_DELETE] = &pool_delete_codec,
+	[COMMAND_OPERATION_STEP] = &operation_step_codec,
+	[COMMAND_SANDBOX_BOOT] = &sandbox_boot_codec,
+	[COMMAND_SANDBOX_READY] = &sandbox_codec,
+	[COMMAND_SANDBOX_STOPPING] = &sandbox_codec,
+	[COMMAND_SANDBOX_GONE] = &sandbox_gone_codec,
+	[COMMAND_SESSION_OPEN] = &session_open_codec,
+	[COMMAND_SESSION_CLOSING] = &session_closing_codec,
+	[COMMAND_SESSION_CLOSED] = &session_closed_codec,
+	[COMMAND_WAITERS_EXPIRE] = NULL,
+	[COMMAND_RECORDS_TRIM] = &records_trim_codec,
+};
+
+const char *const command_type_name[COMMAND_TYPES] = {
+	[COMMAND_NONE] = "none",
+	[COMMAND_CLUSTER_INIT] = "cluster-init",
+	[COMMAND_NODE_JOIN] = "node-join",
+	[COMMAND_NODE_RENEW] = "node-renew",
+	[COMMAND_NODE_LOST] = "node-lost",
+	[COMMAND_NODE_CORDON] = "node-cordon",
+	[COMMAND_NODE_IMAGES] = "node-images",
+	[COMMAND_POOL_PUT] = "pool-put",
+	[COMMAND_POOL_DELETE] = "pool-delete",
+	[COMMAND_OPERATION_STEP] = "operation-step",
+	[COMMAND_SANDBOX_BOOT] = "sandbox-boot",
+	[COMMAND_SANDBOX_READY] = "sandbox-ready",
+	[COMMAND_SANDBOX_STOPPING] = "sandbox-stopping",
+	[COMMAND_SANDBOX_GONE] = "sandbox-gone",
+	[COMMAND_SESSION_OPEN] = "session-open",
+	[COMMAND_SESSION_CLOSING] = "session-closing",
+	[COMMAND_SESSION_CLOSED] = "session-closed",
+	[COMMAND_WAITERS_EXPIRE] = "waiters-expire",
+	[COMMAND_RECORDS_TRIM] = "records-trim",
+};
