@@ -31,12 +31,13 @@ struct option {
 static const struct option options[] = {
 	{"node_id", OPTION_NUMBER, AT(node_id), true, NULL, 1, UINT32_MAX, "number of this node, unique in the cluster"},
 	{"node_name", OPTION_TEXT, AT(node_name), true, NULL, 1, 63, "name of this node, for people"},
-	{"member", OPTION_MEMBER, 0, true, NULL, 0, 0, "one line a voter: ID NAME RAFT-ADDRESS PEER-ADDRESS"},
+	{"member", OPTION_MEMBER, 0, true, NULL, 0, 0, "one line a voter: ID NAME RAFT-ADDRESS CONTROL-ADDRESS FORWARD-ADDRESS"},
 	{"state_dir", OPTION_PATH, AT(state_dir), true, NULL, 0, 0, "what must survive a restart"},
 	{"run_dir", OPTION_PATH, AT(run_dir), true, NULL, 0, 0, "sockets and pid files"},
 	{"listen", OPTION_ADDRESS, AT(listen), false, NULL, 0, 0, "HTTP of clients, host:port"},
 	{"listen_tls", OPTION_ADDRESS, AT(listen_tls), false, NULL, 0, 0, "HTTPS of clients, host:port"},
-	{"api_url", OPTION_TEXT, AT(api_url), true, NULL, 1, 255, "URL of this node for clients; audience of management tokens"},
+	{"api_url", OPTION_TEXT, AT(api_url), true, NULL, 1, 255, "URL of this node for clients"},
+	{"audience", OPTION_TEXT, AT(audience), true, NULL, 1, 255, "audience of management tokens, the same on all nodes: the cluster's URL"},
 	{"tls_cert", OPTION_PATH, AT(tls_cert), false, NULL, 0, 0, "certificate chain for listen_tls, PEM"},
 	{"tls_key", OPTION_PATH, AT(tls_key), false, NULL, 0, 0, "its key, PEM"},
 	{"ca_cert", OPTION_PATH, AT(ca_cert), true, NULL, 0, 0, "the cluster's CA, PEM"},
@@ -136,7 +137,7 @@ static int parse_level(struct str s, uint64_t *ret)
 static int take_member(struct reading *r, struct str value, struct err *err)
 {
 	struct config *c = r->config;
-	struct str id, name, raft, peer;
+	struct str id, name, raft, control, peer;
 	struct config_member m;
 
 	if (c->n_members == CONFIG_MEMBERS_MAX)
@@ -144,12 +145,15 @@ static int take_member(struct reading *r, struct str value, struct err *err)
 	str_cut(value, ' ', &id, &value);
 	str_cut(trim(value), ' ', &name, &value);
 	str_cut(trim(value), ' ', &raft, &value);
+	str_cut(trim(value), ' ', &control, &value);
 	peer = trim(value);
-	if (str_u64(id, UINT32_MAX, &m.id) < 0 || m.id == 0 || name.n == 0 || !is_address(raft) || !is_address(peer))
-		return err_set(err, -EINVAL, "%s:%d: member: expected \"ID NAME RAFT-HOST:PORT PEER-HOST:PORT\"", r->path,
-		               r->line);
+	if (str_u64(id, UINT32_MAX, &m.id) < 0 || m.id == 0 || name.n == 0 || !is_address(raft) || !is_address(control) ||
+	    !is_address(peer))
+		return err_set(err, -EINVAL, "%s:%d: member: expected \"ID NAME RAFT CONTROL FORWARD\", the last three host:port",
+		               r->path, r->line);
 	m.name = arena_str(&c->memory, name);
 	m.raft = arena_str(&c->memory, raft);
+	m.control = arena_str(&c->memory, control);
 	m.peer = arena_str(&c->memory, peer);
 	for (uint32_t i = 0; i < c->n_members; i++) {
 		if (c->members[i].id == m.id)
@@ -311,9 +315,9 @@ void config_print(const struct config *c, struct buf *to)
 
 		if (o->type == OPTION_MEMBER) {
 			for (uint32_t k = 0; k < c->n_members; k++)
-				buf_printf(to, "member = %" PRIu64 " %.*s %.*s %.*s\n", c->members[k].id,
+				buf_printf(to, "member = %" PRIu64 " %.*s %.*s %.*s %.*s\n", c->members[k].id,
 				           STR_ARGS(c->members[k].name), STR_ARGS(c->members[k].raft),
-				           STR_ARGS(c->members[k].peer));
+				           STR_ARGS(c->members[k].control), STR_ARGS(c->members[k].peer));
 		} else if (o->type == OPTION_LEVEL) {
 			buf_printf(to, "%s = %s\n", o->name, level_names[*(const uint64_t *)(const void *)at]);
 		} else if (o->type == OPTION_NUMBER || o->type == OPTION_SIZE) {

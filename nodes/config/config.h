@@ -11,19 +11,20 @@
 
 struct config_member {
 	uint64_t id;
-	struct str name, raft, peer; /* host:port */
+	struct str name, raft, control, peer; /* host:port: of Raft, of control messages, of forwarded requests */
 };
 
 struct config {
 	struct arena memory; /* of all strings below */
 	uint64_t node_id;
 	struct str node_name;
-	struct config_member members[CONFIG_MEMBERS_MAX]; /* "member = ID NAME RAFT PEER", one line a voter, this node too */
+	struct config_member members[CONFIG_MEMBERS_MAX]; /* one "member" line a voter, this node too */
 	uint32_t n_members;
 
 	struct str state_dir, run_dir;
 	struct str listen, listen_tls; /* host:port; empty: not served */
-	struct str api_url;            /* how clients reach this node; the management audience is any member's */
+	struct str api_url;            /* how clients reach this node */
+	struct str audience;           /* of management tokens: the same on all nodes */
 	struct str tls_cert, tls_key;  /* of clients' TLS */
 	struct str ca_cert, node_cert, node_key; /* between nodes */
 	struct str issuer_key, keyring;

@@ -1,0 +1,305 @@
+/* Happy path: a request comes whole from a gateway loop; its token is checked; arm makes a reply, a message to an actor, or
+ * a task of it; the actor's answer becomes the reply, once this node's tables show what the answer tells of.
+ * Failure modes: no or a bad token 401; an actor that does not answer within 30 s: 504 with the operation unknown. */
+#include "control/api.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/secrets.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/must.h"
+#include "crypto/digest.h"
+
+#define ANSWER_MS 30000
+#define SHOWN_MS  2000
+#define CALLS_MAX 4096
+
+struct api {
+	struct control *control;
+	struct arm arm;
+	struct map calls;
+	char url[512];
+};
+
+struct control *api_control(struct api *a)
+{
+	return a->control;
+}
+
+/* -- Callbacks of arm ---------------------------------------------------------------------------------------- */
+
+static int on_seal(void *context, struct str pool_id, struct str name, struct str plain, struct arena *arena,
+                   struct str *ret_sealed, struct err *err)
+{
+	struct control *c = context;
+
+	return secrets_seal(c->keyring, pool_id, name, plain, arena, ret_sealed, err);
+}
+
+static void on_hash_identifier(void *context, struct str identifier, char ret_hex[33])
+{
+	struct control *c = context;
+
+	crypto_identifier_tag(c->tag_key, identifier, ret_hex);
+}
+
+struct api *api_new(struct control *c)
+{
+	struct api *a = calloc(1, sizeof *a);
+
+	must(a != NULL && str_copy(c->config.api_url, a->url, sizeof a->url) == 0);
+	a->control = c;
+	a->arm = (struct arm){.url = str_of(a->url), .node = c->config.node_id, .context = c, .seal = on_seal,
+	                      .hash_identifier = on_hash_identifier};
+	return a;
+}
+
+void api_leader(struct api *a, uint64_t leader, uint64_t term)
+{
+	a->arm.leader = leader;
+	a->arm.term = term;
+}
+
+/* -- Calls --------------------------------------------------------------------------------------------------- */
+
+static bool match_call(const struct map_node *node, const void *key)
+{
+	return container_of(node, struct api_call, node)->request->id == *(const uint64_t *)key;
+}
+
+static struct api_call *find(const struct api *a, uint64_t id)
+{
+	struct map_node *node = map_find(&a->calls, map_hash_u64(id), match_call, &id);
+
+	return node == NULL ? NULL : container_of(node, struct api_call, node);
+}
+
+void api_drop(struct api_call *call)
+{
+	loop_timer_clear(&call->api->control->loop, &call->poll);
+	map_remove(&call->api->calls, &call->node);
+	gateway_api_free(call->request);
+	arena_done(&call->arena);
+	free(call);
+}
+
+static void send_reply(struct control *c, uint64_t id, const struct arm_reply *reply)
+{
+	struct gateway_api_reply out = {.status = (unsigned)reply->status, .body = buf_str(&reply->body)};
+
+	for (uint32_t i = 0; i < reply->n_headers && i < GATEWAY_HEADERS_MAX; i++)
+		out.headers[out.n_headers++] =
+			(struct gateway_header){str_of(reply->headers[i].name), reply->headers[i].value};
+	gateway_api_reply(c->gateway, id, &out);
+}
+
+void api_finish(struct api_call *call, struct arm_reply *reply)
+{
+	send_reply(call->api->control, call->request->id, reply);
+	arm_reply_done(reply);
+	api_drop(call);
+}
+
+void api_gone(struct api *a, uint64_t id)
+{
+	struct api_call *call = find(a, id);
+
+	if (call != NULL)
+		api_drop(call);
+}
+
+/* -- Who asks ------------------------------------------------------------------------------------------------ */
+
+static int find_caller(struct api_call *call, struct arm_caller *ret, struct err *err)
+{
+	const struct gateway_api_request *q = call->request;
+	struct control *c = call->api->control;
+	struct token_claims *claims = arena_alloc(&call->arena, sizeof *claims);
+	struct str token;
+
+	if (q->peer == PEER_ADMIN) {
+		*ret = (struct arm_caller){.subject = STR("admin"), .local = true};
+		return 0;
+	}
+	must(claims != NULL);
+	int r = q->authorization.n == 0 ? err_set(err, -EACCES, "no Authorization header")
+	                                : token_of_header(q->authorization, &token);
+
+	if (r == 0)
+		r = token_verify(c->keys, token, q->pool_uid != 0 ? TOKEN_DATA : TOKEN_MANAGEMENT,
+		                 clock_wall_ms() / 1000, claims, err);
+	if (r < 0)
+		return r;
+	struct arm_role *roles = arena_array(&call->arena, claims->n_roles + 1, sizeof *roles);
+
+	must(roles != NULL);
+	for (unsigned i = 0; i < claims->n_roles; i++)
+		roles[i] = (struct arm_role){str_of(claims->roles[i].role), str_of(claims->roles[i].scope)};
+	*ret = (struct arm_caller){.subject = str_of(claims->subject), .roles = roles, .n_roles = claims->n_roles};
+	return 0;
+}
+
+/* -- Requests ------------------------------------------------------------------------------------------------ */
+
+/* What needs no token: whether the node lives, whether it should get requests, its figures, and how to log in. */
+static bool answer_open(struct api_call *call)
+{
+	struct control *c = call->api->control;
+	struct str path = call->request->path;
+	struct arm_reply reply = {0};
+	CLEANUP_BUF struct buf text = {0};
+
+	if (call->request->pool_uid != 0)
+		return false;
+	if (str_eq(path, STR("/health"))) {
+		arm_reply_text(&reply, 200, "text/plain", STR("ok\n"));
+	} else if (str_eq(path, STR("/ready"))) {
+		metrics_not_ready(c, &text);
+		arm_reply_text(&reply, text.n == 0 ? 200 : 503, "text/plain", text.n == 0 ? STR("ready\n") : buf_str(&text));
+	} else if (str_eq(path, STR("/metrics"))) {
+		metrics_write(c, &text);
+		arm_reply_text(&reply, 200, "text/plain; version=0.0.4", buf_str(&text));
+	} else {
+		return false;
+	}
+	api_finish(call, &reply);
+	return true;
+}
+
+static void post(struct api_call *call)
+{
+	struct control *c = call->api->control;
+	CLEANUP_BUF struct buf body = {0};
+	struct envelope e = {.to = call->outcome.to, .from = {ADDRESS_API, c->config.node_id, call->request->id},
+	                     .type = call->outcome.type, .correlation = call->request->id,
+	                     .deadline_ms = call->deadline_ms, .incarnation = state_cluster(c->state)->incarnation};
+
+	call->waits = true;
+	codec_encode(&body, message_body_codec[e.type], call->outcome.body);
+	e.body = buf_str(&body);
+	if (e.to.node == NODE_LEADER)
+		control_send(c, &e);
+	else
+		control_deliver(c, &e);
+}
+
+static void handle(struct api_call *call)
+{
+	struct gateway_api_request *q = call->request;
+	struct api *a = call->api;
+	struct arm_request request = {.method = q->method, .path = q->path, .query = q->query, .body = q->body,
+	                              .scheme = q->peer == PEER_PLAIN ? STR("http") : STR("https"), .host = q->host,
+	                              .now_ms = clock_wall_ms(), .pool = q->pool_uid};
+	struct arm_reply reply = {0};
+	struct err err = {0};
+
+	if (answer_open(call))
+		return;
+	if (!str_starts(q->path, STR("/metadata/")) && find_caller(call, &request.caller, &err) < 0) {
+		log_debug("management request refused: %s", err.message);
+		arm_reply_error(&reply, 401, "InvalidAuthenticationToken", "The access token is missing or invalid.");
+		arm_reply_header(&reply, "www-authenticate", STR("Bearer"));
+		api_finish(call, &reply);
+		return;
+	}
+	arm_handle(&a->arm, &request, a->control->state, &call->arena, &call->outcome);
+	switch ((enum arm_outcome_kind)call->outcome.kind) {
+	case ARM_REPLY:
+		api_finish(call, &call->outcome.reply);
+		return;
+	case ARM_POST:
+		post(call);
+		return;
+	case ARM_TASK:
+		tasks_run(call);
+		return;
+	}
+	must(false);
+}
+
+void api_request(struct api *a, struct gateway_api_request *request)
+{
+	struct api_call *call = a->calls.n < CALLS_MAX ? calloc(1, sizeof *call) : NULL;
+	struct arm_reply reply = {0};
+
+	if (call == NULL) {
+		arm_reply_error(&reply, 503, "ServerBusy", "Too many management requests are under way.");
+		send_reply(a->control, request->id, &reply);
+		arm_reply_done(&reply);
+		gateway_api_free(request);
+		return;
+	}
+	*call = (struct api_call){.api = a, .request = request, .deadline_ms = clock_boot_ms() + ANSWER_MS};
+	must(map_insert(&a->calls, &call->node, map_hash_u64(request->id)) == 0);
+	handle(call);
+}
+
+/* -- Answers ------------------------------------------------------------------------------------------------- */
+
+static void answer(struct api_call *call, uint16_t type, const void *body)
+{
+	struct api *a = call->api;
+	struct arm_reply reply = {0};
+
+	arm_answer(&a->arm, &call->outcome, a->control->state, type, body, &call->arena, &reply);
+	api_finish(call, &reply);
+}
+
+void api_answered(struct api *a, const struct envelope *e)
+{
+	struct api_call *call = find(a, e->to.key);
+	const struct codec_type *type = message_body_codec[e->type];
+	void *body;
+
+	if (call == NULL || !call->waits || type == NULL)
+		return;
+	body = arena_alloc(&call->arena, type->size);
+	must(body != NULL);
+	if (codec_decode(e->body.p, e->body.n, type, &call->arena, body, NULL) < 0)
+		return;
+	if (e->type == MSG_LOGGED) {
+		tasks_logged(call, body);
+	} else if (call->streaming) {
+		const struct msg_refused *refused = body;
+		struct msg_logged piece = {.code = -EHOSTUNREACH, .message = refused->message};
+
+		if (e->type == MSG_REFUSED)
+			tasks_logged(call, &piece);
+	} else if (arm_shown(a->control->state, e->type, body)) {
+		answer(call, e->type, body);
+	} else {
+		call->held_type = e->type;
+		call->held = body;
+		call->deadline_ms = clock_boot_ms() + SHOWN_MS;
+	}
+}
+
+static void turn_call(struct api *a, struct api_call *call, uint64_t now)
+{
+	struct arm_reply reply = {0};
+
+	if (call->held_type != 0) {
+		if (now >= call->deadline_ms || arm_shown(a->control->state, call->held_type, call->held))
+			answer(call, call->held_type, call->held);
+	} else if (call->waits && !call->streaming && now >= call->deadline_ms) {
+		arm_reply_error(&reply, 504, "OperationTimedOut",
+		                "The leader did not answer in time; the request may still be carried out.");
+		api_finish(call, &reply);
+	}
+}
+
+void api_turn(struct api *a)
+{
+	uint64_t now = clock_boot_ms();
+	struct map_node *node = map_next(&a->calls, NULL);
+
+	while (node != NULL) {
+		struct map_node *next = map_next(&a->calls, node);
+
+		turn_call(a, container_of(node, struct api_call, node), now);
+		node = next;
+	}
+}

@@ -1,0 +1,50 @@
+/* api.h -- requests of the management API on the control loop: who asks, what arm makes of it, what comes back.
+ * Health, readiness and metrics are answered here, without a token. Thread: the control loop. */
+#ifndef CONTROL_API_H
+#define CONTROL_API_H
+
+#include "control/control.h"
+
+struct api *api_new(struct control *c);
+/* Takes the request; it is answered exactly once through the gateway. */
+void api_request(struct api *a, struct gateway_api_request *request);
+/* An actor's answer, or its refusal, to ADDRESS_API. */
+void api_answered(struct api *a, const struct envelope *e);
+/* The client of a streamed answer went away. */
+void api_gone(struct api *a, uint64_t id);
+void api_leader(struct api *a, uint64_t leader, uint64_t term);
+/* Once a turn: answers held until the tables show them, and requests whose time is over. */
+void api_turn(struct api *a);
+
+/* One request while it is worked on; for tasks.c. */
+struct api_call {
+	struct map_node node; /* by id */
+	struct api *api;
+	struct gateway_api_request *request;
+	struct arena arena;
+	struct arm_outcome outcome;
+	uint64_t deadline_ms; /* CLOCK_BOOTTIME */
+	bool waits;           /* for an actor's answer */
+	uint16_t held_type;   /* an answer that waits for the tables; 0: none */
+	const void *held;
+	/* A log that is streamed. */
+	bool streaming;
+	uint64_t log_offset;
+	struct loop_timer poll;
+};
+
+struct control *api_control(struct api *a);
+/* Sends the reply and forgets the call. */
+void api_finish(struct api_call *call, struct arm_reply *reply);
+/* Forgets a call that was answered through the gateway directly. */
+void api_drop(struct api_call *call);
+/* tasks.c */
+void tasks_run(struct api_call *call);
+void tasks_logged(struct api_call *call, const struct msg_logged *piece);
+/* The owner's side of a log: answers MSG_LOG. */
+void tasks_log(struct control *c, const struct envelope *request);
+/* metrics.c: Prometheus text, and the causes why this node is not ready (empty: it is). */
+void metrics_write(struct control *c, struct buf *to);
+void metrics_not_ready(struct control *c, struct buf *to);
+
+#endif

@@ -1,0 +1,94 @@
+/* control.h -- the control loop of a node: the composition root of berthd.
+ *
+ * It owns the tables, consensus, the actors' runtime, the connections to other nodes and to sandboxd, and the management
+ * API; the gateway loops run on threads of their own. It decides nothing: events become envelopes or commands, effects of
+ * actors are carried out, results are posted back. One turn (control_turn) empties the inbox, runs the actors, sends commands.
+ * Thread: one, all of it, except the functions that say otherwise. */
+#ifndef CONTROL_CONTROL_H
+#define CONTROL_CONTROL_H
+
+#include "arm/arm.h"
+#include "config/config.h"
+#include "consensus/consensus.h"
+#include "control/leaderbox.h"
+#include "control/peers.h"
+#include "control/proposer.h"
+#include "control/sandboxd_client.h"
+#include "core/buf.h"
+#include "core/map.h"
+#include "crypto/keyring.h"
+#include "gateway/gateway.h"
+#include "gateway/token.h"
+#include "loop/loop.h"
+#include "loop/mailbox.h"
+#include "runtime/runtime.h"
+#include "state/state.h"
+#include "tls/tls.h"
+
+struct dialer;
+struct api;
+struct note;
+struct records;
+
+/* An encoded envelope on its way into the runtime. */
+struct inbox_item {
+	struct inbox_item *next;
+	struct buf bytes;
+};
+
+struct control {
+	struct config config;
+	struct loop loop;
+	struct state *state;
+	struct consensus *consensus;
+	struct runtime *runtime;
+	struct proposer *proposer;
+	struct leaderbox *leaderbox;
+	struct peers *peers;
+	struct sandboxd_client *sandboxd;
+	struct gateway *gateway;
+	struct dialer *dialer;
+	struct mailbox *mailbox; /* of gateway loops */
+	struct keyring *keyring;
+	struct token_keys *keys;
+	struct tls_ctx *tls_server, *peer_server, *peer_client;
+	struct api *api;
+	struct records *records;
+
+	struct inbox_item *inbox, **inbox_last;
+	struct note *questions; /* inlet.c: forwarded sessions that this node must first hear of */
+	unsigned n_questions;
+	struct loop_deferred turn;
+	struct loop_timer timer, tick;
+	uv_signal_t terminate, hangup;
+
+	uint64_t leader; /* as the actors know it; 0: none */
+	bool leads, started, stopping, allowed, view_dirty, joining;
+	uint64_t join_correlation;
+	uint64_t started_boot_ms;
+	uint8_t tag_key[32]; /* of identifier tags in logs and lists */
+	int exit_status;
+};
+
+/* Runs the node until SIGTERM. Returns the exit status of the program. */
+int control_run(const char *config_path);
+
+/* Soon, but not inside this call: a turn. */
+void control_kick(struct control *c);
+/* Puts an envelope into the runtime's inbox of the next turn. */
+void control_deliver(struct control *c, const struct envelope *e);
+/* Answers a request whose addressee cannot be reached. */
+void control_refuse(struct control *c, const struct envelope *request, int code, const char *why);
+/* Sends to a gateway loop, the API, or a node; NODE_LEADER too. */
+void control_send(struct control *c, const struct envelope *e);
+/* This node's wish for the log: join, renew. */
+void control_join(struct control *c);
+
+/* effects.c: carries out one effect of an actor. */
+void effects_carry_out(void *control, const struct effect *effect);
+void effects_proposed(void *control, const struct address *to, uint64_t correlation, int code,
+                      const struct result *result);
+/* views.c: pools and nodes as the gateway needs them. */
+void views_publish(struct control *c);
+
+#endif

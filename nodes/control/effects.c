@@ -1,0 +1,178 @@
+/* Effects of actors become calls: of the log (proposer), of sandboxd, of a probe, or a message on its way. The outcome
+ * is delivered as an envelope to the actor that emitted the effect, in a later turn. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "control/control.h"
+#include "control/probe.h"
+#include "control/secrets.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/must.h"
+
+/* Whom an outcome goes to. */
+struct outcome {
+	struct control *control;
+	struct address to;
+	uint64_t correlation;
+};
+
+static void deliver(struct control *c, const struct address *to, uint64_t correlation, uint16_t type, const void *body)
+{
+	CLEANUP_BUF struct buf bytes = {0};
+	struct envelope e = {.to = *to, .from = {ADDRESS_CONTROL, c->config.node_id, 0}, .type = type,
+	                     .correlation = correlation, .incarnation = state_cluster(c->state)->incarnation};
+
+	codec_encode(&bytes, message_body_codec[type], body);
+	e.body = buf_str(&bytes);
+	control_deliver(c, &e);
+}
+
+/* -- The log ------------------------------------------------------------------------------------------------ */
+
+void effects_proposed(void *control, const struct address *to, uint64_t correlation, int code,
+                      const struct result *result)
+{
+	struct control *c = control;
+	struct msg_proposed body = {.code = code};
+
+	if (to->kind == ADDRESS_CONTROL) {
+		if (correlation == c->join_correlation && c->joining) {
+			c->joining = false;
+			if (code == 0 && result != NULL) {
+				proposer_joined(c->proposer, result->id);
+				runtime_joined(c->runtime, result->id, clock_boot_ms());
+				log_info("joined the cluster: node %.*s, epoch %llu", STR_ARGS(c->config.node_name),
+				         (unsigned long long)result->id);
+			}
+			control_kick(c);
+		}
+		return;
+	}
+	if (correlation == 0)
+		return;
+	if (result != NULL) {
+		body.message = result->message;
+		body.index = result->index;
+		body.id = result->id;
+		body.session = result->session;
+		body.created = result->created;
+		body.operation = result->operation;
+		body.waiting = result->waiting;
+	}
+	deliver(c, to, correlation, MSG_PROPOSED, &body);
+}
+
+/* -- sandboxd ----------------------------------------------------------------------------------------------- */
+
+static void on_driven(void *context, void *arg, const struct sandboxd_reply *reply, int fd)
+{
+	struct outcome *o = arg;
+
+	(void)context;
+	if (fd >= 0)
+		close(fd);
+	if (o->correlation != 0)
+		deliver(o->control, &o->to, o->correlation, MSG_DRIVEN, reply);
+	free(o);
+}
+
+static int fill_start(struct control *c, const struct effect *e, struct sandboxd_start *start, struct arena *arena,
+                      struct err *err)
+{
+	return secrets_fill_env(c->keyring, c->state, e->pool, &start->env, start->n_env, arena, err);
+}
+
+static int fill_image(struct control *c, const struct effect *e, struct sandboxd_image *image, struct arena *arena,
+                      struct err *err)
+{
+	const struct revision_row *revision = state_revision(c->state, e->pool, e->revision);
+
+	if (revision == NULL || revision->template.registry.password_secret.n == 0)
+		return 0;
+	image->username = revision->template.registry.username;
+	return secrets_open(c->keyring, c->state, e->pool, revision->template.registry.password_secret, arena,
+	                    &image->password, err);
+}
+
+static void drive(struct control *c, const struct effect *e)
+{
+	CLEANUP_ARENA struct arena arena = {0};
+	struct outcome *o = malloc(sizeof *o);
+	struct err err = {0};
+	int r = 0;
+	union {
+		struct sandboxd_start start;
+		struct sandboxd_image image;
+	} body;
+	const void *call = e->body;
+
+	must(o != NULL);
+	*o = (struct outcome){c, e->from, e->correlation};
+	if (e->type == SANDBOXD_START) {
+		body.start = *(const struct sandboxd_start *)e->body;
+		r = fill_start(c, e, &body.start, &arena, &err);
+		call = &body.start;
+	} else if (e->type == SANDBOXD_PULL || e->type == SANDBOXD_RESOLVE) {
+		body.image = *(const struct sandboxd_image *)e->body;
+		r = fill_image(c, e, &body.image, &arena, &err);
+		call = &body.image;
+	}
+	if (r < 0) {
+		struct sandboxd_reply reply = {.code = r, .message = str_of(err.message)};
+
+		on_driven(c, o, &reply, -1);
+		return;
+	}
+	uint64_t now = clock_boot_ms();
+	uint64_t left = e->deadline_ms > now ? e->deadline_ms - now : 1;
+
+	sandboxd_client_call(c->sandboxd, e->type, call, -1, e->deadline_ms == 0 ? 0 : loop_now(&c->loop) + left,
+	                     on_driven, o);
+}
+
+/* -- Probes ------------------------------------------------------------------------------------------------- */
+
+static void on_probed(void *arg, bool ok, const char *message)
+{
+	struct outcome *o = arg;
+	struct msg_probed body = {.ok = ok, .message = str_of(message)};
+
+	deliver(o->control, &o->to, o->correlation, MSG_PROBED, &body);
+	free(o);
+}
+
+static void probe(struct control *c, const struct effect *e)
+{
+	struct outcome *o = malloc(sizeof *o);
+
+	must(o != NULL);
+	*o = (struct outcome){c, e->from, e->correlation};
+	probe_start(&c->loop, c->sandboxd, e->sandbox, e->probe, e->target_port, on_probed, o);
+}
+
+void effects_carry_out(void *control, const struct effect *effect)
+{
+	struct control *c = control;
+
+	switch ((enum effect_kind)effect->kind) {
+	case EFFECT_SEND:
+		control_send(c, effect->envelope);
+		return;
+	case EFFECT_PROPOSE:
+		proposer_submit(c->proposer, effect->type, effect->body, &effect->from, effect->correlation,
+		                effect->deadline_ms);
+		return;
+	case EFFECT_DRIVE:
+		drive(c, effect);
+		return;
+	case EFFECT_PROBE:
+		probe(c, effect);
+		return;
+	case EFFECT_KINDS:
+		break;
+	}
+	must(false);
+}

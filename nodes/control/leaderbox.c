@@ -1,0 +1,115 @@
+#include "leaderbox.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/map.h"
+#include "core/must.h"
+#include "wire/messages.h"
+
+struct kept {
+	struct map_node node;
+	struct arena memory;
+	struct envelope *e;
+};
+
+struct leaderbox {
+	struct map requests; /* by asker and correlation */
+};
+
+struct key {
+	struct address asker;
+	uint64_t correlation;
+};
+
+struct leaderbox *leaderbox_new(void)
+{
+	struct leaderbox *b = calloc(1, sizeof *b);
+
+	must(b != NULL);
+	return b;
+}
+
+static void drop(struct leaderbox *b, struct kept *k)
+{
+	map_remove(&b->requests, &k->node);
+	arena_done(&k->memory);
+	free(k);
+}
+
+void leaderbox_free(struct leaderbox *b)
+{
+	struct map_node *node;
+
+	while ((node = map_next(&b->requests, NULL)) != NULL)
+		drop(b, container_of(node, struct kept, node));
+	map_done(&b->requests);
+	free(b);
+}
+
+bool leaderbox_takes(uint16_t type)
+{
+	return type == MSG_OPEN || type == MSG_STOP;
+}
+
+static uint64_t hash_of(const struct address *asker, uint64_t correlation)
+{
+	return map_hash_u64(correlation * 31 + asker->key * 7 + asker->kind);
+}
+
+static bool match(const struct map_node *node, const void *key)
+{
+	const struct envelope *e = container_of(node, struct kept, node)->e;
+	const struct key *k = key;
+
+	return e->correlation == k->correlation && e->from.kind == k->asker.kind && e->from.key == k->asker.key;
+}
+
+int leaderbox_keep(struct leaderbox *b, const struct envelope *e)
+{
+	struct key key = {.asker = e->from, .correlation = e->correlation};
+	uint64_t hash = hash_of(&e->from, e->correlation);
+
+	if (map_find(&b->requests, hash, match, &key) != NULL)
+		return 0;
+	if (b->requests.n >= LEADERBOX_MAX)
+		return -ENOBUFS;
+	struct kept *k = calloc(1, sizeof *k);
+
+	must(k != NULL);
+	k->e = codec_clone(&k->memory, &envelope_codec, e);
+	must(k->e != NULL && map_insert(&b->requests, &k->node, hash) == 0);
+	return 0;
+}
+
+void leaderbox_answered(struct leaderbox *b, const struct envelope *answer)
+{
+	struct key key = {.asker = answer->to, .correlation = answer->correlation};
+	struct map_node *node = map_find(&b->requests, hash_of(&answer->to, answer->correlation), match, &key);
+
+	if (node != NULL)
+		drop(b, container_of(node, struct kept, node));
+}
+
+void leaderbox_each(struct leaderbox *b, void (*send)(void *context, const struct envelope *e), void *context)
+{
+	for (struct map_node *node = map_next(&b->requests, NULL); node != NULL; node = map_next(&b->requests, node))
+		send(context, container_of(node, struct kept, node)->e);
+}
+
+void leaderbox_expire(struct leaderbox *b, uint64_t boot_ms, void (*late)(void *context, const struct envelope *e),
+                      void *context)
+{
+	struct map_node *node = map_next(&b->requests, NULL);
+
+	while (node != NULL) {
+		struct map_node *next = map_next(&b->requests, node);
+		struct kept *k = container_of(node, struct kept, node);
+
+		if (k->e->deadline_ms != 0 && k->e->deadline_ms <= boot_ms) {
+			late(context, k->e);
+			drop(b, k);
+		}
+		node = next;
+	}
+}

@@ -1,0 +1,27 @@
+/* leaderbox.h -- requests to the leader that were not answered yet, so that a change of leader costs their senders time
+ * and not an error: they are sent again to the new one. Only requests that may be executed twice go through it (MSG_OPEN finds
+ * the session that an earlier copy made; MSG_STOP finds it closing).
+ * Owns: encoded copies, bounded. Thread: the control loop. */
+#ifndef CONTROL_LEADERBOX_H
+#define CONTROL_LEADERBOX_H
+
+#include "wire/envelope.h"
+
+#define LEADERBOX_MAX 20000
+
+struct leaderbox;
+
+struct leaderbox *leaderbox_new(void);
+void leaderbox_free(struct leaderbox *b);
+bool leaderbox_takes(uint16_t type);
+/* Keeps a copy until it is answered or its deadline passed. -ENOBUFS. */
+int leaderbox_keep(struct leaderbox *b, const struct envelope *e);
+/* An answer passes by: forget its request. */
+void leaderbox_answered(struct leaderbox *b, const struct envelope *answer);
+/* Calls send() with every request that is kept. */
+void leaderbox_each(struct leaderbox *b, void (*send)(void *context, const struct envelope *e), void *context);
+/* Takes out those past their deadline, calling late() for each. */
+void leaderbox_expire(struct leaderbox *b, uint64_t boot_ms, void (*late)(void *context, const struct envelope *e),
+                      void *context);
+
+#endif

@@ -1,0 +1,84 @@
+/* The node's figures in Prometheus's text format, and what keeps it from being ready. Identifiers never appear. */
+#include <inttypes.h>
+
+#include "control/api.h"
+#include "core/clock.h"
+
+static void figure(struct buf *to, const char *name, const char *type, const char *help, uint64_t value)
+{
+	buf_printf(to, "# HELP berth_%s %s\n# TYPE berth_%s %s\nberth_%s %" PRIu64 "\n", name, help, name, type, name,
+	           value);
+}
+
+static void write_pools(struct control *c, struct buf *to)
+{
+	buf_printf(to, "# HELP berth_pool_sandboxes Sandboxes of a pool by state.\n# TYPE berth_pool_sandboxes gauge\n");
+	for (const struct pool_row *p = state_next_pool(c->state, NULL); p != NULL; p = state_next_pool(c->state, p)) {
+		struct pool_counts n = state_pool_counts(c->state, p->uid);
+		const struct { const char *state; uint32_t n; } rows[] = {
+			{"booting", n.booting}, {"ready", n.ready}, {"bound", n.bound}, {"stopping", n.stopping}};
+
+		for (size_t i = 0; i < 4; i++)
+			buf_printf(to, "berth_pool_sandboxes{pool=\"%.*s\",state=\"%s\"} %" PRIu32 "\n", STR_ARGS(p->name),
+			           rows[i].state, rows[i].n);
+	}
+	buf_printf(to, "# HELP berth_pool_sessions Sessions of a pool by state.\n# TYPE berth_pool_sessions gauge\n");
+	for (const struct pool_row *p = state_next_pool(c->state, NULL); p != NULL; p = state_next_pool(c->state, p)) {
+		struct pool_counts n = state_pool_counts(c->state, p->uid);
+
+		buf_printf(to,
+		           "berth_pool_sessions{pool=\"%.*s\",state=\"waiting\"} %" PRIu32
+		           "\nberth_pool_sessions{pool=\"%.*s\",state=\"live\"} %" PRIu32
+		           "\nberth_pool_sessions{pool=\"%.*s\",state=\"closing\"} %" PRIu32 "\n",
+		           STR_ARGS(p->name), n.waiting, STR_ARGS(p->name), n.live, STR_ARGS(p->name), n.closing);
+	}
+}
+
+static void write_gateway(struct control *c, struct buf *to)
+{
+	struct gateway_stats g;
+
+	gateway_stats(c->gateway, &g);
+	figure(to, "connections_total", "counter", "Client connections accepted.", g.connections);
+	figure(to, "connections_open", "gauge", "Client connections now.", g.connections_open);
+	figure(to, "requests_total", "counter", "Requests to sessions.", g.requests);
+	figure(to, "requests_forwarded_total", "counter", "Of these, forwarded to another node.", g.forwarded);
+	figure(to, "tunnels_open", "gauge", "Upgraded connections now.", g.tunnels);
+	figure(to, "opens_total", "counter", "Questions for a session's place.", g.opens);
+	figure(to, "refused_429_total", "counter", "Requests answered 429.", g.refused_429);
+	figure(to, "refused_503_total", "counter", "Requests answered 503.", g.refused_503);
+	figure(to, "bad_requests_total", "counter", "Requests that were malformed.", g.bad_requests);
+	figure(to, "bad_responses_total", "counter", "Answers of sandboxes that were malformed.", g.bad_responses);
+}
+
+void metrics_write(struct control *c, struct buf *to)
+{
+	struct runtime_counters r = runtime_counters(c->runtime);
+	struct consensus_counts log;
+
+	consensus_count(c->consensus, &log);
+	write_gateway(c, to);
+	figure(to, "actor_messages_total", "counter", "Messages handled by actors.", r.messages);
+	figure(to, "actor_refused_total", "counter", "Messages refused.", r.refused);
+	figure(to, "actors", "gauge", "Actors now.", r.actors);
+	figure(to, "log_leader", "gauge", "1 on the leader.", c->leads);
+	figure(to, "log_term", "gauge", "Term of the log.", consensus_term(c->consensus));
+	figure(to, "log_applied_index", "gauge", "Last applied entry.", consensus_applied(c->consensus));
+	figure(to, "log_committed_index", "gauge", "Last committed entry.", log.committed);
+	figure(to, "log_snapshots_total", "counter", "Snapshots taken.", log.snapshots);
+	figure(to, "tables_hash", "gauge", "Hash of the tables at their index: equal on all voters.",
+	       state_hash(c->state) & 0xffffffffffff);
+	write_pools(c, to);
+}
+
+void metrics_not_ready(struct control *c, struct buf *to)
+{
+	if (c->leader == 0)
+		buf_printf(to, "the cluster has no leader\n");
+	if (proposer_epoch(c->proposer) == 0)
+		buf_printf(to, "this node has not joined yet\n");
+	else if (runtime_lease_ms(c->runtime) <= clock_boot_ms())
+		buf_printf(to, "this node's lease has ended\n");
+	if (!sandboxd_client_ready(c->sandboxd))
+		buf_printf(to, "sandboxd is not connected\n");
+}

@@ -1,0 +1,353 @@
+#include "proposer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "core/must.h"
+
+#define WAITING_MAX    512 /* below RESULTS_KEPT: a retry must still find its result */
+#define RESEND_MS      1500
+#define NO_EPOCH(type) ((type) == COMMAND_NODE_JOIN || (type) == COMMAND_CLUSTER_INIT)
+
+/* A command of this node that is not answered yet. */
+struct waiting {
+	struct waiting *next;
+	struct address to;
+	uint64_t correlation, deadline_ms;
+	uint64_t sequence;
+	uint64_t sent_ms; /* 0: not sent to the present leader */
+	uint8_t type;
+	struct buf body;
+};
+
+/* A command of another node, until the next entry. */
+struct foreign {
+	struct foreign *next;
+	struct arena memory;
+	struct command command;
+};
+
+struct proposer {
+	struct proposer_options o;
+	uint64_t epoch, sequence, leader;
+	bool leads;
+	struct waiting *first, **last;
+	unsigned n_waiting;
+	struct foreign *foreign, **foreign_last;
+	unsigned n_foreign;
+	/* Cluster time: a term starts at max(last applied, wall clock) and goes on by CLOCK_BOOTTIME. */
+	uint64_t base_ms, base_boot_ms;
+};
+
+static const struct codec_field forward_fields[] = {
+	CODEC_LIST(struct forward, commands, ENTRY_COMMANDS_MAX, &command_codec),
+};
+const struct codec_type forward_codec = CODEC_TYPE(struct forward, "forward", forward_fields);
+
+struct proposer *proposer_new(const struct proposer_options *options)
+{
+	struct proposer *p = calloc(1, sizeof *p);
+
+	must(p != NULL);
+	p->o = *options;
+	p->last = &p->first;
+	p->foreign_last = &p->foreign;
+	return p;
+}
+
+static void waiting_free(struct waiting *w)
+{
+	buf_done(&w->body);
+	free(w);
+}
+
+static void drop_foreign(struct proposer *p)
+{
+	while (p->foreign != NULL) {
+		struct foreign *f = p->foreign;
+
+		p->foreign = f->next;
+		arena_done(&f->memory);
+		free(f);
+	}
+	p->foreign_last = &p->foreign;
+	p->n_foreign = 0;
+}
+
+void proposer_free(struct proposer *p)
+{
+	if (p == NULL)
+		return;
+	while (p->first != NULL) {
+		struct waiting *w = p->first;
+
+		p->first = w->next;
+		waiting_free(w);
+	}
+	drop_foreign(p);
+	free(p);
+}
+
+/* -- Coming in ------------------------------------------------------------------------------------------- */
+
+void proposer_submit(struct proposer *p, uint8_t type, const void *body, const struct address *to,
+                     uint64_t correlation, uint64_t deadline_ms)
+{
+	struct waiting *w;
+
+	if (p->n_waiting >= WAITING_MAX) {
+		p->o.done(p->o.context, to, correlation, -ENOBUFS, NULL);
+		return;
+	}
+	w = calloc(1, sizeof *w);
+	must(w != NULL);
+	*w = (struct waiting){.to = *to, .correlation = correlation, .deadline_ms = deadline_ms, .type = type};
+	if (body != NULL)
+		codec_encode(&w->body, command_body_codec[type], body);
+	*p->last = w;
+	p->last = &w->next;
+	p->n_waiting++;
+}
+
+int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, size_t n, struct err *err)
+{
+	CLEANUP_ARENA struct arena arena = {0};
+	struct forward forward;
+	int r = codec_decode(bytes, n, &forward_codec, &arena, &forward, err);
+
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < forward.n_commands; i++) {
+		const struct command *c = &forward.commands[i];
+
+		if (c->node != from && !NO_EPOCH(c->type))
+			return err_set(err, -EPERM, "node %llu sent a command in the name of node %llu",
+			               (unsigned long long)from, (unsigned long long)c->node);
+		if (!p->leads || p->n_foreign >= 4 * ENTRY_COMMANDS_MAX)
+			continue;
+		struct foreign *f = calloc(1, sizeof *f);
+
+		must(f != NULL);
+		struct command *copy = codec_clone(&f->memory, &command_codec, c);
+
+		must(copy != NULL);
+		f->command = *copy;
+		*p->foreign_last = f;
+		p->foreign_last = &f->next;
+		p->n_foreign++;
+	}
+	return 0;
+}
+
+void proposer_joined(struct proposer *p, uint64_t epoch)
+{
+	p->epoch = epoch;
+	p->sequence = 0;
+	for (struct waiting *w = p->first; w != NULL; w = w->next) {
+		if (!NO_EPOCH(w->type))
+			w->sequence = w->sent_ms = 0;
+	}
+}
+
+void proposer_leader(struct proposer *p, uint64_t leader, bool self)
+{
+	if (leader == p->leader && self == p->leads)
+		return;
+	if (self && !p->leads)
+		p->base_ms = 0;
+	p->leader = leader;
+	p->leads = self;
+	for (struct waiting *w = p->first; w != NULL; w = w->next)
+		w->sent_ms = 0;
+	if (!self)
+		drop_foreign(p);
+}
+
+/* -- Answers ---------------------------------------------------------------------------------------------- */
+
+static void unlink_waiting(struct proposer *p, struct waiting **at)
+{
+	struct waiting *w = *at;
+
+	*at = w->next;
+	if (p->last == &w->next)
+		p->last = at;
+	p->n_waiting--;
+}
+
+static bool answers(const struct proposer *p, const struct command *c, const struct waiting *w)
+{
+	if (c->node != p->o.node || c->type != w->type || w->sequence == 0)
+		return false;
+	return NO_EPOCH(c->type) ? c->sequence == w->sequence : c->epoch == p->epoch && c->sequence == w->sequence;
+}
+
+void proposer_applied(struct proposer *p, const struct applied *applied)
+{
+	for (uint32_t i = 0; i < applied->n_results; i++) {
+		const struct command *c = &applied->commands[i];
+
+		for (struct waiting **at = &p->first; *at != NULL; at = &(*at)->next) {
+			struct waiting *w = *at;
+
+			if (!answers(p, c, w))
+				continue;
+			unlink_waiting(p, at);
+			p->o.done(p->o.context, &w->to, w->correlation, applied->results[i].code,
+			          &applied->results[i]);
+			waiting_free(w);
+			break;
+		}
+	}
+}
+
+static void answer_late(struct proposer *p, uint64_t now_ms)
+{
+	struct waiting **at = &p->first;
+
+	while (*at != NULL) {
+		struct waiting *w = *at;
+
+		if (w->deadline_ms == 0 || now_ms < w->deadline_ms) {
+			at = &w->next;
+			continue;
+		}
+		unlink_waiting(p, at);
+		p->o.done(p->o.context, &w->to, w->correlation, -EINPROGRESS, NULL);
+		waiting_free(w);
+	}
+}
+
+/* -- Going out ------------------------------------------------------------------------------------------- */
+
+uint64_t proposer_time_ms(const struct proposer *p, uint64_t boot_ms)
+{
+	uint64_t applied = state_cluster(p->o.state)->time_ms;
+	uint64_t now = p->base_ms == 0 ? 0 : p->base_ms + (boot_ms - p->base_boot_ms);
+
+	return now > applied ? now : applied;
+}
+
+static void set_base(struct proposer *p, uint64_t boot_ms, uint64_t wall_ms)
+{
+	uint64_t applied = state_cluster(p->o.state)->time_ms;
+
+	if (p->base_ms != 0 && p->leads)
+		return;
+	p->base_ms = applied > wall_ms ? applied : wall_ms;
+	p->base_boot_ms = boot_ms;
+}
+
+static bool due(const struct proposer *p, const struct waiting *w, uint64_t now_ms)
+{
+	if (!NO_EPOCH(w->type) && p->epoch == 0)
+		return false;
+	return w->sent_ms == 0 || now_ms - w->sent_ms >= RESEND_MS;
+}
+
+/* Fills `commands` with what is due; marks it sent. Bodies are borrowed. */
+static uint32_t gather(struct proposer *p, struct command *commands, uint32_t n, uint64_t now_ms, size_t *bytes)
+{
+	for (struct waiting *w = p->first; w != NULL && n < ENTRY_COMMANDS_MAX; w = w->next) {
+		if (!due(p, w, now_ms) || (n > 0 && *bytes + w->body.n + 64 > CODEC_BYTES_MAX / 2))
+			continue;
+		if (w->sequence == 0)
+			w->sequence = ++p->sequence;
+		w->sent_ms = now_ms;
+		*bytes += w->body.n + 64;
+		commands[n++] = (struct command){
+			.type = w->type, .feature = FEATURE_LEVEL, .node = p->o.node,
+			.epoch = NO_EPOCH(w->type) ? 0 : p->epoch, .sequence = w->sequence, .body = buf_str(&w->body)};
+	}
+	return n;
+}
+
+static void forget_sent(struct proposer *p)
+{
+	for (struct waiting *w = p->first; w != NULL; w = w->next)
+		w->sent_ms = 0;
+}
+
+static void send_entry(struct proposer *p, uint64_t boot_ms)
+{
+	struct command commands[ENTRY_COMMANDS_MAX];
+	CLEANUP_BUF struct buf bytes = {0};
+	uint32_t n = 0;
+	size_t size = 0;
+
+	for (struct foreign *f = p->foreign; f != NULL && n < ENTRY_COMMANDS_MAX / 2; f = f->next) {
+		if (n > 0 && size + f->command.body.n + 64 > CODEC_BYTES_MAX / 2)
+			break;
+		size += f->command.body.n + 64;
+		commands[n++] = f->command;
+	}
+	uint32_t taken = n;
+
+	n = gather(p, commands, n, boot_ms, &size);
+	if (n == 0)
+		return;
+	struct entry entry = {.incarnation = state_cluster(p->o.state)->incarnation,
+	                      .time_ms = proposer_time_ms(p, boot_ms), .commands = commands, .n_commands = n};
+
+	codec_encode(&bytes, &entry_codec, &entry);
+	if (p->o.propose(p->o.context, bytes.p, bytes.n) < 0) {
+		forget_sent(p);
+		return;
+	}
+	for (uint32_t i = 0; i < taken; i++) {
+		struct foreign *f = p->foreign;
+
+		p->foreign = f->next;
+		if (p->foreign == NULL)
+			p->foreign_last = &p->foreign;
+		p->n_foreign--;
+		arena_done(&f->memory);
+		free(f);
+	}
+}
+
+static void send_forward(struct proposer *p, uint64_t boot_ms)
+{
+	struct command commands[ENTRY_COMMANDS_MAX];
+	CLEANUP_BUF struct buf bytes = {0};
+	size_t size = 0;
+	struct forward forward = {.commands = commands, .n_commands = gather(p, commands, 0, boot_ms, &size)};
+
+	if (forward.n_commands == 0)
+		return;
+	codec_encode(&bytes, &forward_codec, &forward);
+	if (p->o.forward(p->o.context, p->leader, bytes.p, bytes.n) < 0)
+		forget_sent(p);
+}
+
+void proposer_turn(struct proposer *p, uint64_t boot_ms, uint64_t wall_ms)
+{
+	set_base(p, boot_ms, wall_ms);
+	answer_late(p, boot_ms);
+	if (p->leads)
+		send_entry(p, boot_ms);
+	else if (p->leader != 0)
+		send_forward(p, boot_ms);
+}
+
+uint64_t proposer_next_ms(const struct proposer *p)
+{
+	uint64_t next = UINT64_MAX;
+
+	for (const struct waiting *w = p->first; w != NULL; w = w->next) {
+		uint64_t resend = w->sent_ms == 0 ? UINT64_MAX : w->sent_ms + RESEND_MS;
+
+		if (w->deadline_ms != 0 && w->deadline_ms < next)
+			next = w->deadline_ms;
+		if (resend < next)
+			next = resend;
+	}
+	return next;
+}
+
+uint64_t proposer_epoch(const struct proposer *p)
+{
+	return p->epoch;
+}

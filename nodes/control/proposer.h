@@ -1,0 +1,62 @@
+/* proposer.h -- carries this node's commands to the leader and their results back, whoever leads meanwhile.
+ *
+ * Happy path: a command gets this epoch's next sequence and waits. Once a turn all that wait go out together: as one entry
+ * when this node leads (with the commands that other nodes forwarded), else as one frame to the leader. Every voter applies
+ * every entry, so the result is read off the local apply: when the caller hears of it, the local tables have it.
+ * Failure modes: no leader, a lost frame, a lost leadership: what is not answered is sent again, with the same
+ * sequence, when the leader changes or after RESEND_MS; apply executes it once. At its deadline a command is
+ * answered -EINPROGRESS: it may still be executed.
+ * Owns: copies of the commands. Thread: the control loop. */
+#ifndef CONTROL_PROPOSER_H
+#define CONTROL_PROPOSER_H
+
+#include "core/err.h"
+#include "state/state.h"
+#include "wire/envelope.h"
+
+struct proposer;
+
+/* The result is valid during the call; NULL with code -EINPROGRESS (deadline) or -ENOBUFS (too many wait). */
+typedef void proposer_done(void *context, const struct address *to, uint64_t correlation, int code,
+                           const struct result *result);
+
+struct proposer_options {
+	uint64_t node;
+	const struct state *state;
+	proposer_done *done;
+	/* Appends an entry to the log; this node leads. 0 or -errno: then it is tried again. */
+	int (*propose)(void *context, const void *entry, size_t n);
+	/* Sends encoded struct forward to the leader. 0 or -errno: then it is tried again. */
+	int (*forward)(void *context, uint64_t leader, const void *p, size_t n);
+	void *context;
+};
+
+/* What goes to the leader: commands of one node. */
+struct forward {
+	struct command *commands;
+	uint32_t n_commands;
+};
+extern const struct codec_type forward_codec;
+
+struct proposer *proposer_new(const struct proposer_options *options);
+void proposer_free(struct proposer *p);
+
+/* `body` is the struct of command_body_codec[type] (NULL for a command without one). deadline_ms: CLOCK_BOOTTIME. */
+void proposer_submit(struct proposer *p, uint8_t type, const void *body, const struct address *to,
+                     uint64_t correlation, uint64_t deadline_ms);
+/* Another node's commands; this node leads, or they are dropped and come again. -EBADMSG. */
+int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, size_t n, struct err *err);
+/* The epoch that NODE_JOIN gave this node. Until then only commands without an epoch go out. */
+void proposer_joined(struct proposer *p, uint64_t epoch);
+/* leader 0: unknown. */
+void proposer_leader(struct proposer *p, uint64_t leader, bool self);
+/* After each state_apply. */
+void proposer_applied(struct proposer *p, const struct applied *applied);
+/* Sends what is due, answers what is over. Call once a turn and at proposer_next_ms. */
+void proposer_turn(struct proposer *p, uint64_t boot_ms, uint64_t wall_ms);
+uint64_t proposer_next_ms(const struct proposer *p);
+uint64_t proposer_epoch(const struct proposer *p);
+/* Cluster time by this node's clocks: exact on the leader, an estimate elsewhere. */
+uint64_t proposer_time_ms(const struct proposer *p, uint64_t boot_ms);
+
+#endif

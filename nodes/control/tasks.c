@@ -1,0 +1,298 @@
+/* What only the process can do for the management API: mint tokens, read logs (of any node), list and import images. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "control/api.h"
+#include "core/clock.h"
+#include "core/fd.h"
+#include "core/must.h"
+#include "json/json.h"
+
+#define POLL_MS      500
+#define LOG_ANSWER_MS 10000
+
+static void reply_json(struct api_call *call, int status, json_t *value)
+{
+	struct arm_reply reply = {0};
+	char *text = json_dumps(value, JSON_COMPACT);
+
+	must(text != NULL);
+	arm_reply_text(&reply, status, "application/json", str_of(text));
+	free(text);
+	json_decref(value);
+	api_finish(call, &reply);
+}
+
+static void reply_error(struct api_call *call, int status, const char *code, struct str message)
+{
+	struct arm_reply reply = {0};
+
+	arm_reply_error(&reply, status, code, "%.*s", STR_ARGS(message));
+	api_finish(call, &reply);
+}
+
+/* -- Tokens -------------------------------------------------------------------------------------------------- */
+
+static void run_token(struct api_call *call)
+{
+	const struct arm_token_ask *ask = &call->outcome.token;
+	struct token_role roles[TOKEN_ROLES_MAX];
+	CLEANUP_BUF struct buf token = {0};
+	char expires[CLOCK_TEXT_SIZE];
+	struct err err = {0};
+	uint64_t now = clock_wall_ms();
+	struct token_request request = {
+		.subject = ask->subject, .roles = roles, .life_s = ask->ttl_s, .now_s = now / 1000,
+		.plane = str_starts(ask->audience, STR(TOKEN_AUDIENCE_DATA)) ? TOKEN_DATA : TOKEN_MANAGEMENT};
+
+	for (uint32_t i = 0; i < ask->n_roles && i < TOKEN_ROLES_MAX; i++) {
+		if (str_copy(ask->roles[i].role, roles[i].role, sizeof roles[i].role) < 0 ||
+		    str_copy(ask->roles[i].scope, roles[i].scope, sizeof roles[i].scope) < 0) {
+			reply_error(call, 400, "InvalidRole", STR("a role or its scope is too long"));
+			return;
+		}
+		request.n_roles++;
+	}
+	if (token_issue(api_control(call->api)->keys, &request, &token, &err) < 0) {
+		reply_error(call, 400, "InvalidToken", str_of(err.message));
+		return;
+	}
+	clock_text(now + (uint64_t)(ask->ttl_s != 0 ? ask->ttl_s : TOKEN_LIFE_S) * 1000, expires);
+	reply_json(call, 200, json_pack("{s:s%, s:s}", "token", token.p, token.n, "expiresAt", expires));
+}
+
+/* -- Images -------------------------------------------------------------------------------------------------- */
+
+static void on_images(void *context, void *arg, const struct sandboxd_reply *reply, int fd)
+{
+	struct api_call *call = arg;
+	json_t *list = json_array();
+	char used[CLOCK_TEXT_SIZE];
+
+	(void)context;
+	if (fd >= 0)
+		close(fd);
+	if (reply->code < 0) {
+		json_decref(list);
+		reply_error(call, 503, "ImagesUnavailable", reply->message);
+		return;
+	}
+	for (uint32_t i = 0; i < reply->n_images; i++) {
+		const struct sandboxd_image_state *image = &reply->images[i];
+
+		json_array_append_new(
+			list, json_pack("{s:s%, s:s%, s:I, s:i, s:s}", "digest", image->digest.p, image->digest.n,
+		                        "reference", image->reference.n > 0 ? image->reference.p : "", image->reference.n, "bytes",
+		                        (json_int_t)image->bytes, "users", (int)image->users, "lastUsed",
+		                        clock_text(image->last_used_ms, used)));
+	}
+	reply_json(call, 200, json_pack("{s:o}", "value", list));
+}
+
+static void on_imported(void *context, void *arg, const struct sandboxd_reply *reply, int fd)
+{
+	struct api_call *call = arg;
+	struct str reference = call->outcome.import.reference;
+
+	(void)context;
+	if (fd >= 0)
+		close(fd);
+	if (reply->code < 0) {
+		reply_error(call, reply->code == -ENOTCONN ? 503 : 400, "ImageImportFailed", reply->message);
+		return;
+	}
+	reply_json(call, 200, json_pack("{s:s%, s:s%}", "digest", reply->digest.p, reply->digest.n, "reference",
+	                                reference.p, reference.n));
+}
+
+/* The archive lies on this host; only the admin socket may name a path, and berthd opens it with its own rights. */
+static void run_import(struct api_call *call)
+{
+	const struct arm_import_ask *ask = &call->outcome.import;
+	struct sandboxd_image image = {.reference = ask->reference};
+	struct err err = {0};
+	struct stat st;
+	char path[PATH_MAX];
+
+	if (str_copy(ask->path, path, sizeof path) < 0 || path[0] != '/') {
+		reply_error(call, 400, "InvalidPath", STR("path: an absolute path is needed"));
+		return;
+	}
+	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 || fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))) {
+		err_system(&err, fd < 0 ? -errno : -EINVAL, "path: %s cannot be read by the daemon's user", path);
+		reply_error(call, 400, "InvalidPath", str_of(err.message));
+		return;
+	}
+	sandboxd_client_call(api_control(call->api)->sandboxd, SANDBOXD_IMPORT, &image, fd, 0, on_imported, call);
+}
+
+/* -- Logs: pulled piece by piece from the sandbox's node, which may be this one ------------------------------------ */
+
+static void ask_piece(struct api_call *call, uint32_t tail)
+{
+	struct control *c = api_control(call->api);
+	CLEANUP_BUF struct buf body = {0};
+	struct msg_log ask = {.sandbox = call->outcome.logs.sandbox, .offset = call->log_offset, .tail = tail};
+	struct envelope e = {.to = {ADDRESS_CONTROL, call->outcome.logs.node, 0},
+	                     .from = {ADDRESS_API, c->config.node_id, call->request->id}, .type = MSG_LOG,
+	                     .correlation = call->request->id, .deadline_ms = clock_boot_ms() + LOG_ANSWER_MS,
+	                     .incarnation = state_cluster(c->state)->incarnation};
+
+	codec_encode(&body, message_body_codec[MSG_LOG], &ask);
+	e.body = buf_str(&body);
+	control_send(c, &e);
+}
+
+static void on_poll(struct loop_timer *timer)
+{
+	ask_piece(container_of(timer, struct api_call, poll), 0);
+}
+
+static void run_logs(struct api_call *call)
+{
+	call->waits = true;
+	call->poll.fire = on_poll;
+	call->deadline_ms = clock_boot_ms() + LOG_ANSWER_MS;
+	ask_piece(call, call->outcome.logs.tail);
+}
+
+static bool begin_stream(struct api_call *call)
+{
+	struct gateway_api_reply head = {.status = 200, .more = true, .n_headers = 1,
+	                                 .headers = {{STR("content-type"), STR("text/plain; charset=utf-8")}}};
+
+	call->streaming = true;
+	return gateway_api_reply(api_control(call->api)->gateway, call->request->id, &head) == 0;
+}
+
+void tasks_logged(struct api_call *call, const struct msg_logged *piece)
+{
+	struct control *c = api_control(call->api);
+	uint64_t id = call->request->id;
+
+	if (piece->code < 0) {
+		if (!call->streaming) {
+			reply_error(call, piece->code == -ENOENT ? 404 : 503, "LogUnavailable", piece->message);
+			return;
+		}
+		gateway_api_end(c->gateway, id);
+		api_drop(call);
+		return;
+	}
+	if ((!call->streaming && !begin_stream(call)) ||
+	    (piece->bytes.n > 0 && gateway_api_chunk(c->gateway, id, piece->bytes) < 0)) {
+		api_drop(call);
+		return;
+	}
+	call->log_offset = piece->offset;
+	if (piece->bytes.n > 0) {
+		ask_piece(call, 0);
+	} else if (call->outcome.logs.follow && state_sandbox(c->state, call->outcome.logs.sandbox) != NULL) {
+		loop_timer_set(&c->loop, &call->poll, POLL_MS);
+	} else {
+		gateway_api_end(c->gateway, id);
+		api_drop(call);
+	}
+}
+
+struct log_read {
+	struct control *control;
+	struct address asker;
+	uint64_t correlation;
+	struct msg_log ask;
+};
+
+static void answer_log(struct log_read *l, const struct msg_logged *piece)
+{
+	struct control *c = l->control;
+	CLEANUP_BUF struct buf body = {0};
+	struct envelope e = {.to = l->asker, .from = {ADDRESS_CONTROL, c->config.node_id, 0}, .type = MSG_LOGGED,
+	                     .correlation = l->correlation, .incarnation = state_cluster(c->state)->incarnation};
+
+	codec_encode(&body, message_body_codec[MSG_LOGGED], piece);
+	e.body = buf_str(&body);
+	control_send(c, &e);
+	free(l);
+}
+
+/* Where the last `lines` lines of the file begin, looking at its last 256 KiB at most. */
+static uint64_t tail_offset(int fd, uint64_t size, uint32_t lines)
+{
+	size_t window = size < 262144 ? (size_t)size : 262144;
+	CLEANUP_FREE char *text = malloc(window + 1);
+	ssize_t got = text == NULL ? -1 : pread(fd, text, window, (off_t)(size - window));
+
+	for (ssize_t i = got - 1; i > 0; i--) {
+		if (text[i - 1] == '\n' && i < got && lines-- == 1)
+			return size - window + (uint64_t)i;
+	}
+	return size - window;
+}
+
+static void on_log(void *context, void *arg, const struct sandboxd_reply *reply, int fd_in)
+{
+	struct log_read *l = arg;
+	CLEANUP_FD int fd = fd_in;
+	char bytes[LOG_PIECE_MAX];
+	struct stat st;
+
+	(void)context;
+	if (reply->code < 0 || fd < 0 || fstat(fd, &st) < 0) {
+		answer_log(l, &(struct msg_logged){.code = reply->code < 0 ? reply->code : -EIO, .message = reply->message});
+		return;
+	}
+	uint64_t offset = l->ask.tail > 0 ? tail_offset(fd, (uint64_t)st.st_size, l->ask.tail) : l->ask.offset;
+
+	if (offset > (uint64_t)st.st_size)
+		offset = 0; /* it was rotated */
+	ssize_t got = pread(fd, bytes, sizeof bytes, (off_t)offset);
+
+	if (got < 0)
+		answer_log(l, &(struct msg_logged){.code = -errno, .message = STR("the log cannot be read")});
+	else
+		answer_log(l, &(struct msg_logged){.bytes = {bytes, (size_t)got}, .offset = offset + (uint64_t)got});
+}
+
+void tasks_log(struct control *c, const struct envelope *request)
+{
+	CLEANUP_ARENA struct arena arena = {0};
+	struct log_read *l = calloc(1, sizeof *l);
+
+	must(l != NULL);
+	*l = (struct log_read){.control = c, .asker = request->from, .correlation = request->correlation};
+	if (codec_decode(request->body.p, request->body.n, message_body_codec[MSG_LOG], &arena, &l->ask, NULL) < 0) {
+		free(l);
+		return;
+	}
+	struct sandboxd_log ask = {.sandbox = l->ask.sandbox};
+
+	sandboxd_client_call(c->sandboxd, SANDBOXD_LOG, &ask, -1, loop_now(&c->loop) + LOG_ANSWER_MS, on_log, l);
+}
+
+void tasks_run(struct api_call *call)
+{
+	switch ((enum arm_task)call->outcome.task) {
+	case ARM_TASK_TOKEN:
+		run_token(call);
+		return;
+	case ARM_TASK_LOGS:
+		run_logs(call);
+		return;
+	case ARM_TASK_IMAGES:
+		sandboxd_client_call(api_control(call->api)->sandboxd, SANDBOXD_IMAGES, NULL, -1, 0, on_images, call);
+		return;
+	case ARM_TASK_IMPORT:
+		run_import(call);
+		return;
+	case ARM_TASKS:
+		break;
+	}
+	must(false);
+}

@@ -1,0 +1,40 @@
+/* cluster.h -- what `berth cluster init|start|stop` do on this machine: files, keys and processes of a static cluster.
+ *
+ * Layout: DIR/ca.pem, DIR/ca.key (root alone), and for each node DIR/<name>/ with berth.conf, its certificates and keys,
+ * state/ and run/. For a cluster over several machines each node's folder is copied to its machine.
+ * Progress lines go to the callback; errors name the file or port. */
+#ifndef CLUSTER_CLUSTER_H
+#define CLUSTER_CLUSTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/err.h"
+
+#define CLUSTER_NODES_MAX 5
+
+struct cluster_plan {
+	const char *dir;
+	unsigned nodes;          /* 1, 3 or 5 */
+	const char *host;        /* IPv4 address that all listen on: 127.0.0.1 */
+	unsigned base_port;      /* node i uses base + 10 * (i - 1) and the next four: Raft, control, forward, HTTP, HTTPS */
+	const char *user;        /* that berthd runs as */
+	const char *admin_group; /* NULL: root and the user alone */
+	const char *domain, *environment, *region;
+	const char *tls_cert, *tls_key; /* NULL: issued by the cluster's CA */
+	unsigned gateway_loops;
+	const char *extra;       /* lines that are added to each berth.conf, e.g. "cooldown_min = 2\n"; NULL */
+};
+
+typedef void cluster_progress(void *context, const char *line);
+
+/* Makes everything; -EEXIST if DIR already holds a cluster. */
+int cluster_init(const struct cluster_plan *plan, cluster_progress *say, void *context, struct err *err);
+/* The record and names that a domain needs, as text for people. */
+void cluster_names(const struct cluster_plan *plan, cluster_progress *say, void *context);
+/* Starts the supervisors that do not run and waits until every node is ready. -ETIMEDOUT with what is not. */
+int cluster_start(const char *dir, unsigned timeout_s, cluster_progress *say, void *context, struct err *err);
+/* Ends the supervisors; with `purge` also all sandboxes and what they left on the host. */
+int cluster_stop(const char *dir, bool purge, cluster_progress *say, void *context, struct err *err);
+
+#endif

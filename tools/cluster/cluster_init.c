@@ -1,0 +1,272 @@
+/* Happy path: a directory, a CA, for each node a certificate, keys and a berth.conf, all owned as the daemons need them.
+ * A failure leaves what was made so far; init refuses to run over it, so remove the directory first. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cluster/cluster.h"
+#include "core/fd.h"
+#include "core/must.h"
+#include "crypto/digest.h"
+#include "crypto/keyring.h"
+#include "crypto/pki.h"
+
+#define CERT_DAYS 3650
+
+struct making {
+	const struct cluster_plan *plan;
+	char dir[PATH_MAX];
+	char cluster[UUID_TEXT_SIZE], tenant[UUID_TEXT_SIZE];
+	uid_t uid;
+	gid_t gid;
+	struct buf ca_cert, ca_key, issuer_key;
+	char keyring[PATH_MAX + 64];
+};
+
+static int put(struct making *m, const char *name, unsigned mode, bool daemons, struct str bytes, struct err *err)
+{
+	char path[PATH_MAX + 96];
+
+	snprintf(path, sizeof path, "%s/%s", m->dir, name);
+	int r = fd_write_file(path, mode, bytes.p, bytes.n, err);
+
+	if (r == 0 && daemons && chown(path, m->uid, m->gid) < 0)
+		r = err_system(err, -errno, "%s: give it to %s", path, m->plan->user);
+	return r;
+}
+
+static int make_ca(struct making *m, struct err *err)
+{
+	struct pki_request request = {.common_name = "Berth cluster CA", .days = CERT_DAYS, .authority = true};
+	int r = pki_make_key(&m->ca_key, err);
+
+	if (r == 0)
+		r = pki_issue(&request, buf_str(&m->ca_key), STR_NONE, STR_NONE, &m->ca_cert, err);
+	if (r == 0)
+		r = pki_make_key(&m->issuer_key, err);
+	if (r == 0)
+		r = put(m, "ca.pem", 0644, false, buf_str(&m->ca_cert), err);
+	if (r == 0)
+		r = put(m, "ca.key", 0600, false, buf_str(&m->ca_key), err);
+	snprintf(m->keyring, sizeof m->keyring, "%s/keyring", m->dir);
+	return r == 0 ? keyring_create(m->keyring, err) : r;
+}
+
+/* A key and a certificate of the CA: <name>/<file>.key and <name>/<file>.pem. */
+static int make_pair(struct making *m, const char *node, const char *file, const struct pki_request *request,
+                     struct err *err)
+{
+	CLEANUP_BUF struct buf key = {0}, cert = {0};
+	char name[128];
+	int r = pki_make_key(&key, err);
+
+	if (r == 0)
+		r = pki_issue(request, buf_str(&key), buf_str(&m->ca_cert), buf_str(&m->ca_key), &cert, err);
+	snprintf(name, sizeof name, "%s/%s.key", node, file);
+	if (r == 0)
+		r = put(m, name, 0600, true, buf_str(&key), err);
+	snprintf(name, sizeof name, "%s/%s.pem", node, file);
+	if (r == 0)
+		r = put(m, name, 0644, true, buf_str(&cert), err);
+	if (key.p != NULL)
+		crypto_wipe(key.p, key.n);
+	return r;
+}
+
+static int make_certificates(struct making *m, unsigned i, const char *node, struct err *err)
+{
+	const struct cluster_plan *p = m->plan;
+	char uri[64], ip[80], pools[300], domain[300];
+	struct pki_request peer = {.common_name = node, .names = {uri, ip}, .n_names = 2, .days = CERT_DAYS};
+	struct pki_request clients = {.common_name = node, .names = {ip, "DNS:localhost", pools, domain},
+	                              .n_names = 2, .days = CERT_DAYS};
+
+	snprintf(uri, sizeof uri, "URI:berth:node:%u", i);
+	snprintf(ip, sizeof ip, "IP:%s", p->host);
+	int r = make_pair(m, node, "node", &peer, err);
+
+	if (r < 0 || p->tls_cert != NULL)
+		return r;
+	if (p->domain != NULL) {
+		snprintf(pools, sizeof pools, "DNS:*.%s.%s.%s", p->environment, p->region, p->domain);
+		snprintf(domain, sizeof domain, "DNS:%s", p->domain);
+		clients.n_names = 4;
+	}
+	return make_pair(m, node, "tls", &clients, err);
+}
+
+static int copy_tls(struct making *m, const char *node, struct err *err)
+{
+	const char *from[2] = {m->plan->tls_cert, m->plan->tls_key}, *to[2] = {"tls.pem", "tls.key"};
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < 2; i++) {
+		CLEANUP_BUF struct buf bytes = {0};
+		char name[128];
+
+		snprintf(name, sizeof name, "%s/%s", node, to[i]);
+		r = fd_read_file(from[i], 1 << 20, &bytes, err);
+		if (r == 0)
+			r = put(m, name, i == 0 ? 0644 : 0600, true, buf_str(&bytes), err);
+	}
+	return r;
+}
+
+static void write_members(const struct cluster_plan *p, struct buf *to)
+{
+	for (unsigned i = 1; i <= p->nodes; i++) {
+		unsigned port = p->base_port + 10 * (i - 1);
+
+		buf_printf(to, "member = %u node%u %s:%u %s:%u %s:%u\n", i, i, p->host, port, p->host, port + 1, p->host,
+		           port + 2);
+	}
+}
+
+static int write_config(struct making *m, unsigned i, const char *node, struct err *err)
+{
+	const struct cluster_plan *p = m->plan;
+	CLEANUP_BUF struct buf text = {0};
+	unsigned port = p->base_port + 10 * (i - 1);
+	char d[PATH_MAX + 64], name[128];
+
+	snprintf(d, sizeof d, "%s/%s", m->dir, node);
+	buf_printf(&text, "# One node of a Berth cluster. Every option: berthd --config-reference\n"
+	                  "node_id = %u\nnode_name = %s\n", i, node);
+	write_members(p, &text);
+	buf_printf(&text, "cluster_id = %s\ntenant = %s\n", m->cluster, m->tenant);
+	buf_printf(&text, "state_dir = %s/state\nrun_dir = %s/run\n", d, d);
+	buf_printf(&text, "listen = %s:%u\nlisten_tls = %s:%u\n", p->host, port + 3, p->host, port + 4);
+	buf_printf(&text, "api_url = https://%s:%u\naudience = https://%s:%u\n", p->host, port + 4,
+	           p->domain != NULL ? p->domain : p->host, p->base_port + 4);
+	buf_printf(&text, "tls_cert = %s/tls.pem\ntls_key = %s/tls.key\n", d, d);
+	buf_printf(&text, "ca_cert = %s/ca.pem\nnode_cert = %s/node.pem\nnode_key = %s/node.key\n", d, d, d);
+	buf_printf(&text, "issuer_key = %s/issuer.key\nkeyring = %s/keyring\n", d, d);
+	buf_printf(&text, "sandboxd_socket = %s/run/sandboxd/socket\nadmin_socket = %s/run/admin/socket\n", d, d);
+	buf_printf(&text, "user = %s\ngateway_loops = %u\n", p->user, p->gateway_loops);
+	if (p->admin_group != NULL)
+		buf_printf(&text, "admin_group = %s\n", p->admin_group);
+	if (p->domain != NULL)
+		buf_printf(&text, "domain = %s\n", p->domain);
+	buf_printf(&text, "environment = %s\nregion = %s\n", p->environment, p->region);
+	if (p->extra != NULL)
+		buf_printf(&text, "%s", p->extra);
+	snprintf(name, sizeof name, "%s/berth.conf", node);
+	return put(m, name, 0644, false, buf_str(&text), err);
+}
+
+static int make_node(struct making *m, unsigned i, struct err *err)
+{
+	CLEANUP_BUF struct buf ring = {0};
+	char node[32], path[PATH_MAX + 64], name[128];
+	int r;
+
+	snprintf(node, sizeof node, "node%u", i);
+	snprintf(path, sizeof path, "%s/%s", m->dir, node);
+	if (mkdir(path, 0755) < 0)
+		return err_system(err, -errno, "make %s", path);
+	r = make_certificates(m, i, node, err);
+	if (r == 0 && m->plan->tls_cert != NULL)
+		r = copy_tls(m, node, err);
+	snprintf(name, sizeof name, "%s/ca.pem", node);
+	if (r == 0)
+		r = put(m, name, 0644, false, buf_str(&m->ca_cert), err);
+	snprintf(name, sizeof name, "%s/issuer.key", node);
+	if (r == 0)
+		r = put(m, name, 0600, true, buf_str(&m->issuer_key), err);
+	if (r == 0)
+		r = fd_read_file(m->keyring, 65536, &ring, err);
+	snprintf(name, sizeof name, "%s/keyring", node);
+	if (r == 0)
+		r = put(m, name, 0600, true, buf_str(&ring), err);
+	if (ring.p != NULL)
+		crypto_wipe(ring.p, ring.n);
+	return r == 0 ? write_config(m, i, node, err) : r;
+}
+
+static int check_plan(struct making *m, struct err *err)
+{
+	const struct cluster_plan *p = m->plan;
+	struct in_addr address;
+	struct passwd *user = getpwnam(p->user);
+	char marker[PATH_MAX + 16];
+
+	if (p->nodes != 1 && p->nodes != 3 && p->nodes != 5)
+		return err_set(err, -EINVAL, "--nodes: 1, 3 or 5 are allowed, not %u", p->nodes);
+	if (inet_pton(AF_INET, p->host, &address) != 1)
+		return err_set(err, -EINVAL, "--host: \"%s\" is not an IPv4 address", p->host);
+	if (p->base_port < 1024 || p->base_port + 10 * p->nodes > 65535)
+		return err_set(err, -EINVAL, "--base-port: 1024 to %u are allowed", 65535 - 10 * p->nodes);
+	if ((p->tls_cert == NULL) != (p->tls_key == NULL))
+		return err_set(err, -EINVAL, "--tls-cert and --tls-key go together");
+	if (user == NULL)
+		return err_set(err, -ENOENT, "--user: there is no user \"%s\"; make one: useradd --system --shell "
+		               "/usr/sbin/nologin %s", p->user, p->user);
+	if (user->pw_uid == 0)
+		return err_set(err, -EINVAL, "--user: berthd must not run as root");
+	m->uid = user->pw_uid;
+	m->gid = user->pw_gid;
+	if (mkdir(p->dir, 0755) < 0 && errno != EEXIST)
+		return err_system(err, -errno, "make %s", p->dir);
+	if (realpath(p->dir, m->dir) == NULL)
+		return err_system(err, -errno, "%s", p->dir);
+	snprintf(marker, sizeof marker, "%s/ca.pem", m->dir);
+	if (access(marker, F_OK) == 0)
+		return err_set(err, -EEXIST, "%s holds a cluster already", m->dir);
+	return 0;
+}
+
+static void made_done(struct making *m)
+{
+	struct buf *secret[] = {&m->ca_key, &m->issuer_key};
+
+	for (int i = 0; i < 2; i++) {
+		if (secret[i]->p != NULL)
+			crypto_wipe(secret[i]->p, secret[i]->n);
+		buf_done(secret[i]);
+	}
+	buf_done(&m->ca_cert);
+}
+
+int cluster_init(const struct cluster_plan *plan, cluster_progress *say, void *context, struct err *err)
+{
+	struct making m = {.plan = plan};
+	char line[PATH_MAX + 128];
+	int r = check_plan(&m, err);
+
+	if (r < 0)
+		return r;
+	crypto_uuid(m.cluster);
+	crypto_uuid(m.tenant);
+	r = make_ca(&m, err);
+	for (unsigned i = 1; r == 0 && i <= plan->nodes; i++) {
+		r = make_node(&m, i, err);
+		snprintf(line, sizeof line, "node%u: %s/node%u/berth.conf", i, m.dir, i);
+		if (r == 0)
+			say(context, line);
+	}
+	unlink(m.keyring);
+	made_done(&m);
+	return r;
+}
+
+void cluster_names(const struct cluster_plan *plan, cluster_progress *say, void *context)
+{
+	char line[1024];
+
+	if (plan->domain == NULL) {
+		say(context, "no --domain: pools are reached by path, /subscriptions/<s>/resourceGroups/<g>/sessionPools/<pool>/...");
+		return;
+	}
+	snprintf(line, sizeof line, "DNS: *.%s.%s.%s and %s must resolve to %s", plan->environment, plan->region,
+	         plan->domain, plan->domain, plan->host);
+	say(context, line);
+	snprintf(line, sizeof line, "certificate names needed: *.%s.%s.%s, %s", plan->environment, plan->region,
+	         plan->domain, plan->domain);
+	say(context, line);
+}
