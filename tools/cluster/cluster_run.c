@@ -60,7 +60,7 @@ static int find_nodes(const char *dir, struct nodes *ret, struct err *err)
 			continue;
 		strcpy(node->name, entry->d_name);
 		snprintf(node->dir, sizeof node->dir, "%s/%s", dir, entry->d_name);
-		snprintf(node->conf, sizeof node->conf, "%s/berth.conf", node->dir);
+		snprintf(node->conf, sizeof node->conf, "%s/%s/berth.conf", dir, entry->d_name);
 		if (access(node->conf, F_OK) < 0)
 			continue;
 		r = config_load(node->conf, &node->config, err);
