@@ -241,7 +241,7 @@ static int check_sigpipe(struct err *err)
 
 static int start(struct consensus *c, struct err *err)
 {
-	bool first;
+	bool first = false;
 	int rc = check_sigpipe(err);
 	if (rc == 0)
 		rc = directory_check(c->dir, c->options.id, c->address, &first, err);
