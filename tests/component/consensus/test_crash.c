@@ -1,8 +1,8 @@
-/* test_crash.c -- three servers as processes under load, killed with SIGKILL: the leader again and again, then all at
- * once. Every value that was acknowledged must be there afterwards, once, on all three.
+/* test_crash.c -- three servers as processes under load, killed with SIGKILL: the leader again and again,
+ * then all at once. Every value that was acknowledged must be there afterwards, once, on all three.
  *
- * Each process proposes values of a range of its own while it leads, and reports through a pipe: what was acknowledged,
- * who leads. A value counts as acknowledged once its report is in the pipe. */
+ * Each process proposes values of a range of its own while it leads, and reports through a pipe: what was
+ * acknowledged, who leads. A value counts as acknowledged once its report is in the pipe. */
 #include "server.h"
 
 #include <errno.h>
@@ -107,7 +107,8 @@ static void on_timer(uv_timer_t *timer)
 		p->told_term = p->server.leads_term;
 		report(p, REPORT_LEADS, p->told_term);
 	}
-	for (unsigned i = p->outstanding; i < OUTSTANDING && p->next < p->end && p->server.leads_term != 0; i++)
+	for (unsigned i = p->outstanding; i < OUTSTANDING && p->next < p->end && p->server.leads_term != 0;
+	     i++)
 		propose_next(p);
 	if (p->final && !p->reported && p->server.tally.seen[MARKER] > 0)
 		write_final(p);
@@ -139,8 +140,8 @@ struct cluster {
 	struct process processes[N]; /* what the next fork of each copies */
 	pid_t pids[N];
 	int pipe[2];
-	unsigned ranges;  /* handed out */
-	int leader;       /* who reported last that it leads */
+	unsigned ranges; /* handed out */
+	int leader;      /* who reported last that it leads */
 	unsigned finals;
 	uint64_t final_hash[N];
 	unsigned acknowledged;
@@ -206,8 +207,8 @@ static void wait_for(struct cluster *c, unsigned n, unsigned finals)
 		struct pollfd pfd = {.fd = c->pipe[0], .events = POLLIN};
 		struct report r;
 		if (clock_boot_ms() > end)
-			fail_msg("%u of %u acknowledged, %u of %u finals, leader %d", c->acknowledged, goal, c->finals,
-				 finals, c->leader);
+			fail_msg("%u of %u acknowledged, %u of %u finals, leader %d", c->acknowledged, goal,
+				 c->finals, finals, c->leader);
 		if (poll(&pfd, 1, 100) == 1 && read(c->pipe[0], &r, sizeof r) == sizeof r)
 			hear(c, &r);
 	}
@@ -237,8 +238,8 @@ static void check_final(struct cluster *c, unsigned i)
 		twice += t->seen[value] > 1;
 	}
 	if (lost != 0 || twice != 0)
-		fail_msg("server %u: %u of %u acknowledged values lost, %u applied twice", i + 1, lost, c->acknowledged,
-			 twice);
+		fail_msg("server %u: %u of %u acknowledged values lost, %u applied twice", i + 1, lost,
+			 c->acknowledged, twice);
 	assert_int_equal(c->final_hash[i], c->final_hash[0]);
 }
 

@@ -79,8 +79,11 @@ void fixture_init(struct fixture *f, unsigned n, uint32_t off)
 	f->n = n;
 	must(raft_fixture_initialize(&f->raft) == 0);
 	for (unsigned i = 0; i < n; i++) {
-		f->machines[i] = (struct raft_fsm){
-			.version = 2, .data = f, .apply = on_apply, .snapshot = on_snapshot, .restore = on_restore};
+		f->machines[i] = (struct raft_fsm){.version = 2,
+						   .data = f,
+						   .apply = on_apply,
+						   .snapshot = on_snapshot,
+						   .restore = on_restore};
 		must(raft_fixture_grow(&f->raft, &f->machines[i]) == 0);
 		raft_set_snapshot_trailing(fixture_server(f, i), GUARD_TRAILING_MIN);
 		must(guard_new(fixture_server(f, i), &options, &f->guards[i], &err) == 0);

@@ -1,5 +1,6 @@
-/* fixture.h -- libraft's own simulated cluster with a guard in front of each server, and a judge: the first server that
- * applies an index says what belongs there, and every other must agree (State Machine Safety). */
+/* fixture.h -- libraft's own simulated cluster with a guard in front of each server, and a judge: the
+ * first server that applies an index says what belongs there, and every other must agree (State Machine
+ * Safety). */
 #ifndef TESTS_CONSENSUS_FIXTURE_H
 #define TESTS_CONSENSUS_FIXTURE_H
 

@@ -1,8 +1,8 @@
-/* nemesis.c -- random schedules against the guarded library, from a seed: cut and deaf links, slow links and disks, pauses,
- * transfers, small snapshots, under load; then everything is healed and must agree.
+/* nemesis.c -- random schedules against the guarded library, from a seed: cut and deaf links, slow links
+ * and disks, pauses, transfers, small snapshots, under load; then everything is healed and must agree.
  *
- * Each schedule runs in a process of its own, so that a crash in the library counts as a failure and not as the end. A
- * failure prints its seed; the same seed fails again:   nemesis --seeds 4711 1
+ * Each schedule runs in a process of its own, so that a crash in the library counts as a failure and not
+ * as the end. A failure prints its seed; the same seed fails again:   nemesis --seeds 4711 1
  *
  *   nemesis [--seeds FIRST COUNT] [--servers 3|5] [--steps N] [--unguarded]
  *
@@ -80,8 +80,8 @@ static void pause_or_wake(struct nemesis *t, unsigned a)
 		t->linked[a][i] = t->linked[i][a] = alive(t, a);
 }
 
-/* Messages may overtake each other then. Writes must not (raft_uv has one under way at a time, and the library counts on it),
- * so that a disk's latency stays what it was at the start. */
+/* Messages may overtake each other then. Writes must not (raft_uv has one under way at a time, and the
+ * library counts on it), so that a disk's latency stays what it was at the start. */
 static void slow(struct nemesis *t, unsigned a)
 {
 	raft_fixture_set_network_latency(&t->f.raft, a, 1 + below(t, 400));
@@ -165,8 +165,8 @@ static bool all_applied(struct nemesis *t, raft_index index)
 	return true;
 }
 
-/* The library's simulation draws no election timeouts by itself. With fixed ones a server with a short one and an old log
- * keeps all others from ever standing. */
+/* The library's simulation draws no election timeouts by itself. With fixed ones a server with a short one
+ * and an old log keeps all others from ever standing. */
 static void draw_timeouts(struct nemesis *t)
 {
 	if (below(t, 100) != 0)
@@ -218,10 +218,13 @@ static void describe(struct nemesis *t)
 {
 	for (unsigned i = 0; i < t->f.n; i++) {
 		const struct raft *r = fixture_server(&t->f, i);
-		fprintf(stderr, "  server %u: state %d term %llu vote %llu log %llu-%llu stored %llu committed %llu applied %llu snapshot %llu %s%s\n",
-			i + 1, r->state, r->current_term, r->voted_for, r->log.offset + 1, raft_last_index((struct raft *)r),
-			r->last_stored, r->commit_index, r->last_applied, r->log.snapshot.last_index,
-			r->snapshot.put.data != NULL ? "storing a snapshot " : "", r->errmsg);
+		fprintf(stderr,
+			"  server %u: state %d term %llu vote %llu log %llu-%llu stored %llu committed %llu "
+			"applied %llu snapshot %llu %s%s\n",
+			i + 1, r->state, r->current_term, r->voted_for, r->log.offset + 1,
+			raft_last_index((struct raft *)r), r->last_stored, r->commit_index, r->last_applied,
+			r->log.snapshot.last_index, r->snapshot.put.data != NULL ? "storing a snapshot " : "",
+			r->errmsg);
 	}
 }
 
@@ -299,8 +302,8 @@ static unsigned run_all(uint64_t first, uint64_t count, unsigned n, unsigned ste
 			fflush(stdout);
 		}
 	}
-	printf("%llu schedules of %u steps with %u servers from seed %llu: %u bad\n", (unsigned long long)count, steps, n,
-	       (unsigned long long)first, bad);
+	printf("%llu schedules of %u steps with %u servers from seed %llu: %u bad\n",
+	       (unsigned long long)count, steps, n, (unsigned long long)first, bad);
 	return bad;
 }
 
@@ -320,7 +323,8 @@ int main(int argc, char **argv)
 			first = strtoull(argv[++i], NULL, 10);
 			count = strtoull(argv[++i], NULL, 10);
 		} else {
-			fprintf(stderr, "nemesis [--seeds FIRST COUNT] [--servers 3|5] [--steps N] [--unguarded]\n");
+			fprintf(stderr,
+				"nemesis [--seeds FIRST COUNT] [--servers 3|5] [--steps N] [--unguarded]\n");
 			return 2;
 		}
 	}

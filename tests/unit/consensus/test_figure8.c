@@ -1,5 +1,6 @@
-/* test_figure8.c -- the schedule of figure 8 in the Raft paper: an entry of an old term that reached a majority, is counted
- * as committed, applied, and then overwritten. The library alone does that; behind the guard it does not.
+/* test_figure8.c -- the schedule of figure 8 in the Raft paper: an entry of an old term that reached a
+ * majority, is counted as committed, applied, and then overwritten. The library alone does that; behind
+ * the guard it does not.
  *
  *   1. S0 leads.                         4. S0 leads again, A reaches S1: a majority has A, of an old term.
  *   2. S0 is cut off, takes A, deposed.  5. S0 dies. S2's log ends in a later term than S1's: S1 votes for it.
@@ -67,7 +68,8 @@ static const char *run(uint32_t off)
 	until(f, 2, RAFT_FOLLOWER, NOBODY);
 
 	set_timeouts(f, NOBODY);
-	raft_fixture_set_disk_latency(&f->raft, 0, 500); /* its barrier takes long; answers come before it is stored */
+	/* Its barrier takes long; answers come before it is stored. */
+	raft_fixture_set_disk_latency(&f->raft, 0, 500);
 	fixture_heal(f, 0, 1);
 	until(f, 0, RAFT_LEADER, 0);
 	uint64_t deaf = guard_count(f->guards[0], GUARD_TERM_BARRIER);
@@ -103,6 +105,7 @@ static void test_guarded(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_library_alone), cmocka_unit_test(test_guarded)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_library_alone),
+					   cmocka_unit_test(test_guarded)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
