@@ -1,0 +1,279 @@
+#include "refill.h"
+
+#include <stdlib.h>
+
+#include "core/must.h"
+#include "placement.h"
+
+#define PROPOSE_MS       3000
+#define BACK_OFF_MS      500
+#define BACK_OFF_MAX_MS  60000
+#define NODES_MAX        1024
+
+struct spot {
+	const struct node_row *row;
+	uint32_t booting;
+	uint64_t cpu_milli, memory_bytes; /* reserved, with what is proposed */
+};
+
+struct need {
+	const struct pool_row *pool;
+	const struct template *template;
+	uint32_t for_waiters, for_target;
+};
+
+struct round {
+	struct refill *refill;
+	struct context *c;
+	struct spot spots[NODES_MAX];
+	uint32_t n_spots;
+	struct need *needs;
+	uint32_t n_needs;
+};
+
+static uint32_t proposed(const struct refill *r, uint64_t pool, uint64_t node)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < REFILL_PROPOSALS_MAX; i++) {
+		const struct refill_proposal *p = &r->proposals[i];
+
+		n += p->request != 0 && p->node != 0 && (pool == 0 || p->pool == pool) && (node == 0 || p->node == node);
+	}
+	return n;
+}
+
+static struct refill_proposal *free_proposal(struct refill *r)
+{
+	for (uint32_t i = 0; i < REFILL_PROPOSALS_MAX; i++) {
+		if (r->proposals[i].request == 0)
+			return &r->proposals[i];
+	}
+	return NULL;
+}
+
+bool refill_proposed(struct refill *r, uint64_t request)
+{
+	for (uint32_t i = 0; i < REFILL_PROPOSALS_MAX; i++) {
+		if (request != 0 && r->proposals[i].request == request) {
+			r->proposals[i].request = 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+static uint32_t at_most(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* How many sandboxes of a failing pool may boot now. */
+static uint32_t allowed(const struct pool_row *pool, uint32_t booting, uint64_t cluster_ms)
+{
+	uint64_t wait_ms = BACK_OFF_MAX_MS;
+
+	if (pool->failures == 0)
+		return UINT32_MAX;
+	if (pool->failures <= 7)
+		wait_ms = at_most(BACK_OFF_MS << (pool->failures - 1), BACK_OFF_MAX_MS);
+	return booting == 0 && cluster_ms >= pool->failed_ms + wait_ms ? 1 : 0;
+}
+
+static bool need_of(const struct round *round, const struct pool_row *pool, uint64_t cluster_ms, struct need *ret)
+{
+	const struct revision_row *revision = state_revision(round->c->state, pool->uid, pool->active_revision);
+	struct pool_counts n = state_pool_counts(round->c->state, pool->uid);
+	uint32_t booting = n.booting + proposed(round->refill, pool->uid, 0), have = n.ready + booting;
+	uint32_t sessions = n.waiting + n.live + n.closing, max = pool->limits.max_sessions;
+	uint32_t room = sessions < max ? max - sessions : 0, lacks;
+	uint32_t target = n.waiting + at_most(pool->limits.ready_target, room);
+
+	if (revision == NULL || pool->provisioning == PROVISIONING_DELETING || have >= target)
+		return false;
+	lacks = at_most(target - have, allowed(pool, booting, cluster_ms));
+	*ret = (struct need){.pool = pool, .template = &revision->template};
+	ret->for_waiters = n.waiting > have ? at_most(lacks, n.waiting - have) : 0;
+	ret->for_target = lacks - ret->for_waiters;
+	return lacks > 0;
+}
+
+static void find_spots(struct round *round)
+{
+	const struct state *s = round->c->state;
+
+	for (const struct node_row *row = NULL; (row = state_next_node(s, row)) != NULL;) {
+		struct spot *spot = &round->spots[round->n_spots];
+
+		if (row->state != NODE_UP || row->cordoned || row->draining || round->n_spots == NODES_MAX)
+			continue;
+		*spot = (struct spot){.row = row, .cpu_milli = row->cpu_reserved, .memory_bytes = row->memory_reserved};
+		for (const struct sandbox_row *x = NULL; (x = state_next_node_sandbox(s, row->id, x)) != NULL;)
+			spot->booting += x->state == SANDBOX_BOOTING;
+		for (uint32_t i = 0; i < REFILL_PROPOSALS_MAX; i++) {
+			const struct refill_proposal *p = &round->refill->proposals[i];
+			const struct pool_row *pool = p->request == 0 ? NULL : state_pool(s, p->pool);
+			const struct revision_row *revision =
+				pool == NULL ? NULL : state_revision(s, pool->uid, pool->active_revision);
+
+			if (p->node != row->id || revision == NULL)
+				continue;
+			spot->booting++;
+			spot->cpu_milli += revision->template.cpu_milli;
+			spot->memory_bytes += revision->template.memory_bytes;
+		}
+		round->n_spots++;
+	}
+}
+
+/* Per mille of what may be reserved, after one more; above 1000: no room. */
+static uint64_t load_after(const struct round *round, const struct spot *spot, const struct template *t)
+{
+	const struct settings *x = &state_cluster(round->c->state)->settings;
+	uint64_t cpu_max = spot->row->cpu_milli * x->overcommit_cpu;
+	uint64_t memory_max = spot->row->memory_bytes * x->overcommit_memory;
+	uint64_t cpu = spot->cpu_milli + t->cpu_milli, memory = spot->memory_bytes + t->memory_bytes;
+
+	if (cpu > cpu_max || memory > memory_max)
+		return 1001;
+	cpu = cpu * 1000 / cpu_max;
+	memory = (memory >> 10) * 1000 / ((memory_max >> 10) + 1);
+	return cpu > memory ? cpu : memory;
+}
+
+static struct spot *best_spot(struct round *round, const struct template *t)
+{
+	struct spot *best = NULL;
+	uint64_t best_load = 1001;
+
+	for (uint32_t i = 0; i < round->n_spots; i++) {
+		struct spot *spot = &round->spots[i];
+		uint64_t load = load_after(round, spot, t);
+
+		if (spot->booting >= PLACEMENT_BOOTS_PER_NODE || load >= best_load ||
+		    !state_has_image(round->c->state, spot->row->id, t->digest))
+			continue;
+		best = spot;
+		best_load = load;
+	}
+	return best;
+}
+
+/* False: no node can take it now. */
+static bool boot(struct round *round, struct need *need)
+{
+	struct refill_proposal *p = free_proposal(round->refill);
+	struct spot *spot = p == NULL ? NULL : best_spot(round, need->template);
+	const struct pool_row *pool = need->pool;
+
+	if (spot == NULL)
+		return false;
+	*p = (struct refill_proposal){.pool = pool->uid, .node = spot->row->id};
+	p->request = context_propose(round->c, COMMAND_SANDBOX_BOOT,
+	                             &(struct cmd_sandbox_boot){pool->uid, pool->active_revision, spot->row->id},
+	                             PROPOSE_MS);
+	spot->booting++;
+	spot->cpu_milli += need->template->cpu_milli;
+	spot->memory_bytes += need->template->memory_bytes;
+	round->refill->last_pool = pool->uid;
+	return true;
+}
+
+/* Passes over the pools, one sandbox each, beginning behind the pool that was served last. */
+static void boot_round_robin(struct round *round, bool waiters)
+{
+	uint32_t start = 0;
+	bool more = true;
+
+	while (start < round->n_needs && round->needs[start].pool->uid <= round->refill->last_pool)
+		start++;
+	while (more) {
+		more = false;
+		for (uint32_t i = 0; i < round->n_needs; i++) {
+			struct need *need = &round->needs[(start + i) % round->n_needs];
+			uint32_t *left = waiters ? &need->for_waiters : &need->for_target;
+
+			if (*left == 0)
+				continue;
+			if (!boot(round, need)) {
+				*left = 0;
+				continue;
+			}
+			(*left)--;
+			more = true;
+		}
+	}
+}
+
+static bool outdated(const struct context *c, const struct pool_row *pool, const struct sandbox_row *row)
+{
+	const struct node_row *node = state_node(c->state, row->node);
+
+	return row->revision != pool->active_revision || node == NULL || node->cordoned || node->draining;
+}
+
+static bool replacing(const struct refill *r, uint64_t pool)
+{
+	for (uint32_t i = 0; i < REFILL_PROPOSALS_MAX; i++) {
+		if (r->proposals[i].request != 0 && r->proposals[i].pool == pool)
+			return true;
+	}
+	return false;
+}
+
+/* Rolling: a quarter of the outdated ready ones at a time, the next when the pool is full again and nothing of it boots. */
+static void replace_outdated(struct round *round, const struct pool_row *pool)
+{
+	const struct revision_row *revision = state_revision(round->c->state, pool->uid, pool->active_revision);
+	struct pool_counts n = state_pool_counts(round->c->state, pool->uid);
+	uint32_t old = 0, stop;
+
+	if (n.ready == 0 || n.booting > 0 || n.stopping > 0 || revision == NULL || pool->failures > 0 ||
+	    replacing(round->refill, pool->uid))
+		return;
+	for (const struct sandbox_row *row = NULL; (row = state_next_ready(round->c->state, pool->uid, row)) != NULL;)
+		old += outdated(round->c, pool, row);
+	if (old == 0)
+		return;
+	if (round->n_spots == 0)
+		find_spots(round);
+	if (best_spot(round, &revision->template) == NULL)
+		return;
+	stop = old / 4 > 0 ? old / 4 : 1;
+	for (const struct sandbox_row *row = NULL;
+	     stop > 0 && (row = state_next_ready(round->c->state, pool->uid, row)) != NULL;) {
+		struct refill_proposal *p = free_proposal(round->refill);
+
+		if (p == NULL || !outdated(round->c, pool, row))
+			continue;
+		*p = (struct refill_proposal){.pool = pool->uid};
+		p->request = context_propose(round->c, COMMAND_SANDBOX_STOPPING, &(struct cmd_sandbox){row->id},
+		                             PROPOSE_MS);
+		stop--;
+	}
+}
+
+void refill_run(struct refill *r, struct context *c, uint64_t cluster_ms)
+{
+	struct round *round = calloc(1, sizeof *round);
+	uint32_t n_pools = 0;
+
+	must(round != NULL);
+	round->refill = r;
+	round->c = c;
+	for (const struct pool_row *pool = NULL; (pool = state_next_pool(c->state, pool)) != NULL;)
+		n_pools++;
+	round->needs = calloc(n_pools + 1, sizeof *round->needs);
+	must(round->needs != NULL);
+	for (const struct pool_row *pool = NULL; (pool = state_next_pool(c->state, pool)) != NULL;)
+		round->n_needs += need_of(round, pool, cluster_ms, &round->needs[round->n_needs]);
+	if (round->n_needs > 0) {
+		find_spots(round);
+		boot_round_robin(round, true);
+		boot_round_robin(round, false);
+	}
+	for (const struct pool_row *pool = NULL; (pool = state_next_pool(c->state, pool)) != NULL;)
+		replace_outdated(round, pool);
+	free(round->needs);
+	free(round);
+}

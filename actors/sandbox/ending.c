@@ -1,0 +1,41 @@
+#include "ending.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+void ending_set(struct ending *e, bool failed, const char *format, ...)
+{
+	va_list args;
+
+	if (e->message[0] != '\0') /* the first cause is the cause */
+		return;
+	va_start(args, format);
+	vsnprintf(e->message, sizeof e->message, format, args);
+	va_end(args);
+	e->failed = failed;
+}
+
+void ending_exit(struct ending *e, const struct sandboxd_exited *exited, const struct sandbox_row *row,
+                 const char *when)
+{
+	bool failed = row != NULL && row->state != SANDBOX_BOUND;
+
+	if (e->stopped_ms == 0)
+		e->stopped_ms = exited->wall_ms;
+	switch ((enum sandboxd_exit)exited->how) {
+	case SANDBOX_EXIT_CODE:
+		ending_set(e, failed, "its process exited with code %d%s", (int)exited->value, when);
+		break;
+	case SANDBOX_EXIT_SIGNAL:
+		ending_set(e, failed, "its process was killed by signal %d%s", (int)exited->value, when);
+		break;
+	case SANDBOX_EXIT_OOM:
+		ending_set(e, failed, "it ran out of memory (limit %llu MiB)%s",
+		           row == NULL ? 0ull : (unsigned long long)(row->memory_bytes >> 20), when);
+		break;
+	case SANDBOX_EXIT_UNKNOWN:
+	case SANDBOX_EXITS:
+		ending_set(e, failed, "its process is gone%s", when);
+		break;
+	}
+}

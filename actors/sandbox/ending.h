@@ -1,0 +1,20 @@
+/* ending.h -- why a sandbox ended, and the sandbox actor's fields. For the files of this folder. */
+#ifndef SANDBOX_ENDING_H
+#define SANDBOX_ENDING_H
+
+#include "sandbox/sandbox.h"
+
+#define ENDING_MESSAGE_MAX 384
+
+struct ending {
+	bool failed, unserved;
+	uint64_t stopped_ms; /* wall clock; 0: not known yet */
+	char message[ENDING_MESSAGE_MAX];
+};
+
+/* "exited with code 3", "was killed by signal 9", "ran out of memory (limit 256 MiB)" */
+void ending_exit(struct ending *e, const struct sandboxd_exited *exited, const struct sandbox_row *row,
+                 const char *when);
+void ending_set(struct ending *e, bool failed, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

@@ -1,0 +1,611 @@
+/* One sandbox on this node.
+ *
+ * Happy path: the row appears (booting); START; probes until the port or the startup probe answers; READY is proposed;
+ * the row is ready, later bound; at the end HALT (from its session) or the row's `stopping` makes STOP, and the end is committed.
+ * Failure modes: a start that fails, a process that exits, a port that never answers, a failing liveness probe: stopped,
+ * cleaned up and proposed gone with the cause. Outcomes that are not known (sandboxd or the leader away) are tried again:
+ * START of what runs is answered with -EEXIST, STOP of what does not run succeeds, commands are idempotent by their row.
+ * Invariants: nothing is started before its row is committed; no row goes before sandboxd said that nothing of it runs;
+ * what was running before this program started is adopted, never started again. */
+#include "sandbox.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "ending.h"
+
+#define RETRY_MS        1000
+#define PROPOSE_MS      5000
+#define PROBE_FIRST_MS  50
+#define PROBE_LAST_MS   1000
+#define PROBE_WAIT_MS   1000
+#define LIVENESS_MS     10000
+#define HALTED_WAIT_MS  5000
+
+struct sandbox {
+	struct actor actor;
+	uint64_t request;   /* the one whose outcome counts */
+	uint64_t begun_ms;  /* of the first start or the adoption */
+	uint64_t probe_gap_ms;
+	uint32_t failures;  /* of the liveness probe, in a row */
+	struct asker halter;
+	struct ending ending;
+};
+
+static const struct sandbox_row *row_of(const struct actor *a, const struct context *c)
+{
+	return state_sandbox(c->state, a->key);
+}
+
+static const struct template *template_of(const struct actor *a, const struct context *c)
+{
+	const struct sandbox_row *row = row_of(a, c);
+	const struct revision_row *revision = row == NULL ? NULL : state_revision(c->state, row->pool, row->revision);
+
+	return revision == NULL ? NULL : &revision->template;
+}
+
+static const struct probe *probe_of(const struct template *t, enum probe_kind kind)
+{
+	for (uint32_t i = 0; t != NULL && i < t->n_probes; i++) {
+		if (t->probes[i].kind == kind)
+			return &t->probes[i];
+	}
+	return NULL;
+}
+
+static uint32_t or_default(uint32_t value, uint32_t fallback)
+{
+	return value != 0 ? value : fallback;
+}
+
+/* Azure's ContainerAppProbe: initialDelay, then up to failureThreshold attempts a period apart. */
+static uint64_t start_limit_ms(const struct probe *p)
+{
+	uint64_t s;
+
+	if (p == NULL)
+		return SANDBOX_START_MS;
+	s = p->initial_delay_s + (uint64_t)or_default(p->period_s, 10) * or_default(p->failure_threshold, 3);
+	return s * 1000 > SANDBOX_START_MS ? s * 1000 : SANDBOX_START_MS;
+}
+
+static uint8_t stop(struct sandbox *self, struct context *c, uint32_t grace_ms)
+{
+	context_timer(c, 0);
+	self->request = context_drive(c, SANDBOXD_STOP, &(struct sandboxd_stop){self->actor.key, grace_ms}, 0, 0,
+	                              grace_ms + 30000);
+	return SANDBOX_ACTOR_STOPPING;
+}
+
+static uint8_t start(struct sandbox *self, struct context *c)
+{
+	const struct sandbox_row *row = row_of(&self->actor, c);
+	const struct pool_row *pool = row == NULL ? NULL : state_pool(c->state, row->pool);
+	const struct template *t = template_of(&self->actor, c);
+
+	if (pool == NULL || t == NULL) {
+		ending_set(&self->ending, true, "its pool or revision is gone");
+		return stop(self, c, 0);
+	}
+	if (self->begun_ms == 0)
+		self->begun_ms = c->now_ms;
+	self->request = context_drive(
+		c, SANDBOXD_START,
+		&(struct sandboxd_start){.sandbox = row->id, .pool = pool->name, .pool_uid = pool->uid,
+	                                 .revision = row->revision, .digest = t->digest, .command = t->command,
+	                                 .n_command = t->n_command, .args = t->args, .n_args = t->n_args,
+	                                 .env = t->env, .n_env = t->n_env, .cpu_milli = t->cpu_milli,
+	                                 .memory_bytes = t->memory_bytes, .target_port = t->target_port,
+	                                 .egress = pool->limits.egress},
+		row->pool, row->revision, SANDBOX_START_MS);
+	return SANDBOX_ACTOR_STARTING;
+}
+
+static uint8_t probe(struct sandbox *self, struct context *c)
+{
+	const struct template *t = template_of(&self->actor, c);
+	const struct probe *p = probe_of(t, PROBE_STARTUP);
+
+	self->request = context_probe(c, self->actor.key, p, t == NULL ? 0 : t->target_port,
+	                              p == NULL ? PROBE_WAIT_MS : or_default(p->timeout_s, 1) * 1000ull);
+	return SANDBOX_ACTOR_PROBING;
+}
+
+static uint8_t runs(struct sandbox *self, struct context *c)
+{
+	if (self->begun_ms == 0)
+		self->begun_ms = c->now_ms;
+	self->probe_gap_ms = PROBE_FIRST_MS;
+	context_timer(c, 0);
+	return probe(self, c);
+}
+
+static uint8_t serve(struct sandbox *self, struct context *c)
+{
+	const struct probe *p = probe_of(template_of(&self->actor, c), PROBE_LIVENESS);
+
+	self->request = 0;
+	self->failures = 0;
+	context_timer(c, p == NULL ? 0 : c->now_ms + or_default(p->initial_delay_s, 1) * 1000ull);
+	return SANDBOX_ACTOR_SERVING;
+}
+
+static uint8_t propose_ready(struct sandbox *self, struct context *c)
+{
+	context_timer(c, 0);
+	self->request = context_propose(c, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){self->actor.key}, PROPOSE_MS);
+	return SANDBOX_ACTOR_ANNOUNCING;
+}
+
+static uint8_t propose_gone(struct sandbox *self, struct context *c)
+{
+	struct cmd_sandbox_gone body = {.sandbox = self->actor.key, .stopped_ms = self->ending.stopped_ms,
+	                                .failed = self->ending.failed, .unserved = self->ending.unserved,
+	                                .message = str_of(self->ending.message)};
+
+	if (row_of(&self->actor, c) == NULL)
+		return SANDBOX_ACTOR_GONE;
+	context_timer(c, 0);
+	self->request = context_propose(c, COMMAND_SANDBOX_GONE, &body, PROPOSE_MS);
+	return SANDBOX_ACTOR_ENDING;
+}
+
+/* What the row asks for while nothing is known of the process. */
+static uint8_t begin(struct sandbox *self, struct context *c, bool running)
+{
+	const struct sandbox_row *row = row_of(&self->actor, c);
+
+	if (row == NULL)
+		return running ? stop(self, c, 0) : SANDBOX_ACTOR_GONE;
+	switch ((enum sandbox_state)row->state) {
+	case SANDBOX_BOOTING:
+		return running ? runs(self, c) : start(self, c);
+	case SANDBOX_READY:
+	case SANDBOX_BOUND:
+		if (running)
+			return serve(self, c);
+		ending_set(&self->ending, false, "it did not run any more when its node came back");
+		return stop(self, c, 0);
+	case SANDBOX_STOPPING:
+	case SANDBOX_STATES:
+		break;
+	}
+	return stop(self, c, SANDBOX_GRACE_MS);
+}
+
+/* Before sandboxd has listed what runs, only the list tells; afterwards what has no process yet is to be started. */
+static uint8_t new_changed(struct actor *a, struct context *c, const struct message *m)
+{
+	const struct sandbox_row *row = row_of(a, c);
+
+	(void)m;
+	if (row == NULL)
+		return SANDBOX_ACTOR_GONE;
+	if (!c->listed)
+		return SANDBOX_ACTOR_NEW;
+	return begin((struct sandbox *)a, c, row->state != SANDBOX_BOOTING);
+}
+
+static uint8_t adopt(struct actor *a, struct context *c, const struct message *m)
+{
+	const struct msg_adopted *adopted = m->body;
+
+	return begin((struct sandbox *)a, c, adopted->running);
+}
+
+static bool outcome_unknown(int32_t code)
+{
+	return code == -ENOTCONN || code == -ECONNRESET || code == -EPIPE || code == -EINPROGRESS ||
+	       code == -ETIMEDOUT || code == -EAGAIN || code == -ECONNREFUSED;
+}
+
+static bool awaited(const struct sandbox *self, const struct message *m)
+{
+	return self->request != 0 && self->request == m->envelope->correlation;
+}
+
+static uint8_t started(struct actor *a, struct context *c, const struct message *m)
+{
+	struct sandbox *self = (struct sandbox *)a;
+	const struct sandboxd_reply *reply = m->body;
+
+	if (!awaited(self, m))
+		return SANDBOX_ACTOR_STARTING;
+	if (reply->code == 0 || reply->code == -EEXIST)
+		return runs(self, c);
+	if (outcome_unknown(reply->code) && c->now_ms < self->begun_ms + SANDBOX_START_MS) {
+		context_timer(c, c->now_ms + RETRY_MS);
+		return SANDBOX_ACTOR_STARTING;
+	}
+	ending_set(&self->ending, true, "it did not start: %.*s", STR_ARGS(reply->message));
+	return stop(self, c, 0);
+}
+
+static uint8_t start_lost(struct actor *a, struct context *c, const struct message *m)
+{
+	struct sandbox *self = (struct sandbox *)a;
+
+	if (!awaited(self, m))
+		return SANDBOX_ACTOR_STARTING;
+	ending_set(&self->ending, true, "it did not start within %d s", SANDBOX_START_MS / 1000);
+	return stop(self, c, 0);
+}
+
+static uint8_t start_again(struct actor *a, struct context *c, const struct message *m)
+{
+	(void)m;
+	return start((struct sandbox *)a, c);
+}
+
+/* While it is on its way up: the row may have been told to stop, or is gone with its node's epoch. */
+static uint8_t rising_changed(struct actor *a, struct context *c, const struct message *m)
+{
+	const struct sandbox_row *row = row_of(a, c);
+
+	(void)m;
+	if (row == NULL || row->state == SANDBOX_STOPPING)
+		return stop((struct sandbox *)a, c, SANDBOX_GRACE_MS);
+	if (row->state != SANDBOX_BOOTING)
+		return serve((struct sandbox *)a, c);
+	return a->state;
+}
+
+static uint8_t exited(struct actor *a, struct context *c, const struct message *m)
+{
+	struct sandbox *self = (struct sandbox *)a;
+	const struct sandbox_row *row = row_of(a, c);
+	bool booting = row != NULL && row->state == SANDBOX_BOOTING;
+
+	ending_exit(&self->ending, m->body, row, booting ? " before it was ready" : "");
+	return stop(self, c, 0);
+}
+
+static uint8_t halt(struct actor *a, struct context *c, const struct message *m)
+{
+	struct sandbox *self = (struct sandbox *)a;
+	const struct msg_halt *body = m->body;
+
+	self->halter = context_asker(m);
+	self->ending.unserved = body->unserved;
+	ending_set(&self->ending, false, "%.*s", STR_ARGS(body->reason));
+	return stop(self, c, body->grace_ms);
+}
+
+static uint8_t start_probe_failed(struct sandbox *self, struct context *c, struct str why)
+{
+	const struct template *t = template_of(&self->actor, c);
+	uint64_t limit_ms = start_limit_ms(probe_of(t, PROBE_STARTUP));
+
+	if (c->now_ms >= self->begun_ms + limit_ms) {
+		ending_set(&self->ending, true, "it never answered on port %u within %llu s: %.*s",
+		           t == NULL ? 0u : t->target_port, (unsigned long long)limit_ms / 1000, STR_ARGS(why));
+		return stop(self, c, 0);
+	}
+	context_timer(c, c->now_ms + self->probe_gap_ms);
+	self->probe_gap_ms = self->probe_gap_ms * 2 < PROBE_LAST_MS ? self->probe_gap_ms * 2 : PROBE_LAST_MS;
+	return SANDBOX_ACTOR_PROBING;
+}
+
+static uint8_t start_probed(struct actor *a, struct context *c, const struct message *m)
+{
+	struct sandbox *self = (struct sandbox *)a;
+	const struct msg_probed *probed = m->body;
+
+	if (!awaited(self, m))
+		return SANDBOX_ACTOR_PROBING;
+	return probed->ok ? propose_ready(self, c) : start_probe_failed(self, c, probed->message);
+}
+
+static uint8_t start_probe_lost(struct actor *a, struct context *c, const struct message *m)
+{
+	const struct msg_refused *refused = m->body;
+
+	if (!awaited((struct sandbox *)a, m))
+		return SANDBOX_ACTOR_PROBING;
+	return start_probe_failed((struct sandbox *)a, c, refused->message);
+}
+
+static uint8_t probe_again(struct actor *a, struct context *c, const struct message *m)
+{
+	(void)m;
+	return probe((struct sandbox *)a, c);
+}
+
+static uint8_t readopt_rising(struct actor *a, struct context *c, const struct message *m)
+{
+	struct sandbox *self = (struct sandbox *)a;
+	const struct msg_adopted *adopted = m->body;
+
+	if (adopted->running)
+		return a->state;
+	ending_set(&self->ending, true, "its process ended before it was ready");
+	return stop(self, c, 0);
+}
+
+static uint8_t announced(struct actor *a, struct context *c, const struct message *m)
+{
+	const struct msg_proposed *proposed = m->body;
+
+	if (!awaited((struct sandbox *)a, m))
+		return SANDBOX_ACTOR_ANNOUNCING;
+	if (proposed->code == 0)
+		return rising_changed(a, c, m);
+	context_timer(c, c->now_ms + RETRY_MS / 4);
+	return SANDBOX_ACTOR_ANNOUNCING;
+}
+
+static uint8_t announce_lost(struct actor *a, struct context *c, const struct message *m)
+{
+	(void)m;
+	context_timer(c, c->now_ms + RETRY_MS / 4);
+	return a->state;
+}
+
+static uint8_t announce_again(struct actor *a, struct context *c, const struct message *m)
+{
+	(void)m;
+	return propose_ready((struct sandbox *)a, c);
+}
+
+static uint8_t serving_changed(struct actor *a, struct context *c, const struct message *m)
+{
+	const struct sandbox_row *row = row_of(a, c);
+
+	(void)m;
+	if (row == NULL || row->state == SANDBOX_STOPPING)
+		return stop((struct sandbox *)a, c, SANDBOX_GRACE_MS);
+	return SANDBOX_ACTOR_SERVING;
+}
+
+static uint8_t live_probe(struct actor *a, struct context *c, const struct message *m)
+{
+	struct sandbox *self = (struct sandbox *)a;
+	const struct template *t = template_of(a, c);
+	const struct probe *p = probe_of(t, PROBE_LIVENESS);
+
+	(void)m;
+	if (p == NULL)
+		return SANDBOX_ACTOR_SERVING;
+	self->request = context_probe(c, a->key, p, t->target_port, or_default(p->timeout_s, 1) * 1000ull);
+	return SANDBOX_ACTOR_SERVING;
+}
+
+static uint8_t live_answer(struct sandbox *self, struct context *c, bool ok, struct str why)
+{
+	const struct sandbox_row *row = row_of(&self->actor, c);
+	const struct probe *p = probe_of(template_of(&self->actor, c), PROBE_LIVENESS);
+
+	if (p == NULL)
+		return SANDBOX_ACTOR_SERVING;
+	self->failures = ok ? 0 : self->failures + 1;
+	if (self->failures >= or_default(p->failure_threshold, 3)) {
+		ending_set(&self->ending, row != NULL && row->state == SANDBOX_READY,
+		           "its liveness probe failed %u times: %.*s", self->failures, STR_ARGS(why));
+		return stop(self, c, p->grace_s != 0 ? p->grace_s * 1000 : SANDBOX_GRACE_MS);
+	}
+	context_timer(c, c->now_ms + (p->period_s != 0 ? p->period_s * 1000ull : LIVENESS_MS));
+	return SANDBOX_ACTOR_SERVING;
+}
+
+static uint8_t live_probed(struct actor *a, struct context *c, const struct message *m)
+{
+	const struct msg_probed *probed = m->body;
+
+	if (!awaited((struct sandbox *)a, m))
+		return SANDBOX_ACTOR_SERVING;
+	return live_answer((struct sandbox *)a, c, probed->ok, probed->message);
+}
+
+static uint8_t live_probe_lost(struct actor *a, struct context *c, const struct message *m)
+{
+	const struct msg_refused *refused = m->body;
+
+	if (!awaited((struct sandbox *)a, m))
+		return SANDBOX_ACTOR_SERVING;
+	return live_answer((struct sandbox *)a, c, false, refused->message);
+}
+
+static uint8_t readopt_serving(struct actor *a, struct context *c, const struct message *m)
+{
+	struct sandbox *self = (struct sandbox *)a;
+	const struct msg_adopted *adopted = m->body;
+
+	if (adopted->running)
+		return SANDBOX_ACTOR_SERVING;
+	ending_set(&self->ending, false, "its process ended while sandboxd was away");
+	return stop(self, c, 0);
+}
+
+static uint8_t stopped(struct actor *a, struct context *c, const struct message *m)
+{
+	struct sandbox *self = (struct sandbox *)a;
+	const struct sandboxd_reply *reply = m->body;
+
+	if (!awaited(self, m))
+		return SANDBOX_ACTOR_STOPPING;
+	if (reply->code != 0) {
+		context_timer(c, c->now_ms + RETRY_MS);
+		return SANDBOX_ACTOR_STOPPING;
+	}
+	if (self->ending.stopped_ms == 0)
+		self->ending.stopped_ms = reply->wall_ms;
+	if (self->halter.correlation == 0)
+		return propose_gone(self, c);
+	context_answer(c, &self->halter, MSG_HALTED, &(struct msg_halted){self->ending.stopped_ms});
+	self->request = 0;
+	context_timer(c, c->now_ms + HALTED_WAIT_MS); /* the session commits the end; if it does not, we do */
+	return SANDBOX_ACTOR_ENDING;
+}
+
+static uint8_t stop_lost(struct actor *a, struct context *c, const struct message *m)
+{
+	if (awaited((struct sandbox *)a, m))
+		context_timer(c, c->now_ms + RETRY_MS);
+	return SANDBOX_ACTOR_STOPPING;
+}
+
+static uint8_t stop_again(struct actor *a, struct context *c, const struct message *m)
+{
+	(void)m;
+	return stop((struct sandbox *)a, c, 0);
+}
+
+static uint8_t stopping_exited(struct actor *a, struct context *c, const struct message *m)
+{
+	struct sandbox *self = (struct sandbox *)a;
+
+	ending_exit(&self->ending, m->body, row_of(a, c), "");
+	return SANDBOX_ACTOR_STOPPING;
+}
+
+/* A session that asks while it is being stopped already gets the answer of that stop. */
+static uint8_t stopping_halt(struct actor *a, struct context *c, const struct message *m)
+{
+	struct sandbox *self = (struct sandbox *)a;
+
+	context_refuse(c, &self->halter, -ECANCELED, "asked again");
+	self->halter = context_asker(m);
+	return SANDBOX_ACTOR_STOPPING;
+}
+
+static uint8_t ending_halt(struct actor *a, struct context *c, const struct message *m)
+{
+	context_reply(c, m, MSG_HALTED, &(struct msg_halted){((struct sandbox *)a)->ending.stopped_ms});
+	return SANDBOX_ACTOR_ENDING;
+}
+
+static uint8_t ended(struct actor *a, struct context *c, const struct message *m)
+{
+	(void)m;
+	if (row_of(a, c) == NULL)
+		return SANDBOX_ACTOR_GONE;
+	context_timer_by(c, c->now_ms + RETRY_MS);
+	return SANDBOX_ACTOR_ENDING;
+}
+
+static uint8_t end_again(struct actor *a, struct context *c, const struct message *m)
+{
+	(void)m;
+	return propose_gone((struct sandbox *)a, c);
+}
+
+#define T(s) SM_TO(SANDBOX_ACTOR_##s)
+static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] = {
+	[SANDBOX_ACTOR_NEW] = {
+		[MSG_TIMER]    = IGNORE,
+		[MSG_CHANGED]  = ON(new_changed, T(NEW) | T(STARTING) | T(SERVING) | T(STOPPING) | T(GONE)),
+		[MSG_PROPOSED] = IGNORE,
+		[MSG_DRIVEN]   = IGNORE,
+		[MSG_EXITED]   = IGNORE,
+		[MSG_ADOPTED]  = ON(adopt, T(STARTING) | T(PROBING) | T(SERVING) | T(STOPPING) | T(GONE)),
+		[MSG_PROBED]   = IGNORE,
+		[MSG_HALT]     = DEFER,
+		[MSG_REFUSED]  = IGNORE,
+	},
+	[SANDBOX_ACTOR_STARTING] = {
+		[MSG_TIMER]    = ON(start_again, T(STARTING) | T(STOPPING)),
+		[MSG_CHANGED]  = ON(rising_changed, T(STARTING) | T(SERVING) | T(STOPPING)),
+		[MSG_PROPOSED] = IGNORE,
+		[MSG_DRIVEN]   = ON(started, T(STARTING) | T(PROBING) | T(STOPPING)),
+		[MSG_EXITED]   = ON(exited, T(STOPPING)),
+		[MSG_ADOPTED]  = ON(adopt, T(STARTING) | T(PROBING) | T(SERVING) | T(STOPPING) | T(GONE)),
+		[MSG_PROBED]   = IGNORE,
+		[MSG_HALT]     = ON(halt, T(STOPPING)),
+		[MSG_REFUSED]  = ON(start_lost, T(STARTING) | T(STOPPING)),
+	},
+	[SANDBOX_ACTOR_PROBING] = {
+		[MSG_TIMER]    = ON(probe_again, T(PROBING)),
+		[MSG_CHANGED]  = ON(rising_changed, T(PROBING) | T(SERVING) | T(STOPPING)),
+		[MSG_PROPOSED] = IGNORE,
+		[MSG_DRIVEN]   = IGNORE,
+		[MSG_EXITED]   = ON(exited, T(STOPPING)),
+		[MSG_ADOPTED]  = ON(readopt_rising, T(PROBING) | T(STOPPING)),
+		[MSG_PROBED]   = ON(start_probed, T(PROBING) | T(ANNOUNCING) | T(STOPPING)),
+		[MSG_HALT]     = ON(halt, T(STOPPING)),
+		[MSG_REFUSED]  = ON(start_probe_lost, T(PROBING) | T(STOPPING)),
+	},
+	[SANDBOX_ACTOR_ANNOUNCING] = {
+		[MSG_TIMER]    = ON(announce_again, T(ANNOUNCING)),
+		[MSG_CHANGED]  = ON(rising_changed, T(ANNOUNCING) | T(SERVING) | T(STOPPING)),
+		[MSG_PROPOSED] = ON(announced, T(ANNOUNCING) | T(SERVING) | T(STOPPING)),
+		[MSG_DRIVEN]   = IGNORE,
+		[MSG_EXITED]   = ON(exited, T(STOPPING)),
+		[MSG_ADOPTED]  = ON(readopt_rising, T(ANNOUNCING) | T(STOPPING)),
+		[MSG_PROBED]   = IGNORE,
+		[MSG_HALT]     = ON(halt, T(STOPPING)),
+		[MSG_REFUSED]  = ON(announce_lost, T(ANNOUNCING)),
+	},
+	[SANDBOX_ACTOR_SERVING] = {
+		[MSG_TIMER]    = ON(live_probe, T(SERVING)),
+		[MSG_CHANGED]  = ON(serving_changed, T(SERVING) | T(STOPPING)),
+		[MSG_PROPOSED] = IGNORE,
+		[MSG_DRIVEN]   = IGNORE,
+		[MSG_EXITED]   = ON(exited, T(STOPPING)),
+		[MSG_ADOPTED]  = ON(readopt_serving, T(SERVING) | T(STOPPING)),
+		[MSG_PROBED]   = ON(live_probed, T(SERVING) | T(STOPPING)),
+		[MSG_HALT]     = ON(halt, T(STOPPING)),
+		[MSG_REFUSED]  = ON(live_probe_lost, T(SERVING) | T(STOPPING)),
+	},
+	[SANDBOX_ACTOR_STOPPING] = {
+		[MSG_TIMER]    = ON(stop_again, T(STOPPING)),
+		[MSG_CHANGED]  = IGNORE,
+		[MSG_PROPOSED] = IGNORE,
+		[MSG_DRIVEN]   = ON(stopped, T(STOPPING) | T(ENDING) | T(GONE)),
+		[MSG_EXITED]   = ON(stopping_exited, T(STOPPING)),
+		[MSG_ADOPTED]  = ON(stop_again, T(STOPPING)),
+		[MSG_PROBED]   = IGNORE,
+		[MSG_HALT]     = ON(stopping_halt, T(STOPPING)),
+		[MSG_REFUSED]  = ON(stop_lost, T(STOPPING)),
+	},
+	[SANDBOX_ACTOR_ENDING] = {
+		[MSG_TIMER]    = ON(end_again, T(ENDING) | T(GONE)),
+		[MSG_CHANGED]  = ON(ended, T(ENDING) | T(GONE)),
+		[MSG_PROPOSED] = ON(ended, T(ENDING) | T(GONE)),
+		[MSG_DRIVEN]   = IGNORE,
+		[MSG_EXITED]   = IGNORE,
+		[MSG_ADOPTED]  = IGNORE,
+		[MSG_PROBED]   = IGNORE,
+		[MSG_HALT]     = ON(ending_halt, T(ENDING)),
+		[MSG_REFUSED]  = ON(ended, T(ENDING) | T(GONE)),
+	},
+	[SANDBOX_ACTOR_GONE] = {
+		[MSG_TIMER]    = IGNORE,
+		[MSG_CHANGED]  = IGNORE,
+		[MSG_PROPOSED] = IGNORE,
+		[MSG_DRIVEN]   = IGNORE,
+		[MSG_EXITED]   = IGNORE,
+		[MSG_ADOPTED]  = IGNORE,
+		[MSG_PROBED]   = IGNORE,
+		[MSG_HALT]     = REFUSE,
+		[MSG_REFUSED]  = IGNORE,
+	},
+};
+#undef T
+
+static const uint8_t messages[] = {MSG_TIMER,   MSG_CHANGED, MSG_PROPOSED, MSG_DRIVEN, MSG_EXITED,
+                                   MSG_ADOPTED, MSG_PROBED,  MSG_HALT,     MSG_REFUSED};
+static const char *const states[] = {"new",     "starting", "probing", "announcing",
+                                     "serving", "stopping", "ending",  "gone"};
+
+const struct sm_def sandbox_sm = {
+	.name = "sandbox", .states = states, .n_states = SANDBOX_ACTOR_STATES, .final = SANDBOX_ACTOR_GONE,
+	.messages = messages, .n_messages = sizeof messages, .cells = cells,
+};
+
+static bool wanted(const struct context *c, uint64_t key)
+{
+	const struct sandbox_row *row = state_sandbox(c->state, key);
+
+	return row != NULL && row->node == c->node;
+}
+
+static void done(struct actor *a, struct context *c)
+{
+	context_refuse(c, &((struct sandbox *)a)->halter, -ENOENT, "the sandbox is gone");
+}
+
+const struct actor_class sandbox_class = {
+	.sm = &sandbox_sm, .kind = ADDRESS_SANDBOX, .size = sizeof(struct sandbox), .mailbox_max = 64, .row = true,
+	.table = TABLE_SANDBOXES, .wanted = wanted, .done = done,
+};

@@ -1,0 +1,27 @@
+/* sandbox.h -- the actors that care for what runs on this node: one for each sandbox row, and one for orphans. */
+#ifndef SANDBOX_SANDBOX_H
+#define SANDBOX_SANDBOX_H
+
+#include "runtime/actor.h"
+
+enum sandbox_actor_state {
+	SANDBOX_ACTOR_NEW,        /* a row; what runs is not known yet */
+	SANDBOX_ACTOR_STARTING,   /* sandboxd was told to start it */
+	SANDBOX_ACTOR_PROBING,    /* it runs and does not answer yet */
+	SANDBOX_ACTOR_ANNOUNCING, /* it answers: ready is proposed */
+	SANDBOX_ACTOR_SERVING,    /* the row is ready or bound */
+	SANDBOX_ACTOR_STOPPING,   /* sandboxd was told to stop it */
+	SANDBOX_ACTOR_ENDING,     /* nothing of it runs: its end is proposed */
+	SANDBOX_ACTOR_GONE,
+	SANDBOX_ACTOR_STATES
+};
+
+enum orphans_state { ORPHANS_NONE, ORPHANS_ASKING, ORPHANS_STATES };
+
+extern const struct sm_def sandbox_sm, orphans_sm;
+extern const struct actor_class sandbox_class, orphans_class;
+
+#define SANDBOX_START_MS 60000 /* until its port or startup probe answers, unless the probe allows longer */
+#define SANDBOX_GRACE_MS 10000 /* from the stop signal to SIGKILL */
+
+#endif
