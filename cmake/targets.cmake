@@ -39,6 +39,10 @@ function(berth_test target)
 	# A program that lacks what it needs from the machine exits with 77 and says why.
 	set_tests_properties(${A_LABEL}.${target} PROPERTIES
 		LABELS ${A_LABEL} TIMEOUT ${A_TIMEOUT} SKIP_RETURN_CODE 77)
+	# These use namespaces, cgroups and ports of the machine: never two at once.
+	if(A_LABEL MATCHES "^(component|cluster|clients)$")
+		set_tests_properties(${A_LABEL}.${target} PROPERTIES RESOURCE_LOCK machine)
+	endif()
 endfunction()
 
 # berth_fuzzer(fuzz_codec CORPUS dir SOURCES fuzz_codec.c USES base_core): with clang and BERTH_FUZZ a libFuzzer program;

@@ -98,6 +98,7 @@ struct field {
 };
 
 /* 1: there is a value; 0: none, and none needed; negative: none, but needed. */
+__attribute__((format(printf, 5, 0)))
 static int find(struct field *f, const json_t *from, enum json_need need, struct err *err, const char *path,
                 va_list args)
 {

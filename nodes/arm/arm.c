@@ -17,7 +17,6 @@ enum route_flag {
 	ROUTE_VERSION = 1, /* needs an api-version of Microsoft.App */
 	ROUTE_POOL = 2,    /* the pool must exist */
 	ROUTE_NEAR = 4,    /* a role below the scope is enough */
-	ROUTE_STREAM = 8,  /* the body is not JSON */
 };
 
 struct route {
@@ -56,7 +55,7 @@ static const struct route routes[] = {
 	{"GET", BERTH "nodes", ACCESS_READ, 0, cluster_nodes},
 	{"GET", BERTH "nodes/{x}", ACCESS_READ, 0, cluster_node},
 	{"GET", BERTH "images", ACCESS_READ, 0, cluster_images},
-	{"POST", BERTH "images/import", ACCESS_LOCAL, ROUTE_STREAM, cluster_import},
+	{"POST", BERTH "images/import", ACCESS_LOCAL, 0, cluster_import},
 	{"POST", BERTH "tokens", ACCESS_LOCAL, 0, cluster_token},
 	{"GET", BERTH "billing", ACCESS_READ, 0, billing_export},
 	{"GET", BERTH POOL "/status", ACCESS_READ, ROUTE_POOL, cluster_pool_status},
@@ -265,13 +264,6 @@ bool arm_public(struct str method, struct str path)
 	const struct route *route = route_of(method, path);
 
 	return route != NULL && route->rights == 0;
-}
-
-bool arm_streams(struct str method, struct str path)
-{
-	const struct route *route = route_of(method, path);
-
-	return route != NULL && (route->flags & ROUTE_STREAM) != 0;
 }
 
 bool arm_shown(const struct state *state, uint16_t type, const void *body)

@@ -125,9 +125,6 @@ struct arm_outcome {
 /* True: this request needs no token (what a client asks to learn where to get one). */
 bool arm_public(struct str method, struct str path);
 
-/* True: the body of this request is not JSON but a stream; call arm_handle with an empty body before reading it. */
-bool arm_streams(struct str method, struct str path);
-
 void arm_handle(const struct arm *arm, const struct arm_request *request, const struct state *state,
 		struct arena *arena, struct arm_outcome *ret);
 

@@ -1,4 +1,5 @@
 /* cluster.c -- see cluster.h. Everything but images and tokens is read from this node's tables. */
+#include <errno.h>
 #include <string.h>
 
 #include "arm/cluster.h"
@@ -6,6 +7,7 @@
 #include "core/must.h"
 
 #define TOKEN_ROLES_MAX 16
+#define PATH_BYTES_MAX  4096
 
 static void put_node(const struct call *c, json_t *to, const struct node_row *row)
 {
@@ -164,20 +166,30 @@ void cluster_images(struct call *c)
 	c->out->task = ARM_TASK_IMAGES;
 }
 
+/* {"reference": what it is to be called, "path": an archive or layout on this host}. */
 void cluster_import(struct call *c)
 {
-	struct str reference = call_query(c, "reference");
+	struct str reference = STR(""), path = STR("");
+	struct err err = {0};
+	json_t *body = call_body(c);
+	int r;
 
-	if (reference.n == 0 || reference.n > IMAGE_REFERENCE_MAX) {
-		call_error(c, 400, "InvalidQueryParameter",
-			   "reference: what the image is to be called, such as name:tag, of 1 to %d bytes, "
-			   "is required.",
-			   IMAGE_REFERENCE_MAX);
+	if (body == NULL)
 		return;
+	r = json_get_str(body, JSON_REQUIRED, IMAGE_REFERENCE_MAX, &reference, &err, "reference");
+	if (r == 0)
+		r = json_get_str(body, JSON_REQUIRED, PATH_BYTES_MAX, &path, &err, "path");
+	if (r == 0 && (reference.n == 0 || path.n == 0 || path.p[0] != '/'))
+		r = err_set(&err, -EINVAL, "reference must not be empty, and path must be absolute");
+	if (r == 0) {
+		c->out->kind = ARM_TASK;
+		c->out->task = ARM_TASK_IMPORT;
+		c->out->import.reference = arena_str(c->arena, reference);
+		c->out->import.path = arena_str(c->arena, path);
+	} else {
+		call_error(c, 400, "InvalidRequestContent", "%s.", err.message);
 	}
-	c->out->kind = ARM_TASK;
-	c->out->task = ARM_TASK_IMPORT;
-	c->out->import.reference = reference;
+	json_decref(body);
 }
 
 static int read_roles(struct call *c, const json_t *body, struct arm_token_ask *ret, struct err *err)

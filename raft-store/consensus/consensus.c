@@ -1,15 +1,15 @@
 /* consensus.c -- a server's life: options, start, leadership, close.
  *
- * Happy path: consensus_new checks the options; consensus_start looks at the directory, opens the library on raft_uv, puts
- * the guard in front of it, bootstraps a server that has never run, and starts. From then on the guard calls on_settled after
- * each event, which tells the owner of a change of leadership.
+ * Happy path: consensus_new checks the options; consensus_start looks at the directory, opens the library
+ * on raft_uv, puts the guard in front of it, bootstraps a server that has never run, and starts. From then
+ * on the guard calls on_settled after each event, which tells the owner of a change of leadership.
  *
- * Failure modes: a server that becomes unavailable (term or vote could not be stored, a message that contradicts what is
- * committed) or whose machine refuses an entry calls `failed`; nothing is repaired in place. A write of the log that fails
- * aborts (guard.c).
+ * Failure modes: a server that becomes unavailable (term or vote could not be stored, a message that
+ * contradicts what is committed) or whose machine refuses an entry calls `failed`; nothing is repaired in
+ * place. A write of the log that fails aborts (guard.c).
  *
- * Invariants: the library is closed outside of its own callbacks, at the end of a turn; memory is freed in the last
- * handle's close callback. */
+ * Invariants: the library is closed outside of its own callbacks, at the end of a turn; memory is freed in
+ * the last handle's close callback. */
 #include "consensus/consensus.h"
 
 #include <arpa/inet.h>
@@ -33,13 +33,17 @@ static int check_address(const char *address, bool loopback_only, struct err *er
 	char text[CONSENSUS_ADDRESS_SIZE];
 	uint64_t number;
 	if (address == NULL || strlen(address) >= CONSENSUS_ADDRESS_SIZE)
-		return err_set(err, -EINVAL, "member address: missing or longer than %u bytes", CONSENSUS_ADDRESS_SIZE - 1);
+		return err_set(err, -EINVAL, "member address: missing or longer than %u bytes",
+			       CONSENSUS_ADDRESS_SIZE - 1);
 	if (!str_cut(str_of(address), ':', &host, &port) || str_copy(host, text, sizeof text) != 0 ||
 	    inet_pton(AF_INET, text, &ip) != 1 || str_u64(port, UINT16_MAX, &number) != 0 || number == 0)
-		return err_set(err, -EINVAL, "member address \"%s\": must be a dotted quad and a port, as 127.0.0.1:7100",
+		return err_set(err, -EINVAL,
+			       "member address \"%s\": must be a dotted quad and a port, as 127.0.0.1:7100",
 			       address);
 	if (loopback_only && ntohl(ip.s_addr) >> 24 != 127)
-		return err_set(err, -EINVAL, "member address \"%s\": without encryption only 127.0.0.0/8 is allowed", address);
+		return err_set(err, -EINVAL,
+			       "member address \"%s\": without encryption only 127.0.0.0/8 is allowed",
+			       address);
 	return 0;
 }
 
@@ -62,7 +66,8 @@ static int check_members(const struct consensus_options *o, struct err *err)
 		found = found || m->id == o->id;
 	}
 	if (!found)
-		return err_set(err, -EINVAL, "members: this server's id %llu is not among them", (unsigned long long)o->id);
+		return err_set(err, -EINVAL, "members: this server's id %llu is not among them",
+			       (unsigned long long)o->id);
 	return 0;
 }
 
@@ -73,8 +78,9 @@ static int check_options(const struct consensus_options *o, struct err *err)
 	if (o->heartbeat_ms < 10 || o->heartbeat_ms > 10000)
 		return err_set(err, -EINVAL, "heartbeat_ms: %u; must be 10 to 10000", o->heartbeat_ms);
 	if (o->election_ms < 3 * o->heartbeat_ms || o->election_ms > 60000)
-		return err_set(err, -EINVAL, "election_ms: %u; must be three times heartbeat_ms (%u) to 60000", o->election_ms,
-			       o->heartbeat_ms);
+		return err_set(err, -EINVAL,
+			       "election_ms: %u; must be three times heartbeat_ms (%u) to 60000",
+			       o->election_ms, o->heartbeat_ms);
 	return check_members(o, err);
 }
 
@@ -155,8 +161,8 @@ static void on_settled(void *arg)
 	tell_leadership(c);
 	if (c->raft.state == RAFT_UNAVAILABLE) {
 		char why[ERR_MESSAGE_MAX];
-		snprintf(why, sizeof why, "raft server %llu is unavailable: %s", (unsigned long long)c->options.id,
-			 raft_errmsg(&c->raft));
+		snprintf(why, sizeof why, "raft server %llu is unavailable: %s",
+			 (unsigned long long)c->options.id, raft_errmsg(&c->raft));
 		consensus_fail(c, why);
 	}
 }
@@ -210,7 +216,8 @@ static int bootstrap(struct consensus *c, struct err *err)
 	int rc = 0;
 	raft_configuration_init(&configuration);
 	for (uint32_t i = 0; i < c->options.n_members && rc == 0; i++)
-		rc = raft_configuration_add(&configuration, c->members[i].id, c->members[i].address, RAFT_VOTER);
+		rc = raft_configuration_add(&configuration, c->members[i].id, c->members[i].address,
+					    RAFT_VOTER);
 	if (rc == 0)
 		rc = raft_bootstrap(&c->raft, &configuration);
 	raft_configuration_close(&configuration);
@@ -226,8 +233,8 @@ static int check_membership(const struct consensus *c, struct err *err)
 		if (s->id == c->options.id && strcmp(s->address, c->address) == 0)
 			return 0;
 	}
-	return err_set(err, -EINVAL, "%s: no member of the log's configuration has id %llu and address %s", c->dir,
-		       (unsigned long long)c->options.id, c->address);
+	return err_set(err, -EINVAL, "%s: no member of the log's configuration has id %llu and address %s",
+		       c->dir, (unsigned long long)c->options.id, c->address);
 }
 
 /* libuv writes to sockets without MSG_NOSIGNAL: a peer that goes away would end this program. */
@@ -241,7 +248,7 @@ static int check_sigpipe(struct err *err)
 
 static int start(struct consensus *c, struct err *err)
 {
-	bool first;
+	bool first = false;
 	int rc = check_sigpipe(err);
 	if (rc == 0)
 		rc = directory_check(c->dir, c->options.id, c->address, &first, err);

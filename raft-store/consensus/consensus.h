@@ -1,17 +1,19 @@
-/* consensus.h -- one replicated log: proposals go in on the leader, committed entries come out on every server.
- * An adapter over libraft (canonical/raft 0.15.0) behind guard.h; nothing else of the project includes raft.h.
+/* consensus.h -- one replicated log: proposals go in on the leader, committed entries come out on every
+ * server. An adapter over libraft (canonical/raft 0.15.0) behind guard.h; nothing else of the project
+ * includes raft.h.
  *
- * The state machine is a set of callbacks, so that this folder knows no tables. Entries are any bytes up to
- * CONSENSUS_ENTRY_MAX; they are stored with a length and padded. The proposals of one turn of the loop are written
- * and sent together; all reads that wait share one barrier.
+ * The state machine is a set of callbacks, so that this folder knows no tables. Entries are any bytes up
+ * to CONSENSUS_ENTRY_MAX; they are stored with a length and padded. The proposals of one turn of the loop
+ * are written and sent together; all reads that wait share one barrier.
  *
- * Owns: its files below `dir`, its timers, its sockets. Thread: the loop's, except snapshot_write. All callbacks come
- * from the loop, never from inside the call that asked for them, except apply and restore, which also run inside
- * consensus_start. A callback may call anything here, also consensus_close. The program must ignore SIGPIPE.
+ * Owns: its files below `dir`, its timers, its sockets. Thread: the loop's, except snapshot_write. All
+ * callbacks come from the loop, never from inside the call that asked for them, except apply and restore,
+ * which also run inside consensus_start. A callback may call anything here, also consensus_close. The
+ * program must ignore SIGPIPE.
  *
- * A server that lost or damaged its files must not come back under its old id: wipe the directory and join with a
- * new one. libraft cannot repair a log in place (lost truncations, canonical/raft #372; open segments without a start
- * index, #373), and a server that forgot its vote can elect two leaders. */
+ * A server that lost or damaged its files must not come back under its old id: wipe the directory and join
+ * with a new one. libraft cannot repair a log in place (lost truncations, canonical/raft #372; open
+ * segments without a start index, #373), and a server that forgot its vote can elect two leaders. */
 #ifndef RAFT_CONSENSUS_CONSENSUS_H
 #define RAFT_CONSENSUS_CONSENSUS_H
 
@@ -26,8 +28,8 @@ struct uv_loop_s;
 struct raft_uv_transport;
 struct consensus;
 
-#define CONSENSUS_ENTRY_MAX    (1u << 20) /* bytes of one entry */
-#define CONSENSUS_QUEUE_MAX    65536u     /* proposals that were not answered yet */
+#define CONSENSUS_ENTRY_MAX    (1u << 20)  /* bytes of one entry */
+#define CONSENSUS_QUEUE_MAX    65536u      /* proposals that were not answered yet */
 #define CONSENSUS_BYTES_MAX    (64u << 20) /* their bytes */
 #define CONSENSUS_MEMBERS_MAX  7u
 #define CONSENSUS_ADDRESS_SIZE 64u
@@ -40,14 +42,15 @@ struct consensus_member {
 
 struct consensus_machine {
 	void *arg;
-	/* Entries in order, each once after the last restore. An error stops this server: it calls `failed`, and
-	 * applies nothing any more. */
+	/* Entries in order, each once after the last restore. An error stops this server: it calls
+	 * `failed`, and applies nothing any more. */
 	int (*apply)(void *arg, uint64_t index, const void *entry, size_t n, struct err *err);
-	/* A frozen view of everything up to the last applied entry; cheap, for the loop waits. NULL: no memory; it is
-	 * tried again later. */
+	/* A frozen view of everything up to the last applied entry; cheap, for the loop waits. NULL: no
+	 * memory; it is tried again later. */
 	void *(*snapshot_take)(void *arg);
 	/* On a thread of the pool, while apply goes on. Calls write() with pieces; ends with write()'s error. */
-	int (*snapshot_write)(const void *snapshot, int (*write)(void *to, const void *p, size_t n), void *to);
+	int (*snapshot_write)(const void *snapshot, int (*write)(void *to, const void *p, size_t n),
+			      void *to);
 	void (*snapshot_free)(void *arg, void *snapshot);
 	/* Replaces everything. */
 	int (*restore)(void *arg, const void *p, size_t n, struct err *err);
@@ -57,7 +60,8 @@ struct consensus_options {
 	struct uv_loop_s *loop;
 	const char *dir; /* made if missing (its parent must be there); 0700 */
 	uint64_t id;     /* of this server; must be among the members */
-	const struct consensus_member *members; /* 1, 3, 5 or 7; the same on all; used at the first start alone */
+	const struct consensus_member
+		*members; /* 1, 3, 5 or 7; the same on all; used at the first start alone */
 	uint32_t n_members;
 	uint32_t election_ms;        /* 0: 300 */
 	uint32_t heartbeat_ms;       /* 0: 50; at most a third of election_ms */
@@ -76,27 +80,29 @@ struct consensus_options {
 
 /* Checks the options and copies them. -EINVAL with the field's name; -ENOMEM. */
 int consensus_new(const struct consensus_options *options, struct consensus **ret, struct err *err);
-/* Checks and opens the files, restores, applies, listens. -EINVAL, -EUCLEAN (files that must not be used), -EIO,
- * -EADDRINUSE... After an error only consensus_close may be called. */
+/* Checks and opens the files, restores, applies, listens. -EINVAL, -EUCLEAN (files that must not be used),
+ * -EIO, -EADDRINUSE... After an error only consensus_close may be called. */
 int consensus_start(struct consensus *c, struct err *err);
-/* Frees everything in a later turn of the loop, then calls closed(), which may be NULL. Unanswered proposals are
- * answered before. */
+/* Frees everything in a later turn of the loop, then calls closed(), which may be NULL. Unanswered
+ * proposals are answered before. */
 void consensus_close(struct consensus *c, void (*closed)(void *arg), void *arg);
 
 /* status 0: the entry was applied at `index`, by this very machine, just now: no other was applied since.
- * -EAGAIN: it was not proposed; ask the leader. -ECONNABORTED: leadership was lost; it may be applied yet, or never.
- * -ECANCELED: closed before it was proposed. */
+ * -EAGAIN: it was not proposed; ask the leader. -ECONNABORTED: leadership was lost; it may be applied yet,
+ * or never. -ECANCELED: closed before it was proposed. */
 typedef void consensus_proposed(void *arg, int status, uint64_t index);
-/* Copies the bytes. 0: `done` will be called once. -EAGAIN: this server does not lead (see consensus_leader), -EMSGSIZE:
- * empty or too long, -ENOBUFS: too many unanswered, -ENOSPC: the disk is nearly full, -ENOMEM. */
+/* Copies the bytes. 0: `done` will be called once. -EAGAIN: this server does not lead (see
+ * consensus_leader), -EMSGSIZE: empty or too long, -ENOBUFS: too many unanswered, -ENOSPC: the disk is
+ * nearly full, -ENOMEM. */
 int consensus_propose(struct consensus *c, const void *entry, size_t n, consensus_proposed *done, void *arg);
 
 /* A linearizable read: once `done` is called with 0, all that was committed before this call is applied here.
  * Reads that wait share one entry of the log. -EAGAIN as above, also in `done`: nothing happened. -ENOMEM. */
 int consensus_barrier(struct consensus *c, consensus_proposed *done, void *arg);
 
-/* Hands leadership to `id`, or with 0 to any follower. `done` tells 0, or -ETIMEDOUT if the other does not lead after
- * an election timeout. -EAGAIN: does not lead; -EBUSY: one is under way; -EINVAL: no such voter; -ENOENT: no other. */
+/* Hands leadership to `id`, or with 0 to any follower. `done` tells 0, or -ETIMEDOUT if the other does not
+ * lead after an election timeout. -EAGAIN: does not lead; -EBUSY: one is under way; -EINVAL: no such
+ * voter; -ENOENT: no other. */
 int consensus_transfer(struct consensus *c, uint64_t id, void (*done)(void *arg, int status), void *arg);
 
 bool consensus_leads(const struct consensus *c);

@@ -86,27 +86,32 @@ static int check_marker(const char *dir, uint64_t id, const char *address, struc
 }
 
 /* One metadata file: 0 if it is missing or whole. */
-static int check_metadata_file(const char *dir, const char *name, long long size, uint64_t *ret_version, struct err *err)
+static int check_metadata_file(const char *dir, const char *name, long long size, uint64_t *ret_version,
+			       struct err *err)
 {
 	uint64_t words[4];
 	*ret_version = 0;
 	if (size < 0)
 		return 0;
 	if (size != METADATA_SIZE)
-		return err_set(err, -EUCLEAN, "%s/%s: %lld bytes instead of %d; the vote may be lost: wipe the directory "
-			       "and join with a new id", dir, name, size, METADATA_SIZE);
+		return err_set(err, -EUCLEAN,
+			       "%s/%s: %lld bytes instead of %d; the vote may be lost: wipe the directory "
+			       "and join with a new id",
+			       dir, name, size, METADATA_SIZE);
 	int rc = read_head(dir, name, words, sizeof words, err);
 	if (rc != 0)
 		return rc;
 	*ret_version = le64toh(words[1]);
 	if (le64toh(words[0]) != 1 || *ret_version == 0)
-		return err_set(err, -EUCLEAN, "%s/%s: not a metadata file; the vote may be lost: wipe the directory and "
-			       "join with a new id", dir, name);
+		return err_set(err, -EUCLEAN,
+			       "%s/%s: not a metadata file; the vote may be lost: wipe the directory and "
+			       "join with a new id",
+			       dir, name);
 	return 0;
 }
 
-/* libraft writes the two files in turn, in place: once both exist none is ever short, so a short one is damage. Only the
- * second may be found half made, beside a first one of version 1. */
+/* libraft writes the two files in turn, in place: once both exist none is ever short, so a short one is
+ * damage. Only the second may be found half made, beside a first one of version 1. */
 static int check_metadata(const char *dir, struct err *err)
 {
 	long long size1, size2;
@@ -124,13 +129,16 @@ static int check_metadata(const char *dir, struct err *err)
 	if (rc != 0)
 		return rc;
 	if (version1 == 0 || (version2 == 0 && version1 != 1))
-		return err_set(err, -EUCLEAN, "%s: %s is missing though this server has run; the vote may be lost: wipe the "
-			       "directory and join with a new id", dir, version1 == 0 ? "metadata1" : "metadata2");
+		return err_set(err, -EUCLEAN,
+			       "%s: %s is missing though this server has run; the vote may be lost: wipe the "
+			       "directory and join with a new id",
+			       dir, version1 == 0 ? "metadata1" : "metadata2");
 	uint64_t apart = version1 > version2 ? version1 - version2 : version2 - version1;
 	if (apart != 1)
-		return err_set(err, -EUCLEAN, "%s: metadata1 is of version %llu and metadata2 of %llu, which cannot both be "
-			       "the last two: wipe the directory and join with a new id", dir, (unsigned long long)version1,
-			       (unsigned long long)version2);
+		return err_set(err, -EUCLEAN,
+			       "%s: metadata1 is of version %llu and metadata2 of %llu, which cannot both be "
+			       "the last two: wipe the directory and join with a new id",
+			       dir, (unsigned long long)version1, (unsigned long long)version2);
 	return 0;
 }
 
@@ -151,21 +159,25 @@ static int check_snapshot(const char *dir, const char *meta, struct err *err)
 	if (rc != 0)
 		return rc;
 	if (le64toh(words[0]) != 1 || (uint64_t)meta_size != SNAPSHOT_META_MIN + le64toh(words[3]))
-		return err_set(err, -EUCLEAN, "%s/%s: damaged: %lld bytes; wipe the directory and join with a new id", dir, meta,
-			       meta_size);
+		return err_set(err, -EUCLEAN,
+			       "%s/%s: damaged: %lld bytes; wipe the directory and join with a new id", dir,
+			       meta, meta_size);
 	rc = read_head(dir, name, head, sizeof head, err);
 	if (rc != 0)
 		return rc;
 	if (frame_snapshot_size(head, &expected, err) != 0 || (uint64_t)size != expected)
-		return err_set(err, -EUCLEAN, "%s/%s: damaged: its %lld bytes are not what its head says; wipe the directory and "
-			       "join with a new id", dir, name, size);
+		return err_set(
+			err, -EUCLEAN,
+			"%s/%s: damaged: its %lld bytes are not what its head says; wipe the directory and "
+			"join with a new id",
+			dir, name, size);
 	return 0;
 }
 
 static bool is_raft_file(const char *name)
 {
-	return strncmp(name, "metadata", 8) == 0 || strncmp(name, "open-", 5) == 0 || strncmp(name, "snapshot-", 9) == 0 ||
-	       (name[0] >= '0' && name[0] <= '9');
+	return strncmp(name, "metadata", 8) == 0 || strncmp(name, "open-", 5) == 0 ||
+	       strncmp(name, "snapshot-", 9) == 0 || (name[0] >= '0' && name[0] <= '9');
 }
 
 static bool is_meta(const char *name)
@@ -197,7 +209,8 @@ static int refuse_used(const char *dir, const char *name, struct err *err)
 {
 	if (!is_raft_file(name) || strcmp(name, "metadata1") == 0 || strcmp(name, FIRST_SEGMENT) == 0)
 		return 0;
-	return err_set(err, -EUCLEAN, "%s: holds %s but no file \"%s\" that says whose it is", dir, name, MARKER);
+	return err_set(err, -EUCLEAN, "%s: holds %s but no file \"%s\" that says whose it is", dir, name,
+		       MARKER);
 }
 
 static int remove_leftover(const char *dir, const char *name, struct err *err)

@@ -62,7 +62,8 @@ int frame_entry_read(const void *p, size_t n, struct str *ret, struct err *err)
 	if (n < FRAME_ENTRY_HEAD)
 		return err_set(err, -EBADMSG, "entry: %zu bytes, shorter than its head", n);
 	if (get32(bytes) != ENTRY_FORMAT)
-		return err_set(err, -EBADMSG, "entry: format %u; this program knows %u", get32(bytes), ENTRY_FORMAT);
+		return err_set(err, -EBADMSG, "entry: format %u; this program knows %u", get32(bytes),
+			       ENTRY_FORMAT);
 	uint32_t length = get32(bytes + 4);
 	if (frame_entry_size(length) != n)
 		return err_set(err, -EBADMSG, "entry: length %u does not fit %zu bytes", length, n);
@@ -113,7 +114,8 @@ int frame_snapshot_read(const void *p, size_t n, struct str *ret, struct err *er
 	if (rc != 0)
 		return rc;
 	if (size != n)
-		return err_set(err, -EBADMSG, "snapshot: %zu bytes; its head says %llu", n, (unsigned long long)size);
+		return err_set(err, -EBADMSG, "snapshot: %zu bytes; its head says %llu", n,
+			       (unsigned long long)size);
 	size_t length = (size_t)get64(bytes + 8);
 	if (frame_hash(FRAME_HASH_SEED, bytes + FRAME_SNAPSHOT_HEAD, length) != get64(bytes + 16))
 		return err_set(err, -EBADMSG, "snapshot: its bytes do not match their hash");

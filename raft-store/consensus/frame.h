@@ -1,8 +1,9 @@
 /* frame.h -- how bytes are wrapped before libraft stores them.
  *
- * libraft makes segments that it cannot read again unless every entry is a multiple of 8 long, so an entry is
- * {u32 format = 1, u32 length}, the bytes, zeros. A snapshot is {u64 magic, u64 length, u64 hash}, the bytes, zeros;
- * the hash because libraft checks no snapshot's content. Little endian. Nothing here allocates. */
+ * libraft makes segments that it cannot read again unless every entry is a multiple of 8 long, so an entry
+ * is {u32 format = 1, u32 length}, the bytes, zeros. A snapshot is {u64 magic, u64 length, u64 hash}, the
+ * bytes, zeros; the hash because libraft checks no snapshot's content. Little endian. Nothing here
+ * allocates. */
 #ifndef RAFT_CONSENSUS_FRAME_H
 #define RAFT_CONSENSUS_FRAME_H
 

@@ -1,14 +1,15 @@
 /* guard.c -- see guard.h.
  *
- * Happy path: guard_new replaces start, append and send in the raft_io. start keeps the library's tick and message
- * handlers and installs ours; each of ours applies its rules, calls the library's, and then settles: a server that
- * has just become a leader gets the barrier of its term, and the owner is told.
+ * Happy path: guard_new replaces start, append and send in the raft_io. start keeps the library's tick and
+ * message handlers and installs ours; each of ours applies its rules, calls the library's, and then
+ * settles: a server that has just become a leader gets the barrier of its term, and the owner is told.
  *
- * Failure modes: a write of the log that fails ends the process (the library would go on as if it had not failed).
- * A barrier that cannot be started leaves the leader deaf, so that it steps down after an election timeout.
+ * Failure modes: a write of the log that fails ends the process (the library would go on as if it had not
+ * failed). A barrier that cannot be started leaves the leader deaf, so that it steps down after an
+ * election timeout.
  *
- * Invariants: `completing` and `comparing` are set only while the library's own handler runs; no rule keeps a
- * pointer into the library's memory between two events. */
+ * Invariants: `completing` and `comparing` are set only while the library's own handler runs; no rule
+ * keeps a pointer into the library's memory between two events. */
 #include "consensus/guard.h"
 
 #include <errno.h>
@@ -33,7 +34,8 @@ struct guard {
 	struct guard_options options;
 	/* What the raft_io did before. */
 	int (*start)(struct raft_io *, unsigned, raft_io_tick_cb, raft_io_recv_cb);
-	int (*append)(struct raft_io *, struct raft_io_append *, const struct raft_entry *, unsigned, raft_io_append_cb);
+	int (*append)(struct raft_io *, struct raft_io_append *, const struct raft_entry *, unsigned,
+		      raft_io_append_cb);
 	int (*send)(struct raft_io *, struct raft_io_send *, const struct raft_message *, raft_io_send_cb);
 	/* What the library wanted to be called with. */
 	raft_io_tick_cb tick;
@@ -44,10 +46,10 @@ struct guard {
 	raft_index barrier_index; /* UINT64_MAX: it could not be appended */
 	raft_term applied_term;   /* the term whose barrier was applied */
 
-	unsigned writing;                         /* appends in flight */
+	unsigned writing;                        /* appends in flight */
 	const struct guarded_append *completing; /* whose completion the library handles right now */
-	bool comparing;                           /* the library handles an AppendEntries message right now */
-	raft_index compared;                      /* ... that compares our log up to here */
+	bool comparing;                          /* the library handles an AppendEntries message right now */
+	raft_index compared;                     /* ... that compares our log up to here */
 	uint64_t counts[GUARD_RULES];
 };
 
@@ -76,9 +78,10 @@ static void barrier_applied(struct raft_barrier *barrier, int status)
 		g->applied_term = g->barrier_term;
 }
 
-/* Rule GUARD_TERM_BARRIER, first half: a new leader appends a barrier of its own term at once, so that there is
- * something that it may commit by counting. The Raft paper, section 5.4.2 and figure 8; the dissertation, 6.4.
- * Upstream: 29bb302 "Add no-op barrier when converting to leader" (canonical/raft #220). */
+/* Rule GUARD_TERM_BARRIER, first half: a new leader appends a barrier of its own term at once, so that
+ * there is something that it may commit by counting. The Raft paper, section 5.4.2 and figure 8; the
+ * dissertation, 6.4. Upstream: 29bb302 "Add no-op barrier when converting to leader" (canonical/raft
+ * #220). */
 static void begin_term(struct guard *g)
 {
 	struct raft *r = g->raft;
@@ -91,13 +94,14 @@ static void begin_term(struct guard *g)
 		g->applied_term = r->current_term;
 		return;
 	}
-	g->barrier_index = raft_barrier(r, &g->barrier, barrier_applied) == 0 ? raft_last_index(r) : UINT64_MAX;
+	g->barrier_index =
+		raft_barrier(r, &g->barrier, barrier_applied) == 0 ? raft_last_index(r) : UINT64_MAX;
 }
 
-/* Rule GUARD_TERM_BARRIER, second half: the library counts replicas of whatever it has stored last, also when that
- * is of an older term, and such an entry can still be overwritten although a quorum holds it. So answers are not
- * heard before the barrier is on the leader's own disk; from then on, what is counted is of the leader's term.
- * Upstream: 524f735 "Don't commit entries from old terms by counting". */
+/* Rule GUARD_TERM_BARRIER, second half: the library counts replicas of whatever it has stored last, also
+ * when that is of an older term, and such an entry can still be overwritten although a quorum holds it. So
+ * answers are not heard before the barrier is on the leader's own disk; from then on, what is counted is
+ * of the leader's term. Upstream: 524f735 "Don't commit entries from old terms by counting". */
 static bool deaf_before_barrier(struct guard *g, const struct raft_append_entries_result *result)
 {
 	const struct raft *r = g->raft;
@@ -108,21 +112,23 @@ static bool deaf_before_barrier(struct guard *g, const struct raft_append_entrie
 	return true;
 }
 
-/* Rule GUARD_WRITE_FAILURE: after a failed write the library's leader goes on leading, with memory and disk in
- * disagreement. Nothing that happens afterwards can be trusted; a restart reads what the disk really holds.
- * Upstream: 0cac59c "Give up leadership when a disk write fails" (canonical/raft #320). */
+/* Rule GUARD_WRITE_FAILURE: after a failed write the library's leader goes on leading, with memory and
+ * disk in disagreement. Nothing that happens afterwards can be trusted; a restart reads what the disk
+ * really holds. Upstream: 0cac59c "Give up leadership when a disk write fails" (canonical/raft #320). */
 static void end_on_write_failure(struct guard *g, int status)
 {
 	if (status == 0 || status == RAFT_CANCELED || !rule_on(g, GUARD_WRITE_FAILURE))
 		return;
-	fprintf(stderr, "raft log of server %llu: write failed: %s: %s; ending, so that a restart reads what is stored\n",
+	fprintf(stderr,
+		"raft log of server %llu: write failed: %s: %s; ending, so that a restart reads what is "
+		"stored\n",
 		g->raft->id, raft_strerror(status), g->raft->io->errmsg);
 	abort();
 }
 
-/* Rule GUARD_STALE_RESULT: the library answers whoever leads when the write completes, in the current term, about
- * entries that a leader of an earlier term had sent and this one never compared. Dropped: this leader asks again.
- * Upstream: 35479fc "Don't respond to AppendEntries if role/term has changed". */
+/* Rule GUARD_STALE_RESULT: the library answers whoever leads when the write completes, in the current
+ * term, about entries that a leader of an earlier term had sent and this one never compared. Dropped: this
+ * leader asks again. Upstream: 35479fc "Don't respond to AppendEntries if role/term has changed". */
 static bool stale_result(struct guard *g, const struct raft_message *m)
 {
 	if (!rule_on(g, GUARD_STALE_RESULT) || g->completing == NULL)
@@ -133,9 +139,9 @@ static bool stale_result(struct guard *g, const struct raft_message *m)
 	return true;
 }
 
-/* Rule GUARD_VERIFIED: the library acknowledges its last stored entry, also when its log goes on behind what the
- * leader's message compared, with entries of a deposed leader. Figure 2 of the paper: the answer covers prevLogIndex
- * plus the entries sent. Upstream of the fork that lives on: cowsql/raft 446f8d21. */
+/* Rule GUARD_VERIFIED: the library acknowledges its last stored entry, also when its log goes on behind
+ * what the leader's message compared, with entries of a deposed leader. Figure 2 of the paper: the answer
+ * covers prevLogIndex plus the entries sent. Upstream of the fork that lives on: cowsql/raft 446f8d21. */
 static raft_index limit_acknowledged(struct guard *g, raft_index last)
 {
 	raft_index verified = g->completing != NULL ? g->completing->verified : g->compared;
@@ -170,10 +176,11 @@ static void free_entries(struct raft_append_entries *m)
 	m->n_entries = 0;
 }
 
-/* Rule GUARD_COMPACTED: entries that begin below the first one that we still hold look unknown to the library; it
- * appends them once more, at the end of its log. All below our commit index is committed, so the leader has it too
- * (Leader Completeness, section 5.4.3): the message becomes a heartbeat at our commit index, whose answer tells
- * the leader where to go on. No upstream commit; found by the random schedules. */
+/* Rule GUARD_COMPACTED: entries that begin below the first one that we still hold look unknown to the
+ * library; it appends them once more, at the end of its log. All below our commit index is committed, so
+ * the leader has it too (Leader Completeness, section 5.4.3): the message becomes a heartbeat at our
+ * commit index, whose answer tells the leader where to go on. No upstream commit; found by the random
+ * schedules. */
 static void skip_compacted(struct guard *g, struct raft_append_entries *m)
 {
 	const struct raft *r = g->raft;
@@ -188,9 +195,10 @@ static void skip_compacted(struct guard *g, struct raft_append_entries *m)
 		m->leader_commit = m->prev_log_index;
 }
 
-/* Rule GUARD_BUSY_TICK: a follower that stands for election with entries half written votes for itself on a log that
- * its disk does not hold, and the library mixes the writes' answers up with its new role. Upstream: 634cb11 "Don't
- * convert to candidate while entries are being persisted", 4fbd3c0 "... while a snapshot is installing". */
+/* Rule GUARD_BUSY_TICK: a follower that stands for election with entries half written votes for itself on
+ * a log that its disk does not hold, and the library mixes the writes' answers up with its new role.
+ * Upstream: 634cb11 "Don't convert to candidate while entries are being persisted", 4fbd3c0 "... while a
+ * snapshot is installing". */
 static bool busy_follower(const struct guard *g)
 {
 	return g->raft->state == RAFT_FOLLOWER && (g->writing > 0 || installing_snapshot(g->raft));
@@ -204,8 +212,8 @@ static bool skip_tick(struct guard *g)
 	return true;
 }
 
-/* Rule GUARD_BUSY_TRANSFER: the same by TimeoutNow. The old leader gives up the transfer after an election timeout.
- * Upstream: f65b6e7 "Ignore TimeoutNow when entries are being persisted". */
+/* Rule GUARD_BUSY_TRANSFER: the same by TimeoutNow. The old leader gives up the transfer after an election
+ * timeout. Upstream: f65b6e7 "Ignore TimeoutNow when entries are being persisted". */
 static bool skip_timeout_now(struct guard *g)
 {
 	if (!rule_on(g, GUARD_BUSY_TRANSFER) || !busy_follower(g))
@@ -214,16 +222,17 @@ static bool skip_timeout_now(struct guard *g)
 	return true;
 }
 
-/* Rule GUARD_PEER_MATCH: on an answer the library tries to commit its own last stored index and nothing less, so that
- * a leader whose disk is ahead of its followers commits late. It is shown, for the time of the call, the index that
- * the peer has. Safe: that index is at or behind the barrier, hence of this term. Upstream: 1996d32 "commit peer
- * match_index instead of leader last_stored". */
+/* Rule GUARD_PEER_MATCH: on an answer the library tries to commit its own last stored index and nothing
+ * less, so that a leader whose disk is ahead of its followers commits late. It is shown, for the time of
+ * the call, the index that the peer has. Safe: that index is at or behind the barrier, hence of this term.
+ * Upstream: 1996d32 "commit peer match_index instead of leader last_stored". */
 static void hear_result(struct guard *g, struct raft_message *m)
 {
 	struct raft *r = g->raft;
 	raft_index stored = r->last_stored, matched = m->append_entries_result.last_log_index;
-	if (!rule_on(g, GUARD_PEER_MATCH) || r->state != RAFT_LEADER || m->append_entries_result.rejected != 0 ||
-	    m->append_entries_result.term != r->current_term || matched >= stored || matched < g->barrier_index) {
+	if (!rule_on(g, GUARD_PEER_MATCH) || r->state != RAFT_LEADER ||
+	    m->append_entries_result.rejected != 0 || m->append_entries_result.term != r->current_term ||
+	    matched >= stored || matched < g->barrier_index) {
 		g->receive(r->io, m);
 		return;
 	}
@@ -234,12 +243,13 @@ static void hear_result(struct guard *g, struct raft_message *m)
 		r->last_stored = stored;
 }
 
-/* Rule GUARD_TRAILING: the library rolls an uncommitted configuration back to the entry of the committed one, and
- * crashes if that was compacted away. One change at a time is the library's own rule (RAFT_CANTCHANGE).
- * Upstream: baa8f52 "Ensure configuration rollback is possible". */
+/* Rule GUARD_TRAILING: the library rolls an uncommitted configuration back to the entry of the committed
+ * one, and crashes if that was compacted away. One change at a time is the library's own rule
+ * (RAFT_CANTCHANGE). Upstream: baa8f52 "Ensure configuration rollback is possible". */
 static int check_trailing(const struct raft *r, const struct guard_options *options, struct err *err)
 {
-	if ((options->off_for_tests & (1u << GUARD_TRAILING)) != 0 || r->snapshot.trailing >= GUARD_TRAILING_MIN)
+	if ((options->off_for_tests & (1u << GUARD_TRAILING)) != 0 ||
+	    r->snapshot.trailing >= GUARD_TRAILING_MIN)
 		return 0;
 	return err_set(err, -EINVAL, "snapshot trailing: %u entries; at least %u must stay behind a snapshot",
 		       r->snapshot.trailing, GUARD_TRAILING_MIN);
@@ -311,8 +321,8 @@ static void on_appended(struct raft_io_append *request, int status)
 		guard_settle(g);
 }
 
-static int guarded_append(struct raft_io *io, struct raft_io_append *request, const struct raft_entry *entries,
-			  unsigned n, raft_io_append_cb done)
+static int guarded_append(struct raft_io *io, struct raft_io_append *request,
+			  const struct raft_entry *entries, unsigned n, raft_io_append_cb done)
 {
 	struct guard *g = guard_of(io);
 	struct guarded_append *a = calloc(1, sizeof *a);
@@ -408,11 +418,11 @@ uint64_t guard_count(const struct guard *g, enum guard_rule rule)
 const char *guard_rule_name(enum guard_rule rule)
 {
 	static const char *const names[GUARD_RULES] = {
-		[GUARD_TERM_BARRIER] = "term_barrier",   [GUARD_WRITE_FAILURE] = "write_failure",
-		[GUARD_STALE_RESULT] = "stale_result",   [GUARD_VERIFIED] = "verified",
-		[GUARD_COMMIT_LIMIT] = "commit_limit",   [GUARD_COMPACTED] = "compacted",
-		[GUARD_BUSY_TICK] = "busy_tick",         [GUARD_BUSY_TRANSFER] = "busy_transfer",
-		[GUARD_PEER_MATCH] = "peer_match",       [GUARD_TRAILING] = "trailing",
+		[GUARD_TERM_BARRIER] = "term_barrier", [GUARD_WRITE_FAILURE] = "write_failure",
+		[GUARD_STALE_RESULT] = "stale_result", [GUARD_VERIFIED] = "verified",
+		[GUARD_COMMIT_LIMIT] = "commit_limit", [GUARD_COMPACTED] = "compacted",
+		[GUARD_BUSY_TICK] = "busy_tick",       [GUARD_BUSY_TRANSFER] = "busy_transfer",
+		[GUARD_PEER_MATCH] = "peer_match",     [GUARD_TRAILING] = "trailing",
 	};
 	must(rule >= 0 && rule < GUARD_RULES);
 	return names[rule];

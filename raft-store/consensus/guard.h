@@ -1,11 +1,12 @@
 /* guard.h -- makes libraft 0.15.0 safe from outside, by standing between the library and its raft_io.
  *
- * As released the library can lose committed entries (canonical/raft #220 and others below). `struct raft` and
- * `struct raft_io` are public, so every known fault is corrected where a message, a tick or a finished write enters
- * or leaves the library. Each rule is one function in guard.c, with its reason and the upstream commit.
+ * As released the library can lose committed entries (canonical/raft #220 and others below). `struct raft`
+ * and `struct raft_io` are public, so every known fault is corrected where a message, a tick or a finished
+ * write enters or leaves the library. Each rule is one function in guard.c, with its reason and the
+ * upstream commit.
  *
- * Owns: itself and its barrier request. Borrows: the raft and its raft_io, until guard_free. Thread: the loop's.
- * The guard takes raft->data for itself. */
+ * Owns: itself and its barrier request. Borrows: the raft and its raft_io, until guard_free. Thread: the
+ * loop's. The guard takes raft->data for itself. */
 #ifndef RAFT_CONSENSUS_GUARD_H
 #define RAFT_CONSENSUS_GUARD_H
 

@@ -1,11 +1,12 @@
 /* machine.c -- libraft's view of the state machine.
  *
- * Happy path: apply unwraps an entry, hands it to the machine and answers its proposer. A snapshot is taken in two
- * steps: `snapshot` freezes a view on the loop, `snapshot_async` encodes it on a thread of the pool into chunks, which
- * the library then writes, also off the loop; `snapshot_finalize` frees view and chunks on the loop again.
- * Failure modes: an entry or a snapshot that cannot be understood stops this server (consensus_fail): to go on would be to
- * differ from the others. Without memory for a snapshot the library tries again after the next entry.
- * Invariant: at most one snapshot at a time; the library sees to it. */
+ * Happy path: apply unwraps an entry, hands it to the machine and answers its proposer. A snapshot is
+ * taken in two steps: `snapshot` freezes a view on the loop, `snapshot_async` encodes it on a thread of
+ * the pool into chunks, which the library then writes, also off the loop; `snapshot_finalize` frees view
+ * and chunks on the loop again. Failure modes: an entry or a snapshot that cannot be understood stops this
+ * server (consensus_fail): to go on would be to differ from the others. Without memory for a snapshot the
+ * library tries again after the next entry. Invariant: at most one snapshot at a time; the library sees to
+ * it. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

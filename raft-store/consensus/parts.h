@@ -29,7 +29,7 @@ STAILQ_HEAD(readers, reader);
 enum consensus_phase {
 	CONSENSUS_NEW,
 	CONSENSUS_RUNNING,
-	CONSENSUS_FAILED,  /* told the owner; nothing is applied or proposed any more */
+	CONSENSUS_FAILED, /* told the owner; nothing is applied or proposed any more */
 	CONSENSUS_CLOSING,
 };
 
@@ -80,10 +80,10 @@ struct consensus {
 void machine_init(struct consensus *c);
 
 /* propose.c */
-void propose_flush(struct consensus *c);                     /* once a turn */
-void propose_applied(struct consensus *c, uint64_t index);   /* answers the proposal of that entry */
-void propose_settled(struct consensus *c);                   /* answers what leadership lost took along */
-void propose_cancel(struct consensus *c);                    /* closing: answers all the rest */
+void propose_flush(struct consensus *c);                   /* once a turn */
+void propose_applied(struct consensus *c, uint64_t index); /* answers the proposal of that entry */
+void propose_settled(struct consensus *c);                 /* answers what leadership lost took along */
+void propose_cancel(struct consensus *c);                  /* closing: answers all the rest */
 
 /* consensus.c: tells the owner, once. */
 void consensus_fail(struct consensus *c, const char *why);

@@ -1,12 +1,14 @@
 /* propose.c -- proposals and reads.
  *
- * Happy path: consensus_propose wraps the entry and queues it; before the loop waits, propose_flush hands the turn's
- * entries to the library in as few calls as the bounds allow, and starts one barrier for all waiting reads. The state
- * machine tells which index was applied (propose_applied), which answers the entry's proposer.
+ * Happy path: consensus_propose wraps the entry and queues it; before the loop waits, propose_flush hands
+ * the turn's entries to the library in as few calls as the bounds allow, and starts one barrier for all
+ * waiting reads. The state machine tells which index was applied (propose_applied), which answers the
+ * entry's proposer.
  *
- * Failure modes: leadership lost before the flush: -EAGAIN, nothing happened. Lost behind it: -ECONNABORTED, the entry may
- * be committed by the next leader. The library reports that only for the first entry of a call, so the term is watched
- * here instead (propose_settled), and its own callbacks only free memory.
+ * Failure modes: leadership lost before the flush: -EAGAIN, nothing happened. Lost behind it:
+ * -ECONNABORTED, the entry may be committed by the next leader. The library reports that only for the
+ * first entry of a call, so the term is watched here instead (propose_settled), and its own callbacks only
+ * free memory.
  *
  * Invariants: `pending` is ordered by index and by term; an answer is given exactly once. */
 #include <errno.h>
@@ -147,7 +149,8 @@ static void propose_batch(struct consensus *c)
 		return; /* tried again next turn */
 	fill_batch(c, &b);
 	uint64_t first = raft_last_index(&c->raft) + 1;
-	int rc = may_propose(c) ? raft_apply(&c->raft, request, b.frames, b.n, batch_finished) : RAFT_NOTLEADER;
+	int rc = may_propose(c) ? raft_apply(&c->raft, request, b.frames, b.n, batch_finished)
+				: RAFT_NOTLEADER;
 	if (rc != 0) {
 		free(request);
 		refuse_batch(c, &b, rc == RAFT_NOMEM ? -ENOMEM : -EAGAIN);

@@ -62,9 +62,14 @@ static void start_connection(int fd, pthread_attr_t *attributes)
 int main(void)
 {
 	const char *port = getenv("PORT");
-	int fd = listen_on((unsigned short)(port == NULL ? 80 : atoi(port)));
+	unsigned long number = port == NULL ? 80 : strtoul(port, NULL, 10);
+	int fd = number == 0 || number > 65535 ? -1 : listen_on((unsigned short)number);
 	pthread_attr_t attributes;
 
+	if (number == 0 || number > 65535) {
+		fprintf(stderr, "echo-server: PORT must be 1 to 65535, not \"%s\"\n", port);
+		return 1;
+	}
 	if (fd < 0) {
 		perror("echo-server: listen");
 		return 1;
@@ -76,7 +81,7 @@ int main(void)
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, STACK_BYTES);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	printf("echo-server: listening on port %s\n", port == NULL ? "80" : port);
+	printf("echo-server: listening on port %lu\n", number);
 	fflush(stdout);
 	for (;;) {
 		int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);

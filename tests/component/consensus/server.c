@@ -82,8 +82,8 @@ static void on_closed(void *arg)
 	s->closed = true;
 }
 
-struct consensus_options server_options(struct server *s, struct uv_loop_s *loop, const char *name, uint64_t id,
-					char (*addresses)[CONSENSUS_ADDRESS_SIZE], unsigned n)
+struct consensus_options server_options(struct server *s, struct uv_loop_s *loop, const char *name,
+					uint64_t id, char (*addresses)[CONSENSUS_ADDRESS_SIZE], unsigned n)
 {
 	static struct consensus_member members[CONSENSUS_MEMBERS_MAX];
 	static char dir[CONSENSUS_DIR_SIZE];

@@ -25,8 +25,8 @@ void scratch_remove(void);
 void pick_addresses(char (*addresses)[CONSENSUS_ADDRESS_SIZE], unsigned n);
 
 /* Options for server `id` of n on `loop`, its directory <scratch>/<name><id>. Points into static memory. */
-struct consensus_options server_options(struct server *s, struct uv_loop_s *loop, const char *name, uint64_t id,
-					char (*addresses)[CONSENSUS_ADDRESS_SIZE], unsigned n);
+struct consensus_options server_options(struct server *s, struct uv_loop_s *loop, const char *name,
+					uint64_t id, char (*addresses)[CONSENSUS_ADDRESS_SIZE], unsigned n);
 /* Fails the test if it does not start. */
 void server_start(struct server *s, const struct consensus_options *options);
 /* Runs the loop until it is closed. */

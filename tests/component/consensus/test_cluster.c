@@ -1,5 +1,5 @@
-/* test_cluster.c -- three servers in one process on loopback: election, proposals, reads, transfer, loss of a majority,
- * and a server that was away so long that it needs a snapshot. */
+/* test_cluster.c -- three servers in one process on loopback: election, proposals, reads, transfer, loss
+ * of a majority, and a server that was away so long that it needs a snapshot. */
 #include "server.h"
 
 #include <errno.h>
@@ -104,7 +104,8 @@ static void propose_many(struct cluster *c, unsigned n, unsigned each_turn)
 		struct server *s = leader(c);
 		for (unsigned j = 0; j < each_turn; j++) {
 			uint64_t value = next++ % TALLY_MAX;
-			assert_int_equal(consensus_propose(s->consensus, &value, sizeof value, on_done, c), 0);
+			assert_int_equal(consensus_propose(s->consensus, &value, sizeof value, on_done, c),
+					 0);
 			c->expect++;
 		}
 		assert_true(loop_until(&c->loop, all_answered, c, WAIT_MS));
@@ -150,7 +151,8 @@ static void test_propose(void **state)
 		assert_string_equal(address, c->addresses[id - 1]);
 		if (&c->servers[i] == l)
 			continue;
-		assert_int_equal(consensus_propose(c->servers[i].consensus, "12345678", 8, on_done, c), -EAGAIN);
+		assert_int_equal(consensus_propose(c->servers[i].consensus, "12345678", 8, on_done, c),
+				 -EAGAIN);
 		assert_int_equal(consensus_barrier(c->servers[i].consensus, on_done, c), -EAGAIN);
 		assert_int_equal(consensus_transfer(c->servers[i].consensus, 0, NULL, NULL), -EAGAIN);
 	}

@@ -287,7 +287,8 @@ static void test_refuses_truncated_snapshot(void **state)
 	propose_many(f, 300, 50);
 	assert_true(loop_until(&f->loop, has_snapshot, f, WAIT_MS));
 	server_stop(&f->server, &f->loop);
-	snprintf(command, sizeof command, "for f in %s/snapshot-*[0-9]; do truncate -s -9 $f; done", f->options.dir);
+	snprintf(command, sizeof command, "for f in %s/snapshot-*[0-9]; do truncate -s -9 $f; done",
+		 f->options.dir);
 	assert_int_equal(system(command), 0);
 	expect_refused(f, -EUCLEAN, "are not what its head says");
 }
@@ -324,7 +325,8 @@ static void test_options(void **state)
 {
 	struct fixture *f = *state;
 	struct consensus_options o = f->options;
-	struct consensus_member members[3] = {{1, "127.0.0.1:7001"}, {2, "127.0.0.1:7002"}, {3, "127.0.0.1:7003"}};
+	struct consensus_member members[3] = {
+		{1, "127.0.0.1:7001"}, {2, "127.0.0.1:7002"}, {3, "127.0.0.1:7003"}};
 	o.members = members;
 	o.n_members = 2;
 	expect_invalid(o, "must be 1, 3, 5 or 7");

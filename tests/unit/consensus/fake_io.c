@@ -107,7 +107,8 @@ static int io_set_vote(struct raft_io *io, raft_id id)
 	return 0;
 }
 
-static int io_send(struct raft_io *io, struct raft_io_send *request, const struct raft_message *m, raft_io_send_cb done)
+static int io_send(struct raft_io *io, struct raft_io_send *request, const struct raft_message *m,
+		   raft_io_send_cb done)
 {
 	struct fake *f = fake_of(io);
 	assert_true(f->n_sends < FAKE_SENDS);
@@ -121,8 +122,8 @@ static int io_send(struct raft_io *io, struct raft_io_send *request, const struc
 	return 0;
 }
 
-static int io_append(struct raft_io *io, struct raft_io_append *request, const struct raft_entry *entries, unsigned n,
-		     raft_io_append_cb done)
+static int io_append(struct raft_io *io, struct raft_io_append *request, const struct raft_entry *entries,
+		     unsigned n, raft_io_append_cb done)
 {
 	struct fake *f = fake_of(io);
 	(void)entries;
@@ -190,8 +191,8 @@ static void on_settled(void *arg)
 	((struct fake *)arg)->settled++;
 }
 
-void fake_start_compacted(struct fake *f, raft_term term, raft_index index, const raft_term *terms, unsigned n_terms,
-			  uint32_t off)
+void fake_start_compacted(struct fake *f, raft_term term, raft_index index, const raft_term *terms,
+			  unsigned n_terms, uint32_t off)
 {
 	struct err err = {0};
 	memset(f, 0, sizeof *f);
@@ -200,11 +201,21 @@ void fake_start_compacted(struct fake *f, raft_term term, raft_index index, cons
 	f->n_terms = n_terms;
 	for (unsigned i = 0; i < n_terms; i++)
 		f->terms[i] = terms[i];
-	f->io = (struct raft_io){.version = 1, .init = io_init, .close = io_close, .load = io_load, .start = io_start,
-				 .set_term = io_set_term, .set_vote = io_set_vote, .send = io_send,
-				 .append = io_append, .truncate = io_truncate, .snapshot_put = io_snapshot_put,
-				 .time = io_time, .random = io_random};
-	f->fsm = (struct raft_fsm){.version = 2, .apply = fsm_apply, .snapshot = fsm_snapshot, .restore = fsm_restore};
+	f->io = (struct raft_io){.version = 1,
+				 .init = io_init,
+				 .close = io_close,
+				 .load = io_load,
+				 .start = io_start,
+				 .set_term = io_set_term,
+				 .set_vote = io_set_vote,
+				 .send = io_send,
+				 .append = io_append,
+				 .truncate = io_truncate,
+				 .snapshot_put = io_snapshot_put,
+				 .time = io_time,
+				 .random = io_random};
+	f->fsm = (struct raft_fsm){
+		.version = 2, .apply = fsm_apply, .snapshot = fsm_snapshot, .restore = fsm_restore};
 	assert_int_equal(raft_init(&f->raft, &f->io, &f->fsm, 1, addresses[1]), 0);
 	raft_set_snapshot_trailing(&f->raft, GUARD_TRAILING_MIN);
 	const struct guard_options options = {on_settled, f, off};
@@ -234,7 +245,8 @@ void fake_elect(struct fake *f)
 	fake_tick(f, 3000);
 	assert_int_equal(raft_state(&f->raft), RAFT_CANDIDATE);
 	struct raft_message m = {.type = RAFT_IO_REQUEST_VOTE_RESULT, .server_id = 2, .server_address = "2"};
-	m.request_vote_result = (struct raft_request_vote_result){f->raft.current_term, true, raft_tribool_false};
+	m.request_vote_result =
+		(struct raft_request_vote_result){f->raft.current_term, true, raft_tribool_false};
 	f->receive(&f->io, &m);
 	assert_int_equal(raft_state(&f->raft), RAFT_LEADER);
 }
@@ -268,17 +280,19 @@ void fake_propose(struct fake *f)
 	assert_int_equal(raft_apply(&f->raft, request, &buffer, 1, on_applied), 0);
 }
 
-void fake_hear_entries(struct fake *f, raft_id from, raft_term term, raft_index prev, raft_term prev_term, unsigned n,
-		       raft_term entry_term, raft_index commit)
+void fake_hear_entries(struct fake *f, raft_id from, raft_term term, raft_index prev, raft_term prev_term,
+		       unsigned n, raft_term entry_term, raft_index commit)
 {
-	struct raft_message m = {.type = RAFT_IO_APPEND_ENTRIES, .server_id = from, .server_address = addresses[from]};
+	struct raft_message m = {
+		.type = RAFT_IO_APPEND_ENTRIES, .server_id = from, .server_address = addresses[from]};
 	struct raft_append_entries *a = &m.append_entries;
 	*a = (struct raft_append_entries){term, prev, prev_term, commit, NULL, n};
 	if (n > 0) {
 		char *batch = raft_calloc(n, 8);
 		a->entries = raft_calloc(n, sizeof *a->entries);
 		for (unsigned i = 0; i < n; i++)
-			a->entries[i] = (struct raft_entry){entry_term, RAFT_COMMAND, {batch + i * 8, 8}, batch};
+			a->entries[i] =
+				(struct raft_entry){entry_term, RAFT_COMMAND, {batch + i * 8, 8}, batch};
 	}
 	f->receive(&f->io, &m);
 }
@@ -293,16 +307,19 @@ void fake_hear_result(struct fake *f, raft_id from, raft_term term, raft_index l
 
 void fake_hear_timeout_now(struct fake *f, raft_id from, raft_term term, raft_index last, raft_term last_term)
 {
-	struct raft_message m = {.type = RAFT_IO_TIMEOUT_NOW, .server_id = from, .server_address = addresses[from]};
+	struct raft_message m = {
+		.type = RAFT_IO_TIMEOUT_NOW, .server_id = from, .server_address = addresses[from]};
 	m.timeout_now = (struct raft_timeout_now){term, last, last_term};
 	f->receive(&f->io, &m);
 }
 
 void fake_hear_snapshot(struct fake *f, raft_id from, raft_term term, raft_index last, raft_term last_term)
 {
-	struct raft_message m = {.type = RAFT_IO_INSTALL_SNAPSHOT, .server_id = from, .server_address = addresses[from]};
+	struct raft_message m = {
+		.type = RAFT_IO_INSTALL_SNAPSHOT, .server_id = from, .server_address = addresses[from]};
 	struct raft_install_snapshot *s = &m.install_snapshot;
-	*s = (struct raft_install_snapshot){.term = term, .last_index = last, .last_term = last_term, .conf_index = 1};
+	*s = (struct raft_install_snapshot){
+		.term = term, .last_index = last, .last_term = last_term, .conf_index = 1};
 	configuration(&s->conf);
 	s->data = (struct raft_buffer){raft_calloc(1, 8), 8};
 	f->receive(&f->io, &m);

@@ -1,5 +1,5 @@
-/* fake_io.h -- the real library on a raft_io that does nothing by itself: the test says what time it is, which messages
- * come, and when writes end. One server, id 1, of three. */
+/* fake_io.h -- the real library on a raft_io that does nothing by itself: the test says what time it is,
+ * which messages come, and when writes end. One server, id 1, of three. */
 #ifndef TESTS_CONSENSUS_FAKE_IO_H
 #define TESTS_CONSENSUS_FAKE_IO_H
 
@@ -44,8 +44,8 @@ struct fake {
 /* Starts a server whose log is the configuration (term 1) and commands of the given terms; rules in `off` are off. */
 void fake_start(struct fake *f, raft_term term, const raft_term *terms, unsigned n_terms, uint32_t off);
 /* The same with a snapshot up to `index` in place of all entries up to there. */
-void fake_start_compacted(struct fake *f, raft_term term, raft_index index, const raft_term *terms, unsigned n_terms,
-			  uint32_t off);
+void fake_start_compacted(struct fake *f, raft_term term, raft_index index, const raft_term *terms,
+			  unsigned n_terms, uint32_t off);
 void fake_stop(struct fake *f);
 
 /* Time passes, then one tick. */
@@ -57,10 +57,11 @@ void fake_written(struct fake *f, int status);
 void fake_snapshot_stored(struct fake *f);
 void fake_propose(struct fake *f);
 
-void fake_hear_entries(struct fake *f, raft_id from, raft_term term, raft_index prev, raft_term prev_term, unsigned n,
-		       raft_term entry_term, raft_index commit);
+void fake_hear_entries(struct fake *f, raft_id from, raft_term term, raft_index prev, raft_term prev_term,
+		       unsigned n, raft_term entry_term, raft_index commit);
 void fake_hear_result(struct fake *f, raft_id from, raft_term term, raft_index last);
-void fake_hear_timeout_now(struct fake *f, raft_id from, raft_term term, raft_index last, raft_term last_term);
+void fake_hear_timeout_now(struct fake *f, raft_id from, raft_term term, raft_index last,
+			   raft_term last_term);
 void fake_hear_snapshot(struct fake *f, raft_id from, raft_term term, raft_index last, raft_term last_term);
 
 #endif

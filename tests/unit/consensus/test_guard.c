@@ -215,8 +215,8 @@ static int state_after_timeout(uint32_t off, bool snapshot)
 	fake_tick(&f, 5000);
 	int reached = raft_state(&f.raft);
 	if (snapshot && reached == RAFT_CANDIDATE) {
-		/* libraft's own end of an install looks at a follower's fields, which are another role's now: it cannot
-		 * go on from here, not even to be closed. */
+		/* libraft's own end of an install looks at a follower's fields, which are another role's
+		 * now: it cannot go on from here, not even to be closed. */
 		return reached;
 	}
 	if (snapshot)
