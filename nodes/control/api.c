@@ -175,7 +175,7 @@ static void post(struct api_call *call)
 	CLEANUP_BUF struct buf body = {0};
 	struct envelope e = {.to = call->outcome.to, .from = {ADDRESS_API, c->config.node_id, call->request->id},
 	                     .type = call->outcome.type, .correlation = call->request->id,
-	                     .deadline_ms = call->deadline_ms, .incarnation = state_cluster(c->state)->incarnation};
+	                     .deadline_ms = call->deadline_ms, .incarnation = control_incarnation(c)};
 
 	call->waits = true;
 	codec_encode(&body, message_body_codec[e.type], call->outcome.body);

@@ -73,6 +73,8 @@ struct control {
 /* Runs the node until SIGTERM. Returns the exit status of the program. */
 int control_run(const char *config_path);
 
+/* Of the cluster; a new one begins with 1. Restoring a backup means a restart. */
+uint64_t control_incarnation(const struct control *c);
 /* Soon, but not inside this call: a turn. */
 void control_kick(struct control *c);
 /* Puts an envelope into the runtime's inbox of the next turn. */
@@ -81,8 +83,18 @@ void control_deliver(struct control *c, const struct envelope *e);
 void control_refuse(struct control *c, const struct envelope *request, int code, const char *why);
 /* Sends to a gateway loop, the API, or a node; NODE_LEADER too. */
 void control_send(struct control *c, const struct envelope *e);
-/* This node's wish for the log: join, renew. */
+
+/* log.c */
+int control_open_log(struct control *c, struct err *err);
+/* Proposes this node's (re)start; result: its epoch. */
 void control_join(struct control *c);
+
+/* Callbacks of timers and peers, set by start.c. */
+void control_turn(struct loop_deferred *deferred);
+void control_timer(struct loop_timer *timer);
+void control_tick(struct loop_timer *timer);
+void control_frame(void *control, uint64_t from, uint8_t type, const void *p, size_t n);
+void control_peer(void *control, uint64_t node, bool reachable);
 
 /* effects.c: carries out one effect of an actor. */
 void effects_carry_out(void *control, const struct effect *effect);

@@ -23,7 +23,7 @@ static void deliver(struct control *c, const struct address *to, uint64_t correl
 {
 	CLEANUP_BUF struct buf bytes = {0};
 	struct envelope e = {.to = *to, .from = {ADDRESS_CONTROL, c->config.node_id, 0}, .type = type,
-	                     .correlation = correlation, .incarnation = state_cluster(c->state)->incarnation};
+	                     .correlation = correlation, .incarnation = control_incarnation(c)};
 
 	codec_encode(&bytes, message_body_codec[type], body);
 	e.body = buf_str(&bytes);

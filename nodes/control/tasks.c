@@ -143,7 +143,7 @@ static void ask_piece(struct api_call *call, uint32_t tail)
 	struct envelope e = {.to = {ADDRESS_CONTROL, call->outcome.logs.node, 0},
 	                     .from = {ADDRESS_API, c->config.node_id, call->request->id}, .type = MSG_LOG,
 	                     .correlation = call->request->id, .deadline_ms = clock_boot_ms() + LOG_ANSWER_MS,
-	                     .incarnation = state_cluster(c->state)->incarnation};
+	                     .incarnation = control_incarnation(c)};
 
 	codec_encode(&body, message_body_codec[MSG_LOG], &ask);
 	e.body = buf_str(&body);
@@ -214,7 +214,7 @@ static void answer_log(struct log_read *l, const struct msg_logged *piece)
 	struct control *c = l->control;
 	CLEANUP_BUF struct buf body = {0};
 	struct envelope e = {.to = l->asker, .from = {ADDRESS_CONTROL, c->config.node_id, 0}, .type = MSG_LOGGED,
-	                     .correlation = l->correlation, .incarnation = state_cluster(c->state)->incarnation};
+	                     .correlation = l->correlation, .incarnation = control_incarnation(c)};
 
 	codec_encode(&body, message_body_codec[MSG_LOGGED], piece);
 	e.body = buf_str(&body);

@@ -1,0 +1,152 @@
+/* The replicated log as this node sees it: entries are applied to the tables and told to actors and proposer; leadership is
+ * told to actors; the first leader of a new cluster writes its settings; each start of a node joins anew. */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+
+#include "control/control.h"
+#include "control/inlet.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/must.h"
+#include "state/command.h"
+
+#define JOIN_MS 10000
+
+static int on_apply(void *arg, uint64_t index, const void *entry, size_t n, struct err *err)
+{
+	struct control *c = arg;
+	struct applied applied;
+	int r = state_apply(c->state, index, entry, n, &applied, err);
+
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < applied.n_changes; i++) {
+		uint8_t table = applied.changes[i].table;
+
+		c->view_dirty |= table == TABLE_POOLS || table == TABLE_REVISIONS || table == TABLE_NODES ||
+		                 table == TABLE_CLUSTER;
+	}
+	if (c->started) {
+		runtime_applied(c->runtime, &applied, clock_boot_ms());
+		proposer_applied(c->proposer, &applied);
+		control_kick(c);
+	}
+	return 0;
+}
+
+static void *on_snapshot_take(void *arg)
+{
+	struct control *c = arg;
+
+	return state_snapshot_new(c->state);
+}
+
+static int on_snapshot_write(const void *snapshot, int (*write)(void *to, const void *p, size_t n), void *to)
+{
+	return state_snapshot_write(snapshot, write, to);
+}
+
+static void on_snapshot_free(void *arg, void *snapshot)
+{
+	(void)arg;
+	state_snapshot_free(snapshot);
+}
+
+static int on_restore(void *arg, const void *p, size_t n, struct err *err)
+{
+	struct control *c = arg;
+	int r = state_restore(c->state, p, n, err);
+
+	c->view_dirty = true;
+	if (r == 0 && c->started) {
+		runtime_rescan(c->runtime, clock_boot_ms());
+		control_kick(c);
+	}
+	return r;
+}
+
+/* A new cluster has empty tables: its first leader writes what `berth cluster init` fixed. */
+static void init_cluster(struct control *c)
+{
+	const struct config *f = &c->config;
+	struct cmd_cluster_init init = {
+		.id = f->cluster_id,
+		.settings = {.cooldown_ms_min = f->cooldown_s_min * 1000, .queue_ms = f->queue_ms,
+	                     .lease_ms = f->lease_ms, .lost_ms = f->lost_ms, .operation_kept_ms = 86400000,
+	                     .overcommit_cpu = (uint32_t)f->overcommit_cpu,
+	                     .overcommit_memory = (uint32_t)f->overcommit_memory, .domain = f->domain,
+	                     .environment = f->environment, .region = f->region, .tenant = f->tenant}};
+	struct address to = {ADDRESS_CONTROL, f->node_id, 0};
+
+	log_info("this cluster is new: writing its settings");
+	proposer_submit(c->proposer, COMMAND_CLUSTER_INIT, &init, &to, 0, clock_boot_ms() + JOIN_MS);
+}
+
+void control_join(struct control *c)
+{
+	const struct config *f = &c->config;
+	const struct config_member *self = NULL;
+
+	for (uint32_t i = 0; i < f->n_members; i++) {
+		if (f->members[i].id == f->node_id)
+			self = &f->members[i];
+	}
+	if (c->joining || c->leader == 0 || state_cluster(c->state)->id.n == 0)
+		return;
+	struct cmd_node_join join = {.id = f->node_id, .name = f->node_name, .raft_address = self->raft,
+	                             .peer_address = self->peer, .api_address = f->api_url,
+	                             .version = STR(BERTH_VERSION), .voter = true, .cpu_milli = f->cpu_milli,
+	                             .memory_bytes = f->memory_bytes};
+	struct address to = {ADDRESS_CONTROL, f->node_id, 0};
+
+	c->joining = true;
+	c->join_correlation = clock_boot_ms();
+	proposer_submit(c->proposer, COMMAND_NODE_JOIN, &join, &to, c->join_correlation, clock_boot_ms() + JOIN_MS);
+	control_kick(c);
+}
+
+static void on_leadership(void *arg, bool leads, uint64_t term)
+{
+	struct control *c = arg;
+
+	c->leads = leads;
+	log_info(leads ? "this node leads, term %" PRIu64 : "this node follows, term %" PRIu64, term);
+	runtime_leading(c->runtime, leads, term, clock_boot_ms());
+	proposer_leader(c->proposer, leads ? c->config.node_id : 0, leads);
+	if (leads && state_cluster(c->state)->id.n == 0)
+		init_cluster(c);
+	control_kick(c);
+}
+
+static void on_failed(void *arg, const char *why)
+{
+	struct control *c = arg;
+
+	log_error("the log cannot go on: %s", why);
+	c->exit_status = 1;
+	loop_stop(&c->loop);
+}
+
+int control_open_log(struct control *c, struct err *err)
+{
+	const struct config *f = &c->config;
+	struct consensus_member members[CONFIG_MEMBERS_MAX];
+	char addresses[CONFIG_MEMBERS_MAX][CONSENSUS_ADDRESS_SIZE], dir[PATH_MAX];
+
+	for (uint32_t i = 0; i < f->n_members; i++) {
+		if (str_copy(f->members[i].raft, addresses[i], sizeof addresses[i]) < 0)
+			return err_set(err, -EINVAL, "member: %.*s is too long", STR_ARGS(f->members[i].raft));
+		members[i] = (struct consensus_member){.id = f->members[i].id, .address = addresses[i]};
+	}
+	snprintf(dir, sizeof dir, "%.*s/berthd/raft", STR_ARGS(f->state_dir));
+	struct consensus_options options = {
+		.loop = &c->loop.uv, .dir = dir, .id = f->node_id, .members = members, .n_members = f->n_members,
+		.machine = {.arg = c, .apply = on_apply, .snapshot_take = on_snapshot_take,
+	                    .snapshot_write = on_snapshot_write, .snapshot_free = on_snapshot_free, .restore = on_restore},
+		.leadership = on_leadership, .failed = on_failed, .arg = c};
+	int r = consensus_new(&options, &c->consensus, err);
+
+	return r == 0 ? consensus_start(c->consensus, err) : r;
+}
