@@ -1,0 +1,296 @@
+"""A real cluster for tests: three nodes on loopback with container sandboxes, made and ended by `berth cluster`.
+
+Everything lies below one scratch folder; end() leaves nothing: no process, mount, cgroup, interface or file. Requests go
+over plain HTTP, TLS, or the admin socket. A failed expectation raises; run() prints what the nodes logged.
+"""
+import atexit
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import pwd
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+BUILD = pathlib.Path(os.environ["BERTH_BUILD"])
+SOURCE = pathlib.Path(os.environ["BERTH_SOURCE"])
+IMAGE = os.environ.get("BERTH_IMAGE", "")
+API = "2024-08-02-preview"
+SUBSCRIPTION = "34adfa4f-cedf-4dc0-ba29-b6d1a69ab345"
+GROUP = "rg"
+EXECUTOR = "Azure ContainerApps Session Executor"
+
+
+def skip(reason):
+    print(f"SKIPPED: {reason}")
+    sys.exit(77)
+
+
+def need_machine():
+    if os.geteuid() != 0:
+        skip("cluster tests start containers and need root")
+    try:
+        if subprocess.run(["unshare", "-Um", "true"], check=False).returncode != 0:
+            skip("no user namespaces on this machine")
+    except FileNotFoundError:
+        skip("unshare is missing")
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def json(self):
+        return json.loads(self.body)
+
+    def __repr__(self):
+        return f"{self.status} {self.body[:600]!r}"
+
+
+def wait_until(what, seconds, check, pause=0.05):
+    """The first true value of check(); an error that names `what` after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = check()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(pause)
+
+
+def free_base_port(nodes):
+    """A base such that all ports of `berth cluster init` are free now, below the ephemeral range."""
+    for base in range(20000 + os.getpid() % 300 * 40, 32000, 40):
+        try:
+            with contextlib.ExitStack() as stack:
+                for i in range(nodes):
+                    for k in range(5):
+                        s = stack.enter_context(socket.socket())
+                        s.bind(("127.0.0.1", base + 10 * i + k))
+            return base
+        except OSError:
+            continue
+    raise AssertionError("no free ports")
+
+
+class Cluster:
+    def __init__(self, nodes=3, settings="", name="cluster"):
+        need_machine()
+        self.dir = pathlib.Path(f"/tmp/berth-test.{os.getpid()}.{name}")
+        self.n = nodes
+        self.base = free_base_port(nodes)
+        self.user = "berth-test"
+        self.made_user = False
+        self.tokens = {}
+        try:
+            pwd.getpwnam(self.user)
+        except KeyError:
+            subprocess.run(["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", self.user], check=True)
+        extra = self.dir.with_suffix(".settings")
+        extra.write_text(settings)
+        atexit.register(self.end)
+        self.berth("cluster", "init", "--dir", str(self.dir), "--nodes", str(nodes), "--base-port", str(self.base),
+                   "--user", self.user, "--settings", str(extra))
+        extra.unlink()
+
+    def berth(self, *args, check=True, timeout=120, env=None):
+        """Runs the command line tool; with check an exit status other than 0 is an error."""
+        full = dict(os.environ, BERTH_SOCKET=str(self.socket(1)), **(env or {}))
+        r = subprocess.run([str(BUILD / "bin/berth"), *args], capture_output=True, text=True, timeout=timeout, env=full)
+        if check and r.returncode != 0:
+            raise AssertionError(f"berth {' '.join(args)}: exit {r.returncode}\n{r.stdout}{r.stderr}")
+        return r
+
+    def start(self):
+        self.berth("cluster", "start", "--dir", str(self.dir), timeout=90)
+        return self
+
+    def end(self):
+        if not self.dir.exists():
+            return
+        r = self.berth("cluster", "stop", "--dir", str(self.dir), "--purge", check=False, timeout=120)
+        if r.returncode != 0:
+            print(r.stdout + r.stderr)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    # --- places
+
+    def node_dir(self, node):
+        return self.dir / f"node{node}"
+
+    def socket(self, node):
+        return self.node_dir(node) / "run/admin/socket"
+
+    def port(self, node, which="http"):
+        return self.base + 10 * (node - 1) + {"raft": 0, "control": 1, "forward": 2, "http": 3, "https": 4}[which]
+
+    def log(self, node):
+        path = self.node_dir(node) / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def pid(self, node, program):
+        """The process of a daemon of this node, found by its parent, the supervisor."""
+        supervisor = int((self.node_dir(node) / "run/supervisor.pid").read_text())
+        for child in pathlib.Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if pathlib.Path(f"/proc/{child}/comm").read_text().strip() == program:
+                    return int(child)
+        return 0
+
+    # --- requests
+
+    def admin(self, method, path, body=None, node=1, timeout=60):
+        return self._request(UnixConnection(str(self.socket(node)), timeout), method, path, body,
+                             {"Host": "localhost", "Content-Type": "application/json"})
+
+    def token(self, plane="data", roles=None):
+        roles = roles or [{"role": EXECUTOR if plane == "data" else "Owner", "scope": "/"}]
+        key = (plane, json.dumps(roles))
+        if key not in self.tokens:
+            audience = "https://dynamicsessions.io" if plane == "data" else f"https://127.0.0.1:{self.port(1, 'https')}"
+            a = self.admin("POST", "/.berth/v1/tokens", {"subject": "test", "audience": audience, "roles": roles})
+            assert a.status == 200, a
+            self.tokens[key] = a.json()["token"]
+        return self.tokens[key]
+
+    def connection(self, node=1, tls=False, timeout=60):
+        if tls:
+            context = ssl.create_default_context(cafile=str(self.dir / "ca.pem"))
+            return http.client.HTTPSConnection("127.0.0.1", self.port(node, "https"), timeout=timeout, context=context)
+        return http.client.HTTPConnection("127.0.0.1", self.port(node), timeout=timeout)
+
+    def pool_path(self, pool):
+        return f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/sessionPools/{pool}"
+
+    def session(self, pool, identifier, path="/", method="GET", body=None, node=1, tls=False, headers=None, timeout=60,
+                query="", connection=None):
+        """One request to the session of an identifier."""
+        h = {"Authorization": "Bearer " + self.token()}
+        h.update(headers or {})
+        target = f"{self.pool_path(pool)}{path}?identifier={identifier}{query}"
+        c = connection or self.connection(node, tls, timeout)
+        return self._request(c, method, target, body, h, keep=connection is not None)
+
+    def _request(self, c, method, path, body, headers, keep=False):
+        data = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
+        c.request(method, path, data, headers)
+        r = c.getresponse()
+        answer = Answer(r.status, {k.lower(): v for k, v in r.getheaders()}, r.read())
+        if not keep:
+            c.close()
+        return answer
+
+    # --- pools
+
+    def arm_path(self, pool=None):
+        path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.App/sessionPools"
+        return (path + "/" + pool if pool else path) + f"?api-version={API}"
+
+    def resource(self, image="berth/sample:1", max_sessions=10, ready=2, cooldown=300, port=80, egress=False, cpu=0.25,
+                 memory="0.5Gi", **container):
+        return {"location": "local", "properties": {
+            "environmentId": f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.App/managedEnvironments/default",
+            "poolManagementType": "Dynamic", "containerType": "CustomContainer",
+            "scaleConfiguration": {"maxConcurrentSessions": max_sessions, "readySessionInstances": ready},
+            "dynamicPoolConfiguration": {"executionType": "Timed", "cooldownPeriodInSeconds": cooldown},
+            "customContainerTemplate": {"containers": [
+                {"image": image, "name": "main", "resources": {"cpu": cpu, "memory": memory}, **container}],
+                "ingress": {"targetPort": port}},
+            "sessionNetworkConfiguration": {"status": "EgressEnabled" if egress else "EgressDisabled"}}}
+
+    def put_pool(self, pool, node=1, wait=True, resource=None, **how):
+        a = self.admin("PUT", self.arm_path(pool), resource or self.resource(**how), node=node)
+        assert a.status in (200, 201), a
+        return self.wait_operation(a, node) if wait else a
+
+    def wait_operation(self, answer, node=1, seconds=60):
+        """The final status document of an asynchronous operation."""
+        url = answer.headers.get("azure-asyncoperation") or answer.headers["location"]
+        path = "/" + url.split("/", 3)[3]
+
+        def ended():
+            a = self.admin("GET", path, node=node)
+            if a.status == 202:
+                return None
+            if a.status == 204:
+                return {"status": "Succeeded"}
+            document = a.json()
+            if document.get("status") == "InProgress":
+                return None
+            return document
+        return wait_until("the operation ends", seconds, ended, 0.1)
+
+    def pool(self, pool, node=1):
+        return self.admin("GET", self.arm_path(pool), node=node)
+
+    def counts(self, pool, node=1):
+        """templateUpdateStatus counts of what runs, flat."""
+        a = self.pool(pool, node)
+        return a.json()["properties"].get("templateUpdateStatus", {}) if a.status == 200 else {}
+
+    def sessions(self, pool, node=1):
+        a = self.admin("GET", f"/.berth/v1/pools/{pool}/sessions", node=node)
+        assert a.status == 200, a
+        return a.json()["value"]
+
+    def import_image(self, archive=None, name="berth/sample:1"):
+        for node in range(1, self.n + 1):
+            a = self.admin("POST", "/.berth/v1/images/import", {"path": archive or IMAGE, "reference": name}, node=node)
+            assert a.status == 200, a
+
+
+def in_parallel(n, work):
+    """work(i) on n threads at once; the results in order. An exception becomes its result."""
+    results = [None] * n
+    gate = threading.Barrier(n)
+
+    def one(i):
+        try:
+            gate.wait()
+            results[i] = work(i)
+        except Exception as e:  # a result to be looked at by the caller
+            results[i] = e
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return results
+
+
+def run(tests, cluster=None):
+    """Runs the functions; prints a line each; exits 1 when one failed, with the nodes' logs."""
+    failed = 0
+    for test in tests:
+        began = time.monotonic()
+        try:
+            test()
+            print(f"ok      {test.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
+        except Exception:
+            failed += 1
+            print(f"FAILED  {test.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
+            traceback.print_exc(file=sys.stdout)
+    if failed and cluster is not None:
+        for node in range(1, cluster.n + 1):
+            print(f"--- log of node{node}, its end\n" + "\n".join(cluster.log(node).splitlines()[-60:]))
+    print(f"{len(tests) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
