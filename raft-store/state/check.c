@@ -251,7 +251,7 @@ static int check_buckets(const struct state *s, struct err *err)
 		HOLDS(b->pool != pool || b->start_ms >= end, "bucket %" PRIu64 " of pool %" PRIu64 ": overlaps", b->start_ms, b->pool);
 		HOLDS(b->final == (b->start_ms + b->width_ms <= final), "bucket %" PRIu64 " of pool %" PRIu64 ": final?", b->start_ms,
 		      b->pool);
-		HOLDS((b->width_ms == LEDGER_DAY_MS) == (b->start_ms < ledger_daily_before(final + LEDGER_FINAL_MS)),
+		HOLDS((b->width_ms == LEDGER_DAY_MS) == (b->start_ms < ledger_daily_before(now)),
 		      "bucket %" PRIu64 " of pool %" PRIu64 ": hour or day?", b->start_ms, b->pool);
 		pool = b->pool;
 		end = b->start_ms + b->width_ms;

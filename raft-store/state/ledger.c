@@ -14,7 +14,9 @@ uint64_t ledger_final_before(uint64_t now_ms)
 
 uint64_t ledger_daily_before(uint64_t now_ms)
 {
-	return now_ms < LEDGER_HOURLY_MS ? 0 : (now_ms - LEDGER_HOURLY_MS) / LEDGER_DAY_MS * LEDGER_DAY_MS;
+	uint64_t ticked = ledger_final_before(now_ms) + LEDGER_FINAL_MS; /* days move with the tick that makes hours final */
+
+	return ticked < LEDGER_HOURLY_MS ? 0 : (ticked - LEDGER_HOURLY_MS) / LEDGER_DAY_MS * LEDGER_DAY_MS;
 }
 
 /* -- Buckets ---------------------------------------------------------------------------------------------------- */
