@@ -21,6 +21,7 @@
 
 #include "consensus/directory.h"
 #include "consensus/parts.h"
+#include "consensus/watermark.h"
 #include "core/must.h"
 #include "core/str.h"
 
@@ -266,7 +267,8 @@ static int start(struct consensus *c, struct err *err)
 		snprintf(what, sizeof what, "start from %s at %s", c->dir, c->address);
 		return raft_error(err, rc, what, raft_errmsg(&c->raft));
 	}
-	return check_membership(c, err);
+	rc = check_membership(c, err);
+	return rc == 0 ? watermark_check(c, err) : rc;
 }
 
 int consensus_start(struct consensus *c, struct err *err)
@@ -312,10 +314,12 @@ static void close_now(struct consensus *c)
 static void on_turn(uv_prepare_t *turn)
 {
 	struct consensus *c = turn->data;
-	if (c->phase == CONSENSUS_CLOSING)
+	if (c->phase == CONSENSUS_CLOSING && !c->mark.writing)
 		close_now(c);
-	else if (c->phase == CONSENSUS_RUNNING)
-		propose_flush(c);
+	if (c->phase != CONSENSUS_RUNNING)
+		return;
+	propose_flush(c);
+	watermark_turn(c);
 }
 
 void consensus_close(struct consensus *c, void (*closed)(void *arg), void *arg)
@@ -387,6 +391,7 @@ void consensus_count(const struct consensus *c, struct consensus_counts *ret)
 	ret->log_first = c->raft.log.offset + 1;
 	ret->log_last = c->have_raft ? raft_last_index((struct raft *)&c->raft) : 0;
 	ret->committed = c->raft.commit_index;
+	ret->watermark = c->mark.written;
 	ret->unanswered = c->unanswered;
 	for (int rule = 0; rule < GUARD_RULES && c->guard != NULL; rule++)
 		ret->guard[rule] = guard_count(c->guard, (enum guard_rule)rule);

@@ -115,6 +115,7 @@ uint64_t consensus_applied(const struct consensus *c);
 struct consensus_counts {
 	uint64_t proposed, batches, barriers, reads, snapshots, restores;
 	uint64_t log_first, log_last, committed; /* indexes */
+	uint64_t watermark;                      /* up to where the log is known to go at the next start */
 	uint64_t unanswered;                     /* proposals */
 	uint64_t guard[GUARD_RULES];
 };

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "consensus/frame.h"
+#include "consensus/segment.h"
 #include "core/fd.h"
 
 #define MARKER            "member"
@@ -200,9 +201,15 @@ static int walk(const char *dir, each_file *each, struct err *err)
 	return rc;
 }
 
-static int check_if_snapshot(const char *dir, const char *name, struct err *err)
+static int check_file(const char *dir, const char *name, struct err *err)
 {
-	return is_meta(name) ? check_snapshot(dir, name, err) : 0;
+	char path[PATH_SIZE];
+	if (is_meta(name))
+		return check_snapshot(dir, name, err);
+	if (strncmp(name, "open-", 5) != 0)
+		return 0;
+	int rc = join(dir, name, path, err);
+	return rc == 0 ? segment_check(path, err) : rc;
 }
 
 static int refuse_used(const char *dir, const char *name, struct err *err)
@@ -246,7 +253,7 @@ int directory_check(const char *dir, uint64_t id, const char *address, bool *ret
 		if (rc == 0)
 			rc = check_metadata(dir, err);
 		if (rc == 0)
-			rc = walk(dir, check_if_snapshot, err);
+			rc = walk(dir, check_file, err);
 	}
 	if (rc == 0)
 		*ret_first = marker < 0;

@@ -68,6 +68,14 @@ struct consensus {
 	struct snapshot_chunks *chunks; /* while libraft stores a snapshot */
 	void *view;
 
+	struct {
+		uv_work_t work;
+		bool writing;
+		int rc;
+		uint64_t index, term; /* being written */
+		uint64_t written, began_ms;
+	} mark; /* watermark.c */
+
 	char why[ERR_MESSAGE_MAX]; /* what failed while starting */
 	void (*closed)(void *arg);
 	void *closed_arg;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -293,6 +294,69 @@ static void test_refuses_truncated_snapshot(void **state)
 	expect_refused(f, -EUCLEAN, "are not what its head says");
 }
 
+static bool is_marked(void *arg)
+{
+	struct fixture *f = arg;
+	struct consensus_counts counts;
+	consensus_count(f->server.consensus, &counts);
+	return counts.watermark == counts.committed;
+}
+
+/* A process that ends without closing anything, as by a power cut, leaves an open segment. */
+static void run_and_crash(struct fixture *f)
+{
+	int status;
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		uv_loop_fork(&f->loop);
+		begin(f);
+		propose_many(f, 200, 50);
+		assert_true(loop_until(&f->loop, is_marked, f, WAIT_MS));
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void test_crash_and_restart(void **state)
+{
+	struct fixture *f = *state;
+	run_and_crash(f);
+	begin(f);
+	assert_int_equal(f->server.tally.applied, 200);
+}
+
+static void test_refuses_shortened_segment(void **state)
+{
+	struct fixture *f = *state;
+	char path[600];
+	run_and_crash(f);
+	path_of(f, "open-1", path);
+	assert_int_equal(truncate(path, 1000), 0);
+	expect_refused(f, -EUCLEAN, "open-1: cut short");
+	assert_int_equal(truncate(path, 5), 0);
+	expect_refused(f, -EUCLEAN, "open-1: cut short");
+}
+
+/* The library drops what is behind the damage, and would start. */
+static void test_refuses_lost_entries(void **state)
+{
+	struct fixture *f = *state;
+	char path[600];
+	run_and_crash(f);
+	path_of(f, "open-1", path);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "damage", 6, 3000), 6);
+	close(fd);
+	expect_refused(f, -EUCLEAN, "it lost entries");
+	expect_refused(f, -EUCLEAN, "it lost entries");
+	path_of(f, "watermark", path);
+	assert_int_equal(truncate(path, 31), 0);
+	expect_refused(f, -EUCLEAN, "watermark: damaged");
+}
+
 /* The first start was cut short between the library's files and ours: nothing ran yet, so it is done again. */
 static void test_bootstrap_cut_short(void **state)
 {
@@ -368,6 +432,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refuses_damaged_metadata, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refuses_other_server, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refuses_truncated_snapshot, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_crash_and_restart, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_refuses_shortened_segment, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_refuses_lost_entries, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_bootstrap_cut_short, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_options, set_up, tear_down),
 	};

@@ -1,0 +1,14 @@
+/* segment.h -- an open segment of libraft's log, before the library reads it: one that is shorter than its last batch
+ * says crashes the library. A last batch whose bytes are wrong is an unfinished write, which the library drops by
+ * itself. */
+#ifndef RAFT_CONSENSUS_SEGMENT_H
+#define RAFT_CONSENSUS_SEGMENT_H
+
+#include "core/err.h"
+
+#define SEGMENT_BYTES_MAX (64u << 20)
+
+/* -EUCLEAN: cut short. */
+int segment_check(const char *path, struct err *err);
+
+#endif
