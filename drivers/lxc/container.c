@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <lxc/lxccontainer.h>
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/common_interface_defs.h>
+#endif
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -131,6 +134,9 @@ int container_run(const struct shim_config *c, const struct cgroup_layout *l, in
 	if (r == 0) {
 		lxc->want_daemonize(lxc, false);
 		lxc->want_close_all_fds(lxc, true);
+#ifdef __SANITIZE_THREAD__
+		__sanitizer_sandbox_on_notify(NULL); /* ends the sanitizer's thread: liblxc refuses to start with one */
+#endif
 		lxc->start(lxc, 0, argv);
 		*ret_error_num = lxc->error_num;
 	}
