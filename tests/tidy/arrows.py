@@ -23,12 +23,13 @@ LIBRARIES = [
     (r"cmocka\.h", []),
 ]
 PURE = ("actors/", "raft-store/state/", "base/wire/")
-PURE_HEADERS = {"errno.h", "inttypes.h", "limits.h", "stdalign.h", "stdbool.h", "stddef.h", "stdint.h", "stdlib.h",
-                "string.h"}
+# <stdio.h> is there for snprintf, which is pure; IMPURE_CALLS finds the rest of it.
+PURE_HEADERS = {"errno.h", "inttypes.h", "limits.h", "stdalign.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h",
+                "stdint.h", "stdio.h", "stdlib.h", "string.h"}
 IMPURE_CALLS = re.compile(
     r"\b(time|gettimeofday|clock_gettime|clock|clock_boot_ms|clock_wall_ms|rand|random|srand|srandom|rand_r|drand48|"
     r"getrandom|getentropy|arc4random|getenv|sleep|usleep|nanosleep|fopen|open|openat|read|write|socket|connect|"
-    r"printf|fprintf|puts|system|popen|fork|pthread_create|gethostname|getpid)\s*\(")
+    r"printf|fprintf|vprintf|vfprintf|puts|fputs|putchar|fputc|fwrite|fread|perror|remove|rename|tmpfile|system|popen|fork|pthread_create|gethostname|getpid)\s*\(")
 ACTORS = ("pool", "cache", "session", "reaper", "sandbox", "placement", "membership")
 LAYERS = ["base", "raft-store", "actors", "drivers", "nodes", "tools", "tests"]
 # Beyond the order above: what a folder may not link although it stands higher.
@@ -63,10 +64,12 @@ def pure_calls(tree):
     files = tree.below(*PURE)
     bad = []
     for f in files:
-        for number, line in enumerate(without_comments(tree.read(f)).splitlines(), 1):
+        text = without_comments(tree.read(f))
+        own = set(re.findall(r"^static [\w\s*]*?\b(\w+)\(", text, re.M))  # a function of the file by such a name
+        for number, line in enumerate(text.splitlines(), 1):
             for found in IMPURE_CALLS.finditer(line):
                 before = line[:found.start()]
-                if not re.search(r"(->|\.|\(\*)\s*$", before):
+                if not re.search(r"(->|\.|\(\*)\s*$", before) and found.group(1) not in own:
                     bad.append(f"{f}:{number}: {found.group(1)}() in a pure folder")
     return len(files), "files", bad
 

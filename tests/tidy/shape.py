@@ -89,8 +89,8 @@ def layout(tree):
         for number, line in tree.lines(f):
             if line != line.rstrip():
                 bad.append(f"{f}:{number}: trailing blanks")
-            # A continued line may be aligned with spaces; the first of a statement is indented by tabs.
-            if re.match(r" {4}", line) and f.endswith((".c", ".h")) and before.endswith((";", "{", "}")):
+            # Continued lines and lists of initialisers may be aligned with spaces; statements are indented by tabs.
+            if re.match(r" {4}", line) and f.endswith((".c", ".h")) and re.search(r"(;|\}|(?<!= )\{)$", before):
                 bad.append(f"{f}:{number}: indented by spaces")
             before = line
             if re.search(r"\b(TODO|FIXME)\b", line):
