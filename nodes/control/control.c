@@ -262,4 +262,3 @@ void control_tick(struct loop_timer *timer)
 		control_join(c);
 	control_kick(c);
 }
-
