@@ -36,8 +36,8 @@ struct config {
 	uint64_t cooldown_s_min, queue_ms, lease_ms, lost_ms, overcommit_cpu, overcommit_memory;
 
 	/* sandboxd's part of the file; berthd only checks that it is well-formed. */
-	struct str user, image_ca, insecure_registries, allowed_registries, resolvers;
-	uint64_t uid_base, uid_count, sandbox_memory_max, log_bytes_max;
+	struct str user, image_ca, insecure_registries, allowed_registries, resolvers, egress_denied, egress_base;
+	uint64_t uid_base, uid_count, sandbox_memory_max, sandbox_disk_max, sandbox_cpu_max, sandbox_pids_max, log_bytes_max;
 };
 
 /* -EINVAL: `err` names file, line, option and what is allowed. */

@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/must.h"
 #include "crypto/digest.h"
+#include "records/records.h"
 
 #define ANSWER_MS 30000
 #define SHOWN_MS  2000
@@ -46,6 +47,14 @@ static void on_hash_identifier(void *context, struct str identifier, char ret_he
 	crypto_identifier_tag(c->tag_key, identifier, ret_hex);
 }
 
+static int on_old_records(void *context, uint64_t from_ms, uint64_t to_ms,
+                          void (*each)(void *to, const struct record_row *record), void *to, struct err *err)
+{
+	struct control *c = context;
+
+	return records_each(c->records, from_ms, to_ms, each, to, err);
+}
+
 struct api *api_new(struct control *c)
 {
 	struct api *a = calloc(1, sizeof *a);
@@ -53,7 +62,7 @@ struct api *api_new(struct control *c)
 	must(a != NULL && str_copy(c->config.api_url, a->url, sizeof a->url) == 0);
 	a->control = c;
 	a->arm = (struct arm){.url = str_of(a->url), .node = c->config.node_id, .context = c, .seal = on_seal,
-	                      .hash_identifier = on_hash_identifier};
+	                      .hash_identifier = on_hash_identifier, .old_records = on_old_records};
 	return a;
 }
 

@@ -256,6 +256,7 @@ void control_tick(struct loop_timer *timer)
 	loop_timer_set(&c->loop, &c->tick, TICK_MS);
 	leaderbox_expire(c->leaderbox, now, on_late, c);
 	check_lease(c, now);
+	bookkeeping_tick(c, now);
 	/* Not joined yet, or declared lost meanwhile: join with a new epoch. */
 	if (proposer_epoch(c->proposer) == 0 ||
 	    (self != NULL && self->epoch == proposer_epoch(c->proposer) && self->state == NODE_LOST))

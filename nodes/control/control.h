@@ -65,6 +65,7 @@ struct control {
 	uint64_t leader; /* as the actors know it; 0: none */
 	bool leads, started, stopping, allowed, view_dirty, joining;
 	uint64_t join_correlation;
+	uint64_t records_handed, trim_ms; /* bookkeeping.c */
 	uint64_t started_boot_ms;
 	uint8_t tag_key[32]; /* of identifier tags in logs and lists */
 	int exit_status;
@@ -100,6 +101,9 @@ void control_peer(void *control, uint64_t node, bool reachable);
 void effects_carry_out(void *control, const struct effect *effect);
 void effects_proposed(void *control, const struct address *to, uint64_t correlation, int code,
                       const struct result *result);
+/* bookkeeping.c: billing records on disk. */
+int bookkeeping_open(struct control *c, struct err *err);
+void bookkeeping_tick(struct control *c, uint64_t now);
 /* views.c: pools and nodes as the gateway needs them. */
 void views_publish(struct control *c);
 

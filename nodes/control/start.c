@@ -19,6 +19,7 @@
 #include "core/log.h"
 #include "core/must.h"
 #include "crypto/digest.h"
+#include "records/records.h"
 
 #define PEM_MAX 65536
 
@@ -225,6 +226,8 @@ static int start(struct control *c, struct err *err)
 	c->api = api_new(c);
 	c->dialer = dialer_new(c->config.sandboxd_socket, c->config.cluster_id, c->config.node_id);
 	r = control_open_log(c, err);
+	if (r == 0)
+		r = bookkeeping_open(c, err);
 	if (r < 0)
 		return r;
 	make_actors(c);
@@ -270,5 +273,6 @@ int control_run(const char *config_path)
 	log_info("node %.*s started, version " BERTH_VERSION, STR_ARGS(c.config.node_name));
 	loop_run(&c.loop);
 	gateway_free(c.gateway);
+	records_close(c.records);
 	return c.exit_status;
 }

@@ -28,6 +28,7 @@
 #include "core/fd.h"
 #include "core/log.h"
 #include "core/must.h"
+#include "purge.h"
 
 #define STOP_MS 8000
 
@@ -227,6 +228,11 @@ static int prepare(struct supervisor *s, const char *path, struct err *err)
 	return r == 0 ? take_lock(s, err) : r;
 }
 
+static const char usage[] =
+	"usage: berth-supervisor FILE          keep berthd and sandboxd of the node that FILE configures running until\n"
+	"                                      SIGTERM; SIGHUP is passed to berthd, which reads its certificates again\n"
+	"       berth-supervisor --purge FILE  the node is stopped: end its sandboxes and remove what they left\n";
+
 int main(int argc, char **argv)
 {
 	static struct supervisor s = {.lock = -1};
@@ -234,17 +240,17 @@ int main(int argc, char **argv)
 	sigset_t set;
 
 	log_init("berth-supervisor", LOG_INFO);
-	if (argc != 2 || argv[1][0] == '-') {
-		fprintf(stderr, "usage: berth-supervisor FILE\n\nKeeps berthd and sandboxd of the node that FILE "
-		                "configures running until SIGTERM.\nSIGHUP is passed to berthd, which reads its "
-		                "certificates again.\n");
+	bool purge = argc == 3 && strcmp(argv[1], "--purge") == 0;
+
+	if (!purge && (argc != 2 || argv[1][0] == '-')) {
+		fputs(usage, stderr);
 		return argc == 2 && strcmp(argv[1], "--help") == 0 ? 0 : 2;
 	}
 	if (geteuid() != 0) {
 		fprintf(stderr, "berth-supervisor: must be started by root\n");
 		return 1;
 	}
-	if (prepare(&s, argv[1], &err) < 0) {
+	if (prepare(&s, argv[argc - 1], &err) < 0) {
 		fprintf(stderr, "berth-supervisor: %s\n", err.message);
 		return 1;
 	}
@@ -256,6 +262,11 @@ int main(int argc, char **argv)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	describe_children(&s);
+	if (purge) {
+		if (purge_node(&s.config, &s.sandboxd, &err) < 0)
+			fprintf(stderr, "berth-supervisor: %s\n", err.message);
+		return err.code == 0 ? 0 : 1;
+	}
 	supervise(&s, signalfd(-1, &set, SFD_CLOEXEC));
 	child_done(&s.sandboxd);
 	child_done(&s.berthd);

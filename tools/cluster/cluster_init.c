@@ -18,6 +18,8 @@
 #include "crypto/pki.h"
 
 #define CERT_DAYS 3650
+#define UID_BASE  1000000000u
+#define UID_COUNT 134217728u
 
 struct making {
 	const struct cluster_plan *plan;
@@ -149,6 +151,8 @@ static int write_config(struct making *m, unsigned i, const char *node, struct e
 	buf_printf(&text, "issuer_key = %s/issuer.key\nkeyring = %s/keyring\n", d, d);
 	buf_printf(&text, "sandboxd_socket = %s/run/sandboxd/socket\nadmin_socket = %s/run/admin/socket\n", d, d);
 	buf_printf(&text, "user = %s\ngateway_loops = %u\n", p->user, p->gateway_loops);
+	/* Nodes that share a machine must not share uids. */
+	buf_printf(&text, "uid_base = %u\nuid_count = %u\n", UID_BASE + (i - 1) * UID_COUNT, UID_COUNT);
 	if (p->admin_group != NULL)
 		buf_printf(&text, "admin_group = %s\n", p->admin_group);
 	if (p->domain != NULL)

@@ -1,0 +1,59 @@
+/* Closed billing records go from the tables to this voter's disk; the leader trims the tables once its own copy is safe
+ * and they hold more than TRIM_ABOVE. Exports read both places. */
+#include "control/control.h"
+#include "core/clock.h"
+#include "records/records.h"
+#include "state/command.h"
+
+#define RETENTION_MS (400ull * 86400000)
+#define TRIM_ABOVE   50000
+#define TRIM_MS      60000
+
+int bookkeeping_open(struct control *c, struct err *err)
+{
+	char path[512];
+	CLEANUP_ARENA struct arena arena = {0};
+	struct str name = arena_printf(&arena, "%.*s/berthd/records.sqlite", STR_ARGS(c->config.state_dir));
+	int r = str_copy(name, path, sizeof path);
+
+	return r < 0 ? err_set(err, r, "state_dir: the path is too long")
+	             : records_open(path, RETENTION_MS, &c->records, err);
+}
+
+static void keep(struct control *c)
+{
+	const struct record_row *rows[RECORDS_BATCH_MAX];
+	struct record_row last = {.number = c->records_handed};
+	uint32_t n = 0;
+
+	for (const struct record_row *r = state_next_record(c->state, &last); r != NULL && n < RECORDS_BATCH_MAX;
+	     r = state_next_record(c->state, r))
+		rows[n++] = r;
+	n = n == 0 ? 0 : records_keep(c->records, rows, n);
+	if (n > 0)
+		c->records_handed = rows[n - 1]->number;
+}
+
+static void trim(struct control *c, uint64_t now)
+{
+	struct address nobody = {ADDRESS_CONTROL, c->config.node_id, 0};
+	struct cmd_records_trim body = {0};
+	uint64_t kept = records_kept(c->records), n = 0;
+
+	for (const struct record_row *r = state_next_record(c->state, NULL); r != NULL; r = state_next_record(c->state, r))
+		n++;
+	for (const struct record_row *r = state_next_record(c->state, NULL);
+	     r != NULL && n > TRIM_ABOVE && r->number <= kept; r = state_next_record(c->state, r), n--)
+		body.up_to = r->number;
+	if (body.up_to > 0)
+		proposer_submit(c->proposer, COMMAND_RECORDS_TRIM, &body, &nobody, 0, now + TRIM_MS);
+}
+
+void bookkeeping_tick(struct control *c, uint64_t now)
+{
+	keep(c);
+	if (!c->leads || now < c->trim_ms)
+		return;
+	c->trim_ms = now + TRIM_MS;
+	trim(c, now);
+}
