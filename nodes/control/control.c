@@ -90,6 +90,16 @@ static void send_to_leader(void *control, const struct envelope *e)
 	control_deliver(c, &mine);
 }
 
+/* "I do not lead" is no answer while another may lead soon. */
+static bool refused_again(struct control *c, const struct envelope *e)
+{
+	CLEANUP_ARENA struct arena arena = {0};
+	struct msg_refused body;
+
+	return codec_decode(e->body.p, e->body.n, message_body_codec[MSG_REFUSED], &arena, &body, NULL) == 0 &&
+	       body.code == -EAGAIN && leaderbox_refused(c->leaderbox, e);
+}
+
 void control_send(struct control *c, const struct envelope *e)
 {
 	CLEANUP_BUF struct buf bytes = {0};
@@ -105,6 +115,8 @@ void control_send(struct control *c, const struct envelope *e)
 		send_to_node(c, e->to.node, e);
 		return;
 	}
+	if (e->correlation != 0 && e->type == MSG_REFUSED && refused_again(c, e))
+		return;
 	if (e->correlation != 0)
 		leaderbox_answered(c->leaderbox, e);
 	if (e->to.kind == ADDRESS_API) {
@@ -255,6 +267,7 @@ void control_tick(struct loop_timer *timer)
 
 	loop_timer_set(&c->loop, &c->tick, TICK_MS);
 	leaderbox_expire(c->leaderbox, now, on_late, c);
+	leaderbox_resend(c->leaderbox, send_to_leader, c);
 	check_lease(c, now);
 	bookkeeping_tick(c, now);
 	/* Not joined yet, or declared lost meanwhile: join with a new epoch. */

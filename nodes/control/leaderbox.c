@@ -11,6 +11,7 @@ struct kept {
 	struct map_node node;
 	struct arena memory;
 	struct envelope *e;
+	bool again; /* the one who got it does not lead */
 };
 
 struct leaderbox {
@@ -89,6 +90,28 @@ void leaderbox_answered(struct leaderbox *b, const struct envelope *answer)
 
 	if (node != NULL)
 		drop(b, container_of(node, struct kept, node));
+}
+
+bool leaderbox_refused(struct leaderbox *b, const struct envelope *refusal)
+{
+	struct key key = {.asker = refusal->to, .correlation = refusal->correlation};
+	struct map_node *node = map_find(&b->requests, hash_of(&refusal->to, refusal->correlation), match, &key);
+
+	if (node == NULL)
+		return false;
+	container_of(node, struct kept, node)->again = true;
+	return true;
+}
+
+void leaderbox_resend(struct leaderbox *b, void (*send)(void *context, const struct envelope *e), void *context)
+{
+	for (struct map_node *node = map_next(&b->requests, NULL); node != NULL; node = map_next(&b->requests, node)) {
+		struct kept *k = container_of(node, struct kept, node);
+
+		if (k->again)
+			send(context, k->e);
+		k->again = false;
+	}
 }
 
 void leaderbox_each(struct leaderbox *b, void (*send)(void *context, const struct envelope *e), void *context)

@@ -18,6 +18,10 @@ bool leaderbox_takes(uint16_t type);
 int leaderbox_keep(struct leaderbox *b, const struct envelope *e);
 /* An answer passes by: forget its request. */
 void leaderbox_answered(struct leaderbox *b, const struct envelope *answer);
+/* A refusal (-EAGAIN) passes by: true if its request is kept here; it is sent again by leaderbox_resend. */
+bool leaderbox_refused(struct leaderbox *b, const struct envelope *refusal);
+/* Calls send() with those that were refused since. */
+void leaderbox_resend(struct leaderbox *b, void (*send)(void *context, const struct envelope *e), void *context);
 /* Calls send() with every request that is kept. */
 void leaderbox_each(struct leaderbox *b, void (*send)(void *context, const struct envelope *e), void *context);
 /* Takes out those past their deadline, calling late() for each. */
