@@ -33,9 +33,11 @@ struct image_options {
 	const char *unpack_program; /* path of berth-unpack */
 	uint32_t uid, gid;          /* of these children; not 0 */
 	const char *ca_file;        /* PEM; NULL: the system's */
-	const struct str *registries; /* host[:port] or *.suffix; none: any host with a public address */
+	/* host[:port] or *.suffix. None: any host, but only at public addresses. A host that leads to a loopback or
+	 * private address must be named here or in `insecure`. */
+	const struct str *registries;
 	uint32_t n_registries;
-	const struct str *insecure; /* host[:port]: plain http, as for 127.0.0.1 and localhost when these are in registries */
+	const struct str *insecure; /* host[:port] where plain http is spoken; counts as named in `registries` */
 	uint32_t n_insecure;
 	const struct str *token_hosts; /* where credentials may go besides the registry's own domain */
 	uint32_t n_token_hosts;

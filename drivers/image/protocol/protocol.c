@@ -20,7 +20,6 @@ const struct codec_type image_config_codec = CODEC_TYPE(struct image_config, "im
 static const struct codec_field layer_fields[] = {
 	CODEC_U64(struct image_layer, offset),
 	CODEC_U64(struct image_layer, bytes),
-	CODEC_ENUM(struct image_layer, packing, IMAGE_PACKINGS),
 	CODEC_STR(struct image_layer, diff_id, 64),
 };
 const struct codec_type image_layer_codec = CODEC_TYPE(struct image_layer, "layer", layer_fields);

@@ -40,12 +40,9 @@ struct image_config {
 	uint32_t n_groups;
 };
 
-enum image_packing { IMAGE_PLAIN, IMAGE_GZIP, IMAGE_ZSTD, IMAGE_PACKINGS };
-
-/* One layer inside the blobs file, the lowest first. */
+/* One layer inside the blobs file, the lowest first: a tar, plain or packed with gzip or zstd. */
 struct image_layer {
 	uint64_t offset, bytes;
-	uint8_t packing;
 	struct str diff_id; /* sha256 of the unpacked tar as hex, to be verified by unpack; empty: verified already */
 };
 

@@ -1,0 +1,96 @@
+#include "image/disk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/fd.h"
+
+int disk_directory(const char *path, unsigned mode, struct err *err)
+{
+	struct stat st;
+
+	if (mkdir(path, mode) < 0 && errno != EEXIST)
+		return err_system(err, -errno, "make %s", path);
+	if (lstat(path, &st) < 0)
+		return err_system(err, -errno, "stat %s", path);
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
+		return err_set(err, -EPERM, "%s: must be a directory that belongs to user %u", path, geteuid());
+	if (chmod(path, mode) < 0)
+		return err_system(err, -errno, "change mode of %s", path);
+	return 0;
+}
+
+static int remove_at(int parent, const char *name);
+
+static int clear_at(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0), r = 0;
+	DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *e;
+
+	if (d == NULL) {
+		r = -errno;
+		fd_close(&copy);
+		return r;
+	}
+	while (r == 0 && (e = readdir(d)) != NULL) {
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			r = remove_at(fd, e->d_name);
+	}
+	closedir(d);
+	return r;
+}
+
+/* Unpacked trees are at most NAMES_DEPTH_MAX deep, so the recursion is bounded. */
+static int remove_at(int parent, const char *name)
+{
+	int r;
+
+	if (unlinkat(parent, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR && errno != EPERM)
+		return -errno;
+	CLEANUP_FD int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	r = clear_at(fd);
+	if (r < 0)
+		return r;
+	return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+int disk_remove(const char *path, struct err *err)
+{
+	int r = remove_at(AT_FDCWD, path);
+
+	return r < 0 ? err_system(err, r, "remove %s", path) : 0;
+}
+
+int disk_clear(const char *path, struct err *err)
+{
+	CLEANUP_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int r = fd < 0 ? -errno : clear_at(fd);
+
+	return r < 0 ? err_system(err, r, "clear %s", path) : 0;
+}
+
+int disk_publish(const char *from, const char *to, struct err *err)
+{
+	CLEANUP_FD int fd = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char parent[PATH_MAX];
+
+	snprintf(parent, sizeof parent, "%s", to);
+	CLEANUP_FD int directory = open(dirname(parent), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || directory < 0 || syncfs(fd) < 0 || rename(from, to) < 0 || fsync(directory) < 0)
+		return err_system(err, -errno, "publish %s", to);
+	return 0;
+}

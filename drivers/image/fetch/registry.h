@@ -1,0 +1,20 @@
+/* registry.h -- one image in one registry: the distribution project's HTTP API, version 2.
+ *
+ * A GET goes out without credentials; a 401 on it brings a challenge, which is answered once: Basic with the caller's name and
+ * password, or Bearer with a token that the named server gave for them. Redirects (blobs in cloud storage) are followed
+ * to hosts that the policy allows, without credentials if the host is another. */
+#ifndef IMAGE_FETCH_REGISTRY_H
+#define IMAGE_FETCH_REGISTRY_H
+
+#include "image_fetch/walk.h"
+
+struct registry;
+
+/* Parses the reference and checks the policy. Borrows the request. */
+int registry_open(const struct image_fetch_request *q, struct registry **ret, struct err *err);
+void registry_close(struct registry *r);
+struct walk_source registry_source(struct registry *r);
+/* The digest that the reference itself pins, or "". */
+struct str registry_pinned(const struct registry *r);
+
+#endif

@@ -1,0 +1,70 @@
+/* store.h -- inside of the image library: the table of images and what pulls share. */
+#ifndef IMAGE_STORE_H
+#define IMAGE_STORE_H
+
+#include <limits.h>
+#include <pthread.h>
+
+#include "image/image.h"
+
+struct image_entry {
+	struct image image; /* first: what acquire hands out */
+	struct arena arena; /* holds the strings and the configuration */
+	struct image_config config;
+	char digest[IMAGE_DIGEST_SIZE];
+	uint64_t last_used_ms;
+	uint32_t users;
+	struct image_entry *next;
+};
+
+/* The digest of an index, and the image that it led to on this machine. */
+struct image_alias {
+	char digest[IMAGE_DIGEST_SIZE];
+	struct image_entry *entry;
+	struct image_alias *next;
+};
+
+/* A pull under way: callers of the same image wait for it. Lives on the puller's stack. */
+struct image_flight {
+	struct str key;            /* the digest, or the reference if that is unknown */
+	uint64_t credentials_hash; /* callers with the same share a failure, too */
+	bool done;
+	unsigned waiters;
+	int code;
+	struct err err;
+	char digest[IMAGE_DIGEST_SIZE];
+	struct image_flight *next;
+};
+
+struct image_store {
+	struct image_options options; /* strings live in the arena */
+	struct arena arena;
+	struct str ca_pem;
+	int lock_fd;
+	pthread_mutex_t mutex;   /* guards everything below */
+	pthread_cond_t changed;  /* a flight ended, or nobody waits for it any more */
+	struct image_entry *entries;
+	struct image_alias *aliases;
+	struct image_flight *flights;
+	uint64_t next_work;
+};
+
+/* What the record beside a root says. */
+struct image_record {
+	struct str reference;
+	uint64_t bytes;
+	struct image_config config;
+};
+extern const struct codec_type image_record_codec;
+
+/* "<dir>/<folder>/<name>[/<file>]" */
+int store_path(const struct image_store *s, const char *folder, const char *name, const char *file, char ret[PATH_MAX],
+               struct err *err);
+/* The entry by manifest's or index's digest, or NULL. Mutex held. */
+struct image_entry *store_find(struct image_store *s, struct str digest);
+/* Reads a published image into the table. Mutex held. */
+int store_load(struct image_store *s, const char *hex, struct image_entry **ret, struct err *err);
+/* Remembers that an index led to the image, on disk and in the table. Mutex held. */
+int store_alias(struct image_store *s, struct str digest, struct image_entry *entry, struct err *err);
+
+#endif

@@ -1,0 +1,539 @@
+/* The image store against a real registry, archives that skopeo wrote, servers that misbehave, and hostile layers.
+ * Needs root, docker-registry, skopeo, umoci, busybox, openssl, htpasswd, curl and python3. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/fd.h"
+#include "image/image.h"
+#include "server.h"
+
+#define UNPRIVILEGED 61234
+
+static char base[64], ca[128], host[64], manifest_digest[IMAGE_DIGEST_SIZE], index_digest[IMAGE_DIGEST_SIZE];
+static const struct image_credentials good = {{"berth", 5}, {"secret", 6}}, wrong = {{"berth", 5}, {"wrong", 5}};
+
+static int shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int shell(const char *format, ...)
+{
+	char command[2048];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(command, sizeof command, format, args);
+	va_end(args);
+	int status = system(command);
+
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* -- Stores ------------------------------------------------------------------------------------------------- */
+
+struct hosts {
+	const char *registries, *insecure, *token_hosts;
+	const char *ca;
+	uint32_t stall_ms;
+};
+
+static struct image_store *open_store(const char *name, struct hosts hosts)
+{
+	char dir[128];
+	struct str registries = str_of(hosts.registries), insecure = str_of(hosts.insecure);
+	struct str token_hosts = str_of(hosts.token_hosts);
+	struct image_store *s = NULL;
+	struct err err = {0};
+	struct image_options o = {.dir = dir,
+	                          .fetch_program = FETCH_PROGRAM,
+	                          .unpack_program = UNPACK_PROGRAM,
+	                          .uid = UNPRIVILEGED,
+	                          .gid = UNPRIVILEGED,
+	                          .ca_file = hosts.ca,
+	                          .registries = &registries,
+	                          .n_registries = hosts.registries != NULL,
+	                          .insecure = &insecure,
+	                          .n_insecure = hosts.insecure != NULL,
+	                          .token_hosts = &token_hosts,
+	                          .n_token_hosts = hosts.token_hosts != NULL,
+	                          .unpacked_bytes_max = 16u << 20,
+	                          .entries_max = 1000,
+	                          .connect_ms = 5000,
+	                          .stall_ms = hosts.stall_ms};
+
+	snprintf(dir, sizeof dir, "%s/%s", base, name);
+	if (image_store_open(&o, &s, &err) < 0)
+		fail_msg("%s", err.message);
+	return s;
+}
+
+static struct image_store *open_real(const char *name)
+{
+	return open_store(name, (struct hosts){.registries = host, .ca = ca});
+}
+
+static struct str reference_to(const char *image, char text[256])
+{
+	snprintf(text, 256, "%s/%s", host, image);
+	return str_of(text);
+}
+
+static void expect(int got, int code, const char *says, const struct err *err)
+{
+	if (got != code || (code != 0 && strstr(err->message, says) == NULL))
+		fail_msg("code %d, wanted %d; message '%s', wanted '%s'", got, code, err->message, says);
+}
+
+static void check_tree(const struct image *image)
+{
+	const struct image_config *c = image->config;
+	char path[PATH_MAX];
+	struct stat st;
+
+	assert_int_equal(c->n_entrypoint, 1);
+	assert_true(str_eq(c->entrypoint[0], STR("/bin/httpd")));
+	assert_int_equal(c->n_cmd, 2);
+	assert_true(str_eq(c->cmd[1], STR("-p8080")));
+	assert_true(str_eq(c->working_dir, STR("/srv")));
+	assert_int_equal(c->n_exposed_ports, 1);
+	assert_int_equal(c->exposed_ports[0], 8080);
+	assert_int_equal(c->stop_signal, 2);
+	assert_int_equal(c->uid, 1000);
+	assert_int_equal(c->gid, 1001);
+	assert_int_equal(c->n_groups, 1);
+	assert_int_equal(c->groups[0], 2000);
+	snprintf(path, sizeof path, "%s/srv/one", image->root);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_uid, 1000);
+	assert_int_equal(st.st_gid, 1001);
+	snprintf(path, sizeof path, "%s/srv/two", image->root);
+	assert_int_equal(stat(path, &st), 0);
+	snprintf(path, sizeof path, "%s/srv/ä", image->root);
+	assert_int_equal(stat(path, &st), 0);
+	snprintf(path, sizeof path, "%s/srv/old", image->root);
+	assert_int_equal(stat(path, &st), -1);
+	snprintf(path, sizeof path, "%s/usr/bin/httpd", image->root);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_nlink, 2);
+	snprintf(path, sizeof path, "%s/usr/bin/elevate", image->root);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 04755);
+	assert_int_equal(st.st_uid, 0);
+	assert_int_equal(shell("chroot %s /bin/sh -c 'test -x /bin/httpd'", image->root), 0);
+}
+
+/* -- A real registry ---------------------------------------------------------------------------------------- */
+
+static void pulls_and_keeps(void **state)
+{
+	struct image_store *s = open_real("keeps");
+	const struct image *image = NULL;
+	struct err err = {0};
+	char text[256], digest[IMAGE_DIGEST_SIZE], path[PATH_MAX];
+
+	(void)state;
+	expect(image_resolve(s, reference_to("test:v1", text), &good, digest, &err), 0, "", &err);
+	assert_string_equal(digest, manifest_digest);
+	expect(image_pull(s, str_of(text), str_of(digest), &good, NULL, NULL, digest, &err), 0, "", &err);
+	assert_string_equal(digest, manifest_digest);
+	expect(image_acquire(s, str_of(digest), &image, &err), 0, "", &err);
+	check_tree(image);
+	/* Nobody but root gets at the setuid file. */
+	snprintf(path, sizeof path, "%s/usr/bin/elevate", image->root);
+	assert_int_equal(shell("test -u %s", path), 0);
+	assert_int_equal(shell("setpriv --reuid=%d --clear-groups --regid=%d test -e %s", UNPRIVILEGED, UNPRIVILEGED, path), 1);
+	assert_int_not_equal(shell("setpriv --reuid=%d --clear-groups --regid=%d %s true 2> /dev/null", UNPRIVILEGED,
+	                           UNPRIVILEGED, path),
+	                     0);
+	expect(image_forget(s, str_of(digest), &err), -EBUSY, "used by 1", &err);
+	image_release(s, image);
+	image_store_close(s);
+
+	/* What is there after a restart; leftovers go. */
+	assert_int_equal(shell("mkdir -p %s/keeps/work/7/root/a %s/keeps/images/garbage", base, base), 0);
+	s = open_real("keeps");
+	expect(image_acquire(s, str_of(digest), &image, &err), 0, "", &err);
+	check_tree(image);
+	image_release(s, image);
+	assert_int_equal(shell("test -z \"$(ls %s/keeps/work)\" -a ! -e %s/keeps/images/garbage", base, base), 0);
+	expect(image_forget(s, str_of(digest), &err), 0, "", &err);
+	expect(image_acquire(s, str_of(digest), &image, &err), -ENOENT, "not on this node", &err);
+	assert_int_equal(shell("test -z \"$(ls %s/keeps/work %s/keeps/images | grep -v :)\"", base, base), 0);
+	image_store_close(s);
+}
+
+static void index_and_docker_manifest(void **state)
+{
+	struct image_store *s = open_real("index");
+	const struct image *image = NULL;
+	struct err err = {0};
+	char text[256], digest[IMAGE_DIGEST_SIZE];
+
+	(void)state;
+	expect(image_resolve(s, reference_to("test:index", text), &good, digest, &err), 0, "", &err);
+	assert_string_equal(digest, index_digest);
+	expect(image_pull(s, str_of(text), str_of(digest), &good, NULL, NULL, digest, &err), 0, "", &err);
+	assert_string_equal(digest, manifest_digest);
+	image_store_close(s);
+	s = open_real("index");
+	expect(image_acquire(s, str_of(index_digest), &image, &err), 0, "", &err);
+	assert_string_equal(image->digest, manifest_digest);
+	image_release(s, image);
+	expect(image_pull(s, reference_to("test:docker", text), STR_NONE, &good, NULL, NULL, digest, &err), 0, "", &err);
+	assert_string_not_equal(digest, manifest_digest);
+	expect(image_acquire(s, str_of(digest), &image, &err), 0, "", &err);
+	check_tree(image);
+	image_release(s, image);
+
+	CLEANUP_ARENA struct arena arena = {0};
+	struct image_state *list = NULL;
+	size_t n = 0;
+
+	assert_int_equal(image_list(s, &arena, &list, &n), 0);
+	assert_int_equal(n, 2);
+	assert_int_equal(list[0].users, 0);
+	image_store_close(s);
+}
+
+static void says_what_is_wrong(void **state)
+{
+	struct image_store *s = open_real("wrong"), *untrusting = open_store("untrusting", (struct hosts){.registries = host});
+	struct image_store *strict = open_store("strict", (struct hosts){.ca = ca});
+	struct str mine = STR("127.0.0.1:1");
+	struct err err = {0};
+	char text[256], digest[IMAGE_DIGEST_SIZE];
+
+	(void)state;
+	expect(image_resolve(s, reference_to("test:v1", text), &wrong, digest, &err), -EACCES, "refused", &err);
+	expect(image_resolve(s, str_of(text), NULL, digest, &err), -EACCES, "user name and a password", &err);
+	expect(image_resolve(s, reference_to("test:nothing", text), &good, digest, &err), -ENOENT, "does not know test:nothing",
+	       &err);
+	expect(image_resolve(s, reference_to("none:v1", text), &good, digest, &err), -ENOENT, "does not know none:v1", &err);
+	expect(image_resolve(s, reference_to("Test:v1", text), &good, digest, &err), -EINVAL, "lower-case", &err);
+	expect(image_resolve(s, STR("other.example/test:v1"), &good, digest, &err), -EPERM, "not in the list", &err);
+	expect(image_resolve(untrusting, reference_to("test:v1", text), &good, digest, &err), -EKEYREJECTED, "TLS with", &err);
+	expect(image_resolve(strict, str_of(text), &good, digest, &err), -EPERM, "not public", &err);
+	expect(image_pull(s, reference_to("spoiled:v1", text), STR_NONE, &good, NULL, NULL, digest, &err), -EBADMSG,
+	       "has digest", &err);
+	expect(image_pull(s, reference_to("test:v1", text), str_of(index_digest), &wrong, NULL, NULL, digest, &err), -EACCES,
+	       "refused", &err);
+	image_store_close(s);
+	image_store_close(untrusting);
+	image_store_close(strict);
+	s = open_store("nobody", (struct hosts){.registries = mine.p});
+	expect(image_resolve(s, STR("127.0.0.1:1/x"), NULL, digest, &err), -EHOSTUNREACH, "cannot connect", &err);
+	image_store_close(s);
+	s = open_store("nobody", (struct hosts){.registries = "no-such-host.invalid"});
+	expect(image_resolve(s, STR("no-such-host.invalid/x"), NULL, digest, &err), -EHOSTUNREACH, "no such host", &err);
+	image_store_close(s);
+}
+
+struct puller {
+	pthread_t thread;
+	struct image_store *store;
+	int code;
+	unsigned reports;
+};
+
+static void count_report(void *context, enum image_stage stage, uint64_t bytes)
+{
+	(void)stage;
+	(void)bytes;
+	((struct puller *)context)->reports++;
+}
+
+static void *pull_once(void *context)
+{
+	struct puller *p = context;
+	char text[256];
+
+	p->code = image_pull(p->store, reference_to("test:v1", text), str_of(manifest_digest), &good, count_report, p, NULL,
+	                     NULL);
+	return NULL;
+}
+
+static void parallel_pulls_share(void **state)
+{
+	struct image_store *s = open_real("parallel");
+	struct puller pullers[8];
+
+	(void)state;
+	for (int i = 0; i < 8; i++) {
+		pullers[i] = (struct puller){.store = s, .code = -1};
+		assert_int_equal(pthread_create(&pullers[i].thread, NULL, pull_once, &pullers[i]), 0);
+	}
+	for (int i = 0; i < 8; i++) {
+		pthread_join(pullers[i].thread, NULL);
+		assert_int_equal(pullers[i].code, 0);
+	}
+	/* One work directory was made, so one pull was done. */
+	assert_int_equal(shell("test \"$(ls %s/parallel/images | wc -l)\" = 1", base), 0);
+	assert_int_equal(shell("mkdir %s/parallel/work/1", base), 0);
+	image_store_close(s);
+}
+
+/* -- Servers that misbehave ----------------------------------------------------------------------------------- */
+
+static void stalled_registry(void **state)
+{
+	struct server *server = server_start(NULL);
+	char name[64], text[128], digest[IMAGE_DIGEST_SIZE];
+	struct err err = {0};
+
+	(void)state;
+	snprintf(name, sizeof name, "127.0.0.1:%d", server_port(server));
+	snprintf(text, sizeof text, "%s/x:v1", name);
+	struct image_store *s = open_store("stalled", (struct hosts){.insecure = name, .stall_ms = 2000});
+
+	expect(image_resolve(s, str_of(text), NULL, digest, &err), -ETIMEDOUT, "did not answer within 2 s", &err);
+	image_store_close(s);
+	server_stop(server);
+}
+
+#define TOKEN_401(realm)                                                                                             \
+	"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"" realm "\",service=\"s\",scope=\"repository:x:pull\"\r\n" \
+	"Content-Length: 0\r\nConnection: close\r\n\r\n"
+
+static void credentials_go_nowhere_else(void **state)
+{
+	struct server *thief = server_start("HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"token\":\"t\"}");
+	char answer[512], name[64], thief_name[64], text[128], digest[IMAGE_DIGEST_SIZE];
+	struct err err = {0};
+
+	(void)state;
+	snprintf(thief_name, sizeof thief_name, "127.0.0.1:%d", server_port(thief));
+	snprintf(answer, sizeof answer, TOKEN_401("http://%s/token"), thief_name);
+	struct server *server = server_start(answer);
+
+	snprintf(name, sizeof name, "127.0.0.1:%d", server_port(server));
+	snprintf(text, sizeof text, "%s/x:v1", name);
+	struct image_store *s = open_store("thief", (struct hosts){.insecure = name});
+
+	expect(image_resolve(s, str_of(text), &good, digest, &err), -EPERM, "accepted token hosts", &err);
+	image_store_close(s);
+	server_stop(server);
+	/* A redirect to a host that is allowed: without the credentials. */
+	snprintf(answer, sizeof answer, "HTTP/1.1 307 Go\r\nLocation: http://%s/v2/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+	         thief_name);
+	server = server_start(answer);
+	snprintf(name, sizeof name, "127.0.0.1:%d", server_port(server));
+	snprintf(text, sizeof text, "%s/x:v1", name);
+	s = open_store("redirect", (struct hosts){.insecure = name});
+	expect(image_resolve(s, str_of(text), &good, digest, &err), -EPERM, "redirects to", &err);
+	assert_int_equal(server_saw(thief, "HTTP/1.1"), 0);
+	image_store_close(s);
+	server_stop(server);
+	server_stop(thief);
+}
+
+static void bearer_tokens(void **state)
+{
+	struct server *tokens = server_start("HTTP/1.1 200 OK\r\nContent-Length: 20\r\nConnection: close\r\n\r\n{\"token\":\"tok-1234\"}");
+	char answer[512], name[64], token_name[64], text[128], digest[IMAGE_DIGEST_SIZE];
+	struct err err = {0};
+
+	(void)state;
+	snprintf(token_name, sizeof token_name, "127.0.0.1:%d", server_port(tokens));
+	snprintf(answer, sizeof answer, TOKEN_401("http://%s/token"), token_name);
+	struct server *server = server_start(answer);
+	struct str hosts[2];
+	char dir[128];
+	struct image_store *s = NULL;
+
+	snprintf(name, sizeof name, "127.0.0.1:%d", server_port(server));
+	snprintf(text, sizeof text, "%s/x:v1", name);
+	snprintf(dir, sizeof dir, "%s/bearer", base);
+	hosts[0] = str_of(name);
+	hosts[1] = str_of(token_name);
+	assert_int_equal(image_store_open(&(struct image_options){.dir = dir, .fetch_program = FETCH_PROGRAM,
+	                                                          .unpack_program = UNPACK_PROGRAM, .uid = UNPRIVILEGED,
+	                                                          .gid = UNPRIVILEGED, .insecure = hosts, .n_insecure = 2,
+	                                                          .token_hosts = hosts + 1, .n_token_hosts = 1},
+	                                  &s, &err),
+	                 0);
+	/* The registry refuses for good; but it saw the token, and the token server the password. */
+	expect(image_resolve(s, str_of(text), &good, digest, &err), -EACCES, "refused", &err);
+	assert_int_equal(server_saw(server, "Authorization: Bearer tok-123"), 1);
+	assert_int_equal(server_saw(server, "Authorization: Basic"), 0);
+	assert_int_equal(server_saw(tokens, "Authorization: Basic YmVydGg6c2VjcmV0"), 1);
+	assert_int_equal(server_saw(tokens, "scope=repository%3Ax%3Apull&service=s"), 1);
+	image_store_close(s);
+	server_stop(server);
+	server_stop(tokens);
+}
+
+/* -- Files -------------------------------------------------------------------------------------------------- */
+
+static int import_file(struct image_store *s, const char *name, char digest[IMAGE_DIGEST_SIZE], struct err *err)
+{
+	char path[256];
+
+	snprintf(path, sizeof path, "%s/%s", base, name);
+	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return image_import(s, fd, STR("imported"), digest, err);
+}
+
+static void imports(void **state)
+{
+	static const char *const files[] = {"docker.tar", "docker.tar.gz", "oci.tar", "layout"};
+	char digest[IMAGE_DIGEST_SIZE], path[256];
+	struct err err = {0};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+		struct image_store *s = open_store("imports", (struct hosts){0});
+		const struct image *image = NULL;
+
+		expect(import_file(s, files[i], digest, &err), 0, "", &err);
+		assert_int_equal(image_acquire(s, str_of(digest), &image, &err), 0);
+		check_tree(image);
+		assert_string_equal(image->reference, "imported");
+		image_release(s, image);
+		assert_int_equal(image_forget(s, str_of(digest), &err), 0);
+		image_store_close(s);
+	}
+	struct image_store *s = open_store("imports", (struct hosts){0});
+
+	/* The same through a pipe; again finds it here. */
+	snprintf(path, sizeof path, "cat %s/oci.tar", base);
+	FILE *pipe = popen(path, "r");
+
+	expect(image_import(s, fileno(pipe), STR("piped"), digest, &err), 0, "", &err);
+	pclose(pipe);
+	assert_string_equal(digest, manifest_digest);
+	expect(import_file(s, "layout", digest, &err), 0, "", &err);
+	expect(import_file(s, "ca.pem", digest, &err), -EBADMSG, "archive", &err);
+	expect(import_file(s, "certs", digest, &err), -EBADMSG, "no OCI layout", &err);
+	image_store_close(s);
+}
+
+static void hostile_layers(void **state)
+{
+	static const struct {
+		const char *name;
+		int code;
+		const char *says;
+	} refused[] = {
+		{"dotdot", -EBADMSG, "holds '..'"},
+		{"inner-dotdot", -EBADMSG, "holds '..'"},
+		{"absolute", -EBADMSG, "is absolute"},
+		{"hardlink-outside", -EBADMSG, "hard link"},
+		{"hardlink-absolute", -EBADMSG, "hard link"},
+		{"hardlink-through-symlink", -EBADMSG, "does not exist"},
+		{"whiteout-dot", -EBADMSG, "whiteout"},
+		{"whiteout-dotdot", -EBADMSG, "whiteout"},
+		{"whiteout-empty", -EBADMSG, "whiteout"},
+		{"owner", -EBADMSG, "owner 70000:0"},
+		{"deep", -EBADMSG, "deeper"},
+		{"not-a-tar", -EBADMSG, "not a readable tar"},
+		{"through-file", -EBADMSG, "no directory"},
+		{"unknown-user", -ENOENT, "nobody-here"},
+		{"bad-signal", -EBADMSG, "StopSignal"},
+	};
+	struct image_store *s = open_store("hostile", (struct hosts){0});
+	struct err err = {0};
+	char digest[IMAGE_DIGEST_SIZE], name[64];
+
+	(void)state;
+	assert_int_equal(shell("python3 %s/attacks.py %s/attacks", FIXTURES, base), 0);
+	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+		snprintf(name, sizeof name, "attacks/%s", refused[i].name);
+		expect(import_file(s, name, digest, &err), refused[i].code, refused[i].says, &err);
+	}
+	assert_int_equal(shell("test -z \"$(ls %s/hostile/work)\" -a -z \"$(ls %s/hostile/images)\"", base, base), 0);
+	assert_int_equal(access("/escaped", F_OK), -1);
+	image_store_close(s);
+}
+
+static void tricky_layers(void **state)
+{
+	static const struct {
+		const char *name, *check; /* run in the root */
+	} fine[] = {
+		{"ok-symlink-parent", "test -f tmp/inside -a ! -e /tmp/inside"},
+		{"ok-device", "test ! -e null -a -f f"},
+		{"ok-opaque", "test ! -e d/old -a ! -e d/sub/old -a -f d/new -a -f d/sub/new"},
+		{"ok-replaced", "test -f x/f -a ! -L x -a -f y"},
+	};
+	struct image_store *s = open_store("tricky", (struct hosts){0});
+	struct err err = {0};
+	char digest[IMAGE_DIGEST_SIZE], name[64];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
+		const struct image *image = NULL;
+
+		snprintf(name, sizeof name, "attacks/%s", fine[i].name);
+		expect(import_file(s, name, digest, &err), 0, "", &err);
+		assert_int_equal(image_acquire(s, str_of(digest), &image, &err), 0);
+		if (shell("cd %s && %s", image->root, fine[i].check) != 0)
+			fail_msg("%s: not %s", fine[i].name, fine[i].check);
+		image_release(s, image);
+	}
+	image_store_close(s);
+}
+
+/* -- Start and end ------------------------------------------------------------------------------------------ */
+
+static int set_up(void **state)
+{
+	char path[128], line[256];
+	FILE *f;
+	int port = 0;
+
+	(void)state;
+	snprintf(base, sizeof base, "/tmp/berth-test.%d", getpid());
+	snprintf(ca, sizeof ca, "%s/ca.pem", base);
+	if (mkdir(base, 0711) < 0 || shell("sh %s/fixture.sh up %s", FIXTURES, base) != 0)
+		return -1;
+	snprintf(path, sizeof path, "%s/env", base);
+	f = fopen(path, "r");
+	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+		(void)sscanf(line, "manifest=%71s", manifest_digest);
+		(void)sscanf(line, "index=%71s", index_digest);
+		(void)sscanf(line, "port=%d", &port);
+	}
+	if (f != NULL)
+		fclose(f);
+	snprintf(host, sizeof host, "127.0.0.1:%d", port);
+	return port == 0 ? -1 : 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	return shell("sh %s/fixture.sh down %s", FIXTURES, base);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(pulls_and_keeps),      cmocka_unit_test(index_and_docker_manifest),
+		cmocka_unit_test(says_what_is_wrong),   cmocka_unit_test(parallel_pulls_share),
+		cmocka_unit_test(stalled_registry),     cmocka_unit_test(credentials_go_nowhere_else),
+		cmocka_unit_test(bearer_tokens),        cmocka_unit_test(imports),
+		cmocka_unit_test(hostile_layers),       cmocka_unit_test(tricky_layers),
+	};
+
+	if (geteuid() != 0) {
+		fprintf(stderr, "skipped: needs root\n");
+		return 77;
+	}
+	if (shell("command -v docker-registry skopeo umoci busybox openssl htpasswd curl python3 setpriv > /dev/null") != 0) {
+		fprintf(stderr, "skipped: needs docker-registry, skopeo, umoci, busybox-static, openssl, apache2-utils, curl, python3\n");
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
