@@ -1,0 +1,150 @@
+/* commands.c -- the table. Option names of pools are those of `az containerapp sessionpool`. */
+#include "command.h"
+
+#define N(a) (sizeof(a) / sizeof *(a))
+
+const struct option_def common_options[] = {
+	{"endpoint", OPTION_VALUE, "URL,...", "nodes to ask, tried in order (BERTH_ENDPOINTS)"},
+	{"socket", OPTION_VALUE, "PATH", "a node's admin socket (BERTH_SOCKET; else those below BERTH_DIR)"},
+	{"token", OPTION_VALUE, "TOKEN", "management token (BERTH_TOKEN)"},
+	{"ca", OPTION_VALUE, "FILE", "CA that the endpoints' certificates are checked with (BERTH_CA)"},
+	{"output", OPTION_VALUE, "json|table|tsv", "default: table on a terminal, else json"},
+	{"progress", OPTION_SWITCH, NULL, "say what is waited for even when stderr is not a terminal"},
+	{"timeout", OPTION_VALUE, "SECONDS", "stop waiting after so long (600)"},
+	{"help", OPTION_SWITCH, NULL, "explain the command"},
+};
+const size_t n_common_options = N(common_options);
+
+#define GROUP                                                                        \
+	{"resource-group", OPTION_VALUE, "NAME",                                     \
+	 "the pool's resource group (BERTH_RESOURCE_GROUP; default)"},               \
+	{                                                                            \
+		"subscription", OPTION_VALUE, "ID",                                  \
+			"(BERTH_SUBSCRIPTION; 00000000-0000-0000-0000-000000000000)" \
+	}
+#define NAME                                                    \
+	{                                                       \
+		"name", OPTION_VALUE, "POOL", "the pool's name" \
+	}
+#define WAIT                                                                       \
+	{"wait", OPTION_SWITCH, NULL, "wait until the operation ended (default)"}, \
+	{                                                                          \
+		"no-wait", OPTION_SWITCH, NULL, "return as soon as it is accepted" \
+	}
+#define IDENTIFIER                                                           \
+	{                                                                    \
+		"identifier", OPTION_VALUE, "ID", "the session's identifier" \
+	}
+#define DIR                                                                                             \
+	{                                                                                               \
+		"dir", OPTION_VALUE, "DIR", "where the cluster's files are (BERTH_DIR; /var/lib/berth)" \
+	}
+
+static const struct option_def pool_write[] = {
+	NAME,
+	GROUP,
+	WAIT,
+	{"file", OPTION_VALUE, "FILE", "an ARM template of the pool; the other options change it"},
+	{"location", OPTION_VALUE, "TEXT", "default: local"},
+	{"environment", OPTION_VALUE, "ID", "resource id of the environment; default: the built-in one"},
+	{"container-type", OPTION_VALUE, "TEXT", "CustomContainer"},
+	{"image", OPTION_VALUE, "REFERENCE", "container image"},
+	{"container-name", OPTION_VALUE, "TEXT", "default: the pool's name"},
+	{"cpu", OPTION_VALUE, "CORES", "0.25 to 2 (0.25)"},
+	{"memory", OPTION_VALUE, "SIZE", "0.5Gi to 4Gi (0.5Gi)"},
+	{"target-port", OPTION_VALUE, "PORT", "that the container's HTTP server listens on"},
+	{"command", OPTION_VALUES, "WORD...", "replaces the image's entrypoint"},
+	{"args", OPTION_VALUES, "WORD...", "replaces the image's command"},
+	{"env-vars", OPTION_VALUES, "NAME=VALUE...", "environment; NAME=secretref:SECRET takes a secret"},
+	{"secrets", OPTION_VALUES, "NAME=VALUE...", "secrets of the pool"},
+	{"registry-server", OPTION_VALUE, "HOST", "registry of the image"},
+	{"registry-username", OPTION_VALUE, "TEXT", "its user"},
+	{"registry-password", OPTION_VALUE, "TEXT", "its password; kept as a secret"},
+	{"registry-identity", OPTION_VALUE, "ID", "managed identity in place of user and password"},
+	{"max-sessions", OPTION_VALUE, "N", "sessions at the same time (10)"},
+	{"ready-sessions", OPTION_VALUE, "N", "sandboxes kept ready (5)"},
+	{"cooldown-period", OPTION_VALUE, "SECONDS", "idle time until a session ends: 300 to 3600 (300)"},
+	{"lifecycle-type", OPTION_VALUE, "TEXT", "Timed or OnContainerExit"},
+	{"max-alive-period", OPTION_VALUE, "SECONDS", "a session ends after so long in any case"},
+	{"network-status", OPTION_VALUE, "TEXT", "EgressDisabled or EgressEnabled"},
+};
+static const struct option_def pool_one[] = {NAME, GROUP};
+static const struct option_def pool_end[] = {NAME, GROUP, WAIT};
+static const struct option_def pool_many[] = {
+	{"resource-group", OPTION_VALUE, "NAME", "only this group's"},
+	{"subscription", OPTION_VALUE, "ID", "(BERTH_SUBSCRIPTION; 00000000-0000-0000-0000-000000000000)"},
+};
+static const struct option_def session_one[] = {NAME, IDENTIFIER, GROUP};
+static const struct option_def node_one[] = {{"name", OPTION_VALUE, "NODE", "its name or number"}};
+static const struct option_def image_new[] = {
+	{"name", OPTION_VALUE, "REFERENCE", "what pools will call it, such as app:1"},
+	{"file", OPTION_VALUE, "PATH", "archive (docker save, OCI) or OCI layout; or as a plain argument"},
+};
+static const struct option_def logs_options[] = {
+	NAME,
+	GROUP,
+	IDENTIFIER,
+	{"sandbox", OPTION_VALUE, "ID", "a sandbox of the pool; default: any"},
+	{"follow", OPTION_SWITCH, NULL, "go on until the sandbox is gone"},
+	{"tail", OPTION_VALUE, "N", "begin with the last N lines"},
+};
+static const struct option_def billing_options[] = {
+	{"from", OPTION_VALUE, "TIME",
+	 "2026-01-02, 2026-01-02T03:04:05Z, now, or back from now: -90m -12h -30d (-30d)"},
+	{"to", OPTION_VALUE, "TIME", "(now)"},
+	{"format", OPTION_VALUE, "csv|json", "(csv)"},
+};
+static const struct option_def token_options[] = {
+	{"audience", OPTION_VALUE, "management|data|URL", "(management)"},
+	{"subject", OPTION_VALUE, "TEXT", "who it is for (operator)"},
+	{"ttl", OPTION_VALUE, "SECONDS", "60 to 86400 (3600)"},
+	{"role", OPTION_VALUES, "ROLE[@SCOPE]...",
+	 "default: Owner, or for data 'Azure ContainerApps Session Executor', at /"},
+};
+static const struct option_def init_options[] = {
+	DIR,
+	{"nodes", OPTION_VALUE, "N", "1, 3 or 5 (3)"},
+	{"host", OPTION_VALUE, "ADDRESS", "IPv4 address that all listen on (127.0.0.1)"},
+	{"base-port", OPTION_VALUE, "PORT", "node i uses base + 10 x (i - 1) and the next four (7400)"},
+	{"user", OPTION_VALUE, "USER", "that berthd runs as (berth)"},
+	{"admin-group", OPTION_VALUE, "GROUP", "may use the admin socket"},
+	{"domain", OPTION_VALUE, "NAME", "pools get https://<pool>.<environment>.<region>.<domain>"},
+	{"environment", OPTION_VALUE, "LABEL", "part of that name"},
+	{"region", OPTION_VALUE, "LABEL", "part of that name"},
+	{"tls-cert", OPTION_VALUE, "FILE", "certificate chain for clients; default: from the cluster's CA"},
+	{"tls-key", OPTION_VALUE, "FILE", "its key"},
+	{"gateway-loops", OPTION_VALUE, "N", "threads that serve requests, per node (1)"},
+	{"set", OPTION_VALUES, "NAME=VALUE...", "further lines of berth.conf"},
+};
+static const struct option_def start_options[] = {DIR};
+static const struct option_def stop_options[] = {
+	DIR,
+	{"purge", OPTION_SWITCH, NULL, "also end all sandboxes and what they left on the host"},
+};
+
+const struct command_def commands[] = {
+	{"cluster init", "make files, keys and certificates of a new cluster", init_options, N(init_options),
+	 cluster_init_run},
+	{"cluster start", "start the nodes below a directory, wait until they are ready", start_options,
+	 N(start_options), cluster_start_run},
+	{"cluster stop", "stop them", stop_options, N(stop_options), cluster_stop_run},
+	{"cluster status", "leader, nodes, settings", NULL, 0, cluster_status_show},
+	{"node list", "nodes with their capacity and sandboxes", NULL, 0, node_list},
+	{"node show", "one node", node_one, N(node_one), node_show},
+	{"pool create", "create a session pool, or replace one", pool_write, N(pool_write), pool_create},
+	{"pool show", "a pool, its endpoint, what is ready, booting or failing and why", pool_one,
+	 N(pool_one), pool_show},
+	{"pool list", "the pools", pool_many, N(pool_many), pool_list},
+	{"pool update", "change what is named; the rest stays", pool_write, N(pool_write), pool_update},
+	{"pool delete", "end a pool and its sessions", pool_end, N(pool_end), pool_delete},
+	{"session list", "the sessions of a pool", pool_one, N(pool_one), session_list},
+	{"session show", "one session", session_one, N(session_one), session_show},
+	{"session stop", "end a session at once", session_one, N(session_one), session_stop},
+	{"image import", "put an image of this host into the store of each node whose admin socket is here",
+	 image_new, N(image_new), image_import},
+	{"image list", "images in a node's store", NULL, 0, image_list},
+	{"logs", "console output of a sandbox", logs_options, N(logs_options), logs_show},
+	{"billing export", "what the pools consumed", billing_options, N(billing_options), billing_export},
+	{"token", "mint a token, over an admin socket", token_options, N(token_options), token_issue},
+};
+const size_t n_commands = N(commands);
