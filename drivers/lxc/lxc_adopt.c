@@ -46,7 +46,7 @@ static void adopt_one(struct lxc_driver *d, uint64_t sandbox, driver_found *foun
 		return;
 	i->pidfd = i->shim_pidfd = i->netns = -1;
 	sandbox_dir_path(d->sandboxes, sandbox, i->dir);
-	r = sandbox_dir_read_meta(i->dir, &i->meta, NULL);
+	r = sandbox_dir_read_meta(i->dir, &i->meta, i->digest, NULL);
 	if (r == 0)
 		r = sandbox_dir_read_running(i->dir, &i->running, NULL);
 	if (r < 0 && r != -ESTALE) {

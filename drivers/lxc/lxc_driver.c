@@ -178,6 +178,7 @@ static void op_info(struct driver *d, struct driver_instance *i, struct driver_i
 	                            .slot = i->meta.slot,
 	                            .target_port = i->meta.target_port,
 	                            .egress = i->meta.egress};
+	memcpy(ret->digest, i->digest, sizeof ret->digest);
 }
 
 static int op_stats(struct driver *base, struct driver_instance *i, struct driver_stats *ret, struct err *err)

@@ -25,6 +25,7 @@ struct lxc_driver {
 struct driver_instance {
 	struct lxc_meta meta;
 	struct shim_report running;
+	char digest[DIGEST_MAX + 1];
 	char dir[SANDBOX_DIR_MAX];
 	char freezer[CGROUP_PATH_MAX + 32]; /* "": not running when adopted */
 	int pidfd, shim_pidfd, netns;       /* -1: over */

@@ -207,6 +207,8 @@ static struct driver_instance *new_instance(struct lxc_driver *d, const struct d
 	                            .target_port = how->target_port,
 	                            .egress = how->egress,
 	                            .stop_signal = how->stop_signal};
+	(void)str_copy(how->digest, i->digest, sizeof i->digest);
+	i->meta.digest = str_of(i->digest);
 	i->pidfd = i->shim_pidfd = i->netns = -1;
 	sandbox_dir_path(d->sandboxes, how->sandbox, i->dir);
 	return i;

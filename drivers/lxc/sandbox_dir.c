@@ -11,6 +11,7 @@
 #include "core/fd.h"
 #include "core/must.h"
 #include "process.h"
+#include "wire/template.h"
 
 #define FILE_BYTES_MAX 8192
 #define OPEN_DIRS_MAX  16
@@ -66,11 +67,18 @@ int sandbox_dir_write_running(const char *dir, const struct shim_report *r, stru
 	return write_struct(dir, "running", &shim_report_codec, &with_boot, err);
 }
 
-int sandbox_dir_read_meta(const char *dir, struct lxc_meta *ret, struct err *err)
+int sandbox_dir_read_meta(const char *dir, struct lxc_meta *ret, char *ret_digest, struct err *err)
 {
 	CLEANUP_ARENA struct arena a = {0};
+	struct lxc_meta m;
+	int r = read_struct(dir, "meta", &lxc_meta_codec, &a, &m, err);
 
-	return read_struct(dir, "meta", &lxc_meta_codec, &a, ret, err);
+	if (r < 0)
+		return r;
+	(void)str_copy(m.digest, ret_digest, DIGEST_MAX + 1);
+	m.digest = STR_NONE;
+	*ret = m;
+	return 0;
 }
 
 int sandbox_dir_read_running(const char *dir, struct shim_report *ret, struct err *err)

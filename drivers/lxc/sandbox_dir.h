@@ -13,7 +13,8 @@ void sandbox_dir_path(const char *parent, uint64_t sandbox, char ret[SANDBOX_DIR
 /* -EEXIST: there is one already. */
 int sandbox_dir_make(const char *dir, const struct lxc_meta *meta, struct err *err);
 int sandbox_dir_write_running(const char *dir, const struct shim_report *r, struct err *err);
-int sandbox_dir_read_meta(const char *dir, struct lxc_meta *ret, struct err *err);
+/* ret->digest is empty; the digest goes to ret_digest, of DIGEST_MAX + 1 bytes. */
+int sandbox_dir_read_meta(const char *dir, struct lxc_meta *ret, char *ret_digest, struct err *err);
 /* -ENOENT: it never ran. -ESTALE: it ran before the machine was booted. ret's strings are empty. */
 int sandbox_dir_read_running(const char *dir, struct shim_report *ret, struct err *err);
 /* False while none is written. */

@@ -58,6 +58,7 @@ struct lxc_meta {
 	uint16_t target_port;
 	bool egress;
 	int32_t stop_signal;
+	struct str digest; /* of the image */
 };
 
 extern const struct codec_type shim_config_codec, shim_report_codec, shim_exit_codec, lxc_meta_codec;

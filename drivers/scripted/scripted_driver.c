@@ -158,6 +158,7 @@ static int op_start(struct driver *d, const struct driver_start *how, struct dri
 	                               .slot = how->slot,
 	                               .target_port = how->target_port,
 	                               .egress = how->egress};
+	(void)str_copy(how->digest, i->info.digest, sizeof i->info.digest);
 	r = i->over < 0 || i->end < 0 || i->log < 0 ? err_system(err, -errno, "descriptors") : play(i, how, err);
 	if (r < 0) {
 		op_release(d, i);

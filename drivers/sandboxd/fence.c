@@ -1,0 +1,62 @@
+/* fence.c -- the node's lease, kept here too: at its end everything is frozen, also when berthd no longer runs. */
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "server_state.h"
+
+static void set_all(struct server *s, bool frozen)
+{
+	for (struct map_node *n = map_next(&s->sandboxes, NULL); n != NULL; n = map_next(&s->sandboxes, n)) {
+		struct sandbox *b = container_of(n, struct sandbox, node);
+		struct err err = {0};
+
+		/* One that is being stopped may not use its grace beyond the lease. */
+		if (b->state == SANDBOX_STOPPING && frozen)
+			s->driver->ops->kill(s->driver, b->instance);
+		if (b->state != SANDBOX_RUNNING || b->frozen == frozen)
+			continue;
+		if (s->driver->ops->freeze(s->driver, b->instance, frozen, &err) == 0)
+			b->frozen = frozen;
+		else
+			log_error("sandbox %lu: %s: %s", (unsigned long)b->id, frozen ? "freeze" : "thaw", err.message);
+	}
+}
+
+static void fence(struct server *s, bool fenced)
+{
+	if (s->fenced != fenced)
+		log_warn(fenced ? "the node's lease has ended: all sandboxes are frozen" : "the lease is renewed");
+	s->fenced = fenced;
+	set_all(s, fenced);
+}
+
+static void on_deadline(struct server *s, struct watch *w, uint32_t events)
+{
+	uint64_t count;
+
+	(void)events;
+	if (read(w->fd, &count, sizeof count) == (ssize_t)sizeof count)
+		fence(s, true);
+}
+
+int fence_open(struct server *s, struct err *err)
+{
+	int fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+
+	s->fence.on = on_deadline;
+	return fd < 0 ? err_system(err, -errno, "timerfd") : watch_add(s, &s->fence, fd, EPOLLIN, err);
+}
+
+void fence_set(struct server *s, uint64_t boot_ms)
+{
+	struct itimerspec at = {.it_value = {.tv_sec = (time_t)(boot_ms / 1000), .tv_nsec = (long)(boot_ms % 1000) * 1000000}};
+	bool now = boot_ms != 0 && boot_ms <= clock_boot_ms();
+
+	/* All zero disarms. A time in the past fires at once, but the answer shall come after the freezing. */
+	(void)timerfd_settime(s->fence.fd, TFD_TIMER_ABSTIME, &at, NULL);
+	fence(s, now);
+}

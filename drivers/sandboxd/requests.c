@@ -1,0 +1,179 @@
+/* requests.c -- one request by its type. Each is answered exactly once, here or by the job that it becomes. */
+#include <errno.h>
+#include <inttypes.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "core/arena.h"
+#include "core/fd.h"
+#include "core/log.h"
+#include "server_state.h"
+
+struct request {
+	struct connection *c;
+	const struct packet *p;
+	struct arena *arena;
+	struct asker asker;
+	int fd; /* owned by the handler; -1 when it has taken it */
+};
+
+typedef void handler(struct server *s, struct request *q);
+
+static void on_hello(struct server *s, struct request *q)
+{
+	const struct sandboxd_hello *h = &q->p->body.hello;
+	struct sandboxd_reply r = {.version = STR(BERTH_VERSION)};
+	struct sysinfo info;
+	struct err err = {0};
+	int code = 0;
+
+	if (h->protocol != SANDBOXD_PROTOCOL)
+		code = err_set(&err, -EPROTO, "hello: protocol %u; this sandboxd speaks %u", h->protocol,
+		               SANDBOXD_PROTOCOL);
+	if (code == 0)
+		code = identity_take(s, h->cluster, h->node, &err);
+	if (code < 0) {
+		log_warn("%s", err.message);
+		reply_code(s, &q->asker, code, &err);
+		return;
+	}
+	if (sysinfo(&info) == 0)
+		r.memory_mb = (uint32_t)((uint64_t)info.totalram * info.mem_unit >> 20);
+	r.cpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+	reply(s, &q->asker, &r, -1);
+	connection_set_hello(q->c);
+	/* What ended while nobody listened; whoever knows it already ignores it. */
+	for (struct map_node *n = map_next(&s->sandboxes, NULL); n != NULL; n = map_next(&s->sandboxes, n)) {
+		const struct sandbox *b = container_of(n, struct sandbox, node);
+
+		if (b->state == SANDBOX_OVER)
+			send_exited(s, b, q->c);
+	}
+}
+
+static struct sandbox *find(struct server *s, struct request *q, uint64_t id)
+{
+	struct sandbox *b = sandbox_find(s, id);
+	struct err err;
+
+	if (b == NULL)
+		reply_code(s, &q->asker, err_set(&err, -ENOENT, "sandbox %" PRIu64 " is not here", id), &err);
+	return b;
+}
+
+static void on_start(struct server *s, struct request *q)
+{
+	sandbox_start(s, &q->p->body.start, q->asker);
+}
+
+static void on_stop(struct server *s, struct request *q)
+{
+	struct sandbox *b = find(s, q, q->p->body.stop.sandbox);
+
+	if (b != NULL)
+		sandbox_stop(s, b, q->p->body.stop.grace_ms, q->asker);
+}
+
+static void on_list(struct server *s, struct request *q)
+{
+	struct sandboxd_reply r = {0};
+
+	r.sandboxes = arena_array(q->arena, s->sandboxes.n + 1, sizeof *r.sandboxes);
+	if (r.sandboxes == NULL) {
+		reply_code(s, &q->asker, -ENOMEM, NULL);
+		return;
+	}
+	for (struct map_node *n = map_next(&s->sandboxes, NULL); n != NULL; n = map_next(&s->sandboxes, n)) {
+		const struct sandbox *b = container_of(n, struct sandbox, node);
+		struct driver_info info = {.sandbox = b->id};
+
+		if (b->instance != NULL)
+			s->driver->ops->info(s->driver, b->instance, &info);
+		r.sandboxes[r.n_sandboxes++] =
+		        (struct sandboxd_sandbox){.sandbox = b->id,
+		                                  .pool_uid = info.pool_uid,
+		                                  .revision = info.revision,
+		                                  .started_boot_ms = info.started_boot_ms,
+		                                  .pid = info.pid,
+		                                  .target_port = info.target_port,
+		                                  .running = b->state != SANDBOX_OVER && !b->exit_known,
+		                                  .frozen = b->frozen};
+	}
+	reply(s, &q->asker, &r, -1);
+}
+
+static void on_dial(struct server *s, struct request *q)
+{
+	const struct sandboxd_dial *d = &q->p->body.dial;
+	struct sandbox *b = find(s, q, d->sandbox);
+
+	if (b != NULL)
+		dial_start(s, b, d->port, d->timeout_ms, q->asker);
+}
+
+static void on_image(struct server *s, struct request *q)
+{
+	image_call(s, q->p, fd_take(&q->fd), q->asker);
+}
+
+static void on_log(struct server *s, struct request *q)
+{
+	struct sandbox *b = find(s, q, q->p->body.log.sandbox);
+	CLEANUP_FD int fd = -1;
+	struct sandboxd_reply r = {0};
+	struct err err = {0};
+	int code = -EAGAIN;
+
+	if (b == NULL)
+		return;
+	if (b->instance != NULL)
+		code = s->driver->ops->log(s->driver, b->instance, &fd, &err);
+	else
+		err_set(&err, code, "sandbox %" PRIu64 " is being started", b->id);
+	if (code < 0) {
+		reply_code(s, &q->asker, code, &err);
+		return;
+	}
+	r.sandbox = b->id;
+	reply(s, &q->asker, &r, fd);
+}
+
+static void on_fence(struct server *s, struct request *q)
+{
+	fence_set(s, q->p->body.fence.boot_ms);
+	reply_code(s, &q->asker, 0, NULL);
+}
+
+static void on_egress(struct server *s, struct request *q)
+{
+	struct sandbox *b = find(s, q, q->p->body.egress.sandbox);
+
+	if (b != NULL)
+		sandbox_egress(s, b, q->p->body.egress.on, q->asker);
+}
+
+static handler *const handlers[SANDBOXD_REPLY] = {
+        [SANDBOXD_HELLO] = on_hello,    [SANDBOXD_START] = on_start,   [SANDBOXD_STOP] = on_stop,
+        [SANDBOXD_LIST] = on_list,      [SANDBOXD_DIAL] = on_dial,     [SANDBOXD_RESOLVE] = on_image,
+        [SANDBOXD_PULL] = on_image,     [SANDBOXD_IMPORT] = on_image,  [SANDBOXD_IMAGES] = on_image,
+        [SANDBOXD_FORGET] = on_image,   [SANDBOXD_LOG] = on_log,       [SANDBOXD_FENCE] = on_fence,
+        [SANDBOXD_EGRESS] = on_egress,
+};
+
+void request_handle(struct server *s, struct connection *c, uint64_t connection, const struct packet *p,
+                    struct arena *arena, int fd)
+{
+	struct request q = {.c = c,
+	                    .p = p,
+	                    .arena = arena,
+	                    .asker = {.connection = connection, .correlation = p->correlation},
+	                    .fd = fd};
+	struct err err;
+
+	if (p->type != SANDBOXD_HELLO && !connection_said_hello(c))
+		reply_code(s, &q.asker, err_set(&err, -EPROTO, "%s: hello comes first", sandboxd_type_name[p->type]),
+		           &err);
+	else
+		handlers[p->type](s, &q);
+	fd_close(&q.fd);
+}

@@ -1,0 +1,138 @@
+/* server_state.h -- what the files of the server share. Private to this folder. */
+#ifndef SANDBOXD_SERVER_STATE_H
+#define SANDBOXD_SERVER_STATE_H
+
+#include <stdbool.h>
+
+#include "core/map.h"
+#include "jobs.h"
+#include "packet.h"
+#include "server.h"
+
+#define CONNECTIONS_MAX 128
+#define OUTBOX_MAX      1024 /* packets that wait for one connection to read */
+#define DIALS_MAX       4096
+#define SANDBOXES_MAX   2048
+#define IMAGES_LISTED_MAX 1024
+#define UIDS            65536u
+
+/* One descriptor in the loop's poll. */
+struct watch {
+	int fd; /* -1: not watched */
+	void (*on)(struct server *s, struct watch *w, uint32_t events);
+};
+
+struct connection;
+struct image;
+
+enum sandbox_state {
+	SANDBOX_STARTING, /* a job starts it */
+	SANDBOX_RUNNING,
+	SANDBOX_OVER,     /* its first process is gone; what is left of it waits for a stop */
+	SANDBOX_STOPPING, /* a job stops it */
+};
+
+/* Who waits for an answer: the connection may be gone by then. */
+struct asker {
+	uint64_t connection, correlation;
+	struct asker *next;
+};
+
+struct sandbox {
+	struct map_node node;
+	uint64_t id;
+	enum sandbox_state state;
+	struct driver_instance *instance; /* NULL while starting */
+	const struct image *image;
+	uint32_t slot;
+	bool frozen;
+	struct watch exit_watch;
+	struct driver_exit exit; /* when over */
+	bool exit_known, switching; /* switching: a job turns its egress on or off */
+	struct asker *stops; /* all who asked to stop it */
+	uint32_t stop_grace_ms;
+};
+
+struct dial {
+	struct watch watch; /* owns the socket */
+	struct asker asker;
+	uint64_t sandbox, deadline_ms;
+	struct dial *next;
+};
+
+struct server {
+	struct server_options o;
+	struct driver *driver; /* NULL before the first hello */
+	char cluster[65];
+	uint64_t node;
+	int poll;
+	struct watch listener, signals, fence, work_done, image_work_done;
+	struct jobs *work, *image_work;
+	struct connection *connections;
+	unsigned n_connections;
+	uint64_t next_connection;
+	struct map sandboxes;
+	unsigned char slots[SANDBOXES_MAX / 8]; /* a bit each: taken */
+	uint32_t n_slots, next_slot;
+	struct dial *dials;
+	unsigned n_dials;
+	bool fenced, ending;
+	int events_fd; /* lifecycle records; -1: none */
+};
+
+/* watch.c */
+int watch_add(struct server *s, struct watch *w, int fd, uint32_t events, struct err *err);
+void watch_remove(struct server *s, struct watch *w); /* does not close */
+
+/* connection.c */
+int connection_listen(struct server *s, struct err *err);
+void connection_close_all(struct server *s);
+/* Sends to the connection if it is still there. fd may be -1; it is the caller's. */
+void reply(struct server *s, const struct asker *to, struct sandboxd_reply *r, int fd);
+void reply_code(struct server *s, const struct asker *to, int code, const struct err *err);
+void send_exited(struct server *s, const struct sandbox *b, struct connection *only);
+
+/* requests.c: one packet; fd (or -1) came with it and is taken. */
+void request_handle(struct server *s, struct connection *c, uint64_t connection, const struct packet *p,
+                    struct arena *arena, int fd);
+bool connection_said_hello(const struct connection *c);
+void connection_set_hello(struct connection *c);
+
+/* sandboxes.c */
+struct sandbox *sandbox_find(struct server *s, uint64_t id);
+struct sandbox *sandbox_new(struct server *s, uint64_t id); /* NULL: no slot, no memory */
+void sandbox_forget(struct server *s, struct sandbox *b);
+int sandboxes_adopt(struct server *s, struct err *err);
+void sandbox_watch_exit(struct server *s, struct sandbox *b);
+
+/* start_stop.c */
+void sandbox_start(struct server *s, const struct sandboxd_start *how, struct asker asker);
+void sandbox_stop(struct server *s, struct sandbox *b, uint32_t grace_ms, struct asker asker);
+/* For a stop that had to wait until something else was done. */
+void sandbox_stop_if_asked(struct server *s, struct sandbox *b);
+
+/* switch_egress.c */
+void sandbox_egress(struct server *s, struct sandbox *b, bool on, struct asker asker);
+
+/* dials.c */
+void dial_start(struct server *s, struct sandbox *b, uint16_t port, uint32_t timeout_ms, struct asker asker);
+/* Ends those whose time is over; the ms until the next is, or -1. */
+int dials_expire(struct server *s);
+void dials_drop(struct server *s);
+
+/* fence.c */
+int fence_open(struct server *s, struct err *err);
+void fence_set(struct server *s, uint64_t boot_ms);
+
+/* image_calls.c */
+void image_call(struct server *s, const struct packet *p, int fd, struct asker asker);
+
+/* identity.c: cluster and node, kept in <state>/identity; opens the driver and adopts. */
+int identity_load(struct server *s, struct err *err);
+int identity_take(struct server *s, struct str cluster, uint64_t node, struct err *err);
+
+/* lifecycle.c: the record of what ran when, for bills to be checked against: <state>/events. */
+int lifecycle_open(struct server *s, struct err *err);
+void lifecycle_write(struct server *s, const char *event, const struct sandbox *b, uint64_t wall_ms);
+
+#endif

@@ -1,0 +1,264 @@
+#include "settings.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/fd.h"
+#include "core/log.h"
+#include "core/str.h"
+
+#define FILE_BYTES_MAX 65536
+#define MIB            (1024u * 1024)
+
+enum kind { TEXT, LIST, NUMBER32, SIZE, ADDRESS, LEVEL };
+
+struct name {
+	const char *name;
+	enum kind kind;
+	size_t offset, size;
+	uint64_t min, max;
+};
+
+#define TEXT_AT(f) offsetof(struct settings, f), sizeof(((struct settings *)0)->f)
+
+static const struct name names[] = {
+        {"state_dir", TEXT, TEXT_AT(state_dir), 1, SETTINGS_PATH_MAX - 64},
+        {"sandboxd_socket", TEXT, TEXT_AT(socket), 1, 107},
+        {"user", TEXT, TEXT_AT(user), 1, 63},
+        {"uid_base", NUMBER32, TEXT_AT(uid_base), 100000, 4000000000u},
+        {"uid_count", NUMBER32, TEXT_AT(uid_count), 131072, 4000000000u},
+        {"sandbox_memory_max", SIZE, TEXT_AT(memory_max), 16 * MIB, UINT64_MAX / 2},
+        {"sandbox_disk_max", SIZE, TEXT_AT(disk_bytes_max), MIB, UINT64_MAX / 2},
+        {"sandbox_cpu_max", NUMBER32, TEXT_AT(cpu_milli_max), 10, 1000000},
+        {"sandbox_pids_max", NUMBER32, TEXT_AT(pids_max), 8, 1000000},
+        {"log_bytes_max", SIZE, TEXT_AT(log_bytes_max), 65536, UINT64_MAX / 2},
+        {"image_ca", TEXT, TEXT_AT(image_ca), 0, SETTINGS_PATH_MAX - 1},
+        {"insecure_registries", TEXT, TEXT_AT(insecure_registries), 0, 4096},
+        {"allowed_registries", TEXT, TEXT_AT(allowed_registries), 0, 4096},
+        {"resolvers", LIST, TEXT_AT(resolvers), 0, 0},
+        {"egress_denied", LIST, TEXT_AT(denied), 0, 0},
+        {"egress_base", ADDRESS, TEXT_AT(egress_base), 0, 0},
+        {"log_level", LEVEL, TEXT_AT(log_level), 0, 0},
+};
+
+void settings_defaults(struct settings *s)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	*s = (struct settings){.uid_base = 1000000000,
+	                       .uid_count = 134217728,
+	                       .memory_max = 4096ull * MIB,
+	                       .log_bytes_max = 16 * MIB,
+	                       .disk_bytes_max = 512 * MIB,
+	                       .cpu_milli_max = cpus > 0 ? (uint32_t)cpus * 1000 : 1000,
+	                       .pids_max = 512,
+	                       .log_level = LOG_INFO};
+}
+
+static struct str trim(struct str s)
+{
+	while (s.n > 0 && strchr(" \t\r", s.p[0]) != NULL)
+		s = str_slice(s, 1, s.n);
+	while (s.n > 0 && strchr(" \t\r", s.p[s.n - 1]) != NULL)
+		s.n--;
+	return s;
+}
+
+static int parse_size(struct str s, uint64_t *ret)
+{
+	static const struct {
+		const char *suffix;
+		unsigned shift;
+	} units[] = {{"Ki", 10}, {"Mi", 20}, {"Gi", 30}, {"", 0}};
+
+	for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+		uint64_t x;
+
+		if (!str_ends(s, str_of(units[i].suffix)))
+			continue;
+		s.n -= strlen(units[i].suffix);
+		if (str_u64(s, UINT64_MAX >> units[i].shift, &x) < 0)
+			return -EINVAL;
+		*ret = x << units[i].shift;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/* IPv4 addresses, or ranges, with spaces or commas between: exactly that, for they become firewall rules. */
+static int append_addresses(struct str list, char *to, size_t size)
+{
+	size_t used = strlen(to);
+
+	while (list.n > 0) {
+		struct str word, address, bits;
+		char text[INET_ADDRSTRLEN];
+		struct in_addr parsed;
+		uint64_t n = 32;
+		size_t end = 0;
+
+		while (end < list.n && strchr(" \t,", list.p[end]) == NULL)
+			end++;
+		word = str_slice(list, 0, end);
+		list = str_slice(list, end < list.n ? end + 1 : end, list.n);
+		if (word.n == 0)
+			continue;
+		str_cut(word, '/', &address, &bits);
+		if (str_copy(address, text, sizeof text) < 0 || inet_pton(AF_INET, text, &parsed) != 1 ||
+		    (address.n < word.n && str_u64(bits, 32, &n) < 0))
+			return -EINVAL;
+		if (used + word.n + 2 > size)
+			return -E2BIG;
+		if (used > 0)
+			to[used++] = ' ';
+		memcpy(to + used, word.p, word.n);
+		used += word.n;
+		to[used] = '\0';
+	}
+	return 0;
+}
+
+static int take_number(const struct name *n, struct str value, struct settings *s)
+{
+	uint64_t x;
+	int r = n->kind == SIZE ? parse_size(value, &x) : str_u64(value, n->max, &x);
+
+	if (r < 0 || x < n->min || x > n->max)
+		return -EINVAL;
+	if (n->kind == SIZE)
+		memcpy((char *)s + n->offset, &x, sizeof x);
+	else
+		memcpy((char *)s + n->offset, &(uint32_t){(uint32_t)x}, sizeof(uint32_t));
+	return 0;
+}
+
+static int take_level(struct str value, struct settings *s)
+{
+	static const char *const levels[] = {"debug", "info", "warn", "error"};
+
+	for (uint32_t i = 0; i < 4; i++) {
+		if (str_eq(value, str_of(levels[i]))) {
+			s->log_level = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int take(const struct name *n, struct str value, struct settings *s)
+{
+	char text[INET_ADDRSTRLEN];
+	struct in_addr a;
+
+	switch (n->kind) {
+	case TEXT:
+		return value.n < n->min || value.n > n->max ? -EINVAL : str_copy(value, (char *)s + n->offset, n->size);
+	case LIST:
+		return append_addresses(value, (char *)s + n->offset, n->size);
+	case NUMBER32:
+	case SIZE:
+		return take_number(n, value, s);
+	case ADDRESS:
+		if (str_copy(value, text, sizeof text) < 0 || inet_pton(AF_INET, text, &a) != 1)
+			return -EINVAL;
+		s->egress_base = ntohl(a.s_addr);
+		return 0;
+	case LEVEL:
+		return take_level(value, s);
+	}
+	return -EINVAL;
+}
+
+static int refuse(const char *path, int line, const struct name *n, struct err *err)
+{
+	static const char *const allowed[] = {[TEXT] = "a text",
+	                                      [LIST] = "IPv4 addresses or ranges",
+	                                      [NUMBER32] = "a number",
+	                                      [SIZE] = "a size such as 512Mi",
+	                                      [ADDRESS] = "an IPv4 address",
+	                                      [LEVEL] = "debug, info, warn or error"};
+
+	if (n->max > 0)
+		return err_set(err, -EINVAL, "%s:%d: %s: not %s of %" PRIu64 " to %" PRIu64 "%s", path, line, n->name,
+		               allowed[n->kind], n->min, n->max, n->kind == TEXT ? " bytes" : "");
+	return err_set(err, -EINVAL, "%s:%d: %s: not %s", path, line, n->name, allowed[n->kind]);
+}
+
+/* "ID NAME RAFT PEER": addresses of nodes, which egress must not reach. Host names are left to its general rules. */
+static void take_member(struct str value, struct settings *s)
+{
+	while (value.n > 0) {
+		struct str word, host, port;
+
+		str_cut(value, ' ', &word, &value);
+		if (str_cut(word, ':', &host, &port))
+			(void)!append_addresses(host, s->denied, sizeof s->denied);
+	}
+}
+
+static int take_line(const char *path, int line, struct str text, struct settings *s, struct err *err)
+{
+	struct str name, value;
+
+	text = trim(text);
+	if (text.n == 0 || text.p[0] == '#' || !str_cut(text, '=', &name, &value))
+		return 0;
+	name = trim(name);
+	value = trim(value);
+	if (str_eq(name, STR("member"))) {
+		take_member(value, s);
+		return 0;
+	}
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		if (str_eq(name, str_of(names[i].name)))
+			return take(&names[i], value, s) < 0 ? refuse(path, line, &names[i], err) : 0;
+	}
+	return 0;
+}
+
+static int check_whole(const char *path, struct settings *s, struct err *err)
+{
+	if (s->state_dir[0] != '/' || s->socket[0] != '/')
+		return err_set(err, -EINVAL, "%s: state_dir and sandboxd_socket have to be absolute paths", path);
+	if (s->user[0] == '\0')
+		return err_set(err, -EINVAL, "%s: user is missing: who may connect", path);
+	if ((uint64_t)s->uid_base + s->uid_count > UINT32_MAX)
+		return err_set(err, -EINVAL, "%s: uid_base + uid_count exceeds %u", path, UINT32_MAX);
+	strcat(s->state_dir, "/sandboxd");
+	return 0;
+}
+
+int settings_load(const char *path, struct settings *ret, struct err *err)
+{
+	CLEANUP_BUF struct buf b = {0};
+	struct settings s;
+	struct str rest, line;
+	struct stat st;
+	int r, number = 0;
+
+	if (stat(path, &st) != 0)
+		return err_system(err, -errno, "%s", path);
+	if (st.st_uid != 0 || (st.st_mode & 022) != 0)
+		return err_set(err, -EPERM, "%s: has to belong to root, and no group or others may write it", path);
+	r = fd_read_file(path, FILE_BYTES_MAX, &b, err);
+	if (r < 0)
+		return r;
+	settings_defaults(&s);
+	rest = buf_str(&b);
+	while (rest.n > 0) {
+		str_cut(rest, '\n', &line, &rest);
+		r = take_line(path, ++number, line, &s, err);
+		if (r < 0)
+			return r;
+	}
+	r = check_whole(path, &s, err);
+	if (r == 0)
+		*ret = s;
+	return r;
+}

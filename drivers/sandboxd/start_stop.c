@@ -1,0 +1,359 @@
+/* start_stop.c -- starting and stopping on threads; see the states in server_state.h. */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "image/image.h"
+#include "server_state.h"
+
+#define PAGE_BYTES     4096u
+#define MEMORY_MIN     (16ull * 1024 * 1024)
+#define CPU_MILLI_MIN  10u
+#define GRACE_MS_MAX   600000u
+
+/* -- Start ----------------------------------------------------------------------------------------------------- */
+
+struct start_job {
+	struct job job;
+	struct server *s;
+	struct asker asker;
+	struct arena arena; /* a copy of the request, and argv and env from it */
+	struct sandboxd_start *request;
+	uint64_t sandbox;
+	const struct image *image;
+	struct driver_start how;
+	struct driver_instance *instance;
+	int code;
+	struct err err;
+};
+
+static uint64_t clamp(uint64_t x, uint64_t low, uint64_t high)
+{
+	return x < low ? low : x > high ? high : x;
+}
+
+static void set_limits(struct start_job *j)
+{
+	const struct settings *s = j->s->o.settings;
+	uint64_t memory = clamp(j->request->memory_bytes, MEMORY_MIN, s->memory_max);
+
+	/* The writable layer is memory of the sandbox: half of it at most, so that a full disk says ENOSPC. */
+	j->how.limits = (struct driver_limits){
+	        .cpu_milli = (uint32_t)clamp(j->request->cpu_milli, CPU_MILLI_MIN, s->cpu_milli_max),
+	        .pids_max = s->pids_max,
+	        .memory_bytes = memory - memory % PAGE_BYTES,
+	        .disk_bytes = clamp(memory / 2, 0, s->disk_bytes_max),
+	        .log_bytes = s->log_bytes_max};
+}
+
+/* Kubernetes' rule: command replaces Entrypoint, and Cmd with it; args replaces Cmd. */
+static int set_argv(struct start_job *j, const struct image_config *image)
+{
+	const struct sandboxd_start *r = j->request;
+	const struct str *first = r->n_command > 0 ? r->command : image->entrypoint;
+	uint32_t n_first = r->n_command > 0 ? r->n_command : image->n_entrypoint;
+	const struct str *then = r->n_args > 0 || r->n_command > 0 ? r->args : image->cmd;
+	uint32_t n_then = r->n_args > 0 || r->n_command > 0 ? r->n_args : image->n_cmd;
+	struct str *argv = arena_array(&j->arena, (size_t)n_first + n_then + 1, sizeof *argv);
+
+	if (argv == NULL)
+		return err_set(&j->err, -ENOMEM, "start sandbox %" PRIu64 ": no memory", j->sandbox);
+	for (uint32_t i = 0; i < n_first + n_then; i++)
+		argv[i] = i < n_first ? first[i] : then[i - n_first];
+	if (n_first + n_then == 0 || argv[0].n == 0)
+		return err_set(&j->err, -EINVAL,
+		               "start sandbox %" PRIu64 ": neither the image nor the template names a command", j->sandbox);
+	j->how.argv = argv;
+	j->how.n_argv = n_first + n_then;
+	return 0;
+}
+
+static bool overridden(const struct sandboxd_start *r, struct str entry)
+{
+	struct str name, value;
+
+	str_cut(entry, '=', &name, &value);
+	for (uint32_t i = 0; i < r->n_env; i++) {
+		if (str_eq(r->env[i].name, name))
+			return true;
+	}
+	return false;
+}
+
+static int set_env(struct start_job *j, const struct image_config *image)
+{
+	const struct sandboxd_start *r = j->request;
+	struct str *env = arena_array(&j->arena, (size_t)image->n_env + r->n_env + 1, sizeof *env);
+	uint32_t n = 0;
+
+	if (env == NULL)
+		return err_set(&j->err, -ENOMEM, "start sandbox %" PRIu64 ": no memory", j->sandbox);
+	for (uint32_t i = 0; i < image->n_env; i++) {
+		if (str_find(image->env[i], '=') < image->env[i].n && !overridden(r, image->env[i]))
+			env[n++] = image->env[i];
+	}
+	for (uint32_t i = 0; i < r->n_env; i++) {
+		const struct env_var *v = &r->env[i];
+
+		env[n] = arena_printf(&j->arena, "%.*s=%.*s", STR_ARGS(v->name), STR_ARGS(v->value));
+		if (env[n++].p == NULL)
+			return err_set(&j->err, -ENOMEM, "start sandbox %" PRIu64 ": no memory", j->sandbox);
+	}
+	j->how.env = env;
+	j->how.n_env = n;
+	return 0;
+}
+
+static int prepare(struct start_job *j)
+{
+	static const struct image_config none;
+	const struct image_config *image = &none;
+	int r = 0;
+
+	if (j->s->o.store != NULL) {
+		r = image_acquire(j->s->o.store, j->request->digest, &j->image, &j->err);
+		if (r < 0)
+			return err_wrap(&j->err, "start sandbox %" PRIu64, j->sandbox);
+		image = j->image->config;
+		j->how.root = j->image->root;
+		j->how.digest = str_of(j->image->digest);
+	}
+	j->how.user = image->user;
+	j->how.working_dir = image->working_dir;
+	j->how.stop_signal = image->stop_signal > 0 && image->stop_signal < NSIG ? (int)image->stop_signal : SIGTERM;
+	set_limits(j);
+	r = set_argv(j, image);
+	return r == 0 ? set_env(j, image) : r;
+}
+
+static void run_start(struct job *job)
+{
+	struct start_job *j = container_of(job, struct start_job, job);
+	struct driver *d = j->s->driver;
+
+	j->code = prepare(j);
+	if (j->code == 0)
+		j->code = d->ops->start(d, &j->how, &j->instance, &j->err);
+}
+
+static void free_start(struct start_job *j)
+{
+	arena_done(&j->arena);
+	free(j);
+}
+
+static void started(struct server *s, struct start_job *j, struct sandbox *b)
+{
+	struct driver_info info;
+
+	b->instance = j->instance;
+	b->image = j->image;
+	s->driver->ops->info(s->driver, b->instance, &info);
+	struct sandboxd_reply r = {.sandbox = b->id, .pid = info.pid, .wall_ms = info.started_wall_ms};
+
+	lifecycle_write(s, "started", b, info.started_wall_ms);
+	reply(s, &j->asker, &r, -1);
+	b->state = SANDBOX_RUNNING;
+	if (s->fenced && s->driver->ops->freeze(s->driver, b->instance, true, NULL) == 0)
+		b->frozen = true;
+	sandbox_watch_exit(s, b);
+	sandbox_stop_if_asked(s, b);
+}
+
+static void done_start(struct job *job)
+{
+	struct start_job *j = container_of(job, struct start_job, job);
+	struct server *s = j->s;
+	struct sandbox *b = sandbox_find(s, j->sandbox);
+
+	if (j->code == 0) {
+		started(s, j, b);
+		free_start(j);
+		return;
+	}
+	log_warn("%s", j->err.message);
+	if (j->image != NULL)
+		image_release(s->o.store, j->image);
+	reply_code(s, &j->asker, j->code, &j->err);
+	for (struct asker *a = b->stops; a != NULL; a = a->next) {
+		struct sandboxd_reply r = {.wall_ms = clock_wall_ms()};
+
+		reply(s, a, &r, -1);
+	}
+	sandbox_forget(s, b);
+	free_start(j);
+}
+
+static struct start_job *new_start_job(struct server *s, const struct sandboxd_start *how, struct asker asker)
+{
+	struct start_job *j = calloc(1, sizeof *j);
+
+	if (j == NULL)
+		return NULL;
+	*j = (struct start_job){
+	        .job = {.run = run_start, .done = done_start}, .s = s, .asker = asker, .sandbox = how->sandbox};
+	j->request = codec_clone(&j->arena, sandboxd_body_codec[SANDBOXD_START], how);
+	if (j->request == NULL) {
+		free_start(j);
+		return NULL;
+	}
+	j->how = (struct driver_start){.sandbox = how->sandbox,
+	                               .pool_uid = how->pool_uid,
+	                               .revision = how->revision,
+	                               .root = "",
+	                               .target_port = how->target_port,
+	                               .egress = how->egress};
+	return j;
+}
+
+void sandbox_start(struct server *s, const struct sandboxd_start *how, struct asker asker)
+{
+	const struct settings *settings = s->o.settings;
+	struct sandbox *b;
+	struct start_job *j;
+	struct err err = {0};
+	int r = packet_check_start(how, &err);
+
+	if (r == 0 && sandbox_find(s, how->sandbox) != NULL)
+		r = err_set(&err, -EEXIST, "sandbox %" PRIu64 " is here already", how->sandbox);
+	if (r == 0 && s->fenced)
+		r = err_set(&err, -EAGAIN, "the node's lease has ended: nothing is started");
+	if (r < 0) {
+		reply_code(s, &asker, r, &err);
+		return;
+	}
+	b = sandbox_new(s, how->sandbox);
+	j = b == NULL ? NULL : new_start_job(s, how, asker);
+	if (j != NULL) {
+		j->how.slot = b->slot;
+		j->how.uid_base = settings->uid_base + (b->slot + 1) * UIDS;
+		j->how.logger_uid = settings->uid_base + b->slot;
+		r = jobs_post(s->work, &j->job);
+	}
+	if (j != NULL && r == 0)
+		return;
+	if (j != NULL)
+		free_start(j);
+	r = err_set(&err, -ENOSPC, "start sandbox %" PRIu64 ": %s", how->sandbox,
+	            b == NULL ? "no uid range is free" : "too much is under way");
+	if (b != NULL)
+		sandbox_forget(s, b);
+	reply_code(s, &asker, r, &err);
+}
+
+/* -- Stop ------------------------------------------------------------------------------------------------------ */
+
+struct stop_job {
+	struct job job;
+	struct server *s;
+	struct sandbox *b; /* stays while it is stopping */
+	uint32_t grace_ms;
+	int code;
+	struct err err;
+};
+
+static void run_stop(struct job *job)
+{
+	struct stop_job *j = container_of(job, struct stop_job, job);
+	struct driver *d = j->s->driver;
+
+	j->code = d->ops->stop(d, j->b->instance, j->grace_ms, &j->err);
+}
+
+static void answer_stops(struct server *s, struct sandbox *b, int code, const struct err *err, uint64_t wall_ms)
+{
+	struct asker *a;
+
+	while ((a = b->stops) != NULL) {
+		struct sandboxd_reply r = {.code = code, .sandbox = b->id, .wall_ms = wall_ms};
+
+		if (code < 0)
+			r.message = str_of(err->message);
+		reply(s, a, &r, -1);
+		b->stops = a->next;
+		free(a);
+	}
+}
+
+static void done_stop(struct job *job)
+{
+	struct stop_job *j = container_of(job, struct stop_job, job);
+	struct server *s = j->s;
+	struct sandbox *b = j->b;
+	uint64_t now = clock_wall_ms();
+
+	if (j->code == 0) {
+		lifecycle_write(s, "stopped", b, now);
+		answer_stops(s, b, 0, NULL, now);
+		sandbox_forget(s, b);
+	} else {
+		log_error("%s", j->err.message);
+		b->state = b->exit_known ? SANDBOX_OVER : SANDBOX_RUNNING;
+		answer_stops(s, b, j->code, &j->err, 0);
+		if (b->state == SANDBOX_RUNNING)
+			sandbox_watch_exit(s, b);
+	}
+	free(j);
+}
+
+static void run_stop_now(struct server *s, struct sandbox *b)
+{
+	struct stop_job *j = calloc(1, sizeof *j);
+	struct err err = {0};
+	int r = -ENOMEM;
+
+	watch_remove(s, &b->exit_watch);
+	if (j != NULL) {
+		/* A frozen sandbox is over its lease: it gets no time to run again. */
+		*j = (struct stop_job){.job = {.run = run_stop, .done = done_stop},
+		                       .s = s,
+		                       .b = b,
+		                       .grace_ms = b->frozen ? 0 : b->stop_grace_ms};
+		r = jobs_post(s->work, &j->job);
+	}
+	if (r == 0) {
+		b->state = SANDBOX_STOPPING;
+		return;
+	}
+	free(j);
+	r = err_set(&err, -EAGAIN, "stop sandbox %" PRIu64 ": too much is under way", b->id);
+	answer_stops(s, b, r, &err, 0);
+	if (b->state == SANDBOX_RUNNING)
+		sandbox_watch_exit(s, b);
+}
+
+void sandbox_stop(struct server *s, struct sandbox *b, uint32_t grace_ms, struct asker asker)
+{
+	struct asker *a = malloc(sizeof *a);
+
+	if (a == NULL) {
+		reply_code(s, &asker, -ENOMEM, NULL);
+		return;
+	}
+	*a = asker;
+	a->next = b->stops;
+	b->stops = a;
+	b->stop_grace_ms = grace_ms > GRACE_MS_MAX ? GRACE_MS_MAX : grace_ms;
+	switch (b->state) {
+	case SANDBOX_STARTING: /* stopped when it is started */
+		return;
+	case SANDBOX_STOPPING:
+		if (grace_ms == 0)
+			s->driver->ops->kill(s->driver, b->instance);
+		return;
+	case SANDBOX_RUNNING:
+	case SANDBOX_OVER:
+		sandbox_stop_if_asked(s, b);
+		return;
+	}
+}
+
+void sandbox_stop_if_asked(struct server *s, struct sandbox *b)
+{
+	if (b->stops != NULL && !b->switching)
+		run_stop_now(s, b);
+}

@@ -1,0 +1,363 @@
+/* sandboxd's protocol, from outside, in a process of its own; the sandboxes are played by the scripted driver. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/fd.h"
+#include "core/log.h"
+#include "drivers_world/client.h"
+#include "sandboxd/server.h"
+#include "scripted/scripted_driver.h"
+
+#define CLUSTER "00000000-0000-4000-8000-000000000001"
+
+static struct settings settings;
+static pid_t server_pid;
+static char scratch[128];
+static struct client client;
+
+static int open_scripted(const struct settings *s, struct str cluster, uint64_t node, struct driver **ret,
+                         struct err *err)
+{
+	(void)s;
+	(void)cluster;
+	(void)node;
+	return scripted_driver_new(ret, err);
+}
+
+static void serve(uid_t peer)
+{
+	struct server_options o = {.settings = &settings, .peer_uid = peer, .open_driver = open_scripted};
+	struct server *server;
+	struct err err = {0};
+	sigset_t set;
+
+	log_init("sandboxd", LOG_ERROR);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	if (server_new(&o, &server, &err) < 0 || server_run(server, &err) < 0) {
+		fprintf(stderr, "%s\n", err.message);
+		_exit(1);
+	}
+	_exit(0);
+}
+
+static int open_server(void **state)
+{
+	(void)state;
+	settings_defaults(&settings);
+	settings.uid_base = 100000;
+	settings.uid_count = 65536 * 9; /* eight sandboxes */
+	snprintf(scratch, sizeof scratch, "/tmp/berth-test.%d", (int)getpid());
+	snprintf(settings.state_dir, sizeof settings.state_dir, "%s", scratch);
+	snprintf(settings.socket, sizeof settings.socket, "%s/socket", scratch);
+	if (mkdir(scratch, 0700) != 0)
+		return -1;
+	server_pid = fork();
+	if (server_pid == 0)
+		serve(getuid());
+	return client_connect(&client, settings.socket) < 0 || client_hello(&client, CLUSTER, 1) < 0 ? -1 : 0;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+	(void)st;
+	(void)kind;
+	(void)where;
+	return remove(path);
+}
+
+static int close_server(void **state)
+{
+	int status = 0;
+
+	(void)state;
+	client_close(&client);
+	kill(server_pid, SIGTERM);
+	waitpid(server_pid, &status, 0);
+	nftw(scratch, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	return status == 0 ? 0 : -1;
+}
+
+static struct str words[4];
+
+static struct sandboxd_start program(uint64_t sandbox, const char *first, const char *second)
+{
+	words[0] = str_of(first);
+	words[1] = str_of(second);
+	return (struct sandboxd_start){.sandbox = sandbox,
+	                               .pool = STR("p"),
+	                               .pool_uid = 5,
+	                               .revision = 2,
+	                               .command = words,
+	                               .n_command = second == NULL ? 1 : 2,
+	                               .cpu_milli = 500,
+	                               .memory_bytes = 64u << 20,
+	                               .target_port = 8080};
+}
+
+static int start(uint64_t sandbox, const char *first, const char *second, struct sandboxd_reply *ret)
+{
+	struct sandboxd_start s = program(sandbox, first, second);
+
+	return client_call(&client, SANDBOXD_START, &s, ret, NULL);
+}
+
+static int stop(uint64_t sandbox, uint32_t grace_ms)
+{
+	struct sandboxd_stop s = {.sandbox = sandbox, .grace_ms = grace_ms};
+
+	return client_call(&client, SANDBOXD_STOP, &s, NULL, NULL);
+}
+
+static int dial(uint64_t sandbox, uint16_t port, int *ret_fd)
+{
+	struct sandboxd_dial d = {.sandbox = sandbox, .port = port, .timeout_ms = 2000};
+
+	return client_call(&client, SANDBOXD_DIAL, &d, NULL, ret_fd);
+}
+
+static void runs_dials_and_stops(void **state)
+{
+	static const char request[] = "GET / HTTP/1.1\r\n\r\n";
+	struct sandboxd_reply r;
+	char answer[256] = "";
+	int fd = -1;
+
+	(void)state;
+	assert_int_equal(start(1, "serve", NULL, &r), 0);
+	assert_true(r.sandbox == 1 && r.pid > 0 && r.wall_ms > 0);
+	assert_int_equal(dial(1, 8080, &fd), 0);
+	assert_true(fd >= 0);
+	fd_set_nonblocking(fd, 0);
+	assert_true(send(fd, request, sizeof request - 1, MSG_NOSIGNAL) > 0);
+	assert_true(recv(fd, answer, sizeof answer - 1, 0) > 0);
+	assert_non_null(strstr(answer, "200 OK"));
+	close(fd);
+	assert_int_equal(client_call(&client, SANDBOXD_LIST, NULL, &r, NULL), 0);
+	assert_int_equal(r.n_sandboxes, 1);
+	assert_true(r.sandboxes[0].sandbox == 1 && r.sandboxes[0].running && r.sandboxes[0].pool_uid == 5);
+	assert_int_equal(stop(1, 1000), 0);
+	assert_int_equal(stop(1, 1000), -ENOENT);
+	assert_int_equal(dial(1, 8080, NULL), -ENOENT);
+}
+
+static void tells_everybody_of_an_exit(void **state)
+{
+	struct sandboxd_exited e;
+	struct client late;
+
+	(void)state;
+	assert_int_equal(start(2, "exit", "7", NULL), 0);
+	assert_true(client_wait_exit(&client, 2, &e));
+	assert_true(e.how == SANDBOX_EXIT_CODE && e.value == 7 && e.wall_ms > 0);
+	/* And whoever comes later, until it is stopped. */
+	assert_int_equal(client_connect(&late, settings.socket), 0);
+	assert_int_equal(client_hello(&late, CLUSTER, 1), 0);
+	assert_true(client_wait_exit(&late, 2, &e));
+	client_close(&late);
+	assert_int_equal(stop(2, 0), 0);
+}
+
+static void a_failed_start_names_the_cause(void **state)
+{
+	struct sandboxd_reply r;
+
+	(void)state;
+	assert_int_equal(start(3, "fail", "no luck today", &r), -EIO);
+	assert_true(r.message.n > 0);
+	assert_non_null(memmem(r.message.p, r.message.n, "no luck today", 13));
+	assert_int_equal(start(3, "serve", NULL, &r), 0);
+	assert_int_equal(start(3, "serve", NULL, &r), -EEXIST);
+	assert_int_equal(stop(3, 0), 0);
+}
+
+static void refuses_bad_starts(void **state)
+{
+	struct sandboxd_start s = program(0, "serve", NULL);
+	struct env_var env = {.name = STR("A=B"), .value = STR("x")};
+
+	(void)state;
+	assert_int_equal(client_call(&client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
+	s.sandbox = 4;
+	s.target_port = 0;
+	assert_int_equal(client_call(&client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
+	s.target_port = 80;
+	s.env = &env;
+	s.n_env = 1;
+	assert_int_equal(client_call(&client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
+	env = (struct env_var){.name = STR("A"), .secret_ref = STR("s")};
+	assert_int_equal(client_call(&client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
+	s.n_env = 0;
+	s.n_command = 0;
+	assert_int_equal(client_call(&client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
+}
+
+static void slots_are_bounded_and_come_back(void **state)
+{
+	(void)state;
+	for (uint64_t i = 10; i < 18; i++)
+		assert_int_equal(start(i, "serve", NULL, NULL), 0);
+	assert_int_equal(start(18, "serve", NULL, NULL), -ENOSPC);
+	assert_int_equal(stop(12, 0), 0);
+	assert_int_equal(start(18, "serve", NULL, NULL), 0);
+	for (uint64_t i = 10; i < 19; i++) {
+		if (i != 12)
+			assert_int_equal(stop(i, 0), 0);
+	}
+}
+
+/* A start that takes long delays no dial, and a stop that comes meanwhile is kept. */
+static void slow_calls_delay_nobody(void **state)
+{
+	struct sandboxd_start slow;
+	struct sandboxd_stop end = {.sandbox = 21};
+	struct sandboxd_reply r;
+	uint64_t started, stopped;
+	int fd = -1;
+
+	(void)state;
+	assert_int_equal(start(20, "serve", NULL, NULL), 0);
+	slow = program(21, "slow", "1500");
+	words[2] = STR("serve");
+	slow.n_command = 3;
+	uint64_t before = clock_boot_ms();
+
+	started = client_send(&client, SANDBOXD_START, &slow, -1);
+	stopped = client_send(&client, SANDBOXD_STOP, &end, -1);
+	assert_int_equal(dial(20, 8080, &fd), 0);
+	assert_true(clock_boot_ms() - before < 1500);
+	close(fd);
+	assert_int_equal(client_wait(&client, started, &r, NULL), 0);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(client_wait(&client, stopped, &r, NULL), 0);
+	assert_int_equal(r.code, 0);
+	assert_int_equal(stop(20, 0), 0);
+}
+
+static void the_fence_freezes_and_thaws(void **state)
+{
+	struct sandboxd_fence fence = {.boot_ms = clock_boot_ms() + 100};
+	struct sandboxd_reply r;
+	int fd = -1;
+
+	(void)state;
+	assert_int_equal(start(30, "serve", NULL, NULL), 0);
+	assert_int_equal(client_call(&client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
+	for (int i = 0; i < 400; i++) {
+		assert_int_equal(client_call(&client, SANDBOXD_LIST, NULL, &r, NULL), 0);
+		if (r.sandboxes[0].frozen)
+			break;
+		usleep(10000);
+	}
+	assert_true(r.sandboxes[0].frozen);
+	assert_int_equal(dial(30, 8080, NULL), -EBUSY);
+	assert_int_equal(start(31, "serve", NULL, NULL), -EAGAIN);
+	fence.boot_ms = clock_boot_ms() + 60000;
+	assert_int_equal(client_call(&client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
+	assert_int_equal(dial(30, 8080, &fd), 0);
+	close(fd);
+	fence.boot_ms = 0;
+	assert_int_equal(client_call(&client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
+	assert_int_equal(stop(30, 0), 0);
+}
+
+static void gives_the_log(void **state)
+{
+	struct sandboxd_log l = {.sandbox = 40};
+	char text[256] = "";
+	int fd = -1;
+
+	(void)state;
+	assert_int_equal(start(40, "serve", NULL, NULL), 0);
+	assert_int_equal(client_call(&client, SANDBOXD_LOG, &l, NULL, &fd), 0);
+	assert_true(read(fd, text, sizeof text - 1) > 0);
+	assert_non_null(strstr(text, "stdout F serving"));
+	close(fd);
+	assert_int_equal(stop(40, 0), 0);
+}
+
+static void hello_comes_first_and_fits(void **state)
+{
+	struct client other;
+
+	(void)state;
+	assert_int_equal(client_connect(&other, settings.socket), 0);
+	assert_int_equal(client_call(&other, SANDBOXD_LIST, NULL, NULL, NULL), -EPROTO);
+	assert_int_equal(client_hello(&other, CLUSTER, 2), -EPERM);
+	assert_int_equal(client_hello(&other, "another", 1), -EPERM);
+	assert_int_equal(client_hello(&other, CLUSTER, 1), 0);
+	client_close(&other);
+}
+
+static void nonsense_ends_the_connection_alone(void **state)
+{
+	struct client other;
+	struct sandboxd_reply r;
+
+	(void)state;
+	assert_int_equal(client_connect(&other, settings.socket), 0);
+	assert_true(send(other.fd, "nonsense", 8, MSG_NOSIGNAL) == 8);
+	assert_int_equal(client_wait(&other, 1, &r, NULL), -ECONNRESET);
+	client_close(&other);
+	assert_int_equal(client_call(&client, SANDBOXD_LIST, NULL, &r, NULL), 0);
+}
+
+static void images_are_not_pretended(void **state)
+{
+	struct sandboxd_image i = {.reference = STR("localhost/x:1")};
+
+	(void)state;
+	assert_int_equal(client_call(&client, SANDBOXD_PULL, &i, NULL, NULL), -ENOTSUP);
+	assert_int_equal(client_call(&client, SANDBOXD_IMAGES, NULL, NULL, NULL), -ENOTSUP);
+}
+
+static void records_what_ran(void **state)
+{
+	CLEANUP_BUF struct buf b = {0};
+	char path[256];
+
+	(void)state;
+	assert_int_equal(start(50, "exit", "7", NULL), 0);
+	assert_int_equal(stop(50, 1000), 0);
+	snprintf(path, sizeof path, "%s/events", scratch);
+	assert_int_equal(fd_read_file(path, 65536, &b, NULL), 0);
+	assert_non_null(strstr(buf_cstr(&b), " started wall_ms="));
+	assert_non_null(strstr(buf_cstr(&b), " stopped wall_ms="));
+	assert_non_null(strstr(buf_cstr(&b), " sandbox=50 pool=5 revision=2"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest cases[] = {
+	        cmocka_unit_test(runs_dials_and_stops),
+	        cmocka_unit_test(tells_everybody_of_an_exit),
+	        cmocka_unit_test(a_failed_start_names_the_cause),
+	        cmocka_unit_test(refuses_bad_starts),
+	        cmocka_unit_test(slots_are_bounded_and_come_back),
+	        cmocka_unit_test(slow_calls_delay_nobody),
+	        cmocka_unit_test(the_fence_freezes_and_thaws),
+	        cmocka_unit_test(gives_the_log),
+	        cmocka_unit_test(hello_comes_first_and_fits),
+	        cmocka_unit_test(nonsense_ends_the_connection_alone),
+	        cmocka_unit_test(images_are_not_pretended),
+	        cmocka_unit_test(records_what_ran),
+	};
+
+	return cmocka_run_group_tests_name("sandboxd", cases, open_server, close_server);
+}
