@@ -74,7 +74,6 @@ static void op_exit_status(struct driver *d, struct driver_instance *i, struct d
 {
 	struct shim_exit e;
 
-	(void)d;
 	if (i->shim_pidfd >= 0) {
 		siginfo_t info;
 
@@ -85,6 +84,8 @@ static void op_exit_status(struct driver *d, struct driver_instance *i, struct d
 		if (sandbox_dir_read_exit(i->dir, &e))
 			i->exit = (struct driver_exit){
 			        .how = (enum sandboxd_exit)e.how, .value = e.value, .wall_ms = e.wall_ms};
+		else
+			op_kill(d, i); /* the shim was killed, and without privileges it could not take its child along */
 		i->exited = true;
 	}
 	*ret = i->exit;

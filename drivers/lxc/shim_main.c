@@ -5,7 +5,8 @@
  * watch set; SHIM_READY; sandboxd sets up the network and says go; berth-init gets its program; SHIM_RUNNING; then
  * privileges are dropped for good and this process is the logger.
  * Failure: before SHIM_RUNNING all ends here: the monitor is killed (the container with it) and SHIM_FAILED
- * names the cause. sandboxd gone before its go: the same. This process killed later: its children die with it.
+ * names the cause. sandboxd gone before its go: the same. This process killed later: sandboxd sees it
+ * and kills the container; without privileges it cannot take its children along.
  * Invariants: single-threaded (liblxc refuses otherwise); no secret in argv, environment or files. */
 #include <errno.h>
 #include <fcntl.h>
@@ -106,7 +107,8 @@ static void monitor(struct shim *s, int sock, int out, int err_pipe, pid_t paren
 	struct init_result result = {.magic = INIT_RESULT_MAGIC};
 	struct err err = {0};
 
-	/* The logger's death ends the monitor; liblxc makes the monitor's death end the container. */
+	/* Until the logger gives its privileges away its death ends the monitor; afterwards whoever watches it (the
+	 * driver) ends the container. liblxc makes the monitor's death end the container, always. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent || !set_rlimits())
 		_exit(1);
 	if (dup2(sock, 0) != 0 || dup2(out, 1) != 1 || dup2(err_pipe, 2) != 2)
