@@ -16,7 +16,7 @@ LIBRARIES = [
     (r"jansson\.h", ["base/json/"]),
     (r"openssl/", ["base/tls/", "base/crypto/", "nodes/gateway/token"]),
     (r"sodium\.h", ["base/crypto/"]),
-    (r"uv\.h", ["base/loop/", "raft-store/consensus/", "nodes/"]),
+    (r"uv\.h", ["base/loop/", "raft-store/consensus/", "nodes/", "tools/bench/"]),
     (r"curl/", ["base/fetch/", "tools/"]),
     (r"msgpack", ["base/core/"]),
     (r"sqlite3\.h", ["nodes/records/"]),
