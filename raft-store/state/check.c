@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "state/apply.h"
+#include "state/apply/apply.h"
 #include "state/store.h"
 
 #define FAULT(...) return err_set(err, -EILSEQ, __VA_ARGS__)

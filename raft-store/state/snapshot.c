@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "core/must.h"
-#include "state/apply.h"
+#include "state/apply/apply.h"
 #include "state/store.h"
 
 #define FORMAT       1

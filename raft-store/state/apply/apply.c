@@ -4,7 +4,7 @@
  * for a kept result, else decode the body, run the handler, keep the result.
  * Failure modes: undecodable entries and bodies, an unknown epoch, an old sequence are results with an error; types and features that this
  * program does not know stop the node before anything is changed. */
-#include "apply.h"
+#include "state/apply/apply.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "apply.h"
+#include "state/apply/apply.h"
 #include "core/must.h"
 
 static const char *const phase_name[PHASES] = {

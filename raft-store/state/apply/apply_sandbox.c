@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "apply.h"
+#include "state/apply/apply.h"
 #include "core/must.h"
 
 static uint64_t clamp(uint64_t x, uint64_t low, uint64_t high)

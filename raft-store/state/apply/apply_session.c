@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "apply.h"
+#include "state/apply/apply.h"
 
 static void answer(struct apply *a, const struct session_row *session, bool created)
 {

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "apply.h"
+#include "state/apply/apply.h"
 
 static const char *settings_fault(const struct settings *x)
 {

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "apply.h"
+#include "state/apply/apply.h"
 #include "core/must.h"
 
 #define SESSIONS_MAX 10000000u
