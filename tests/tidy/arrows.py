@@ -14,7 +14,7 @@ LIBRARIES = [
     (r"sys/capability\.h", ["drivers/"]),
     (r"archive(_entry)?\.h", ["drivers/image/"]),
     (r"jansson\.h", ["base/json/"]),
-    (r"openssl/", ["base/tls/", "base/crypto/", "nodes/gateway/token"]),
+    (r"openssl/", ["base/tls/", "base/crypto/", "nodes/gateway/token", "drivers/image/child/sha256"]),
     (r"sodium\.h", ["base/crypto/"]),
     (r"uv\.h", ["base/loop/", "raft-store/consensus/", "nodes/", "tools/bench/"]),
     (r"curl/", ["base/fetch/", "tools/"]),
