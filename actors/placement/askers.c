@@ -135,7 +135,8 @@ static void set_due(struct askers *as, struct group *g)
 /* Answers all and frees the group. allocation_ms is each asker's own; the first one made the session. */
 static void answer_all(struct askers *as, struct context *c, struct group *g, struct msg_opened *body)
 {
-	bool created = g->created;
+	/* The row may be seen live before its proposal's outcome comes; nobody else proposes for this identifier. */
+	bool created = g->created || g->request != 0;
 
 	while (g->first != NULL) {
 		struct waiting *w = pop(as, g);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "ending.h"
+#include "limits.h"
 
 #define RETRY_MS        1000
 #define PROPOSE_MS      5000
@@ -43,31 +44,6 @@ static const struct template *template_of(const struct actor *a, const struct co
 	const struct revision_row *revision = row == NULL ? NULL : state_revision(c->state, row->pool, row->revision);
 
 	return revision == NULL ? NULL : &revision->template;
-}
-
-static const struct probe *probe_of(const struct template *t, enum probe_kind kind)
-{
-	for (uint32_t i = 0; t != NULL && i < t->n_probes; i++) {
-		if (t->probes[i].kind == kind)
-			return &t->probes[i];
-	}
-	return NULL;
-}
-
-static uint32_t or_default(uint32_t value, uint32_t fallback)
-{
-	return value != 0 ? value : fallback;
-}
-
-/* Azure's ContainerAppProbe: initialDelay, then up to failureThreshold attempts a period apart. */
-static uint64_t start_limit_ms(const struct probe *p)
-{
-	uint64_t s;
-
-	if (p == NULL)
-		return SANDBOX_START_MS;
-	s = p->initial_delay_s + (uint64_t)or_default(p->period_s, 10) * or_default(p->failure_threshold, 3);
-	return s * 1000 > SANDBOX_START_MS ? s * 1000 : SANDBOX_START_MS;
 }
 
 static uint8_t stop(struct sandbox *self, struct context *c, uint32_t grace_ms)
@@ -105,10 +81,10 @@ static uint8_t start(struct sandbox *self, struct context *c)
 static uint8_t probe(struct sandbox *self, struct context *c)
 {
 	const struct template *t = template_of(&self->actor, c);
-	const struct probe *p = probe_of(t, PROBE_STARTUP);
+	const struct probe *p = limits_probe(t, PROBE_STARTUP);
 
 	self->request = context_probe(c, self->actor.key, p, t == NULL ? 0 : t->target_port,
-	                              p == NULL ? PROBE_WAIT_MS : or_default(p->timeout_s, 1) * 1000ull);
+	                              p == NULL ? PROBE_WAIT_MS : limits_or(p->timeout_s, 1) * 1000ull);
 	return SANDBOX_ACTOR_PROBING;
 }
 
@@ -123,11 +99,11 @@ static uint8_t runs(struct sandbox *self, struct context *c)
 
 static uint8_t serve(struct sandbox *self, struct context *c)
 {
-	const struct probe *p = probe_of(template_of(&self->actor, c), PROBE_LIVENESS);
+	const struct probe *p = limits_probe(template_of(&self->actor, c), PROBE_LIVENESS);
 
 	self->request = 0;
 	self->failures = 0;
-	context_timer(c, p == NULL ? 0 : c->now_ms + or_default(p->initial_delay_s, 1) * 1000ull);
+	context_timer(c, p == NULL ? 0 : c->now_ms + limits_or(p->initial_delay_s, 1) * 1000ull);
 	return SANDBOX_ACTOR_SERVING;
 }
 
@@ -275,7 +251,7 @@ static uint8_t halt(struct actor *a, struct context *c, const struct message *m)
 static uint8_t start_probe_failed(struct sandbox *self, struct context *c, struct str why)
 {
 	const struct template *t = template_of(&self->actor, c);
-	uint64_t limit_ms = start_limit_ms(probe_of(t, PROBE_STARTUP));
+	uint64_t limit_ms = limits_start_ms(limits_probe(t, PROBE_STARTUP));
 
 	if (c->now_ms >= self->begun_ms + limit_ms) {
 		ending_set(&self->ending, true, "it never answered on port %u within %llu s: %.*s",
@@ -362,24 +338,24 @@ static uint8_t live_probe(struct actor *a, struct context *c, const struct messa
 {
 	struct sandbox *self = (struct sandbox *)a;
 	const struct template *t = template_of(a, c);
-	const struct probe *p = probe_of(t, PROBE_LIVENESS);
+	const struct probe *p = limits_probe(t, PROBE_LIVENESS);
 
 	(void)m;
 	if (p == NULL)
 		return SANDBOX_ACTOR_SERVING;
-	self->request = context_probe(c, a->key, p, t->target_port, or_default(p->timeout_s, 1) * 1000ull);
+	self->request = context_probe(c, a->key, p, t->target_port, limits_or(p->timeout_s, 1) * 1000ull);
 	return SANDBOX_ACTOR_SERVING;
 }
 
 static uint8_t live_answer(struct sandbox *self, struct context *c, bool ok, struct str why)
 {
 	const struct sandbox_row *row = row_of(&self->actor, c);
-	const struct probe *p = probe_of(template_of(&self->actor, c), PROBE_LIVENESS);
+	const struct probe *p = limits_probe(template_of(&self->actor, c), PROBE_LIVENESS);
 
 	if (p == NULL)
 		return SANDBOX_ACTOR_SERVING;
 	self->failures = ok ? 0 : self->failures + 1;
-	if (self->failures >= or_default(p->failure_threshold, 3)) {
+	if (self->failures >= limits_or(p->failure_threshold, 3)) {
 		ending_set(&self->ending, row != NULL && row->state == SANDBOX_READY,
 		           "its liveness probe failed %u times: %.*s", self->failures, STR_ARGS(why));
 		return stop(self, c, p->grace_s != 0 ? p->grace_s * 1000 : SANDBOX_GRACE_MS);

@@ -55,13 +55,6 @@ static void answer_reaper(struct session *self, struct context *c, bool closed)
 	context_answer(c, &self->reaper, MSG_REAPED, &(struct msg_reaped){closed, self->last_activity_boot_ms});
 }
 
-static uint8_t gone(struct session *self, struct context *c)
-{
-	tell_loops(self, c, MSG_ENDED);
-	answer_reaper(self, c, true);
-	return SESSION_ACTOR_GONE;
-}
-
 static uint8_t halt(struct session *self, struct context *c)
 {
 	struct msg_halt body = {.grace_ms = self->reason == REAP_DEAD ? 0 : GRACE_MS,
@@ -131,8 +124,11 @@ static uint8_t changed(struct actor *a, struct context *c, const struct message 
 	const struct session_row *row = row_of(a, c);
 
 	(void)m;
-	if (row == NULL)
-		return gone(self, c);
+	if (row == NULL) {
+		tell_loops(self, c, MSG_ENDED);
+		answer_reaper(self, c, true);
+		return SESSION_ACTOR_GONE;
+	}
 	self->pool = row->pool;
 	self->sandbox = row->sandbox;
 	if (row->state != SESSION_CLOSING)
@@ -225,7 +221,7 @@ static uint8_t close_again(struct actor *a, struct context *c, const struct mess
 static uint8_t halting_changed(struct actor *a, struct context *c, const struct message *m)
 {
 	(void)m;
-	return row_of(a, c) == NULL ? gone((struct session *)a, c) : a->state;
+	return row_of(a, c) == NULL ? SESSION_ACTOR_GONE : a->state;
 }
 
 static uint8_t halted(struct actor *a, struct context *c, const struct message *m)
@@ -256,7 +252,7 @@ static uint8_t closed_proposed(struct actor *a, struct context *c, const struct 
 {
 	(void)m;
 	if (row_of(a, c) == NULL)
-		return gone((struct session *)a, c);
+		return SESSION_ACTOR_GONE;
 	context_timer_by(c, c->now_ms + RETRY_MS);
 	return SESSION_ACTOR_ENDING;
 }

@@ -1,0 +1,15 @@
+/* limits.h -- a template's probes, and how long a start may take. For the files of this folder.
+ * Source: Azure's ContainerAppProbe: initialDelay, then up to failureThreshold attempts a period apart. */
+#ifndef SANDBOX_LIMITS_H
+#define SANDBOX_LIMITS_H
+
+#include "wire/template.h"
+
+/* NULL: the template has none of this kind, or is NULL. */
+const struct probe *limits_probe(const struct template *t, enum probe_kind kind);
+/* A field that was left at 0 has its default. */
+uint32_t limits_or(uint32_t value, uint32_t fallback);
+/* From the start until it must have answered; p NULL: no startup probe. */
+uint64_t limits_start_ms(const struct probe *p);
+
+#endif

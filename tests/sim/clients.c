@@ -1,0 +1,129 @@
+/* Gateways and the management API: they ask, and count what they are answered. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/must.h"
+#include "sim.h"
+
+#define PUT_CORRELATION 1000000
+#define STOP_CORRELATION 2000000
+
+void sim_send(struct sim *s, uint64_t node, struct address to, uint16_t type, const void *body, uint64_t correlation)
+{
+	CLEANUP_BUF struct buf bytes = {0};
+
+	codec_encode(&bytes, message_body_codec[type], body);
+	runtime_post(sim_node(s, node)->runtime,
+	             &(struct envelope){.to = to, .from = {ADDRESS_GATEWAY, node, 0}, .type = type, .correlation = correlation,
+	                                .deadline_ms = s->now_ms + 15000, .incarnation = 1, .body = buf_str(&bytes)},
+	             s->now_ms);
+}
+
+/* An answer must be of the identifier that was asked for. */
+static void check_opened(struct sim *s, const struct sim_ask *ask, const struct msg_opened *opened)
+{
+	const struct session_row *row;
+
+	if (opened->code != OPEN_OK)
+		return;
+	row = state_session_by_generation(sim_tables(s), opened->session.generation);
+	if (opened->session.sandbox == 0 || opened->session.node == 0 || opened->session.generation == 0)
+		sim_fail(s, "an answer without a sandbox");
+	if (row != NULL && !str_eq(row->identifier, str_of(ask->identifier)))
+		sim_fail(s, "%s was answered with the session of %.*s", ask->identifier, STR_ARGS(row->identifier));
+}
+
+static void answered(struct sim *s, uint64_t correlation, const struct envelope *e, const void *body)
+{
+	struct sim_ask *ask;
+
+	must(correlation >= 1 && correlation <= s->n_asks);
+	ask = &s->asks[correlation - 1];
+	ask->answers++;
+	if (ask->answers > 1) {
+		if (s->faults.duplicate == 0)
+			sim_fail(s, "request %llu is answered twice", (unsigned long long)correlation);
+		return;
+	}
+	ask->answered_ms = s->now_ms;
+	ask->refused = e->type == MSG_REFUSED;
+	if (e->type == MSG_OPENED) {
+		ask->opened = *(const struct msg_opened *)body;
+		check_opened(s, ask, &ask->opened);
+		ask->opened.message = STR_NONE;
+	}
+}
+
+static void quiesce(struct sim *s, uint64_t node, const struct envelope *e, const struct msg_session_event *event)
+{
+	CLEANUP_BUF struct buf bytes = {0};
+
+	codec_encode(&bytes, message_body_codec[MSG_QUIET],
+	             &(struct msg_quiet){event->generation, s->busy ? 1 : 0, s->active_ms});
+	runtime_post(sim_node(s, node)->runtime,
+	             &(struct envelope){.to = e->from, .from = e->to, .type = MSG_QUIET, .correlation = e->correlation,
+	                                .incarnation = 1, .body = buf_str(&bytes)},
+	             s->now_ms);
+}
+
+void sim_receive(struct sim *s, uint64_t node, const struct envelope *e)
+{
+	CLEANUP_ARENA struct arena arena = {0};
+	const struct codec_type *type = message_body_codec[e->type];
+	void *body = arena_alloc(&arena, type->size);
+	struct err err;
+
+	if (codec_decode(e->body.p, e->body.n, type, &arena, body, &err) < 0)
+		sim_fail(s, "a body does not decode: %s", err.message);
+	if (e->type == MSG_QUIESCE) {
+		quiesce(s, node, e, body);
+	} else if (e->type == MSG_ENDED) {
+		s->n_ended++;
+	} else if (e->type == MSG_REOPEN) {
+		s->n_reopened++;
+	} else if (e->correlation == PUT_CORRELATION) {
+		s->n_put++;
+		s->put_code = e->type == MSG_REFUSED ? ((struct msg_refused *)body)->code : ((struct msg_pool_answer *)body)->code;
+		s->put_pool = e->type == MSG_REFUSED ? 0 : ((struct msg_pool_answer *)body)->pool;
+	} else if (e->correlation >= STOP_CORRELATION) {
+		s->stop_code_set++;
+		s->stop_code = e->type == MSG_REFUSED ? ((struct msg_refused *)body)->code : ((struct msg_stopped *)body)->code;
+	} else if (e->correlation != 0) {
+		answered(s, e->correlation, e, body);
+	}
+}
+
+struct sim_ask *sim_open(struct sim *s, uint64_t node, uint64_t pool, const char *identifier, uint64_t gone)
+{
+	struct sim_ask *ask = &s->asks[s->n_asks];
+
+	must(s->n_asks < SIM_ASKS_MAX);
+	*ask = (struct sim_ask){.node = node, .deadline_ms = s->now_ms + 15000};
+	snprintf(ask->identifier, sizeof ask->identifier, "%s", identifier);
+	sim_send(s, node, (struct address){ADDRESS_PLACEMENT, NODE_LEADER, 0}, MSG_OPEN,
+	         &(struct msg_open){.pool = pool, .identifier = str_of(identifier), .gone = gone}, ++s->n_asks);
+	return ask;
+}
+
+static bool put_answered(struct sim *s)
+{
+	return s->n_put > 0;
+}
+
+/* Creates or updates the pool; returns its uid, 0 when refused. */
+uint64_t sim_put(struct sim *s, const char *name, const char *image, uint32_t max, uint32_t ready, uint64_t cooldown_ms)
+{
+	struct msg_pool_put put = {.subscription = STR("s"), .resource_group = STR("g"), .name = str_of(name),
+	                           .document = STR("{}"),
+	                           .limits = {.max_sessions = max, .ready_target = ready, .cooldown_ms = cooldown_ms},
+	                           .template = {.container_name = STR("c"), .image = str_of(image), .cpu_milli = 250,
+	                                        .memory_bytes = 64 << 20, .target_port = 8080},
+	                           .new_revision = true};
+
+	s->n_put = 0;
+	sim_send(s, s->leader, (struct address){ADDRESS_POOL, NODE_LEADER, 0}, MSG_POOL_PUT, &put, PUT_CORRELATION);
+	if (!sim_until(s, put_answered, 10000))
+		sim_fail(s, "PUT is not answered");
+	return s->put_code == 0 ? s->put_pool : 0;
+}

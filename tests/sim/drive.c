@@ -1,0 +1,172 @@
+/* A faked sandboxd: sandboxes are rows of an array; calls end after a while, fail or hang by chance. */
+#include <errno.h>
+#include <string.h>
+
+#include "core/must.h"
+#include "sim.h"
+
+struct sim_run *sim_run_of(struct sim_node *n, uint64_t sandbox)
+{
+	for (uint32_t i = 0; i < n->n_runs; i++) {
+		if (n->runs[i].sandbox == sandbox)
+			return &n->runs[i];
+	}
+	return NULL;
+}
+
+static void remove_run(struct sim_node *n, uint64_t sandbox)
+{
+	struct sim_run *r = sim_run_of(n, sandbox);
+
+	if (r != NULL)
+		*r = n->runs[--n->n_runs];
+}
+
+static void reply(struct sim *s, struct sim_node *n, const struct effect *e, uint64_t delay_ms,
+                  const struct sandboxd_reply *body)
+{
+	if (e->correlation != 0)
+		sim_outcome(s, n->id, delay_ms, &e->from, e->correlation, MSG_DRIVEN, body);
+}
+
+void sim_crash(struct sim *s, struct sim_node *n, uint64_t sandbox, int32_t code)
+{
+	struct address to = {ADDRESS_SANDBOX, n->id, sandbox};
+
+	if (sim_run_of(n, sandbox) == NULL)
+		return;
+	remove_run(n, sandbox);
+	sim_outcome(s, n->id, 1, &to, 0, MSG_EXITED,
+	            &(struct sandboxd_exited){sandbox, SANDBOX_EXIT_CODE, code, SIM_WALL_MS + s->now_ms});
+}
+
+static void crash_later(struct sim *s, struct sim_event *e)
+{
+	sim_crash(s, sim_node(s, e->node), e->number, 3);
+}
+
+static void start(struct sim *s, struct sim_node *n, const struct effect *e)
+{
+	const struct sandboxd_start *body = e->body;
+	const struct sandbox_row *row = state_sandbox(n->tables, body->sandbox);
+	uint64_t delay_ms = 20 + sim_draw(s, 100);
+
+	s->n_starts++;
+	if (row == NULL || row->node != n->id)
+		sim_fail(s, "sandbox %llu is started without a row", (unsigned long long)body->sandbox);
+	if (!state_has_image(n->tables, n->id, body->digest))
+		sim_fail(s, "sandbox %llu is started without its image", (unsigned long long)body->sandbox);
+	if (sim_run_of(n, body->sandbox) != NULL) {
+		reply(s, n, e, 1, &(struct sandboxd_reply){.code = -EEXIST, .message = STR("it runs already")});
+		return;
+	}
+	if (sim_chance(s, s->faults.start_hangs))
+		return;
+	if (sim_chance(s, s->faults.start_fails)) {
+		reply(s, n, e, delay_ms, &(struct sandboxd_reply){.code = -EIO, .message = STR("exec: no such file")});
+		return;
+	}
+	must(n->n_runs < SIM_RUNS_MAX);
+	n->runs[n->n_runs++] = (struct sim_run){body->sandbox, s->now_ms + delay_ms + sim_draw(s, 100), body->target_port};
+	if (sim_chance(s, s->faults.deaf))
+		n->runs[n->n_runs - 1].listens_ms = UINT64_MAX;
+	reply(s, n, e, delay_ms, &(struct sandboxd_reply){.sandbox = body->sandbox, .pid = 1, .wall_ms = SIM_WALL_MS + s->now_ms});
+	if (sim_chance(s, s->faults.crashes)) {
+		struct sim_event *later = sim_after(s, delay_ms + sim_draw(s, 20000), crash_later);
+
+		later->node = n->id;
+		later->number = body->sandbox;
+	}
+}
+
+static void pull(struct sim *s, struct sim_node *n, const struct effect *e)
+{
+	const struct sandboxd_image *body = e->body;
+	static const char *const known[] = {"sha256:1", "sha256:2", "sha256:3"};
+
+	if (sim_chance(s, s->faults.pull_fails)) {
+		reply(s, n, e, 50, &(struct sandboxd_reply){.code = -ETIMEDOUT, .message = STR("the registry is silent")});
+		return;
+	}
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		bool there = false;
+
+		if (!str_eq(str_of(known[i]), body->digest))
+			continue;
+		for (uint32_t k = 0; k < n->n_images; k++)
+			there |= str_eq(n->images[k], body->digest);
+		if (!there)
+			n->images[n->n_images++] = str_of(known[i]);
+		reply(s, n, e, 50 + sim_draw(s, 300), &(struct sandboxd_reply){.digest = str_of(known[i])});
+		return;
+	}
+	reply(s, n, e, 50, &(struct sandboxd_reply){.code = -ENOENT, .message = STR("no such manifest")});
+}
+
+static void list_images(struct sim *s, struct sim_node *n, const struct effect *e)
+{
+	struct sandboxd_image_state images[8] = {0};
+
+	for (uint32_t i = 0; i < n->n_images; i++)
+		images[i] = (struct sandboxd_image_state){.digest = n->images[i], .reference = STR("i")};
+	reply(s, n, e, 1, &(struct sandboxd_reply){.images = images, .n_images = n->n_images});
+}
+
+void sim_drive(struct sim *s, struct sim_node *n, const struct effect *e)
+{
+	const struct sandboxd_image *image = e->body;
+	struct str head, tail;
+
+	if (e->type == SANDBOXD_START) {
+		start(s, n, e);
+	} else if (e->type == SANDBOXD_STOP) {
+		s->n_stops++;
+		remove_run(n, ((const struct sandboxd_stop *)e->body)->sandbox);
+		reply(s, n, e, 5 + sim_draw(s, 50), &(struct sandboxd_reply){.wall_ms = SIM_WALL_MS + s->now_ms});
+	} else if (e->type == SANDBOXD_RESOLVE) {
+		if (s->resolve_code != 0)
+			reply(s, n, e, 20, &(struct sandboxd_reply){.code = s->resolve_code, .message = STR("resolve")});
+		else if (str_cut(image->reference, ':', &head, &tail))
+			reply(s, n, e, 20, &(struct sandboxd_reply){.digest = str_eq(tail, STR("2")) ? STR("sha256:2") : STR("sha256:1")});
+		else
+			reply(s, n, e, 20, &(struct sandboxd_reply){.code = -ENOENT, .message = STR("manifest unknown")});
+	} else if (e->type == SANDBOXD_PULL) {
+		pull(s, n, e);
+	} else if (e->type == SANDBOXD_IMAGES) {
+		list_images(s, n, e);
+	} else if (e->type == SANDBOXD_FENCE) {
+		s->n_fences++;
+		reply(s, n, e, 1, &(struct sandboxd_reply){0});
+	} else {
+		sim_fail(s, "no fake for %s", sandboxd_type_name[e->type]);
+	}
+}
+
+void sim_probe(struct sim *s, struct sim_node *n, const struct effect *e)
+{
+	struct sim_run *r = sim_run_of(n, e->sandbox);
+	bool ok = r != NULL && r->listens_ms <= s->now_ms;
+
+	sim_outcome(s, n->id, 1, &e->from, e->correlation, MSG_PROBED,
+	            &(struct msg_probed){ok, ok ? STR_NONE : STR("connection refused")});
+}
+
+static void adopt_now(struct sim *s, struct sim_event *e)
+{
+	struct sim_node *n = sim_node(s, e->node);
+	struct sandboxd_sandbox list[SIM_RUNS_MAX];
+
+	if (e->life != n->life)
+		return;
+	for (uint32_t i = 0; i < n->n_runs; i++)
+		list[i] = (struct sandboxd_sandbox){.sandbox = n->runs[i].sandbox, .pid = 1, .running = true};
+	runtime_adopted(n->runtime, list, n->n_runs, s->now_ms);
+}
+
+void sim_adopt(struct sim *s, struct sim_node *n)
+{
+	struct sim_event *e = sim_after(s, 20 + sim_draw(s, 100), adopt_now);
+
+	e->node = n->id;
+	e->life = n->life;
+}
