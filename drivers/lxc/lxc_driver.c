@@ -100,6 +100,7 @@ int lxc_remove_host_objects(struct lxc_driver *d, const char *dir, uint64_t sand
 
 	lxc_container_name(d, sandbox, name);
 	left = cgroup_remove(&d->layout, name);
+	cgroup_remove_pivot(&d->layout);
 	snprintf(lock, sizeof lock, "/run/lxc/lock/%s/.%s", d->lxc_path, name);
 	unlink(lock);
 	r = d->egress == NULL ? 0 : egress_detach(d->egress, slot, err);

@@ -1,6 +1,7 @@
 #include "sandbox_dir.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,11 +28,19 @@ static int write_struct(const char *dir, const char *name, const struct codec_ty
                         struct err *err)
 {
 	CLEANUP_BUF struct buf b = {0};
-	char path[SANDBOX_DIR_MAX + 32];
+	char path[SANDBOX_DIR_MAX + 32], temporary[SANDBOX_DIR_MAX + 32];
+	int r;
 
 	snprintf(path, sizeof path, "%s/%s", dir, name);
+	snprintf(temporary, sizeof temporary, "%s/%s.new", dir, name);
 	codec_encode(&b, type, value);
-	return fd_write_file(path, 0600, b.p, b.n, err);
+	CLEANUP_FD int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	/* Whole or not at all when sandboxd is killed; no sync, for after a crash of the machine nothing runs. */
+	r = fd < 0 ? -errno : fd_write_all(fd, b.p, b.n);
+	if (r == 0 && rename(temporary, path) != 0)
+		r = -errno;
+	return r < 0 ? err_system(err, r, "write %s", path) : 0;
 }
 
 static int read_struct(const char *dir, const char *name, const struct codec_type *type, struct arena *arena,
