@@ -8,7 +8,7 @@
 #include "egress.h"
 #include "process.h"
 #include "sandbox_dir.h"
-#include "seccomp_filter.h"
+#include "lxc_shim/shim/seccomp_filter.h"
 
 #define CONTAINER_NAME_MAX 40
 

@@ -14,7 +14,7 @@
 #include "core/clock.h"
 #include "core/fd.h"
 #include "init_spec.h"
-#include "shim_config.h"
+#include "lxc_shim/shim_config.h"
 #include "wire/sandboxd.h"
 
 #define LINE_MAX_BYTES 16384

@@ -26,15 +26,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cgroup.h"
+#include "lxc_shim/cgroup.h"
 #include "container.h"
 #include "core/clock.h"
 #include "core/fd.h"
 #include "init_spec.h"
 #include "logger.h"
-#include "process.h"
+#include "lxc_shim/process.h"
 #include "rootfs.h"
-#include "shim_config.h"
+#include "lxc_shim/shim_config.h"
 
 #define INIT_WAIT_MS 30000
 #define GO_WAIT_MS   60000

@@ -4,8 +4,8 @@
 #define LXC_CONTAINER_H
 
 #include "core/err.h"
-#include "cgroup.h"
-#include "shim_config.h"
+#include "lxc_shim/cgroup.h"
+#include "lxc_shim/shim_config.h"
 
 /* *ret_error_num as struct init_result says. Fails when liblxc refused the configuration; a start that failed later
  * is told by DIR/lxc.log. */
