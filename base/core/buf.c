@@ -29,7 +29,7 @@ char *buf_reserve(struct buf *b, size_t n)
 		b->failed = true;
 		return NULL;
 	}
-	if (need <= b->capacity)
+	if (need <= b->capacity && b->p != NULL)
 		return b->p + b->n;
 	capacity = b->capacity < 64 ? 64 : b->capacity * 2;
 	if (capacity < need)
