@@ -49,6 +49,7 @@ static void wheel_insert(struct loop *l, struct loop_timer *timer)
 	uint64_t slot = tick & WHEEL_MASK;
 	timer->slot_ms = tick * LOOP_WHEEL_MS;
 	loop_list_add(&l->wheel[slot], &timer->link);
+	l->n_timers++;
 	l->wheel_used[slot / 64] |= 1ull << (slot % 64);
 }
 
@@ -82,6 +83,7 @@ static void wheel_run_slot(struct loop *l, uint64_t slot)
 	while (!loop_list_empty(&due)) {
 		struct loop_timer *timer = container_of(due.next, struct loop_timer, link);
 		loop_list_remove(&timer->link);
+		l->n_timers--;
 		if (timer->due_ms > l->wheel_at_ms) {
 			wheel_insert(l, timer);
 			continue;
@@ -105,7 +107,7 @@ static void wheel_run(uv_timer_t *handle)
 		l->wheel_at_ms = tick * LOOP_WHEEL_MS;
 		wheel_run_slot(l, tick & WHEEL_MASK);
 	}
-	uint64_t next = wheel_next(l);
+	uint64_t next = l->n_timers ? wheel_next(l) : 0;
 	if (next)
 		wheel_sleep(l, next);
 }
@@ -119,6 +121,7 @@ void loop_timer_set(struct loop *l, struct loop_timer *timer, uint64_t in_ms)
 		if (timer->due_ms >= timer->slot_ms)
 			return;
 		loop_list_remove(&timer->link);
+		l->n_timers--;
 	}
 	if (!l->wheel_due_ms) /* nothing was waiting: the wheel's hand has been standing still */
 		l->wheel_at_ms = loop_now(l) / LOOP_WHEEL_MS * LOOP_WHEEL_MS;
@@ -133,10 +136,14 @@ void loop_timer_set(struct loop *l, struct loop_timer *timer, uint64_t in_ms)
 
 void loop_timer_clear(struct loop *l, struct loop_timer *timer)
 {
-	(void)l; /* the slot's bit may stay set: a wake-up that finds nothing */
 	timer->due_ms = 0;
-	if (loop_link_in(&timer->link))
-		loop_list_remove(&timer->link);
+	if (!loop_link_in(&timer->link))
+		return;
+	loop_list_remove(&timer->link); /* the slot's bit may stay set: a wake-up that finds nothing */
+	if (--l->n_timers == 0) {
+		uv_timer_stop(&l->wheel_timer); /* so that a loop with nothing to wait for ends */
+		l->wheel_due_ms = 0;
+	}
 }
 
 /* --- deferred calls --- */

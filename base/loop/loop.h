@@ -44,6 +44,7 @@ struct loop {
 	uv_idle_t idle;
 	uint64_t wheel_due_ms; /* what wheel_timer waits for; 0 = stopped */
 	uint64_t wheel_at_ms;  /* slots up to here were run */
+	size_t n_timers;       /* in the wheel */
 	struct loop_link wheel[LOOP_WHEEL_SLOTS];
 	uint64_t wheel_used[LOOP_WHEEL_SLOTS / 64];
 	struct loop_link deferred;

@@ -103,7 +103,8 @@ struct gateway_config {
 	void (*api_gone)(void *arg, uint64_t id); /* nobody listens to a reply with `more` any longer; may be NULL */
 	int (*dial)(void *arg, struct loop *l, unsigned loop, uint64_t sandbox, uint16_t port, uint32_t timeout_ms,
 	            gateway_dialed *done, void *done_arg);
-	/* On each loop's own thread, before it serves and after it ended: for what dial needs there. May be NULL. */
+	/* For what dial needs on a loop: before it runs (inside gateway_start), and on its own thread when it stops: pending
+	 * dials fail then, from inside loop_stop. May be NULL. */
 	int (*loop_start)(void *arg, struct loop *l, unsigned loop);
 	void (*loop_stop)(void *arg, struct loop *l, unsigned loop);
 	void *arg;

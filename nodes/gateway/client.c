@@ -1,0 +1,311 @@
+/* One connection from outside: cuts what comes into requests, one after the other, and hands their parts on by state.
+ * Invariants: `in` holds only what could not be taken yet and is bounded, since the stream is paused when it is long;
+ * nothing of a next request is taken before the answer to the last one is out. */
+#include "gateway/inside.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/must.h"
+
+void client_timer(struct client *c, uint64_t ms)
+{
+	loop_timer_set(&c->gw->loop, &c->timer, ms);
+}
+
+void client_wait(struct client *c, enum client_state state)
+{
+	c->state = (uint8_t)state;
+	stream_pause(c->s);
+}
+
+void client_close(struct client *c)
+{
+	if (c->closed)
+		return;
+	exchange_abort(c);
+	api_client_gone(c);
+	c->closed = true;
+	loop_timer_clear(&c->gw->loop, &c->timer);
+	stream_close(c->s);
+}
+
+bool client_write(struct client *c, const struct iovec *iov, int n, struct upstream *source)
+{
+	int r;
+
+	if (c->closed)
+		return false;
+	for (int i = 0; i < n; i++)
+		count(&c->gw->counters.bytes_out, iov[i].iov_len);
+	r = stream_write(c->s, iov, n);
+	if (r < 0) {
+		client_close(c);
+		return false;
+	}
+	if (r == STREAM_QUEUED && source)
+		stream_pause(source->s);
+	return true;
+}
+
+/* --- taking bytes --- */
+
+static void bad_head(struct client *c, long result)
+{
+	static const struct {
+		unsigned status;
+		const char *message;
+	} table[] = {
+		[-SCAN_BAD] = {400, "the request head is malformed"},
+		[-SCAN_TOO_LARGE] = {431, "the request head is larger than 32 KiB or has more than 100 fields"},
+		[-SCAN_LONG_TARGET] = {414, "the request target is longer than 8 KiB"},
+		[-SCAN_VERSION] = {505, "only HTTP/1.0 and HTTP/1.1 are supported"},
+	};
+
+	memset(&c->facts, 0, sizeof c->facts);
+	c->facts.minor = 1;
+	body_begin(&c->request_body, BODY_TO_END, 0);
+	c->answer_begun = false;
+	answer(c, table[-result].status, "BadRequest", table[-result].message);
+}
+
+static size_t take_head(struct client *c, const char *p, size_t n)
+{
+	long r;
+
+	if (p[0] == '\r') /* an empty line before a request is ignored (RFC 9112, 2.2) */
+		if (n < 2 || p[1] == '\n')
+			return n < 2 ? 0 : 2;
+	r = scan_request(p, n, &c->gw->head);
+	if (r == SCAN_MORE) {
+		if (!c->facts.is_head) /* marks that the clock of this head runs: see client_next */
+			client_timer(c, c->gw->gateway->config.head_timeout_ms);
+		c->facts.is_head = true;
+		return 0;
+	}
+	if (r < 0) {
+		bad_head(c, r);
+		return n;
+	}
+	count(&c->gw->counters.requests, 1);
+	request_begin(c, &c->gw->head);
+	return (size_t)r;
+}
+
+static size_t take(struct client *c, const char *p, size_t n)
+{
+	size_t used = 0, k = 1;
+
+	c->taking = true;
+	while (!c->closed && used < n && k) {
+		switch ((enum client_state)c->state) {
+		case CLIENT_HEAD:
+			k = take_head(c, p + used, n - used);
+			break;
+		case CLIENT_EXCHANGE:
+			k = exchange_body(c, p + used, n - used);
+			break;
+		case CLIENT_TUNNEL:
+			k = exchange_tunnel(c, p + used, n - used);
+			break;
+		case CLIENT_API_BODY:
+			k = api_body(c, p + used, n - used);
+			break;
+		case CLIENT_SESSION:
+		case CLIENT_CONNECT:
+		case CLIENT_API:
+			k = 0;
+			break;
+		case CLIENT_DONE:
+			k = n - used;
+			break;
+		}
+		used += k;
+	}
+	c->taking = false;
+	return used;
+}
+
+static void took(struct client *c)
+{
+	if (!c->closed && c->state == CLIENT_EXCHANGE && c->head_pending)
+		exchange_flush(c);
+	if (!c->closed && c->in.n >= STASH_MAX)
+		stream_pause(c->s);
+	if (!c->closed && buf_failed(&c->in))
+		client_close(c);
+}
+
+static void take_stash(struct client *c)
+{
+	size_t used = c->in.n ? take(c, c->in.p, c->in.n) : 0;
+
+	if (!c->closed)
+		buf_drop(&c->in, used);
+	took(c);
+}
+
+void client_continue(struct client *c)
+{
+	if (c->taking || c->closed || c->state == CLIENT_SESSION || c->state == CLIENT_CONNECT || c->state == CLIENT_API)
+		return;
+	stream_resume(c->s);
+	take_stash(c);
+}
+
+static void client_data(struct stream *s, void *arg, const char *p, size_t n)
+{
+	struct client *c = arg;
+	size_t used;
+
+	(void)s;
+	count(&c->gw->counters.bytes_in, n);
+	if (c->in.n) {
+		buf_add(&c->in, p, n);
+		take_stash(c);
+		return;
+	}
+	used = take(c, p, n);
+	if (!c->closed && used < n)
+		buf_add(&c->in, p + used, n - used);
+	took(c);
+}
+
+void client_next(struct client *c)
+{
+	if (c->closed)
+		return;
+	if (!c->keep || c->gw->stopping) {
+		c->state = CLIENT_DONE;
+		loop_timer_clear(&c->gw->loop, &c->timer);
+		stream_finish(c->s, FINISH_MS);
+		return;
+	}
+	c->state = CLIENT_HEAD;
+	c->facts.is_head = false;
+	client_timer(c, c->gw->gateway->config.keep_alive_ms);
+	client_continue(c);
+}
+
+/* --- the stream's other callbacks --- */
+
+static void client_eof(struct stream *s, void *arg)
+{
+	struct client *c = arg;
+
+	(void)s;
+	c->eof = true;
+	if (c->state == CLIENT_TUNNEL && c->u && !c->tunnel_upstream_eof) {
+		c->tunnel_client_eof = true;
+		stream_shutdown(c->u->s);
+	} else {
+		if (c->state == CLIENT_TUNNEL && c->u)
+			c->u->flush = true;
+		client_close(c); /* whoever asked no longer listens */
+	}
+}
+
+static void client_error(struct stream *s, void *arg, int error)
+{
+	(void)s, (void)error;
+	client_close(arg);
+}
+
+static void client_drain(struct stream *s, void *arg)
+{
+	struct client *c = arg;
+
+	(void)s;
+	if (c->u)
+		stream_resume(c->u->s);
+}
+
+static void client_closed(struct stream *s, void *arg)
+{
+	struct client *c = arg;
+
+	(void)s;
+	if (!c->closed) { /* after stream_finish */
+		c->closed = true;
+		exchange_abort(c);
+		api_client_gone(c);
+		loop_timer_clear(&c->gw->loop, &c->timer);
+	}
+	loop_list_remove(&c->link);
+	c->gw->n_clients--;
+	count(&c->gw->counters.connections_open, (uint64_t)-1);
+	buf_done(&c->in);
+	buf_done(&c->head);
+	buf_done(&c->kept);
+	buf_done(&c->api_body);
+	free(c);
+}
+
+static void client_late(struct loop_timer *timer)
+{
+	struct client *c = container_of(timer, struct client, timer);
+
+	switch ((enum client_state)c->state) {
+	case CLIENT_HEAD:
+		if (c->in.n) {
+			bad_head(c, SCAN_BAD);
+			break;
+		}
+		client_close(c);
+		break;
+	case CLIENT_API_BODY:
+		answer(c, 408, "RequestTimeout", "the request's body did not come in time");
+		break;
+	case CLIENT_SESSION:
+		session_wait_over(c);
+		if (c->kind == CLIENT_NODE)
+			answer_hop(c, "again");
+		else
+			answer_retry(c, 503, "SessionUnavailable", "no session was ready in time", 1);
+		break;
+	case CLIENT_CONNECT:
+		answer_retry(c, 503, "SessionBusy", "no connection to the session was free in time", 1);
+		break;
+	case CLIENT_EXCHANGE:
+		answer(c, 504, "GatewayTimeout", "the session did not answer in time");
+		break;
+	case CLIENT_API:
+		answer_retry(c, 503, "ServiceUnavailable", "the management API did not answer in time", 1);
+		break;
+	case CLIENT_TUNNEL:
+	case CLIENT_DONE:
+		client_close(c);
+		break;
+	}
+}
+
+static const struct stream_ops client_ops = {
+	.on_data = client_data,
+	.on_drain = client_drain,
+	.on_eof = client_eof,
+	.on_error = client_error,
+	.on_closed = client_closed,
+};
+
+void client_accepted(struct gw *gw, struct stream *s, enum client_kind kind)
+{
+	struct client *c = gw->n_clients < gw->gateway->config.connections_max ? calloc(1, sizeof *c) : NULL;
+
+	if (!c) {
+		stream_close(s);
+		return;
+	}
+	c->gw = gw;
+	c->s = s;
+	c->kind = (uint8_t)kind;
+	c->state = CLIENT_HEAD;
+	c->timer.fire = client_late;
+	c->facts.minor = 1;
+	loop_list_add(&gw->clients, &c->link);
+	gw->n_clients++;
+	count(&gw->counters.connections, 1);
+	count(&gw->counters.connections_open, 1);
+	stream_set(s, &client_ops, c);
+	client_timer(c, gw->gateway->config.head_timeout_ms); /* a handshake's time too */
+}

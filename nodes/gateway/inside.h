@@ -1,0 +1,302 @@
+/* inside.h -- the structs that the gateway's own files share. Nothing here leaves the folder or its loop's thread.
+ *
+ * A client is one connection from outside (or from another node). It serves one request at a time:
+ *
+ *   HEAD -> SESSION (where is it?) -> CONNECT (a connection to it) -> EXCHANGE -> HEAD | TUNNEL
+ *   HEAD -> API_BODY -> API -> HEAD
+ *
+ * A warm request goes from HEAD to EXCHANGE within one read. An upstream is one connection to a sandbox here or to another
+ * node's gateway; it belongs to the conns of a session (here) or of a node, and is idle or serves one client.
+ * A session is what this loop knows of a generation; counted, because clients and upstreams outlive its end. */
+#ifndef GATEWAY_INSIDE_H
+#define GATEWAY_INSIDE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/buf.h"
+#include "core/map.h"
+#include "gateway/gateway.h"
+#include "gateway/head.h"
+#include "gateway/identifier.h"
+#include "gateway/token.h"
+#include "loop/listener.h"
+#include "loop/loop.h"
+#include "loop/mailbox.h"
+#include "loop/stream.h"
+#include "wire/messages.h"
+
+#define STASH_MAX    (64u * 1024) /* of pipelined requests, and of request bytes kept to be sent again */
+#define INTERIM_MAX  16           /* 1xx answers to one request */
+#define TRIES_MAX    3
+#define FINISH_MS    2000
+#define FRESH_IDLE_MS 1000        /* a kept connection idle for longer is not given a request that cannot be repeated */
+
+struct client;
+struct gw;
+
+struct counters {
+	_Atomic uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429, refused_503,
+		bad_requests, bad_responses, bytes_in, bytes_out;
+};
+
+static inline void count(_Atomic uint64_t *c, uint64_t n)
+{
+	/* one writer: the loop's thread */
+	atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+struct gateway {
+	struct gateway_config config;
+	struct gw *loops[GATEWAY_LOOPS_MAX];
+	char admin_path[108];
+	uint16_t ports[3];
+	bool started;
+};
+
+/* Connections to one place. */
+struct conns {
+	struct loop_link all, idle, waiting; /* of upstreams, upstreams, clients */
+	unsigned n, max;                     /* n counts dials under way too */
+};
+
+enum session_state { SESSION_OPEN, SESSION_QUIET, SESSION_ENDED };
+
+struct session {
+	struct map_node by_generation, by_key;
+	bool in_generations, in_keys;
+	unsigned refs;
+	uint64_t pool, generation, sandbox, node, index;
+	char identifier[IDENTIFIER_MAX];
+	size_t identifier_n;
+	bool local, served, dead_told;
+	uint8_t state;                /* enum session_state */
+	uint32_t in_flight;
+	uint64_t last_activity_ms;    /* CLOCK_BOOTTIME; 0: never */
+	struct conns conns;           /* when local */
+	struct loop_link held;        /* clients that wait for REOPEN, ENDED or the answer to admit */
+	struct loop_link tunnels;     /* clients */
+	uint64_t admit_correlation;   /* != 0: control was asked whether it lives here */
+	uint64_t admit_deadline_ms;
+};
+
+struct peer { /* another node's gateway */
+	struct map_node by_node;
+	uint64_t node;
+	struct conns conns;
+};
+
+/* One question to placement, with everyone who waits for its answer. */
+struct open {
+	struct map_node by_correlation, by_key;
+	uint64_t correlation, pool, gone;
+	bool require_existing;
+	char identifier[IDENTIFIER_MAX];
+	size_t identifier_n;
+	struct loop_link waiting; /* clients */
+};
+
+struct upstream {
+	struct loop_link link_all, link_idle;
+	struct gw *gw;
+	struct stream *s;
+	struct conns *conns;
+	struct session *session; /* counted; NULL for a connection to a node */
+	uint64_t node;           /* for a connection to a node: who must answer */
+	struct client *c;
+	bool reused, open, closing, flush; /* flush: what is queued is sent before it closes */
+	uint64_t idle_since_ms;
+	struct buf in; /* part of a head */
+};
+
+enum client_kind { CLIENT_PLAIN, CLIENT_TLS, CLIENT_ADMIN, CLIENT_NODE };
+
+enum client_state {
+	CLIENT_HEAD,
+	CLIENT_SESSION,
+	CLIENT_CONNECT,
+	CLIENT_EXCHANGE,
+	CLIENT_TUNNEL,
+	CLIENT_API_BODY,
+	CLIENT_API,
+	CLIENT_DONE
+};
+
+struct body_state {
+	enum body_kind kind;
+	uint64_t left;
+	struct chunk_scan chunk;
+	bool done;
+};
+
+struct dialing;
+
+struct client {
+	struct loop_link link;      /* gw->clients */
+	struct loop_link waiting;   /* open->waiting, session->held or conns->waiting */
+	struct loop_link tunnel;    /* session->tunnels */
+	struct gw *gw;
+	struct stream *s;
+	uint8_t kind, state;
+	bool taking, closed, eof;
+	struct loop_timer timer;
+	struct buf in;              /* bytes behind what was taken */
+
+	/* the request; slices in `facts` are gone once its head was taken, their lengths stay */
+	struct request_facts facts;
+	struct body_state request_body;
+	struct buf head;            /* as it goes on, without the empty line */
+	struct buf kept;            /* body bytes sent to another node, in case it must be sent again */
+	size_t head_n;              /* of `head` without what the way adds */
+	bool kept_overflow, head_pending;
+	uint64_t pool;
+	uint16_t target_port;
+	uint32_t idle_ms, queue_ms;
+	uint64_t cooldown_ms, deadline_ms, gone;
+	char identifier[IDENTIFIER_MAX];
+	size_t identifier_n;
+	unsigned tries;
+	struct session *session;    /* counted */
+	struct upstream *u;
+	struct dialing *dialing;
+	bool admitted;              /* counted in session->in_flight */
+	bool created;
+	uint32_t allocation_ms;
+
+	/* the answer */
+	bool answer_begun, keep, keep_upstream, rechunk;
+	unsigned interims;
+	struct body_state answer_body;
+	uint64_t tunnel_ms;         /* CLOCK_BOOTTIME of its last byte */
+	bool tunnel_client_eof, tunnel_upstream_eof;
+
+	/* the management API */
+	struct map_node by_api;
+	uint64_t api_id;
+	bool api_more;
+	struct gateway_api_request *api;
+	struct buf api_body;
+};
+
+struct gw {
+	struct loop loop;
+	struct gateway *gateway;
+	unsigned index;
+	pthread_t thread;
+	bool running;
+	struct mailbox *mailbox;        /* NULL once it stops */
+	struct mailbox *mailbox_shared; /* for other threads: a reference until gateway_free */
+	struct listener *plain, *tls, *peer, *admin;
+	struct view *view;
+	struct token_keys *keys;
+	struct token_cache *tokens;
+	bool fenced, stopping;
+	struct map generations, keys_of_sessions, opens, keys_of_opens, peers, apis;
+	struct loop_link clients;
+	unsigned n_clients, n_waiting;
+	uint64_t next_correlation;
+	struct buf out; /* scratch of one call */
+	struct scan_head head;
+	struct counters counters;
+};
+
+/* client.c */
+void client_accepted(struct gw *gw, struct stream *s, enum client_kind kind);
+void client_continue(struct client *c);           /* something it waited for is there: take what is stashed */
+void client_next(struct client *c);               /* the answer is out: the next request, or the end */
+void client_close(struct client *c);              /* at once */
+void client_timer(struct client *c, uint64_t ms);
+void client_wait(struct client *c, enum client_state state);
+/* Writes to the client; pauses `source` when it does not take all. False: it is closed now. */
+bool client_write(struct client *c, const struct iovec *iov, int n, struct upstream *source);
+
+/* answer.c: the gateway's own answers. The connection goes on if the request was read whole. */
+void answer(struct client *c, unsigned status, const char *code, const char *message);
+void answer_retry(struct client *c, unsigned status, const char *code, const char *message, unsigned retry_after_s);
+void answer_hop(struct client *c, const char *result); /* to another node's gateway */
+/* Headers end each with CRLF; connection fields, length and the empty line are added. */
+void answer_raw(struct client *c, unsigned status, struct str headers, struct str body, bool more);
+void answer_chunk(struct client *c, struct str bytes);
+void answer_end(struct client *c);
+const char *answer_reason(unsigned status);
+void answer_connection(struct client *c, struct buf *out);
+void answer_json_string(struct buf *out, struct str s);
+
+/* request.c: from a scanned head to an exchange or an api_request. */
+void request_begin(struct client *c, const struct scan_head *head);
+
+/* rewrite.c */
+void rewrite_request(struct client *c, const struct scan_head *head, const struct request_facts *f, struct str path);
+void rewrite_response(struct client *c, const struct scan_head *head, const struct response_facts *f, struct buf *out);
+
+/* route.c */
+void session_route(struct client *c);              /* to CONNECT or on, or waits, or answers */
+void session_hop(struct client *c, const struct session_ref *ref); /* the same for a request of another node */
+
+/* session.c */
+void session_ref(struct session *s);
+void session_unref(struct session *s);
+void session_enter(struct client *c);              /* counts it in; the session is open */
+void session_tunnel(struct client *c);             /* from now on it counts by its bytes, not as a request */
+void session_leave(struct client *c);              /* lets go of its session, counted or not */
+void session_unusable(struct client *c, bool dead); /* stale or dead: ask again, or give up */
+void session_message(struct gw *gw, const struct envelope *e, const void *body);
+void session_admitted(struct gw *gw, uint64_t correlation, int code);
+void session_fence(struct gw *gw, bool fenced);
+void session_end_all(struct gw *gw);
+void session_wait_over(struct client *c);          /* unlinks it from whatever it waits for */
+struct session *session_by_generation(struct gw *gw, uint64_t generation);
+
+struct session *session_by_key(struct gw *gw, uint64_t pool, struct str identifier);
+uint64_t session_key_hash(uint64_t pool, struct str identifier);
+struct session *session_new(struct gw *gw, const struct session_ref *ref, bool local);
+/* The session of an answer from placement, findable by its identifier; NULL without memory. */
+struct session *session_learn(struct gw *gw, const struct session_ref *ref, struct str identifier);
+void session_wait_in(struct client *c, struct loop_link *list);
+void session_use(struct client *c, struct session *s); /* c has none yet */
+void session_proceed(struct client *c);                /* it has one: on, or waits with it */
+int session_post(struct gw *gw, struct envelope *e, const struct codec_type *type, const void *body);
+
+/* route.c */
+void session_ask(struct client *c);
+void session_opened(struct gw *gw, const struct envelope *e, const struct msg_opened *m);
+void session_open_free(struct gw *gw, struct open *o);
+
+/* upstream.c */
+void conns_init(struct conns *conns, unsigned max);
+void upstream_get(struct client *c);               /* c->session is set: to EXCHANGE now or later */
+void upstream_put(struct upstream *u, bool reusable);
+void upstream_close(struct upstream *u);
+void upstream_close_all(struct conns *conns, bool tell);
+void upstream_forget_dial(struct client *c);
+void upstream_peers_done(struct gw *gw);
+
+/* exchange.c: the request's way to the upstream and its end. */
+void exchange_begin(struct client *c);             /* c->u is there */
+size_t exchange_body(struct client *c, const char *p, size_t n);
+void exchange_flush(struct client *c);
+size_t exchange_tunnel(struct client *c, const char *p, size_t n);
+void exchange_done(struct client *c, bool upstream_reusable);
+void exchange_upstream_lost(struct client *c, int error); /* c->u ended or failed; 0: orderly end */
+void exchange_abort(struct client *c);             /* drops upstream and session, says nothing to the client */
+enum chunk_result body_take(struct body_state *b, const char *p, size_t n, size_t *ret_used, struct str *ret_data);
+void body_begin(struct body_state *b, enum body_kind kind, uint64_t length);
+
+/* response.c */
+void response_data(struct upstream *u, const char *p, size_t n);
+void response_end(struct client *c);               /* the upstream's end is the body's end */
+
+/* hop.c: "incarnation;pool;generation;sandbox;index", decimal. */
+void hop_format(struct buf *to, uint64_t incarnation, const struct session *s);
+int hop_parse(struct str text, uint64_t *ret_incarnation, struct session_ref *ret);
+
+/* api.c */
+size_t api_body(struct client *c, const char *p, size_t n);
+void api_begin(struct client *c, const struct request_facts *f, uint64_t pool, struct str path);
+void api_client_gone(struct client *c);
+struct client *api_find(struct gw *gw, uint64_t id);
+void api_replied(struct client *c, unsigned status, struct str headers, struct str body, bool more);
+void api_chunk(struct client *c, struct str bytes);
+void api_end(struct client *c);
+
+#endif

@@ -1,0 +1,222 @@
+/* From an identifier to a session: the route that this loop knows, or one question to placement for all who wait; and the
+ * requests that other nodes forward here, whose sessions control vouches for.
+ * Failure modes: no answer in time, no leader -> 503; full -> 429; no such session though one is required -> 404. */
+#include "gateway/inside.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+
+#define ADMIT_AGAIN_MS 5000
+
+static struct str identifier_of(const struct client *c)
+{
+	return (struct str){c->identifier, c->identifier_n};
+}
+
+/* --- asking placement --- */
+
+static bool open_key_match(const struct map_node *node, const void *key)
+{
+	const struct open *o = container_of(node, struct open, by_key);
+	const struct client *c = key;
+
+	return o->pool == c->pool && o->require_existing == c->facts.require_existing && o->gone == c->gone &&
+	       str_eq((struct str){o->identifier, o->identifier_n}, identifier_of(c));
+}
+
+static struct open *open_new(struct client *c)
+{
+	struct gw *gw = c->gw;
+	struct open *o = calloc(1, sizeof *o);
+
+	if (!o)
+		return NULL;
+	o->correlation = ++gw->next_correlation;
+	o->pool = c->pool;
+	o->gone = c->gone;
+	o->require_existing = c->facts.require_existing;
+	memcpy(o->identifier, c->identifier, c->identifier_n);
+	o->identifier_n = c->identifier_n;
+	loop_list_init(&o->waiting);
+	if (map_insert(&gw->opens, &o->by_correlation, map_hash_u64(o->correlation))) {
+		free(o);
+		return NULL;
+	}
+	if (map_insert(&gw->keys_of_opens, &o->by_key, session_key_hash(o->pool, identifier_of(c)))) {
+		map_remove(&gw->opens, &o->by_correlation);
+		free(o);
+		return NULL;
+	}
+	return o;
+}
+
+void session_open_free(struct gw *gw, struct open *o)
+{
+	map_remove(&gw->opens, &o->by_correlation);
+	map_remove(&gw->keys_of_opens, &o->by_key);
+	free(o);
+}
+
+void session_ask(struct client *c)
+{
+	struct gw *gw = c->gw;
+	struct map_node *found =
+		map_find(&gw->keys_of_opens, session_key_hash(c->pool, identifier_of(c)), open_key_match, c);
+	struct open *o;
+
+	if (found) {
+		session_wait_in(c, &container_of(found, struct open, by_key)->waiting);
+		return;
+	}
+	o = open_new(c);
+	struct msg_open body = {.pool = c->pool,
+	                        .identifier = identifier_of(c),
+	                        .require_existing = c->facts.require_existing,
+	                        .gone = c->gone};
+	struct envelope e = {.to = {.kind = ADDRESS_PLACEMENT, .node = NODE_LEADER},
+	                     .type = MSG_OPEN,
+	                     .correlation = o ? o->correlation : 0,
+	                     .deadline_ms = c->deadline_ms};
+	count(&gw->counters.opens, 1);
+	if (!o || session_post(gw, &e, message_body_codec[MSG_OPEN], &body)) {
+		if (o)
+			session_open_free(gw, o);
+		answer_retry(c, 503, "ServiceUnavailable", "the control loop is too busy", 1);
+		return;
+	}
+	session_wait_in(c, &o->waiting);
+}
+
+void session_route(struct client *c)
+{
+	struct session *s = session_by_key(c->gw, c->pool, identifier_of(c));
+
+	if (s)
+		session_use(c, s);
+	else
+		session_ask(c);
+}
+
+/* --- requests of other nodes --- */
+
+static void ask_control(struct client *c, struct session *s)
+{
+	const struct gateway_config *config = &c->gw->gateway->config;
+	struct gateway_admit admit = {.loop = c->gw->index,
+	                              .correlation = s->generation,
+	                              .pool = s->pool,
+	                              .generation = s->generation,
+	                              .sandbox = s->sandbox,
+	                              .index = s->index,
+	                              .deadline_ms = c->deadline_ms};
+
+	s->admit_correlation = admit.correlation;
+	s->admit_deadline_ms = clock_boot_ms() + ADMIT_AGAIN_MS;
+	if (config->admit(config->arg, &admit))
+		s->admit_deadline_ms = 0; /* the next request asks again; this one waits for its deadline */
+}
+
+void session_hop(struct client *c, const struct session_ref *ref)
+{
+	struct session *s = session_by_generation(c->gw, ref->generation);
+	bool known = s && s->local && s->sandbox;
+
+	if (s && (!s->local || (s->sandbox && s->sandbox != ref->sandbox))) {
+		answer_hop(c, "stale");
+		return;
+	}
+	if (!s)
+		s = session_new(c->gw, ref, true);
+	if (!s) {
+		answer_hop(c, "again");
+		return;
+	}
+	s->sandbox = ref->sandbox;
+	s->pool = ref->pool;
+	s->index = ref->index;
+	s->node = c->gw->gateway->config.node;
+	session_ref(s);
+	c->session = s;
+	if (!known || (s->admit_correlation && clock_boot_ms() > s->admit_deadline_ms))
+		ask_control(c, s);
+	session_proceed(c);
+}
+
+/* --- answers from placement --- */
+
+static void opened_one(struct client *c, const struct msg_opened *m, struct session *s)
+{
+	c->created = m->created;
+	c->allocation_ms = m->allocation_ms;
+	char message[256];
+	str_copy(str_slice(m->message, 0, m->message.n < 255 ? m->message.n : 255), message, sizeof message);
+	switch ((enum open_code)m->code) {
+	case OPEN_OK:
+		if (s)
+			session_use(c, s);
+		else
+			answer_retry(c, 503, "ServiceUnavailable", "no memory", 1);
+		break;
+	case OPEN_UNKNOWN_POOL:
+		answer(c, 404, "ResourceNotFound", "there is no such session pool");
+		break;
+	case OPEN_NO_SESSION:
+		answer(c, 404, "SessionWithIdentifierNotFound", "there is no session with this identifier");
+		break;
+	case OPEN_FULL:
+		answer_retry(c, 429, "TooManySessions", m->message.n ? message : "all sessions of the pool are in use",
+		             m->retry_after_s);
+		break;
+	case OPEN_CANNOT_START:
+		answer_retry(c, 503, "SessionPoolCannotStart",
+		             m->message.n ? message : "the pool cannot start sessions", m->retry_after_s);
+		break;
+	case OPEN_CLOSING:
+		answer_retry(c, 503, "SessionClosing", "the session of this identifier is ending", m->retry_after_s);
+		break;
+	case OPEN_UNAVAILABLE:
+	case OPEN_CODES:
+		answer_retry(c, 503, "ServiceUnavailable", m->message.n ? message : "the cluster has no leader",
+		             m->retry_after_s);
+		break;
+	}
+}
+
+static bool correlation_match(const struct map_node *node, const void *key)
+{
+	return container_of(node, struct open, by_correlation)->correlation == *(const uint64_t *)key;
+}
+
+void session_opened(struct gw *gw, const struct envelope *e, const struct msg_opened *m)
+{
+	struct map_node *node =
+		map_find(&gw->opens, map_hash_u64(e->correlation), correlation_match, &e->correlation);
+	struct session *s = NULL;
+	struct loop_link waiting;
+	struct open *o;
+
+	if (!node)
+		return;
+	o = container_of(node, struct open, by_correlation);
+	if (m->code == OPEN_OK)
+		s = session_learn(gw, &m->session, (struct str){o->identifier, o->identifier_n});
+	if (s)
+		session_ref(s);
+	loop_list_init(&waiting);
+	if (!loop_list_empty(&o->waiting)) {
+		waiting = o->waiting;
+		waiting.next->prev = waiting.prev->next = &waiting;
+	}
+	session_open_free(gw, o);
+	while (!loop_list_empty(&waiting)) {
+		struct client *c = container_of(waiting.next, struct client, waiting);
+		session_wait_over(c);
+		opened_one(c, m, s);
+		client_continue(c);
+	}
+	if (s)
+		session_unref(s);
+}
+
