@@ -84,7 +84,7 @@ int consensus_new(const struct consensus_options *options, struct consensus **re
  * -EIO, -EADDRINUSE... After an error only consensus_close may be called. */
 int consensus_start(struct consensus *c, struct err *err);
 /* Frees everything in a later turn of the loop, then calls closed(), which may be NULL. Unanswered
- * proposals are answered before. */
+ * proposals are answered before; entries may still be applied until then. */
 void consensus_close(struct consensus *c, void (*closed)(void *arg), void *arg);
 
 /* status 0: the entry was applied at `index`, by this very machine, just now: no other was applied since.

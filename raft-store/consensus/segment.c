@@ -65,24 +65,26 @@ static enum batch next_batch(const unsigned char *p, size_t n, size_t *at)
 	return BATCH_WHOLE;
 }
 
+int segment_check_bytes(const char *path, const void *bytes, size_t n, struct err *err)
+{
+	const unsigned char *p = bytes;
+	size_t at = sizeof(uint64_t);
+	enum batch found = n >= at ? BATCH_WHOLE : BATCH_CUT;
+	if (n == 0 || (n >= at && get64(p) != 1))
+		return 0; /* never written, or of a format that the library refuses */
+	while (found == BATCH_WHOLE)
+		found = next_batch(p, n, &at);
+	if (found == BATCH_CUT)
+		return err_set(err, -EUCLEAN,
+			       "%s: cut short in the middle of the batch at byte %zu; wipe the directory and "
+			       "join with a new id",
+			       path, at);
+	return 0;
+}
+
 int segment_check(const char *path, struct err *err)
 {
 	CLEANUP_BUF struct buf bytes = BUF_MAX(SEGMENT_BYTES_MAX);
 	int rc = fd_read_file(path, SEGMENT_BYTES_MAX, &bytes, err);
-	if (rc != 0)
-		return rc;
-	const unsigned char *p = (const unsigned char *)bytes.p;
-	size_t at = sizeof(uint64_t);
-	enum batch found = bytes.n == 0 || bytes.n >= at ? BATCH_WHOLE : BATCH_CUT;
-	if (bytes.n == 0 || (bytes.n >= at && get64(p) != 1))
-		return 0; /* never written, or of a format that the library refuses */
-	while (found == BATCH_WHOLE)
-		found = next_batch(p, bytes.n, &at);
-	if (found == BATCH_CUT)
-		return err_set(err, -EUCLEAN,
-			       "%s: cut short in the middle of the batch at byte %zu; wipe the directory and "
-			       "join with a "
-			       "new id",
-			       path, at);
-	return 0;
+	return rc == 0 ? segment_check_bytes(path, bytes.p, bytes.n, err) : rc;
 }

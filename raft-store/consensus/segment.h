@@ -4,11 +4,15 @@
 #ifndef RAFT_CONSENSUS_SEGMENT_H
 #define RAFT_CONSENSUS_SEGMENT_H
 
+#include <stddef.h>
+
 #include "core/err.h"
 
 #define SEGMENT_BYTES_MAX (64u << 20)
 
 /* -EUCLEAN: cut short. */
 int segment_check(const char *path, struct err *err);
+/* The same of a segment's bytes; `path` is for the message. */
+int segment_check_bytes(const char *path, const void *bytes, size_t n, struct err *err);
 
 #endif

@@ -254,12 +254,40 @@ static void test_lagging_server_gets_a_snapshot(void **state)
 	expect_equal(c);
 }
 
+static bool failed(void *arg)
+{
+	return ((struct server *)arg)->failed > 0;
+}
+
+/* A follower that cannot store a new term is of no use any more, and says so once. */
+static void test_unavailable(void **state)
+{
+	struct cluster *c = *state;
+	char command[600];
+	int status = 1;
+	start_all(c);
+	propose_many(c, 10, 10);
+	expect_equal(c);
+	struct server *old = leader(c);
+	unsigned victim = (unsigned)((old - c->servers + 1) % N), target = (victim + 1) % N;
+	snprintf(command, sizeof command, "rm -r %s/n%u", scratch_dir(), victim + 1);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(consensus_transfer(old->consensus, target + 1, on_transferred, &status), 0);
+	assert_true(loop_until(&c->loop, failed, &c->servers[victim], WAIT_MS));
+	assert_int_equal(c->servers[victim].failed, 1);
+	assert_non_null(strstr(c->servers[victim].why, "unavailable"));
+	assert_int_equal(consensus_leader(c->servers[victim].consensus, NULL), 0);
+	assert_true(loop_until(&c->loop, transferred, &status, WAIT_MS));
+	assert_int_equal(leader(c) - c->servers, target);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_propose, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_transfer, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_majority_lost, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_unavailable, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_lagging_server_gets_a_snapshot, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

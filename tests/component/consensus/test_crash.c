@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
@@ -300,8 +301,35 @@ static void test_kill(void **state)
 		check_final(c, i);
 }
 
+/* Without room for a segment: files of this process may not grow beyond 1 MiB. */
+static void test_disk_full(void **state)
+{
+	struct cluster *c = *state;
+	int status;
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct process *p = &c->processes[0];
+		struct rlimit small = {1 << 20, 1 << 20}, none = {0, 0};
+		setrlimit(RLIMIT_CORE, &none);
+		signal(SIGABRT, SIG_DFL);
+		signal(SIGXFSZ, SIG_IGN);
+		setrlimit(RLIMIT_FSIZE, &small);
+		close(STDERR_FILENO);
+		p->options = server_options(&p->server, NULL, "full", 1, c->addresses, 1);
+		p->pipe = c->pipe[1];
+		run_process(p);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_kill, set_up, tear_down)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_kill, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_disk_full, set_up, tear_down),
+	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
