@@ -7,10 +7,10 @@
 #include "state/store.h"
 
 #define FAULT(...) return err_set(err, -EILSEQ, __VA_ARGS__)
-#define HOLDS(condition, ...)                   \
-	do {                                    \
-		if (!(condition))               \
-			FAULT(__VA_ARGS__);     \
+#define HOLDS(condition, ...)               \
+	do {                                \
+		if (!(condition))           \
+			FAULT(__VA_ARGS__); \
 	} while (0)
 
 /* -- Cluster and nodes ------------------------------------------------------------------------------------------- */
@@ -23,16 +23,18 @@ static int check_cluster(const struct state *s, struct err *err)
 	HOLDS(c->feature_level <= FEATURE_LEVEL, "cluster: feature level %u", c->feature_level);
 	HOLDS(c->time_ms <= APPLY_TIME_MAX, "cluster: time %" PRIu64, c->time_ms);
 	if (c->id.n == 0) {
-		HOLDS(s->rows[KIND_NODES].n == 0 && s->rows[KIND_POOLS].n == 0, "cluster: rows before it was initialised");
+		HOLDS(s->rows[KIND_NODES].n == 0 && s->rows[KIND_POOLS].n == 0,
+		      "cluster: rows before it was initialised");
 		return 0;
 	}
-	HOLDS(c->incarnation > 0 && c->counter >= APPLY_FIRST_ID, "cluster: incarnation %" PRIu64 ", counter %" PRIu64,
-	      c->incarnation, c->counter);
+	HOLDS(c->incarnation > 0 && c->counter >= APPLY_FIRST_ID,
+	      "cluster: incarnation %" PRIu64 ", counter %" PRIu64, c->incarnation, c->counter);
 	HOLDS(c->settings.overcommit_cpu >= 1 && c->settings.overcommit_cpu <= 1000 &&
-	              c->settings.overcommit_memory >= 1 && c->settings.overcommit_memory <= 1000,
+		      c->settings.overcommit_memory >= 1 && c->settings.overcommit_memory <= 1000,
 	      "cluster: overcommit");
 	HOLDS(c->settings.queue_ms <= APPLY_DURATION_MAX && c->settings.lease_ms <= APPLY_DURATION_MAX &&
-	              c->settings.lost_ms <= APPLY_DURATION_MAX && c->settings.operation_kept_ms <= APPLY_DURATION_MAX,
+		      c->settings.lost_ms <= APPLY_DURATION_MAX &&
+		      c->settings.operation_kept_ms <= APPLY_DURATION_MAX,
 	      "cluster: a duration is above a hundred years");
 	return 0;
 }
@@ -45,16 +47,20 @@ static int check_nodes(const struct state *s, struct err *err)
 	for (const struct node_row *n = NULL; (n = state_next_node(s, n)) != NULL;) {
 		unsigned __int128 cpu = 0, memory = 0;
 
-		for (const struct sandbox_row *b = NULL; (b = state_next_node_sandbox(s, n->id, b)) != NULL; seen++) {
+		for (const struct sandbox_row *b = NULL; (b = state_next_node_sandbox(s, n->id, b)) != NULL;
+		     seen++) {
 			cpu += b->cpu_milli;
 			memory += b->memory_bytes;
 		}
-		HOLDS(n->id != 0 && n->id <= c->counter && n->epoch <= c->counter, "node %" PRIu64 ": id or epoch", n->id);
-		HOLDS(n->cpu_milli <= UINT64_MAX / 2000 && n->memory_bytes <= UINT64_MAX / 2000, "node %" PRIu64 ": capacity", n->id);
+		HOLDS(n->id != 0 && n->id <= c->counter && n->epoch <= c->counter,
+		      "node %" PRIu64 ": id or epoch", n->id);
+		HOLDS(n->cpu_milli <= UINT64_MAX / 2000 && n->memory_bytes <= UINT64_MAX / 2000,
+		      "node %" PRIu64 ": capacity", n->id);
 		HOLDS(n->renewed_ms <= c->time_ms, "node %" PRIu64 ": renewed in the future", n->id);
 		HOLDS(cpu == n->cpu_reserved && memory == n->memory_reserved,
 		      "node %" PRIu64 ": reservations are not the sum of its sandboxes'", n->id);
-		HOLDS(cpu <= n->cpu_milli * c->settings.overcommit_cpu && memory <= n->memory_bytes * c->settings.overcommit_memory,
+		HOLDS(cpu <= n->cpu_milli * c->settings.overcommit_cpu &&
+			      memory <= n->memory_bytes * c->settings.overcommit_memory,
 		      "node %" PRIu64 ": (3) reservations exceed its capacity", n->id);
 		HOLDS(n->state == NODE_UP || cpu == 0, "node %" PRIu64 ": lost, and has sandboxes", n->id);
 	}
@@ -63,7 +69,8 @@ static int check_nodes(const struct state *s, struct err *err)
 	     r = tree_seek(&s->rows[KIND_IMAGES], kind_types[KIND_IMAGES].key(r->value), true)) {
 		const struct image_row *image = (const void *)r->value;
 
-		HOLDS(state_node(s, image->node) != NULL && image->digest.n > 0, "image of node %" PRIu64 ": no such node", image->node);
+		HOLDS(state_node(s, image->node) != NULL && image->digest.n > 0,
+		      "image of node %" PRIu64 ": no such node", image->node);
 	}
 	return 0;
 }
@@ -76,8 +83,10 @@ static int check_results(const struct state *s, struct err *err)
 		const struct result_row *kept = (const void *)r->value;
 		const struct node_row *node = state_node(s, kept->node);
 
-		HOLDS(node != NULL && kept->sequence <= node->sequence && node->sequence - kept->sequence < RESULTS_KEPT,
-		      "kept result %" PRIu64 " of node %" PRIu64 ": outside of what is kept", kept->sequence, kept->node);
+		HOLDS(node != NULL && kept->sequence <= node->sequence &&
+			      node->sequence - kept->sequence < RESULTS_KEPT,
+		      "kept result %" PRIu64 " of node %" PRIu64 ": outside of what is kept", kept->sequence,
+		      kept->node);
 	}
 	return 0;
 }
@@ -89,11 +98,13 @@ static int check_operation(const struct state *s, const struct pool_row *p, stru
 	const struct operation_row *o = state_operation(s, p->operation);
 
 	HOLDS(o != NULL && o->pool == p->uid, "pool %" PRIu64 ": its operation is missing", p->uid);
-	HOLDS((p->provisioning == PROVISIONING_DELETING) == (o->kind == OPERATION_DELETE), "pool %" PRIu64 ": deleting?", p->uid);
-	HOLDS((o->ended_ms == 0) == (p->provisioning == PROVISIONING_DELETING || p->provisioning == PROVISIONING_IN_PROGRESS),
+	HOLDS((p->provisioning == PROVISIONING_DELETING) == (o->kind == OPERATION_DELETE),
+	      "pool %" PRIu64 ": deleting?", p->uid);
+	HOLDS((o->ended_ms == 0) == (p->provisioning == PROVISIONING_DELETING ||
+				     p->provisioning == PROVISIONING_IN_PROGRESS),
 	      "pool %" PRIu64 ": %s, but its operation is not", p->uid, provisioning_name[p->provisioning]);
 	HOLDS(o->ended_ms != 0 || o->kind == OPERATION_DELETE ||
-	              (o->revision == p->desired_revision && state_revision(s, p->uid, o->revision) != NULL),
+		      (o->revision == p->desired_revision && state_revision(s, p->uid, o->revision) != NULL),
 	      "pool %" PRIu64 ": its operation is about another revision", p->uid);
 	return 0;
 }
@@ -122,22 +133,27 @@ static int check_pool(const struct state *s, const struct pool_row *p, struct er
 	uint32_t sessions = n.waiting + n.live + n.closing, open;
 
 	HOLDS(p->uid != 0 && p->uid <= state_cluster(s)->counter, "pool %" PRIu64 ": uid", p->uid);
-	HOLDS(state_pool_by_name(s, p->subscription, p->resource_group, p->name) == p, "pool %" PRIu64 ": not found by name", p->uid);
-	HOLDS(n.booting == kept.booting && n.ready == kept.ready && n.bound == kept.bound && n.stopping == kept.stopping &&
-	              n.waiting == kept.waiting && n.live == kept.live && n.closing == kept.closing,
+	HOLDS(state_pool_by_name(s, p->subscription, p->resource_group, p->name) == p,
+	      "pool %" PRIu64 ": not found by name", p->uid);
+	HOLDS(n.booting == kept.booting && n.ready == kept.ready && n.bound == kept.bound &&
+		      n.stopping == kept.stopping && n.waiting == kept.waiting && n.live == kept.live &&
+		      n.closing == kept.closing,
 	      "pool %" PRIu64 ": kept counts are not the rows'", p->uid);
 	HOLDS(p->limits.max_sessions >= 1 && sessions <= (uint64_t)p->limits.max_sessions + p->sessions_over,
-	      "pool %" PRIu64 ": (3) %u sessions, allowed %u and %u more", p->uid, sessions, p->limits.max_sessions, p->sessions_over);
+	      "pool %" PRIu64 ": (3) %u sessions, allowed %u and %u more", p->uid, sessions,
+	      p->limits.max_sessions, p->sessions_over);
 	open = apply_spare_max(p, &n);
-	HOLDS(n.ready + n.booting <= open, "pool %" PRIu64 ": (3) %u ready and %u booting, allowed %u", p->uid, n.ready,
-	      n.booting, open);
+	HOLDS(n.ready + n.booting <= open, "pool %" PRIu64 ": (3) %u ready and %u booting, allowed %u",
+	      p->uid, n.ready, n.booting, open);
 	HOLDS(n.ready == 0 || n.waiting == 0, "pool %" PRIu64 ": waiters beside ready sandboxes", p->uid);
-	HOLDS(n.bound == n.live + n.closing, "pool %" PRIu64 ": (2) %u bound sandboxes for %u sessions", p->uid, n.bound,
-	      n.live + n.closing);
-	HOLDS(state_revision(s, p->uid, p->desired_revision) != NULL, "pool %" PRIu64 ": desired revision is missing", p->uid);
+	HOLDS(n.bound == n.live + n.closing, "pool %" PRIu64 ": (2) %u bound sandboxes for %u sessions",
+	      p->uid, n.bound, n.live + n.closing);
+	HOLDS(state_revision(s, p->uid, p->desired_revision) != NULL,
+	      "pool %" PRIu64 ": desired revision is missing", p->uid);
 	HOLDS(p->active_revision == 0 || state_revision(s, p->uid, p->active_revision) != NULL,
 	      "pool %" PRIu64 ": active revision is missing", p->uid);
-	HOLDS(p->provisioning != PROVISIONING_DELETING || sessions + n.booting + n.ready + n.bound + n.stopping > 0,
+	HOLDS(p->provisioning != PROVISIONING_DELETING ||
+		      sessions + n.booting + n.ready + n.bound + n.stopping > 0,
 	      "pool %" PRIu64 ": deleted, nothing is left, and still here", p->uid);
 	return check_operation(s, p, err);
 }
@@ -154,14 +170,18 @@ static int check_parts(const struct state *s, struct err *err)
 	}
 	t = &s->rows[KIND_SECRETS];
 	for (const struct row *r = tree_first(t); r != NULL; r = tree_seek(t, t->key(r->value), true))
-		HOLDS(state_pool(s, t->key(r->value).a) != NULL, "secret of pool %" PRIu64 ": no such pool", t->key(r->value).a);
+		HOLDS(state_pool(s, t->key(r->value).a) != NULL, "secret of pool %" PRIu64 ": no such pool",
+		      t->key(r->value).a);
 	for (const struct operation_row *o = NULL; (o = state_next_operation(s, o)) != NULL;) {
 		const struct pool_row *p = state_pool(s, o->pool);
 
 		HOLDS(o->id <= state_cluster(s)->counter, "operation %" PRIu64 ": id", o->id);
-		HOLDS((o->ended_ms != 0) == (o->phase >= PHASE_SUCCEEDED), "operation %" PRIu64 ": ended?", o->id);
-		HOLDS((o->phase == PHASE_DRAIN) <= (o->kind == OPERATION_DELETE), "operation %" PRIu64 ": draining?", o->id);
-		HOLDS(o->ended_ms != 0 || (p != NULL && p->operation == o->id), "operation %" PRIu64 ": runs for nobody", o->id);
+		HOLDS((o->ended_ms != 0) == (o->phase >= PHASE_SUCCEEDED), "operation %" PRIu64 ": ended?",
+		      o->id);
+		HOLDS((o->phase == PHASE_DRAIN) <= (o->kind == OPERATION_DELETE),
+		      "operation %" PRIu64 ": draining?", o->id);
+		HOLDS(o->ended_ms != 0 || (p != NULL && p->operation == o->id),
+		      "operation %" PRIu64 ": runs for nobody", o->id);
 	}
 	return 0;
 }
@@ -170,22 +190,26 @@ static int check_parts(const struct state *s, struct err *err)
 
 static int check_sandbox(const struct state *s, const struct sandbox_row *b, struct err *err)
 {
-	const struct session_row *e = b->generation == 0 ? NULL : state_session_by_generation(s, b->generation);
+	const struct session_row *e =
+		b->generation == 0 ? NULL : state_session_by_generation(s, b->generation);
 	bool in_ready = tree_find(&s->ready, s->ready.key(b)) == row_of((char *)(uintptr_t)b);
 
 	HOLDS(b->id != 0 && b->id <= state_cluster(s)->counter, "sandbox %" PRIu64 ": id", b->id);
 	HOLDS(state_sandbox(s, b->id) == b, "sandbox %" PRIu64 ": not found by id", b->id);
 	HOLDS(state_pool(s, b->pool) != NULL && state_revision(s, b->pool, b->revision) != NULL,
 	      "sandbox %" PRIu64 ": its pool or revision is missing", b->id);
-	HOLDS((b->state == SANDBOX_BOUND) == (b->generation != 0), "sandbox %" PRIu64 ": (2) %s with generation %" PRIu64, b->id,
-	      sandbox_state_name[b->state], b->generation);
-	HOLDS(b->state != SANDBOX_BOUND || (e != NULL && e->sandbox == b->id && e->pool == b->pool && e->node == b->node),
+	HOLDS((b->state == SANDBOX_BOUND) == (b->generation != 0),
+	      "sandbox %" PRIu64 ": (2) %s with generation %" PRIu64, b->id, sandbox_state_name[b->state],
+	      b->generation);
+	HOLDS(b->state != SANDBOX_BOUND ||
+		      (e != NULL && e->sandbox == b->id && e->pool == b->pool && e->node == b->node),
 	      "sandbox %" PRIu64 ": (2) its session does not point back", b->id);
 	HOLDS(b->state == SANDBOX_STOPPING || (b->state == SANDBOX_BOOTING) == (b->ready_ms == 0),
 	      "sandbox %" PRIu64 ": ready since %" PRIu64 "?", b->id, b->ready_ms);
 	HOLDS(b->ready_ms <= state_cluster(s)->time_ms && (b->ready_ms == 0 || b->created_ms <= b->ready_ms),
 	      "sandbox %" PRIu64 ": times", b->id);
-	HOLDS((b->state == SANDBOX_READY) == in_ready, "sandbox %" PRIu64 ": the list of ready ones is wrong", b->id);
+	HOLDS((b->state == SANDBOX_READY) == in_ready, "sandbox %" PRIu64 ": the list of ready ones is wrong",
+	      b->id);
 	return 0;
 }
 
@@ -195,19 +219,24 @@ static int check_session(const struct state *s, const struct session_row *e, str
 	bool in_waiters = tree_find(&s->waiters, s->waiters.key(e)) == row_of((char *)(uintptr_t)e);
 
 	HOLDS(state_pool(s, e->pool) != NULL, "generation %" PRIu64 ": its pool is missing", e->generation);
-	HOLDS(e->generation != 0 && e->generation <= state_cluster(s)->counter, "generation %" PRIu64 ": never given out", e->generation);
-	HOLDS(e->identifier.n >= IDENTIFIER_MIN, "generation %" PRIu64 ": its identifier is too short", e->generation);
-	HOLDS(state_session(s, e->pool, e->identifier) == e, "generation %" PRIu64 ": (1) not the one session of its identifier",
+	HOLDS(e->generation != 0 && e->generation <= state_cluster(s)->counter,
+	      "generation %" PRIu64 ": never given out", e->generation);
+	HOLDS(e->identifier.n >= IDENTIFIER_MIN, "generation %" PRIu64 ": its identifier is too short",
 	      e->generation);
-	HOLDS(state_session_by_generation(s, e->generation) == e, "generation %" PRIu64 ": not found by it", e->generation);
-	HOLDS((e->state == SESSION_WAITING) == (e->sandbox == 0), "generation %" PRIu64 ": %s with sandbox %" PRIu64, e->generation,
-	      session_state_name[e->state], e->sandbox);
+	HOLDS(state_session(s, e->pool, e->identifier) == e,
+	      "generation %" PRIu64 ": (1) not the one session of its identifier", e->generation);
+	HOLDS(state_session_by_generation(s, e->generation) == e, "generation %" PRIu64 ": not found by it",
+	      e->generation);
+	HOLDS((e->state == SESSION_WAITING) == (e->sandbox == 0),
+	      "generation %" PRIu64 ": %s with sandbox %" PRIu64, e->generation, session_state_name[e->state],
+	      e->sandbox);
 	HOLDS(e->state == SESSION_WAITING || (b != NULL && b->generation == e->generation),
 	      "generation %" PRIu64 ": (2) its sandbox serves another", e->generation);
 	HOLDS(e->opened_ms <= state_cluster(s)->time_ms && e->asked_ms <= state_cluster(s)->time_ms &&
-	              (b == NULL || b->ready_ms <= e->opened_ms),
+		      (b == NULL || b->ready_ms <= e->opened_ms),
 	      "generation %" PRIu64 ": times", e->generation);
-	HOLDS((e->state == SESSION_WAITING) == in_waiters, "generation %" PRIu64 ": the list of waiters is wrong", e->generation);
+	HOLDS((e->state == SESSION_WAITING) == in_waiters,
+	      "generation %" PRIu64 ": the list of waiters is wrong", e->generation);
 	return 0;
 }
 
@@ -218,13 +247,15 @@ static int check_rates(const struct state *s, struct err *err)
 	const struct tree *t = &s->rows[KIND_RATES];
 
 	for (const struct row *r = tree_first(t); r != NULL; r = tree_seek(t, t->key(r->value), true))
-		HOLDS(state_pool(s, t->key(r->value).a) != NULL, "rate of pool %" PRIu64 ": no such pool", t->key(r->value).a);
+		HOLDS(state_pool(s, t->key(r->value).a) != NULL, "rate of pool %" PRIu64 ": no such pool",
+		      t->key(r->value).a);
 	for (const struct pool_row *p = NULL; (p = state_next_pool(s, p)) != NULL;) {
 		const struct rate_row none = {0}, *rate = state_rate(s, p->uid);
 		struct pool_counts n = recount(s, p->uid);
 		uint64_t cpu = 0, memory = 0, running = 0;
 
-		for (const struct sandbox_row *b = NULL; (b = state_next_pool_sandbox(s, p->uid, b)) != NULL;) {
+		for (const struct sandbox_row *b = NULL;
+		     (b = state_next_pool_sandbox(s, p->uid, b)) != NULL;) {
 			if (b->ready_ms == 0)
 				continue;
 			running++;
@@ -232,9 +263,10 @@ static int check_rates(const struct state *s, struct err *err)
 			memory += b->memory_bytes;
 		}
 		rate = rate == NULL ? &none : rate;
-		HOLDS(rate->since_ms <= state_cluster(s)->time_ms, "rate of pool %" PRIu64 ": in the future", p->uid);
+		HOLDS(rate->since_ms <= state_cluster(s)->time_ms, "rate of pool %" PRIu64 ": in the future",
+		      p->uid);
 		HOLDS(rate->sandboxes == running && rate->cpu_milli == cpu && rate->memory_bytes == memory &&
-		              rate->sessions == n.live + n.closing,
+			      rate->sessions == n.live + n.closing,
 		      "rate of pool %" PRIu64 ": (6) not what runs", p->uid);
 	}
 	return 0;
@@ -245,18 +277,20 @@ static int check_buckets(const struct state *s, struct err *err)
 	uint64_t now = state_cluster(s)->time_ms, final = ledger_final_before(now), pool = 0, end = 0;
 
 	for (const struct bucket_row *b = NULL; (b = state_next_any_bucket(s, b)) != NULL;) {
-		HOLDS((b->width_ms == LEDGER_HOUR_MS || b->width_ms == LEDGER_DAY_MS) && b->start_ms % b->width_ms == 0 &&
-		              b->start_ms <= now,
+		HOLDS((b->width_ms == LEDGER_HOUR_MS || b->width_ms == LEDGER_DAY_MS) &&
+			      b->start_ms % b->width_ms == 0 && b->start_ms <= now,
 		      "bucket %" PRIu64 " of pool %" PRIu64 ": odd bounds", b->start_ms, b->pool);
-		HOLDS(b->pool != pool || b->start_ms >= end, "bucket %" PRIu64 " of pool %" PRIu64 ": overlaps", b->start_ms, b->pool);
-		HOLDS(b->final == (b->start_ms + b->width_ms <= final), "bucket %" PRIu64 " of pool %" PRIu64 ": final?", b->start_ms,
-		      b->pool);
+		HOLDS(b->pool != pool || b->start_ms >= end,
+		      "bucket %" PRIu64 " of pool %" PRIu64 ": overlaps", b->start_ms, b->pool);
+		HOLDS(b->final == (b->start_ms + b->width_ms <= final),
+		      "bucket %" PRIu64 " of pool %" PRIu64 ": final?", b->start_ms, b->pool);
 		HOLDS((b->width_ms == LEDGER_DAY_MS) == (b->start_ms < ledger_daily_before(now)),
 		      "bucket %" PRIu64 " of pool %" PRIu64 ": hour or day?", b->start_ms, b->pool);
 		pool = b->pool;
 		end = b->start_ms + b->width_ms;
 	}
-	HOLDS(s->rows[KIND_RECORDS].n + s->rows[KIND_CORRECTIONS].n <= LEDGER_RECORDS_MAX, "records: too many");
+	HOLDS(s->rows[KIND_RECORDS].n + s->rows[KIND_CORRECTIONS].n <= LEDGER_RECORDS_MAX,
+	      "records: too many");
 	return 0;
 }
 
@@ -268,9 +302,11 @@ static int check_hash(const struct state *s, struct err *err)
 		const struct tree *t = &s->rows[kind];
 		uint64_t sum = 0, n = 0;
 
-		for (const struct row *r = tree_first(t); r != NULL; r = tree_seek(t, t->key(r->value), true), n++)
+		for (const struct row *r = tree_first(t); r != NULL;
+		     r = tree_seek(t, t->key(r->value), true), n++)
 			sum += store_row_hash(&scratch, kind, r->value);
-		HOLDS(sum == s->sums[kind] && n == t->n, "table %s: the kept hash or count is wrong", kind_types[kind].codec->name);
+		HOLDS(sum == s->sums[kind] && n == t->n, "table %s: the kept hash or count is wrong",
+		      kind_types[kind].codec->name);
 	}
 	return 0;
 }

@@ -14,7 +14,8 @@ uint64_t ledger_final_before(uint64_t now_ms)
 
 uint64_t ledger_daily_before(uint64_t now_ms)
 {
-	uint64_t ticked = ledger_final_before(now_ms) + LEDGER_FINAL_MS; /* days move with the tick that makes hours final */
+	uint64_t ticked = ledger_final_before(now_ms) +
+			  LEDGER_FINAL_MS; /* days move with the tick that makes hours final */
 
 	return ticked < LEDGER_HOURLY_MS ? 0 : (ticked - LEDGER_HOURLY_MS) / LEDGER_DAY_MS * LEDGER_DAY_MS;
 }
@@ -34,11 +35,14 @@ static struct sum128 sum_take(struct sum128 x, uint64_t rate, uint64_t ms)
 	return ledger_sum(have < take ? 0 : have - take);
 }
 
-static void bucket_add(struct state *s, uint64_t pool, uint64_t start_ms, uint32_t width_ms, const struct rates *r,
-                       uint64_t ms)
+static void bucket_add(struct state *s, uint64_t pool, uint64_t start_ms, uint32_t width_ms,
+		       const struct rates *r, uint64_t ms)
 {
-	const struct bucket_row *old = store_find(s, KIND_BUCKETS, (struct tree_key){.a = pool, .b = start_ms});
-	struct bucket_row b = old != NULL ? *old : (struct bucket_row){.pool = pool, .start_ms = start_ms, .width_ms = width_ms};
+	const struct bucket_row *old =
+		store_find(s, KIND_BUCKETS, (struct tree_key){.a = pool, .b = start_ms});
+	struct bucket_row b =
+		old != NULL ? *old
+			    : (struct bucket_row){.pool = pool, .start_ms = start_ms, .width_ms = width_ms};
 
 	b.cpu_milli_ms = sum_add(b.cpu_milli_ms, r->cpu_milli, ms);
 	b.memory_byte_ms = sum_add(b.memory_byte_ms, r->memory_bytes, ms);
@@ -49,7 +53,8 @@ static void bucket_add(struct state *s, uint64_t pool, uint64_t start_ms, uint32
 
 static void bucket_take(struct state *s, uint64_t pool, uint64_t start_ms, const struct rates *r, uint64_t ms)
 {
-	const struct bucket_row *old = store_find(s, KIND_BUCKETS, (struct tree_key){.a = pool, .b = start_ms});
+	const struct bucket_row *old =
+		store_find(s, KIND_BUCKETS, (struct tree_key){.a = pool, .b = start_ms});
 	struct bucket_row b;
 
 	if (old == NULL)
@@ -74,7 +79,8 @@ static struct rate_row accrue(struct state *s, uint64_t pool, uint64_t now_ms)
 
 	while (at < now_ms && (r.sandboxes > 0 || r.sessions > 0)) {
 		/* After a long standstill whole days are old enough to be written as such. */
-		uint32_t width = at % LEDGER_DAY_MS == 0 && at < daily_before ? LEDGER_DAY_MS : LEDGER_HOUR_MS;
+		uint32_t width =
+			at % LEDGER_DAY_MS == 0 && at < daily_before ? LEDGER_DAY_MS : LEDGER_HOUR_MS;
 		uint64_t start = at / width * width, end = start + width < now_ms ? start + width : now_ms;
 
 		bucket_add(s, pool, start, width, &r, end - at);
@@ -229,8 +235,10 @@ static void merge(struct bucket_row *day, const struct bucket_row *hour)
 static void merge_hour(struct state *s, const struct bucket_row *hour)
 {
 	uint64_t start = hour->start_ms / LEDGER_DAY_MS * LEDGER_DAY_MS;
-	const struct bucket_row *old = store_find(s, KIND_BUCKETS, (struct tree_key){.a = hour->pool, .b = start});
-	struct bucket_row day = {.pool = hour->pool, .start_ms = start, .width_ms = LEDGER_DAY_MS, .final = true};
+	const struct bucket_row *old =
+		store_find(s, KIND_BUCKETS, (struct tree_key){.a = hour->pool, .b = start});
+	struct bucket_row day = {
+		.pool = hour->pool, .start_ms = start, .width_ms = LEDGER_DAY_MS, .final = true};
 
 	if (old != NULL && old != hour)
 		merge(&day, old);

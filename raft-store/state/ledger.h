@@ -15,7 +15,7 @@
 
 #define LEDGER_HOUR_MS     3600000u
 #define LEDGER_DAY_MS      86400000u
-#define LEDGER_FINAL_MS    1800000u               /* after an hour's end it is final */
+#define LEDGER_FINAL_MS    1800000u                /* after an hour's end it is final */
 #define LEDGER_HOURLY_MS   (35ull * LEDGER_DAY_MS) /* days that ended before are one bucket */
 #define LEDGER_RECORDS_MAX 100000u
 
@@ -44,8 +44,8 @@ struct ledger_end {
 	const struct session_row *session; /* NULL: never bound */
 	uint64_t stopped_ms;               /* in [ready_ms or opened_ms, now_ms] */
 	uint64_t now_ms;
-	uint64_t number;                   /* of the record, from the counter */
-	uint64_t correction;               /* of the correction, should there be one */
+	uint64_t number;     /* of the record, from the counter */
+	uint64_t correction; /* of the correction, should there be one */
 	uint8_t reason;
 };
 /* Rates go down, what was counted behind stopped_ms is taken back, a record is made. */

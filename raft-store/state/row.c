@@ -38,8 +38,8 @@ static void pack_list(struct packer *p, const struct codec_field *f, const char 
 {
 	uint32_t n = *(const uint32_t *)(const void *)(from + f->count_offset);
 	size_t size = f->kind == CODEC_KIND_LIST   ? f->type->size
-	              : f->kind == CODEC_KIND_STRS ? sizeof(struct str)
-	                                           : sizeof(uint64_t);
+		      : f->kind == CODEC_KIND_STRS ? sizeof(struct str)
+						   : sizeof(uint64_t);
 	const char *items;
 	char *mine;
 
@@ -73,7 +73,8 @@ static void pack_fields(struct packer *p, const struct codec_type *type, const c
 				memcpy(to + f->offset, &s, sizeof s);
 		} else if (f->kind == CODEC_KIND_ONE) {
 			pack_fields(p, f->type, from + f->offset, to == NULL ? NULL : to + f->offset);
-		} else if (f->kind == CODEC_KIND_LIST || f->kind == CODEC_KIND_STRS || f->kind == CODEC_KIND_UINTS) {
+		} else if (f->kind == CODEC_KIND_LIST || f->kind == CODEC_KIND_STRS ||
+			   f->kind == CODEC_KIND_UINTS) {
 			pack_list(p, f, from, to);
 		}
 	}

@@ -10,10 +10,11 @@
 #include "core/map.h"
 
 struct row {
-	struct map_node by_id, by_name; /* in the live tables' hash maps alone; a snapshot never looks at them */
-	uint64_t hash;                  /* of kind and content: what the row adds to the table's sum */
+	struct map_node by_id,
+		by_name; /* in the live tables' hash maps alone; a snapshot never looks at them */
+	uint64_t hash;   /* of kind and content: what the row adds to the table's sum */
 	_Atomic uint32_t holders;
-	_Alignas(16) char value[];      /* the struct */
+	_Alignas(16) char value[]; /* the struct */
 };
 
 /* One holder: the caller. */

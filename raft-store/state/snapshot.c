@@ -60,8 +60,11 @@ struct state_snapshot *state_snapshot_new(struct state *s)
 	must(snapshot != NULL);
 	for (enum kind kind = 0; kind < KINDS; kind++)
 		snapshot->rows[kind] = tree_share(&s->rows[kind]);
-	snapshot->header = (struct header){.format = FORMAT, .feature_level = cluster->feature_level,
-	                                   .incarnation = cluster->incarnation, .index = s->index, .hash = state_hash(s)};
+	snapshot->header = (struct header){.format = FORMAT,
+					   .feature_level = cluster->feature_level,
+					   .incarnation = cluster->incarnation,
+					   .index = s->index,
+					   .hash = state_hash(s)};
 	return snapshot;
 }
 
@@ -120,7 +123,8 @@ static int write_row(void *to, const struct row *row)
 	return frame(w, (uint8_t)w->kind, kind_types[w->kind].codec, row->value);
 }
 
-int state_snapshot_write(const struct state_snapshot *snapshot, int (*write)(void *to, const void *p, size_t n), void *to)
+int state_snapshot_write(const struct state_snapshot *snapshot,
+			 int (*write)(void *to, const void *p, size_t n), void *to)
 {
 	struct writer w = {.write = write, .to = to};
 	struct trailer end;
@@ -152,7 +156,7 @@ struct reader {
 	struct err *err;
 	struct header header;
 	enum kind kind;
-	const void *last;   /* row of this kind */
+	const void *last; /* row of this kind */
 	uint64_t rows;
 };
 
@@ -236,7 +240,9 @@ static int take_end(struct reader *r, struct str bytes)
 	struct trailer end = {0};
 
 	for (size_t at = 0; at < r->at; at += PIECE_BYTES)
-		sum = str_hash_stable((struct str){(const char *)r->p + at, r->at - at < PIECE_BYTES ? r->at - at : PIECE_BYTES}, sum);
+		sum = str_hash_stable((struct str){(const char *)r->p + at,
+						   r->at - at < PIECE_BYTES ? r->at - at : PIECE_BYTES},
+				      sum);
 	if (decode(r, bytes, &trailer_codec, &end) < 0)
 		return -EBADMSG;
 	if (r->at != r->n)
@@ -261,8 +267,9 @@ static int take_header(struct reader *r)
 	if (decode(r, bytes, &header_codec, &r->header) < 0)
 		return -EBADMSG;
 	if (r->header.format != FORMAT || r->header.feature_level > FEATURE_LEVEL)
-		return err_set(r->err, -EPROTO, "snapshot: format %u, feature level %u; this version knows %d and %d",
-		               r->header.format, r->header.feature_level, FORMAT, FEATURE_LEVEL);
+		return err_set(r->err, -EPROTO,
+			       "snapshot: format %u, feature level %u; this version knows %d and %d",
+			       r->header.format, r->header.feature_level, FORMAT, FEATURE_LEVEL);
 	return 0;
 }
 
@@ -287,7 +294,8 @@ static int take_all(struct reader *r)
 		return code;
 	cluster = state_cluster(&r->fresh);
 	r->fresh.index = r->header.index;
-	if (cluster->incarnation != r->header.incarnation || cluster->feature_level != r->header.feature_level)
+	if (cluster->incarnation != r->header.incarnation ||
+	    cluster->feature_level != r->header.feature_level)
 		return broken(r, "header and cluster row differ");
 	if (state_hash(&r->fresh) != r->header.hash)
 		return broken(r, "the tables' hash is not the header's");

@@ -63,15 +63,17 @@ static bool pool_name_match(const struct map_node *node, const void *key)
 {
 	const struct pool_row *pool = (const void *)row_by_name(node)->value, *wanted = key;
 
-	return str_eq_nocase(pool->name, wanted->name) && str_eq_nocase(pool->resource_group, wanted->resource_group) &&
+	return str_eq_nocase(pool->name, wanted->name) &&
+	       str_eq_nocase(pool->resource_group, wanted->resource_group) &&
 	       str_eq_nocase(pool->subscription, wanted->subscription);
 }
 
-const struct pool_row *state_pool_by_name(const struct state *s, struct str subscription, struct str group, struct str name)
+const struct pool_row *state_pool_by_name(const struct state *s, struct str subscription, struct str group,
+					  struct str name)
 {
 	struct pool_row wanted = {.subscription = subscription, .resource_group = group, .name = name};
-	const struct map_node *node = map_find(&s->pool_names, store_pool_name_hash(subscription, group, name),
-	                                       pool_name_match, &wanted);
+	const struct map_node *node = map_find(
+		&s->pool_names, store_pool_name_hash(subscription, group, name), pool_name_match, &wanted);
 
 	return node == NULL ? NULL : (const void *)row_by_name(node)->value;
 }
@@ -167,7 +169,8 @@ const struct pool_row *state_next_pool(const struct state *s, const struct pool_
 	return next_of_all(&s->rows[KIND_POOLS], row);
 }
 
-const struct revision_row *state_next_revision(const struct state *s, uint64_t pool, const struct revision_row *row)
+const struct revision_row *state_next_revision(const struct state *s, uint64_t pool,
+					       const struct revision_row *row)
 {
 	return store_next(&s->rows[KIND_REVISIONS], pool, row);
 }
@@ -192,27 +195,32 @@ const struct sandbox_row *state_next_sandbox(const struct state *s, const struct
 	return next_of_all(&s->rows[KIND_SANDBOXES], row);
 }
 
-const struct sandbox_row *state_next_pool_sandbox(const struct state *s, uint64_t pool, const struct sandbox_row *row)
+const struct sandbox_row *state_next_pool_sandbox(const struct state *s, uint64_t pool,
+						  const struct sandbox_row *row)
 {
 	return store_next(&s->rows[KIND_SANDBOXES], pool, row);
 }
 
-const struct sandbox_row *state_next_node_sandbox(const struct state *s, uint64_t node, const struct sandbox_row *row)
+const struct sandbox_row *state_next_node_sandbox(const struct state *s, uint64_t node,
+						  const struct sandbox_row *row)
 {
 	return store_next(&s->by_node, node, row);
 }
 
-const struct sandbox_row *state_next_ready(const struct state *s, uint64_t pool, const struct sandbox_row *row)
+const struct sandbox_row *state_next_ready(const struct state *s, uint64_t pool,
+					   const struct sandbox_row *row)
 {
 	return store_next(&s->ready, pool, row);
 }
 
-const struct session_row *state_next_pool_session(const struct state *s, uint64_t pool, const struct session_row *row)
+const struct session_row *state_next_pool_session(const struct state *s, uint64_t pool,
+						  const struct session_row *row)
 {
 	return store_next(&s->rows[KIND_SESSIONS], pool, row);
 }
 
-const struct session_row *state_next_waiter(const struct state *s, uint64_t pool, const struct session_row *row)
+const struct session_row *state_next_waiter(const struct state *s, uint64_t pool,
+					    const struct session_row *row)
 {
 	return store_next(&s->waiters, pool, row);
 }

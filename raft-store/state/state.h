@@ -30,33 +30,46 @@ struct applied {
 	uint32_t n_changes;
 };
 
-/* Results' codes, by command; 0 otherwise. Of all:
- *   -EBADMSG the body does not decode; -EINVAL a field is out of its range, the message names it; -ENXIO before CLUSTER_INIT;
- *   -ESTALE another incarnation, an epoch that is not the node's present one (or a lost node: join again), or a sequence
- *   older than the results kept.
+/* Results' codes, by command; 0 otherwise. Of all: -EBADMSG the body does not decode; -EINVAL a field is
+ * out of its range, the message names it; -ENXIO before CLUSTER_INIT; -ESTALE another incarnation, an epoch
+ * that is not the node's present one (or a lost node: join again), or a sequence older than the results
+ * kept.
  * CLUSTER_INIT      -EEXIST. Sets incarnation 1; ids below 1,000 are left to the first nodes.
- * NODE_JOIN         Sequence is not looked at. command.epoch != 0: -ESTALE unless it is the node's present one. A node that was
- *                   lost has no sandboxes any more; one that was not keeps them. result.id: the new epoch.
+ * NODE_JOIN         Sequence is not looked at. command.epoch != 0: -ESTALE unless it is the node's present
+ *                   one. A node that was lost has no sandboxes any more; one that was not keeps them.
+ *                   result.id: the new epoch.
  * NODE_RENEW        Those with another epoch, or lost, are passed over. result.id: how many were renewed.
- * NODE_LOST         -ENOENT; -ESTALE a newer renewal, another epoch, or lost already; -EAGAIN less than lost_ms since the
- *                   renewal. Sessions and sandboxes of the node end, billed to renewed_ms + lease_ms.
- * NODE_CORDON       -ENOENT. NODE_IMAGES -ENOENT, -EHOSTDOWN.
- * POOL_PUT          -EBUSY being deleted; -ESTALE expect_uid is another or gone. The secrets named become the pool's; one without value
- *                   keeps the stored one (-EINVAL: none stored). A running operation is cancelled. When nothing but limits or document
- *                   of a Succeeded pool change, the operation has succeeded at once. A lowered maximum ends no session.
- * POOL_DELETE       -ENOENT. Being deleted already: 0 and the same operation. Waiters go, live sessions are closing, others stop.
- * OPERATION_STEP    -ENOENT; -ESTALE not in `from`; -EINVAL no such step, or RESOLVE -> CACHE without a digest. RESOLVE and CACHE -> FAILED, CANCELED.
- * SANDBOX_BOOT      -ENOENT pool; -ESHUTDOWN pool being deleted; -ESTALE not the active revision; -EDQUOT enough ready and
- *                   booting; -ENODEV no such node; -EHOSTDOWN lost or cordoned; -ENOSPC capacity x overcommit reached.
- * SANDBOX_READY     -ENOENT; -EPERM not by its node; -EALREADY ready or bound; -ESHUTDOWN stopping. result.session: of the waiter it was bound to.
+ * NODE_LOST         -ENOENT; -ESTALE a newer renewal, another epoch, or lost already; -EAGAIN less than
+ *                   lost_ms since the renewal. Sessions and sandboxes of the node end, billed to renewed_ms
+ *                   + lease_ms.
+ * NODE_CORDON       -ENOENT; -EINVAL draining without cordoned.
+ * NODE_IMAGES       -ENOENT, -EHOSTDOWN; -EINVAL a digest is empty or too long.
+ * POOL_PUT          -EBUSY being deleted; -ESTALE expect_uid is another or gone. The secrets named become
+ *                   the pool's; one without value keeps the stored one (-EINVAL: none stored). A running
+ *                   operation is cancelled. When nothing but limits or document of a Succeeded pool change,
+ *                   the operation has succeeded at once. A lowered maximum ends no session.
+ * POOL_DELETE       -ENOENT. Being deleted already: 0 and the same operation. Waiters go, live sessions are
+ *                   closing, others stop.
+ * OPERATION_STEP    -ENOENT; -ESTALE not in `from`; -EINVAL no such step, or RESOLVE -> CACHE without a
+ *                   digest. RESOLVE and CACHE -> FAILED, CANCELED.
+ * SANDBOX_BOOT      -ENOENT pool; -ESHUTDOWN pool being deleted; -ESTALE not the active revision; -EDQUOT
+ *                   enough ready and booting; -ENODEV no such node; -EHOSTDOWN lost or cordoned; -ENOSPC
+ *                   capacity x overcommit reached.
+ * SANDBOX_READY     -ENOENT; -EPERM not by its node; -EALREADY ready or bound; -ESHUTDOWN stopping.
+ *                   result.session: of the waiter it was bound to.
  * SANDBOX_STOPPING  -ENOENT; -EBUSY bound. Stopping already: 0.
  * SANDBOX_GONE      -ENOENT; -EPERM not by its node. Closes the session of a bound one.
- * SESSION_OPEN      -ENOENT pool; -ESHUTDOWN pool being deleted; -EBUSY the identifier's session is closing; -ESRCH required to
- *                   exist; -EUSERS max_sessions reached. result.waiting: poll the session's row.
- * SESSION_CLOSING   -ESRCH no such generation in the pool. Closing already: 0. A waiting one is gone at once.
- * SESSION_CLOSED    -ESRCH; -EPERM not by the owner; -EINVAL waiting. Its sandbox's row goes too. From live as well as from closing.
- * WAITERS_EXPIRE    result.id: how many went. RECORDS_TRIM the same.
- * By itself, whenever waiters, target or maximum fall, apply moves booting, then ready sandboxes that are too many to stopping. */
+ * SESSION_OPEN      -ENOENT pool; -ESHUTDOWN pool being deleted; -EBUSY the identifier's session is
+ *                   closing; -ESRCH required to exist; -EUSERS max_sessions reached. result.waiting: poll
+ *                   the session's row.
+ * SESSION_CLOSING   -ESRCH no such generation in the pool. Closing already: 0. A waiting one is gone at
+ *                   once.
+ * SESSION_CLOSED    -ESRCH; -EPERM not by the owner; -EINVAL waiting. Its sandbox's row goes too. From live
+ *                   as well as from closing.
+ * WAITERS_EXPIRE    result.id: how many went.
+ * RECORDS_TRIM      result.id: how many went. Corrections are trimmed by the same numbers.
+ * By itself, whenever waiters, target or maximum fall, apply moves booting, then ready sandboxes that are
+ * too many to stopping. */
 
 struct state *state_new(void);
 void state_free(struct state *s);

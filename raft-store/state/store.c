@@ -7,12 +7,12 @@
 
 /* -- The kinds of rows and their keys ------------------------------------------------------------------------ */
 
-#define KEY(function, T, first, second)                                                \
-	static struct tree_key function(const void *value)                             \
-	{                                                                              \
-		const struct T *row = value;                                           \
-		(void)row;                                                             \
-		return (struct tree_key){.a = (first), .b = (second)};                 \
+#define KEY(function, T, first, second)                                \
+	static struct tree_key function(const void *value)             \
+	{                                                              \
+		const struct T *row = value;                           \
+		(void)row;                                             \
+		return (struct tree_key){.a = (first), .b = (second)}; \
 	}
 
 KEY(cluster_key, cluster_row, 0, 0)
@@ -48,7 +48,8 @@ static const struct codec_field result_row_fields[] = {
 	CODEC_U64(struct result_row, sequence),
 	CODEC_ONE(struct result_row, result, &result_codec),
 };
-static const struct codec_type result_row_codec = CODEC_TYPE(struct result_row, "kept result", result_row_fields);
+static const struct codec_type result_row_codec =
+	CODEC_TYPE(struct result_row, "kept result", result_row_fields);
 
 const struct kind_type kind_types[KINDS] = {
 	[KIND_CLUSTER] = {&cluster_row_codec, cluster_key, TABLE_CLUSTER, true},
@@ -157,7 +158,8 @@ static void index_session(struct state *s, struct row *row, bool add)
 	must(live != NULL);
 	if (add) {
 		insert(&s->generations, &row->by_id, map_hash_u64(session->generation));
-		insert(&s->identifiers, &row->by_name, store_identifier_hash(session->pool, session->identifier));
+		insert(&s->identifiers, &row->by_name,
+		       store_identifier_hash(session->pool, session->identifier));
 	} else {
 		map_remove(&s->generations, &row->by_id);
 		map_remove(&s->identifiers, &row->by_name);
@@ -193,7 +195,8 @@ static void index_row(struct state *s, enum kind kind, struct row *row, bool add
 
 static bool live_match(const struct map_node *node, const void *key)
 {
-	return container_of((struct map_node *)(uintptr_t)node, struct pool_live, by_uid)->uid == *(const uint64_t *)key;
+	return container_of((struct map_node *)(uintptr_t)node, struct pool_live, by_uid)->uid ==
+	       *(const uint64_t *)key;
 }
 
 struct pool_live *store_pool_live(const struct state *s, uint64_t uid)
@@ -349,7 +352,8 @@ const void *store_find(const struct state *s, enum kind kind, struct tree_key ke
 
 const void *store_next(const struct tree *t, uint64_t a, const void *row)
 {
-	const struct row *next = row == NULL ? tree_seek(t, (struct tree_key){.a = a}, false) : tree_seek(t, t->key(row), true);
+	const struct row *next = row == NULL ? tree_seek(t, (struct tree_key){.a = a}, false)
+					     : tree_seek(t, t->key(row), true);
 
 	return next == NULL || t->key(next->value).a != a ? NULL : next->value;
 }

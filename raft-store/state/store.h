@@ -40,7 +40,7 @@ struct kind_type {
 	const struct codec_type *codec;
 	struct tree_key (*key)(const void *value);
 	uint8_t table;
-	bool silent;     /* changes are not reported */
+	bool silent; /* changes are not reported */
 };
 extern const struct kind_type kind_types[KINDS];
 
@@ -64,8 +64,8 @@ struct state {
 	size_t n_replaced, replaced_max;
 	struct change *changes;
 	size_t n_changes, changes_max;
-	struct buf encoded;    /* scratch for hashing */
-	struct arena arena;    /* of the entry and its results */
+	struct buf encoded; /* scratch for hashing */
+	struct arena arena; /* of the entry and its results */
 };
 
 void store_init(struct state *s);

@@ -119,7 +119,8 @@ struct row *tree_first(const struct tree *t)
 
 struct row *tree_seek(const struct tree *t, struct tree_key key, bool above)
 {
-	const struct tree_node *node = t->root, *right = NULL; /* right: the nearest subtree behind the path */
+	const struct tree_node *node = t->root,
+			       *right = NULL; /* right: the nearest subtree behind the path */
 	while (node != NULL) {
 		unsigned i = position(node, key);
 
@@ -173,7 +174,8 @@ static struct tree_node *node_split(struct tree_node *node, unsigned at)
 }
 
 /* Returns the new right neighbour when the node had to be split, else NULL. *ret_added: the key was not there. */
-static struct tree_node *put_below(struct tree_node **at, struct tree_key key, struct row *row, bool *ret_added)
+static struct tree_node *put_below(struct tree_node **at, struct tree_key key, struct row *row,
+				   bool *ret_added)
 {
 	struct tree_node *node = node_own(at), *upper = NULL, *target = node;
 	unsigned i = position(node, key);

@@ -59,8 +59,12 @@ static void apply_body(struct machine *m, uint8_t kind, uint8_t who, const uint8
 {
 	static const uint64_t steps_ms[8] = {0, 1, 900, 11000, 21000, 3600000, 86400000, 36ull * 86400000};
 	uint64_t node = who & 3u;
-	struct command c = {.type = kind % COMMAND_TYPES, .feature = 1, .node = node, .epoch = m->epoch[node],
-	                    .sequence = ++m->sequence[node], .body = {(const char *)p, n}};
+	struct command c = {.type = kind % COMMAND_TYPES,
+			    .feature = 1,
+			    .node = node,
+			    .epoch = m->epoch[node],
+			    .sequence = ++m->sequence[node],
+			    .body = {(const char *)p, n}};
 	struct entry entry = {.incarnation = 1, .commands = &c, .n_commands = 1};
 
 	m->now_ms += steps_ms[who >> 3 & 7u];

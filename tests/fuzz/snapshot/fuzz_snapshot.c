@@ -75,8 +75,10 @@ static const struct result *command(struct state *s, uint8_t type, uint64_t node
 	CLEANUP_BUF struct buf bytes = {0}, entry_bytes = {0};
 	const struct node_row *row = state_node(s, node);
 	struct command c = {.type = type, .node = node, .epoch = row == NULL ? 0 : row->epoch};
-	struct entry entry = {.incarnation = state_cluster(s)->incarnation, .time_ms = state_cluster(s)->time_ms + 4000000,
-	                      .commands = &c, .n_commands = 1};
+	struct entry entry = {.incarnation = state_cluster(s)->incarnation,
+			      .time_ms = state_cluster(s)->time_ms + 4000000,
+			      .commands = &c,
+			      .n_commands = 1};
 	struct err err = {0};
 
 	c.sequence = row == NULL || row->sequence == UINT64_MAX ? 1 : row->sequence + 1;

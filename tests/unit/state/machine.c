@@ -30,7 +30,8 @@ void machine_audit(struct machine *m, const char *what)
 const struct result *machine_command(struct machine *m, const struct command *c, uint64_t incarnation)
 {
 	struct command copy = *c;
-	struct entry entry = {.incarnation = incarnation, .time_ms = m->now_ms, .commands = &copy, .n_commands = 1};
+	struct entry entry = {
+		.incarnation = incarnation, .time_ms = m->now_ms, .commands = &copy, .n_commands = 1};
 	struct err err = {0};
 
 	buf_clear(&m->entry);
@@ -75,15 +76,26 @@ void machine_start(struct machine *m, unsigned nodes)
 {
 	struct cmd_cluster_init init = {
 		.id = STR("0a0a0a0a-0000-4000-8000-000000000001"),
-		.settings = {.cooldown_ms_min = 1000, .queue_ms = 10000, .lease_ms = 15000, .lost_ms = 20000,
-		             .operation_kept_ms = 86400000, .overcommit_cpu = 8, .overcommit_memory = 1,
-		             .domain = STR("example.test"), .environment = STR("env"), .region = STR("here")},
+		.settings = {.cooldown_ms_min = 1000,
+			     .queue_ms = 10000,
+			     .lease_ms = 15000,
+			     .lost_ms = 20000,
+			     .operation_kept_ms = 86400000,
+			     .overcommit_cpu = 8,
+			     .overcommit_memory = 1,
+			     .domain = STR("example.test"),
+			     .environment = STR("env"),
+			     .region = STR("here")},
 	};
 
 	must(machine_do(m, 0, COMMAND_CLUSTER_INIT, &init)->code == 0);
 	for (unsigned i = 1; i <= nodes; i++) {
-		struct cmd_node_join join = {.id = i, .name = STR("node"), .raft_address = STR("127.0.0.1:1"), .voter = true,
-		                             .cpu_milli = 4000, .memory_bytes = 8ull << 30};
+		struct cmd_node_join join = {.id = i,
+					     .name = STR("node"),
+					     .raft_address = STR("127.0.0.1:1"),
+					     .voter = true,
+					     .cpu_milli = 4000,
+					     .memory_bytes = 8ull << 30};
 
 		must(machine_do(m, i, COMMAND_NODE_JOIN, &join)->code == 0);
 	}
@@ -97,7 +109,10 @@ struct msg_pool_put machine_put(const char *name, uint32_t max_sessions, uint32_
 		.name = str_of(name),
 		.document = STR("{}"),
 		.limits = {.max_sessions = max_sessions, .ready_target = ready, .cooldown_ms = 300000},
-		.template = {.image = STR("registry.test/echo:1"), .cpu_milli = 250, .memory_bytes = 64u << 20, .target_port = 80},
+		.template = {.image = STR("registry.test/echo:1"),
+			     .cpu_milli = 250,
+			     .memory_bytes = 64u << 20,
+			     .target_port = 80},
 		.new_revision = true,
 	};
 }
@@ -105,11 +120,14 @@ struct msg_pool_put machine_put(const char *name, uint32_t max_sessions, uint32_
 void machine_finish(struct machine *m, uint64_t operation)
 {
 	struct cmd_operation_step step = {
-		.operation = operation, .from = PHASE_RESOLVE, .phase = PHASE_CACHE,
+		.operation = operation,
+		.from = PHASE_RESOLVE,
+		.phase = PHASE_CACHE,
 		.digest = STR("sha256:0123456789012345678901234567890123456789012345678901234567890123")};
 
 	must(machine_do(m, 1, COMMAND_OPERATION_STEP, &step)->code == 0);
-	step = (struct cmd_operation_step){.operation = operation, .from = PHASE_CACHE, .phase = PHASE_SUCCEEDED};
+	step = (struct cmd_operation_step){
+		.operation = operation, .from = PHASE_CACHE, .phase = PHASE_SUCCEEDED};
 	must(machine_do(m, 1, COMMAND_OPERATION_STEP, &step)->code == 0);
 }
 
@@ -125,7 +143,8 @@ uint64_t machine_pool(struct machine *m, const char *name, uint32_t max_sessions
 
 uint64_t machine_boot(struct machine *m, uint64_t pool, uint64_t node)
 {
-	struct cmd_sandbox_boot boot = {.pool = pool, .revision = state_pool(m->s, pool)->active_revision, .node = node};
+	struct cmd_sandbox_boot boot = {
+		.pool = pool, .revision = state_pool(m->s, pool)->active_revision, .node = node};
 	const struct result *result = machine_do(m, 1, COMMAND_SANDBOX_BOOT, &boot);
 
 	must(result->code == 0);

@@ -13,10 +13,10 @@ struct machine {
 	uint64_t index, now_ms;
 	uint64_t epoch[MACHINE_NODES], sequence[MACHINE_NODES];
 	struct applied applied;
-	bool quiet;                /* no audit */
+	bool quiet; /* no audit */
 	/* a second state fed with the same entries; may be NULL */
 	struct state *twin;
-	struct buf entry;          /* the last one's bytes */
+	struct buf entry; /* the last one's bytes */
 };
 
 void machine_init(struct machine *m); /* tables before CLUSTER_INIT */
@@ -33,7 +33,7 @@ void machine_audit(struct machine *m, const char *what);
 uint64_t machine_pool(struct machine *m, const char *name, uint32_t max_sessions, uint32_t ready);
 struct msg_pool_put machine_put(const char *name, uint32_t max_sessions, uint32_t ready);
 void machine_finish(struct machine *m, uint64_t operation);
-uint64_t machine_boot(struct machine *m, uint64_t pool, uint64_t node); /* sandbox id */
+uint64_t machine_boot(struct machine *m, uint64_t pool, uint64_t node);  /* sandbox id */
 uint64_t machine_ready(struct machine *m, uint64_t pool, uint64_t node); /* booted and ready: sandbox id */
 struct result machine_open(struct machine *m, uint64_t pool, const char *identifier);
 

@@ -60,10 +60,15 @@ static void stopped(struct life *life, uint64_t now_ms, uint64_t stopped_ms, boo
 	life->stopped_ms = stopped_ms;
 }
 
-static void booted(struct recount *r, const struct cmd_sandbox_boot *c, const struct result *result, uint64_t cpu, uint64_t memory)
+static void booted(struct recount *r, const struct cmd_sandbox_boot *c, const struct result *result,
+		   uint64_t cpu, uint64_t memory)
 {
 	must(r->n < RECOUNT_MAX);
-	r->lives[r->n++] = (struct life){.sandbox = result->id, .pool = c->pool, .node = c->node, .cpu_milli = cpu, .memory_bytes = memory};
+	r->lives[r->n++] = (struct life){.sandbox = result->id,
+					 .pool = c->pool,
+					 .node = c->node,
+					 .cpu_milli = cpu,
+					 .memory_bytes = memory};
 }
 
 static void lost(struct recount *r, uint64_t now_ms, uint64_t node)
@@ -74,7 +79,8 @@ static void lost(struct recount *r, uint64_t now_ms, uint64_t node)
 	}
 }
 
-void recount_saw(struct recount *r, uint64_t now_ms, uint64_t asker, uint8_t type, const void *body, const struct result *result)
+void recount_saw(struct recount *r, uint64_t now_ms, uint64_t asker, uint8_t type, const void *body,
+		 const struct result *result)
 {
 	const struct cmd_sandbox_gone *gone = body;
 	const struct cmd_session_closed *closed = body;
@@ -118,7 +124,8 @@ struct bill {
 	unsigned __int128 cpu, memory, sandbox, session;
 };
 
-static struct bill from_history(const struct recount *r, uint64_t pool, uint64_t start, uint64_t end, uint64_t now)
+static struct bill from_history(const struct recount *r, uint64_t pool, uint64_t start, uint64_t end,
+				uint64_t now)
 {
 	struct bill bill = {0};
 
@@ -147,7 +154,8 @@ static unsigned __int128 wide(struct sum128 x)
 static struct bill from_ledger(const struct state *s, const struct bucket_row *b, uint64_t now)
 {
 	uint64_t end = b->start_ms + b->width_ms;
-	struct bill bill = {wide(b->cpu_milli_ms), wide(b->memory_byte_ms), wide(b->sandbox_ms), wide(b->session_ms)};
+	struct bill bill = {wide(b->cpu_milli_ms), wide(b->memory_byte_ms), wide(b->sandbox_ms),
+			    wide(b->session_ms)};
 	const struct rate_row *rate = state_rate(s, b->pool);
 
 	for (const struct correction_row *c = NULL; (c = state_next_correction(s, c)) != NULL;) {
@@ -182,14 +190,16 @@ unsigned recount_differences(const struct recount *r, const struct state *s, boo
 		struct bill theirs = from_ledger(s, b, now);
 
 		in_buckets += theirs.sandbox;
-		if (mine.cpu == theirs.cpu && mine.memory == theirs.memory && mine.sandbox == theirs.sandbox &&
-		    mine.session == theirs.session)
+		if (mine.cpu == theirs.cpu && mine.memory == theirs.memory &&
+		    mine.sandbox == theirs.sandbox && mine.session == theirs.session)
 			continue;
 		if (print && n < 5)
-			fprintf(stderr, "pool %llu, %llu + %u: sandbox ms %llu in history, %llu in ledger; session ms %llu, %llu\n",
-			        (unsigned long long)b->pool, (unsigned long long)b->start_ms, b->width_ms,
-			        (unsigned long long)mine.sandbox, (unsigned long long)theirs.sandbox,
-			        (unsigned long long)mine.session, (unsigned long long)theirs.session);
+			fprintf(stderr,
+				"pool %llu, %llu + %u: sandbox ms %llu in history, %llu in ledger; session "
+				"ms %llu, %llu\n",
+				(unsigned long long)b->pool, (unsigned long long)b->start_ms, b->width_ms,
+				(unsigned long long)mine.sandbox, (unsigned long long)theirs.sandbox,
+				(unsigned long long)mine.session, (unsigned long long)theirs.session);
 		n++;
 	}
 	/* Nothing outside of the buckets either: what has none yet is in the hour of now. */
@@ -211,8 +221,8 @@ unsigned recount_differences(const struct recount *r, const struct state *s, boo
 	}
 	if (in_buckets + not_yet != in_lives) {
 		if (print)
-			fprintf(stderr, "all pools: sandbox ms %llu in history, %llu in ledger\n", (unsigned long long)in_lives,
-			        (unsigned long long)(in_buckets + not_yet));
+			fprintf(stderr, "all pools: sandbox ms %llu in history, %llu in ledger\n",
+				(unsigned long long)in_lives, (unsigned long long)(in_buckets + not_yet));
 		n++;
 	}
 	return n;

@@ -24,7 +24,8 @@ struct recount {
 void recount_init(struct recount *r, uint64_t lease_ms);
 void recount_done(struct recount *r);
 /* After each command: what was asked, what was answered, when. Only code 0 counts. */
-void recount_saw(struct recount *r, uint64_t now_ms, uint64_t asker, uint8_t type, const void *body, const struct result *result);
+void recount_saw(struct recount *r, uint64_t now_ms, uint64_t asker, uint8_t type, const void *body,
+		 const struct result *result);
 /* How many buckets (with the corrections) differ from the lives, over all pools; prints the first few if told to. */
 unsigned recount_differences(const struct recount *r, const struct state *s, bool print);
 struct life *recount_life(struct recount *r, uint64_t sandbox);

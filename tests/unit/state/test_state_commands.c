@@ -27,7 +27,8 @@ static uint64_t start(struct machine *m, uint32_t max_sessions, uint32_t ready)
 static void test_before_init_and_twice(void **unused)
 {
 	struct machine m;
-	struct cmd_cluster_init init = {.id = STR("x"), .settings = {.lease_ms = 1, .lost_ms = 1, .overcommit_cpu = 1}};
+	struct cmd_cluster_init init = {.id = STR("x"),
+					.settings = {.lease_ms = 1, .lost_ms = 1, .overcommit_cpu = 1}};
 
 	(void)unused;
 	machine_init(&m);
@@ -104,7 +105,8 @@ static void test_nodes(void **unused)
 	uint64_t pool = start(&m, 10, 2);
 	struct renewal renewals[2] = {{.node = 1, .epoch = 1}, {.node = 2}};
 	struct str digests[2] = {DIGEST, STR_NONE};
-	struct cmd_sandbox_boot boot = {.pool = pool, .revision = state_pool(m.s, pool)->active_revision, .node = 2};
+	struct cmd_sandbox_boot boot = {
+		.pool = pool, .revision = state_pool(m.s, pool)->active_revision, .node = 2};
 
 	(void)unused;
 	renewals[1].epoch = m.epoch[2];
@@ -113,8 +115,11 @@ static void test_nodes(void **unused)
 	assert_int_equal(state_node(m.s, 2)->renewed_ms, m.now_ms);
 	assert_int_equal(code(&m, 1, COMMAND_NODE_LOST, &(struct cmd_node_lost){.node = 9}), -ENOENT);
 	assert_int_equal(code(&m, 1, COMMAND_NODE_CORDON, &(struct cmd_node_cordon){.node = 9}), -ENOENT);
-	assert_int_equal(code(&m, 1, COMMAND_NODE_CORDON, &(struct cmd_node_cordon){.node = 2, .draining = true}), -EINVAL);
-	assert_int_equal(code(&m, 1, COMMAND_NODE_CORDON, &(struct cmd_node_cordon){.node = 2, .cordoned = true}), 0);
+	assert_int_equal(
+		code(&m, 1, COMMAND_NODE_CORDON, &(struct cmd_node_cordon){.node = 2, .draining = true}),
+		-EINVAL);
+	assert_int_equal(
+		code(&m, 1, COMMAND_NODE_CORDON, &(struct cmd_node_cordon){.node = 2, .cordoned = true}), 0);
 	assert_int_equal(code(&m, 1, COMMAND_SANDBOX_BOOT, &boot), -EHOSTDOWN);
 	assert_int_equal(code(&m, 1, COMMAND_NODE_IMAGES, &(struct cmd_node_images){9, digests, 1}), -ENOENT);
 	assert_int_equal(code(&m, 1, COMMAND_NODE_IMAGES, &(struct cmd_node_images){2, digests, 2}), -EINVAL);
@@ -129,12 +134,15 @@ static void test_sandboxes(void **unused)
 {
 	struct machine m;
 	uint64_t pool = start(&m, 3, 2), sandbox;
-	struct cmd_sandbox_boot boot = {.pool = pool, .revision = state_pool(m.s, pool)->active_revision, .node = 1};
+	struct cmd_sandbox_boot boot = {
+		.pool = pool, .revision = state_pool(m.s, pool)->active_revision, .node = 1};
 	struct cmd_sandbox c = {0};
 
 	(void)unused;
 	assert_int_equal(code(&m, 1, COMMAND_SANDBOX_BOOT, &(struct cmd_sandbox_boot){.pool = 1}), -ENOENT);
-	assert_int_equal(code(&m, 1, COMMAND_SANDBOX_BOOT, &(struct cmd_sandbox_boot){.pool = pool, .node = 1}), -ESTALE);
+	assert_int_equal(
+		code(&m, 1, COMMAND_SANDBOX_BOOT, &(struct cmd_sandbox_boot){.pool = pool, .node = 1}),
+		-ESTALE);
 	boot.node = 9;
 	assert_int_equal(code(&m, 1, COMMAND_SANDBOX_BOOT, &boot), -ENODEV);
 	boot.node = 1;
@@ -147,7 +155,8 @@ static void test_sandboxes(void **unused)
 	assert_int_equal(code(&m, 1, COMMAND_SANDBOX_READY, &c), -EALREADY);
 	machine_open(&m, pool, "user-1");
 	assert_int_equal(code(&m, 2, COMMAND_SANDBOX_STOPPING, &c), -EBUSY);
-	assert_int_equal(code(&m, 2, COMMAND_SANDBOX_GONE, &(struct cmd_sandbox_gone){.sandbox = sandbox}), -EPERM);
+	assert_int_equal(code(&m, 2, COMMAND_SANDBOX_GONE, &(struct cmd_sandbox_gone){.sandbox = sandbox}),
+			 -EPERM);
 	c.sandbox = state_next_pool_sandbox(m.s, pool, state_sandbox(m.s, sandbox))->id;
 	assert_int_equal(code(&m, 2, COMMAND_SANDBOX_STOPPING, &c), 0);
 	assert_int_equal(code(&m, 1, COMMAND_SANDBOX_STOPPING, &c), 0);
@@ -166,7 +175,8 @@ static void test_capacity(void **unused)
 {
 	struct machine m;
 	uint64_t pool = start(&m, 1000, 1000);
-	struct cmd_sandbox_boot boot = {.pool = pool, .revision = state_pool(m.s, pool)->active_revision, .node = 1};
+	struct cmd_sandbox_boot boot = {
+		.pool = pool, .revision = state_pool(m.s, pool)->active_revision, .node = 1};
 
 	(void)unused;
 	for (unsigned i = 0; i < 128; i++) /* 4,000 milli-vCPU x 8 / 250, and 8 GiB / 64 MiB */
@@ -178,7 +188,8 @@ static void test_capacity(void **unused)
 static void test_sessions(void **unused)
 {
 	struct machine m;
-	uint64_t pool = start(&m, 3, 2), first = machine_ready(&m, pool, 1), second = machine_ready(&m, pool, 2), waiter;
+	uint64_t pool = start(&m, 3, 2), first = machine_ready(&m, pool, 1),
+		 second = machine_ready(&m, pool, 2), waiter;
 	struct cmd_session_open open = {.pool = pool, .identifier = STR("user-1"), .preferred = second};
 	struct cmd_session_closing closing = {.pool = pool, .reason = REAP_STOPPED};
 	struct cmd_session_closed closed = {.pool = pool};
@@ -301,8 +312,10 @@ static void test_failed_update(void **unused)
 	struct machine m;
 	uint64_t pool = start(&m, 10, 2), active = state_pool(m.s, pool)->active_revision;
 	struct msg_pool_put put = machine_put("echo", 10, 2);
-	struct cmd_operation_step step = {.from = PHASE_RESOLVE, .phase = PHASE_FAILED, .code = STR("ImageNotFound"),
-	                                  .message = STR("image: no such tag")};
+	struct cmd_operation_step step = {.from = PHASE_RESOLVE,
+					  .phase = PHASE_FAILED,
+					  .code = STR("ImageNotFound"),
+					  .message = STR("image: no such tag")};
 
 	(void)unused;
 	step.operation = machine_do(&m, 1, COMMAND_POOL_PUT, &put)->operation;
@@ -351,7 +364,8 @@ static void test_delete_refuses_the_rest(void **unused)
 	struct machine m;
 	uint64_t pool = start(&m, 4, 2);
 	struct msg_pool_put put = machine_put("echo", 2, 1);
-	struct cmd_sandbox_boot boot = {.pool = pool, .revision = state_pool(m.s, pool)->active_revision, .node = 1};
+	struct cmd_sandbox_boot boot = {
+		.pool = pool, .revision = state_pool(m.s, pool)->active_revision, .node = 1};
 	struct msg_pool_delete c = {.pool = pool};
 	uint64_t operation;
 
@@ -361,7 +375,8 @@ static void test_delete_refuses_the_rest(void **unused)
 	assert_int_equal(machine_do(&m, 1, COMMAND_POOL_DELETE, &c)->operation, operation);
 	assert_int_equal(code(&m, 1, COMMAND_POOL_PUT, &put), -EBUSY);
 	assert_int_equal(code(&m, 1, COMMAND_SANDBOX_BOOT, &boot), -ESHUTDOWN);
-	struct cmd_operation_step step = {.operation = operation, .from = PHASE_DRAIN, .phase = PHASE_SUCCEEDED};
+	struct cmd_operation_step step = {
+		.operation = operation, .from = PHASE_DRAIN, .phase = PHASE_SUCCEEDED};
 
 	assert_int_equal(code(&m, 1, COMMAND_OPERATION_STEP, &step), -EINVAL);
 	c.pool = 1;
@@ -391,7 +406,8 @@ static void test_time_levels_and_garbage(void **unused)
 	codec_encode(&bytes, &entry_codec, &entry);
 	assert_int_equal(state_apply(m.s, m.index + 1, bytes.p, bytes.n, &applied, &err), -EPROTO);
 	assert_int_equal(hash, state_hash(m.s));
-	assert_int_equal(state_apply(m.s, m.index, bytes.p, bytes.n, &applied, &err), -EPROTO); /* not behind the last */
+	assert_int_equal(state_apply(m.s, m.index, bytes.p, bytes.n, &applied, &err),
+			 -EPROTO); /* not behind the last */
 	assert_int_equal(state_apply(m.s, ++m.index, "garbage", 7, &applied, &err), 0);
 	assert_int_equal(applied.n_results, 1);
 	assert_int_equal(applied.results[0].code, -EBADMSG);

@@ -196,7 +196,8 @@ static void test_a_lost_node_is_billed_to_the_lease(void **unused)
 {
 	struct machine m;
 	uint64_t pool = start(&m), day = MACHINE_START;
-	struct cmd_node_join join = {.id = 2, .name = STR("two"), .cpu_milli = 1000, .memory_bytes = 1u << 30};
+	struct cmd_node_join join = {
+		.id = 2, .name = STR("two"), .cpu_milli = 1000, .memory_bytes = 1u << 30};
 	struct cmd_node_lost lost = {.node = 2, .renewed_ms = day};
 
 	(void)unused;

@@ -18,7 +18,8 @@ static void test_pool_from_put_to_delete(void **unused)
 	machine_start(&m, 3);
 	pool = machine_pool(&m, "echo", 10, 2);
 	assert_int_equal(state_pool(m.s, pool)->provisioning, PROVISIONING_SUCCEEDED);
-	assert_ptr_equal(state_pool_by_name(m.s, STR("SUB"), STR("Group"), STR("ECHO")), state_pool(m.s, pool));
+	assert_ptr_equal(state_pool_by_name(m.s, STR("SUB"), STR("Group"), STR("ECHO")),
+			 state_pool(m.s, pool));
 	sandbox = machine_ready(&m, pool, 1);
 	machine_ready(&m, pool, 2);
 	m.now_ms += 1000;

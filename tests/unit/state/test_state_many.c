@@ -36,8 +36,12 @@ static void open_sessions(struct machine *m, uint64_t pool, unsigned from, unsig
 			snprintf(name, sizeof name, "identifier-%u", from);
 			open.identifier = str_of(name);
 			codec_encode(&bodies[i], command_body_codec[COMMAND_SESSION_OPEN], &open);
-			commands[i] = (struct command){.type = COMMAND_SESSION_OPEN, .feature = 1, .node = 1, .epoch = m->epoch[1],
-			                               .sequence = ++m->sequence[1], .body = buf_str(&bodies[i])};
+			commands[i] = (struct command){.type = COMMAND_SESSION_OPEN,
+						       .feature = 1,
+						       .node = 1,
+						       .epoch = m->epoch[1],
+						       .sequence = ++m->sequence[1],
+						       .body = buf_str(&bodies[i])};
 		}
 		buf_clear(&m->entry);
 		codec_encode(&m->entry, &entry_codec, &entry);
@@ -91,7 +95,8 @@ static void test_many(void **unused)
 		start = cpu_ms();
 		open_sessions(&m, pool, done, to);
 		took = cpu_ms() - start;
-		printf("%8u sessions: open %6.2f us, lookup %4.0f ns\n", to, (double)took * 1e3 / (to - done), lookup_ns(&m, pool, to));
+		printf("%8u sessions: open %6.2f us, lookup %4.0f ns\n", to, (double)took * 1e3 / (to - done),
+		       lookup_ns(&m, pool, to));
 		done = to;
 	}
 	start = cpu_ms();
@@ -104,7 +109,8 @@ static void test_many(void **unused)
 	printf(", written in %llu ms, %zu bytes", (unsigned long long)(cpu_ms() - start), bytes);
 	start = cpu_ms();
 	assert_int_equal(state_check(m.s, &err), 0);
-	printf(", audited in %llu ms, heap %zu MiB\n", (unsigned long long)(cpu_ms() - start), mallinfo2().uordblks >> 20);
+	printf(", audited in %llu ms, heap %zu MiB\n", (unsigned long long)(cpu_ms() - start),
+	       mallinfo2().uordblks >> 20);
 	machine_done(&m);
 }
 

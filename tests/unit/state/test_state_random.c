@@ -76,7 +76,9 @@ static const struct session_row *some_session(struct run *r)
 {
 	const struct pool_row *pool = some_pool(r);
 	uint64_t n = below(r, 12);
-	const struct session_row *row = pool == NULL ? NULL : state_next_pool_session(r->m.s, pool->uid, NULL), *next;
+	const struct session_row *row = pool == NULL ? NULL
+						     : state_next_pool_session(r->m.s, pool->uid, NULL),
+				 *next;
 
 	while (row != NULL && n-- > 0) {
 		next = state_next_pool_session(r->m.s, pool->uid, row);
@@ -104,8 +106,10 @@ static uint64_t some_end(struct run *r)
 static void do_put(struct run *r)
 {
 	static const char *const names[] = {"alpha", "beta", "gamma", "delta"};
-	struct msg_pool_put put = machine_put(names[below(r, 4)], (uint32_t)(1 + below(r, 12)), (uint32_t)below(r, 6));
-	struct secret_put secret = {.name = STR("password"), .sealed = below(r, 3) == 0 ? STR_NONE : STR("sealed")};
+	struct msg_pool_put put =
+		machine_put(names[below(r, 4)], (uint32_t)(1 + below(r, 12)), (uint32_t)below(r, 6));
+	struct secret_put secret = {.name = STR("password"),
+				    .sealed = below(r, 3) == 0 ? STR_NONE : STR("sealed")};
 
 	put.new_revision = below(r, 2) == 0;
 	put.secrets = &secret;
@@ -117,7 +121,8 @@ static void do_put(struct run *r)
 static void do_step(struct run *r)
 {
 	const struct pool_row *pool = some_pool(r);
-	const struct operation_row *operation = pool == NULL ? NULL : state_operation(r->m.s, pool->operation);
+	const struct operation_row *operation =
+		pool == NULL ? NULL : state_operation(r->m.s, pool->operation);
 	struct cmd_operation_step step = {.operation = operation == NULL ? 77 : operation->id};
 
 	step.from = operation == NULL ? PHASE_RESOLVE : operation->phase;
@@ -151,8 +156,11 @@ static void do_sandbox(struct run *r, uint8_t type)
 static void do_gone(struct run *r)
 {
 	const struct sandbox_row *row = some_sandbox(r);
-	struct cmd_sandbox_gone c = {.sandbox = row == NULL ? 12 : row->id, .stopped_ms = some_end(r), .failed = below(r, 4) == 0,
-	                             .unserved = below(r, 6) == 0, .message = STR("exit status 1")};
+	struct cmd_sandbox_gone c = {.sandbox = row == NULL ? 12 : row->id,
+				     .stopped_ms = some_end(r),
+				     .failed = below(r, 4) == 0,
+				     .unserved = below(r, 6) == 0,
+				     .message = STR("exit status 1")};
 
 	act(r, row == NULL ? 1 : row->node, COMMAND_SANDBOX_GONE, &c);
 }
@@ -162,7 +170,8 @@ static void do_open(struct run *r)
 	const struct pool_row *pool = some_pool(r);
 	const struct sandbox_row *preferred = below(r, 2) == 0 ? some_sandbox(r) : NULL;
 	char identifier[32];
-	struct cmd_session_open c = {.pool = pool == NULL ? 3 : pool->uid, .require_existing = below(r, 10) == 0};
+	struct cmd_session_open c = {.pool = pool == NULL ? 3 : pool->uid,
+				     .require_existing = below(r, 10) == 0};
 	struct pool_counts n = state_pool_counts(r->m.s, c.pool);
 	bool full = pool != NULL && n.waiting + n.live + n.closing >= pool->limits.max_sessions;
 
@@ -177,8 +186,9 @@ static void do_open(struct run *r)
 static void do_closing(struct run *r)
 {
 	const struct session_row *row = some_session(r);
-	struct cmd_session_closing c = {.pool = row == NULL ? 1 : row->pool, .generation = row == NULL ? 1 : row->generation,
-	                                .reason = (uint8_t)below(r, REAP_REASONS)};
+	struct cmd_session_closing c = {.pool = row == NULL ? 1 : row->pool,
+					.generation = row == NULL ? 1 : row->generation,
+					.reason = (uint8_t)below(r, REAP_REASONS)};
 
 	act(r, node_id(r), COMMAND_SESSION_CLOSING, &c);
 }
@@ -186,10 +196,13 @@ static void do_closing(struct run *r)
 static void do_closed(struct run *r)
 {
 	const struct session_row *row = some_session(r);
-	struct cmd_session_closed c = {.pool = row == NULL ? 1 : row->pool, .generation = row == NULL ? 1 : row->generation,
-	                               .stopped_ms = some_end(r), .unserved = below(r, 6) == 0};
+	struct cmd_session_closed c = {.pool = row == NULL ? 1 : row->pool,
+				       .generation = row == NULL ? 1 : row->generation,
+				       .stopped_ms = some_end(r),
+				       .unserved = below(r, 6) == 0};
 
-	act(r, row == NULL || row->node == 0 || below(r, 20) == 0 ? node_id(r) : row->node, COMMAND_SESSION_CLOSED, &c);
+	act(r, row == NULL || row->node == 0 || below(r, 20) == 0 ? node_id(r) : row->node,
+	    COMMAND_SESSION_CLOSED, &c);
 }
 
 static void do_renew(struct run *r)
@@ -207,15 +220,19 @@ static void do_renew(struct run *r)
 static void do_lost(struct run *r)
 {
 	const struct node_row *node = state_node(r->m.s, node_id(r));
-	struct cmd_node_lost c = {.node = node->id, .epoch = node->epoch, .renewed_ms = node->renewed_ms - (below(r, 8) == 0)};
+	struct cmd_node_lost c = {
+		.node = node->id, .epoch = node->epoch, .renewed_ms = node->renewed_ms - (below(r, 8) == 0)};
 
 	act(r, node_id(r), COMMAND_NODE_LOST, &c);
 }
 
 static void do_join(struct run *r)
 {
-	struct cmd_node_join join = {.id = node_id(r), .name = STR("node"), .voter = true, .cpu_milli = 1000 + below(r, 3000),
-	                             .memory_bytes = (1 + below(r, 8)) << 30};
+	struct cmd_node_join join = {.id = node_id(r),
+				     .name = STR("node"),
+				     .voter = true,
+				     .cpu_milli = 1000 + below(r, 3000),
+				     .memory_bytes = (1 + below(r, 8)) << 30};
 
 	act(r, join.id, COMMAND_NODE_JOIN, &join);
 }
@@ -224,8 +241,10 @@ static void do_rest(struct run *r)
 {
 	const struct pool_row *pool = some_pool(r);
 	struct str digests[2] = {STR("sha256:11"), STR("sha256:22")};
-	struct cmd_node_images images = {.node = node_id(r), .digests = digests, .n_digests = (uint32_t)below(r, 3)};
-	struct cmd_node_cordon cordon = {.node = node_id(r), .cordoned = below(r, 3) == 0, .draining = below(r, 6) == 0};
+	struct cmd_node_images images = {
+		.node = node_id(r), .digests = digests, .n_digests = (uint32_t)below(r, 3)};
+	struct cmd_node_cordon cordon = {
+		.node = node_id(r), .cordoned = below(r, 3) == 0, .draining = below(r, 6) == 0};
 
 	switch (below(r, 6)) {
 	case 0:
@@ -237,7 +256,8 @@ static void do_rest(struct run *r)
 		return;
 	case 3:
 		if (below(r, 3) == 0)
-			act(r, node_id(r), COMMAND_POOL_DELETE, &(struct msg_pool_delete){pool == NULL ? 9 : pool->uid});
+			act(r, node_id(r), COMMAND_POOL_DELETE,
+			    &(struct msg_pool_delete){pool == NULL ? 9 : pool->uid});
 		return;
 	default:
 		act(r, node_id(r), COMMAND_WAITERS_EXPIRE, NULL);
@@ -247,7 +267,9 @@ static void do_rest(struct run *r)
 static void do_garbage(struct run *r)
 {
 	char bytes[40];
-	struct command c = {.type = (uint8_t)below(r, COMMAND_TYPES), .node = node_id(r), .body = {bytes, below(r, sizeof bytes)}};
+	struct command c = {.type = (uint8_t)below(r, COMMAND_TYPES),
+			    .node = node_id(r),
+			    .body = {bytes, below(r, sizeof bytes)}};
 	uint64_t hash;
 
 	if (c.type == COMMAND_NODE_JOIN || c.type == COMMAND_WAITERS_EXPIRE)
@@ -312,10 +334,15 @@ static void step(struct run *r)
 	case 2:
 		do_step(r);
 		return;
-	case 3: case 4: case 5: case 6:
+	case 3:
+	case 4:
+	case 5:
+	case 6:
 		do_boot(r);
 		return;
-	case 7: case 8: case 9:
+	case 7:
+	case 8:
+	case 9:
 		do_sandbox(r, COMMAND_SANDBOX_READY);
 		return;
 	case 10:
@@ -324,7 +351,11 @@ static void step(struct run *r)
 	case 11:
 		do_gone(r);
 		return;
-	case 12: case 13: case 14: case 15: case 16:
+	case 12:
+	case 13:
+	case 14:
+	case 15:
+	case 16:
 		do_open(r);
 		return;
 	case 17:
@@ -333,7 +364,8 @@ static void step(struct run *r)
 	case 18:
 		do_closed(r);
 		return;
-	case 19: case 20:
+	case 19:
+	case 20:
 		do_renew(r);
 		return;
 	case 21:
@@ -355,7 +387,8 @@ static void revive(struct run *r)
 {
 	for (uint64_t id = 1; id <= NODES; id++) {
 		if (state_node(r->m.s, id)->state == NODE_LOST && below(r, 30) == 0) {
-			struct cmd_node_join join = {.id = id, .name = STR("back"), .cpu_milli = 4000, .memory_bytes = 8ull << 30};
+			struct cmd_node_join join = {
+				.id = id, .name = STR("back"), .cpu_milli = 4000, .memory_bytes = 8ull << 30};
 
 			act(r, id, COMMAND_NODE_JOIN, &join);
 		}
@@ -420,8 +453,10 @@ static void run_seed(uint64_t seed, unsigned steps)
 	assert_int_equal(recount_differences(&r.bill, r.m.s, true), 0);
 	plant_an_error(&r);
 	for (unsigned type = 1; type < COMMAND_TYPES; type++)
-		printf("  %-17s %5u done %5u refused\n", command_type_name[type], r.succeeded[type], r.refused[type]);
-	printf("  %u malformed, %u repeated, %u restores, %u lives\n", r.malformed, r.repeated, r.restored, r.bill.n);
+		printf("  %-17s %5u done %5u refused\n", command_type_name[type], r.succeeded[type],
+		       r.refused[type]);
+	printf("  %u malformed, %u repeated, %u restores, %u lives\n", r.malformed, r.repeated, r.restored,
+	       r.bill.n);
 	count_bill(r.m.s);
 	assert_true(r.succeeded[COMMAND_SESSION_OPEN] > 0 && r.succeeded[COMMAND_SESSION_CLOSED] > 0);
 	recount_done(&r.bill);

@@ -49,7 +49,8 @@ static uint64_t fill(struct machine *m)
 		m->now_ms += 60000;
 	}
 	machine_boot(m, result.id, 2);
-	struct cmd_session_closing closing = {.pool = result.id, .generation = state_session(m->s, result.id, STR("user-3"))->generation};
+	struct cmd_session_closing closing = {
+		.pool = result.id, .generation = state_session(m->s, result.id, STR("user-3"))->generation};
 
 	machine_do(m, 1, COMMAND_SESSION_CLOSING, &closing);
 	return result.id;
