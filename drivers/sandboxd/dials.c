@@ -8,7 +8,7 @@
 
 #include "core/clock.h"
 #include "core/fd.h"
-#include "server_state.h"
+#include "sandboxd/server_state.h"
 
 #define TIMEOUT_MS_DEFAULT 1000u
 #define TIMEOUT_MS_MAX     60000u

@@ -6,7 +6,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
-#include "server_state.h"
+#include "sandboxd/server_state.h"
 
 static void set_all(struct server *s, bool frozen)
 {

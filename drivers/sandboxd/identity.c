@@ -10,7 +10,7 @@
 
 #include "core/fd.h"
 #include "core/log.h"
-#include "server_state.h"
+#include "sandboxd/server_state.h"
 
 struct identity {
 	struct str cluster;

@@ -10,7 +10,7 @@
 
 #include "core/clock.h"
 #include "core/fd.h"
-#include "server_state.h"
+#include "sandboxd/server_state.h"
 
 #define BYTES_MAX (64l * 1024 * 1024)
 

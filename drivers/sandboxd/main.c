@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include "core/log.h"
-#include "image_source.h"
+#include "sandboxd/jobs/image_source.h"
 #include "lxc/lxc_driver.h"
-#include "server.h"
+#include "sandboxd/server.h"
 
 static char bin_dir[SETTINGS_PATH_MAX];
 

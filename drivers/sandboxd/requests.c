@@ -7,7 +7,7 @@
 #include "core/arena.h"
 #include "core/fd.h"
 #include "core/log.h"
-#include "server_state.h"
+#include "sandboxd/server_state.h"
 
 struct request {
 	struct connection *c;

@@ -5,7 +5,7 @@
 
 #include "core/log.h"
 #include "image/image.h"
-#include "server_state.h"
+#include "sandboxd/server_state.h"
 
 static bool match(const struct map_node *node, const void *key)
 {

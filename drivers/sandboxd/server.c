@@ -1,4 +1,4 @@
-#include "server.h"
+#include "sandboxd/server.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -10,7 +10,7 @@
 
 #include "core/fd.h"
 #include "core/log.h"
-#include "server_state.h"
+#include "sandboxd/server_state.h"
 
 #define WORK_THREADS_MAX  512 /* a stop holds one for its grace */
 #define WORK_WAITING_MAX  8192

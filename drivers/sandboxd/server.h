@@ -12,7 +12,7 @@
 #include <sys/types.h>
 
 #include "drivers/driver.h"
-#include "settings.h"
+#include "sandboxd/settings.h"
 
 struct image_store;
 struct server;

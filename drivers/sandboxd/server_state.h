@@ -5,9 +5,9 @@
 #include <stdbool.h>
 
 #include "core/map.h"
-#include "jobs.h"
-#include "packet.h"
-#include "server.h"
+#include "sandboxd/jobs/jobs.h"
+#include "sandboxd/channel/packet.h"
+#include "sandboxd/server.h"
 
 #define CONNECTIONS_MAX 128
 #define OUTBOX_MAX      1024 /* packets that wait for one connection to read */

@@ -1,4 +1,4 @@
-#include "settings.h"
+#include "sandboxd/settings.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

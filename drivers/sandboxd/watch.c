@@ -1,7 +1,7 @@
 #include <errno.h>
 #include <sys/epoll.h>
 
-#include "server_state.h"
+#include "sandboxd/server_state.h"
 
 int watch_add(struct server *s, struct watch *w, int fd, uint32_t events, struct err *err)
 {

@@ -8,7 +8,7 @@
 #include "arm/billing.h"
 #include "arm/cluster.h"
 #include "arm/continuation.h"
-#include "arm/pools.h"
+#include "arm/pool/pools.h"
 #include "arm/sessions.h"
 #include "arm/version.h"
 #include "core/must.h"

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "arm/cluster.h"
-#include "arm/pool_show.h"
+#include "arm/pool/pool_show.h"
 #include "core/must.h"
 
 #define TOKEN_ROLES_MAX 16

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "control/api.h"
-#include "control/inlet.h"
+#include "control/links/inlet.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/must.h"

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "control/control.h"
-#include "control/probe.h"
+#include "control/links/probe.h"
 #include "control/secrets.h"
 #include "core/clock.h"
 #include "core/log.h"

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "control/control.h"
-#include "control/inlet.h"
+#include "control/links/inlet.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/must.h"

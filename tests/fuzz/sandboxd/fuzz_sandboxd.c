@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "core/must.h"
-#include "sandboxd/packet.h"
+#include "sandboxd/channel/packet.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,4 +1,4 @@
-#include "sandboxd_client.h"
+#include "control/links/sandboxd_client.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,4 +1,4 @@
-#include "leaderbox.h"
+#include "control/links/leaderbox.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "server_state.h"
+#include "sandboxd/server_state.h"
 
 struct egress_job {
 	struct job job;

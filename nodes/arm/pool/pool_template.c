@@ -2,7 +2,7 @@
  * can be wrong here is between fields. */
 #include <math.h>
 
-#include "arm/pool_template.h"
+#include "arm/pool/pool_template.h"
 #include "core/must.h"
 
 static struct str copied(const struct call *c, const json_t *object, const char *key)

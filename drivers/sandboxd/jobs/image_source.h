@@ -2,7 +2,7 @@
 #ifndef SANDBOXD_IMAGE_SOURCE_H
 #define SANDBOXD_IMAGE_SOURCE_H
 
-#include "settings.h"
+#include "sandboxd/settings.h"
 
 struct image_store;
 

@@ -11,7 +11,7 @@
 
 #include "core/fd.h"
 #include "core/log.h"
-#include "server_state.h"
+#include "sandboxd/server_state.h"
 
 #define PACKETS_A_TURN 64 /* then the others get theirs */
 #define SEND_BUFFER    (4 * 1024 * 1024)

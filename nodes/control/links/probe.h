@@ -3,7 +3,7 @@
 #ifndef CONTROL_PROBE_H
 #define CONTROL_PROBE_H
 
-#include "control/sandboxd_client.h"
+#include "control/links/sandboxd_client.h"
 #include "wire/template.h"
 
 typedef void probe_done(void *arg, bool ok, const char *message);

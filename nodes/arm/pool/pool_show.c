@@ -1,6 +1,6 @@
 /* pool_show.c -- see pool_show.h. The stored document is in the canonical shape; this file adds what is read-only and turns
  * the shape into that of older versions. */
-#include "arm/pool_show.h"
+#include "arm/pool/pool_show.h"
 #include "arm/version.h"
 
 #define NODES_COUNTED_MAX 64

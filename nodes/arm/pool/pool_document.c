@@ -6,9 +6,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "arm/pool_document.h"
-#include "arm/pool_rules.h"
-#include "arm/pool_template.h"
+#include "arm/pool/pool_document.h"
+#include "arm/pool/pool_rules.h"
+#include "arm/pool/pool_template.h"
 #include "arm/version.h"
 #include "core/must.h"
 

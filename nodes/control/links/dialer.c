@@ -1,10 +1,10 @@
-#include "dialer.h"
+#include "control/links/dialer.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "control/control.h"
-#include "control/sandboxd_client.h"
+#include "control/links/sandboxd_client.h"
 #include "core/map.h"
 #include "core/must.h"
 

@@ -3,7 +3,7 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "arm/pool_rules.h"
+#include "arm/pool/pool_rules.h"
 #include "arm/version.h"
 
 #define INT32_TOP 2147483647

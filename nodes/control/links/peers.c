@@ -1,4 +1,4 @@
-#include "peers.h"
+#include "control/links/peers.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* operations.c -- what clients poll after PUT (operationStatuses), PATCH and DELETE (operationResults).
  * An operation that this node has not applied yet (its id lies above the replicated counter here) is still running. */
-#include "arm/pool_show.h"
-#include "arm/pools.h"
+#include "arm/pool/pool_show.h"
+#include "arm/pool/pools.h"
 
 /* Finds the operation of the path; makes the reply and answers false when there is none to show. */
 static bool find(struct call *c, const struct operation_row **ret)

@@ -3,10 +3,10 @@
 #include <errno.h>
 
 #include "arm/continuation.h"
-#include "arm/pool_document.h"
-#include "arm/pool_rules.h"
-#include "arm/pool_show.h"
-#include "arm/pools.h"
+#include "arm/pool/pool_document.h"
+#include "arm/pool/pool_rules.h"
+#include "arm/pool/pool_show.h"
+#include "arm/pool/pools.h"
 #include "arm/version.h"
 #include "core/must.h"
 

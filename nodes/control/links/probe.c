@@ -1,4 +1,4 @@
-#include "probe.h"
+#include "control/links/probe.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "image_source.h"
+#include "sandboxd/jobs/image_source.h"
 
 #include <errno.h>
 #include <stdio.h>

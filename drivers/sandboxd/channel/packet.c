@@ -1,4 +1,4 @@
-#include "packet.h"
+#include "sandboxd/channel/packet.h"
 
 #include <errno.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "image/image.h"
-#include "server_state.h"
+#include "sandboxd/server_state.h"
 
 #define PAGE_BYTES     4096u
 #define MEMORY_MIN     (16ull * 1024 * 1024)

@@ -1,4 +1,4 @@
-#include "jobs.h"
+#include "sandboxd/jobs/jobs.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -5,7 +5,7 @@
 
 #include "core/fd.h"
 #include "image/image.h"
-#include "server_state.h"
+#include "sandboxd/server_state.h"
 
 struct image_job {
 	struct job job;

@@ -1,4 +1,4 @@
-#include "inlet.h"
+#include "control/links/inlet.h"
 
 #include <errno.h>
 #include <stdlib.h>
