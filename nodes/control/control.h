@@ -18,7 +18,7 @@
 #include "core/map.h"
 #include "crypto/keyring.h"
 #include "gateway/gateway.h"
-#include "gateway/token.h"
+#include "gateway/token/token.h"
 #include "loop/loop.h"
 #include "loop/mailbox.h"
 #include "runtime/runtime.h"

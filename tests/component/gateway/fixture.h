@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 
 #include "gateway/gateway.h"
-#include "gateway/token.h"
+#include "gateway/token/token.h"
 #include "wire/messages.h"
 
 #define FIXTURE_POOL  7

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "gateway/head.h"
-#include "gateway/identifier.h"
+#include "gateway/http/head.h"
+#include "gateway/http/identifier.h"
 #include "gateway/view.h"
 
 static struct scan_head head;

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "gateway/scanner.h"
+#include "gateway/http/scanner.h"
 
 static struct scan_head head;
 

@@ -12,8 +12,8 @@
 #include <openssl/pem.h>
 
 #include "crypto/digest.h"
-#include "gateway/base64url.h"
-#include "gateway/token.h"
+#include "gateway/token/base64url.h"
+#include "gateway/token/token.h"
 
 #define NOW 1700000000ull
 #define SCOPE "/subscriptions/s/resourceGroups/g/providers/Microsoft.App/sessionPools/p"

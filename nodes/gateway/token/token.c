@@ -1,6 +1,6 @@
 /* See token.h. Happy path of a check: three parts, the header says nothing but our algorithm, the signature is the key's,
  * the claims are for us and for now. Each refusal has its own words, for the log alone. */
-#include "gateway/token.h"
+#include "gateway/token/token.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -13,8 +13,8 @@
 #include <openssl/pem.h>
 
 #include "crypto/digest.h"
-#include "gateway/base64url.h"
-#include "gateway/token_keys.h"
+#include "gateway/token/base64url.h"
+#include "gateway/token/token_keys.h"
 #include "json/build.h"
 #include "json/json.h"
 

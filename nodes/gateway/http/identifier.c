@@ -1,4 +1,4 @@
-#include "gateway/identifier.h"
+#include "gateway/http/identifier.h"
 
 #include <string.h>
 

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "crypto/digest.h"
-#include "gateway/token.h"
-#include "gateway/token_keys.h"
+#include "gateway/token/token.h"
+#include "gateway/token/token_keys.h"
 
 #define BUCKETS     1024
 #define SLOTS       2

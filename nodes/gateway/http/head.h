@@ -4,7 +4,7 @@
 #ifndef GATEWAY_HEAD_H
 #define GATEWAY_HEAD_H
 
-#include "gateway/scanner.h"
+#include "gateway/http/scanner.h"
 
 enum body_kind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED, BODY_TO_END };
 

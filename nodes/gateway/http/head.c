@@ -1,5 +1,5 @@
 /* See head.h. One pass over the fields: each name is looked up in a table once. */
-#include "gateway/head.h"
+#include "gateway/http/head.h"
 
 #include <errno.h>
 #include <string.h>

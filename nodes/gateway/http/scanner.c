@@ -1,5 +1,5 @@
 /* See scanner.h. Two 256-byte tables classify bytes; field values are searched 16 bytes at a time. */
-#include "gateway/scanner.h"
+#include "gateway/http/scanner.h"
 
 #include <string.h>
 #ifdef __SSE2__

@@ -1,4 +1,4 @@
-#include "gateway/base64url.h"
+#include "gateway/token/base64url.h"
 
 #include <errno.h>
 
