@@ -71,7 +71,7 @@ static void to_older(const struct call *c, json_t *properties)
 	json_t *registry = json_at(properties, "customContainerTemplate.registryCredentials"), *server;
 
 	cooldown = json_incref(json_object_get(life, "cooldownPeriodInSeconds"));
-	json_object_clear(dynamic);
+	dynamic = json_put_object(properties, "dynamicPoolConfiguration");
 	json_put_cstr(dynamic, "executionType", "Timed");
 	if (cooldown != NULL)
 		json_put(dynamic, "cooldownPeriodInSeconds", cooldown);

@@ -154,6 +154,7 @@ int fixture_call(struct fixture *f, const char *method, const char *path, const 
 		f->reply = f->outcome.reply;
 	if (f->outcome.kind == ARM_TASK)
 		return 0;
+	buf_cstr(&f->reply.body); /* terminated, so that tests can search it */
 	if (f->reply.body.n > 0 && f->reply.body.p[0] == '{')
 		assert_int_equal(
 			json_parse(buf_str(&f->reply.body), &(struct json_bounds){0}, &f->body, NULL), 0);
