@@ -85,7 +85,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *context)
 		(void)str_copy(value, response->content_type, sizeof response->content_type);
 	else if (header_is(line, "docker-content-digest", &value))
 		(void)str_copy(value, response->digest, sizeof response->digest);
-	else if (header_is(line, "www-authenticate", &value) && strncasecmp(response->authenticate, "bearer ", 7) != 0)
+	else if (header_is(line, "www-authenticate", &value) &&
+		 strncasecmp(response->authenticate, "bearer ", 7) != 0)
 		(void)str_copy(value, response->authenticate, sizeof response->authenticate);
 	return line.n;
 }
@@ -95,7 +96,8 @@ static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_
 	struct fetch_client *c = context;
 
 	(void)purpose;
-	if (c->options.address_allowed != NULL && !c->options.address_allowed(c->options.context, &address->addr)) {
+	if (c->options.address_allowed != NULL &&
+	    !c->options.address_allowed(c->options.context, &address->addr)) {
 		c->failed = -EPERM;
 		return CURL_SOCKET_BAD;
 	}
@@ -150,7 +152,8 @@ static void prepare(struct fetch_client *c, struct curl_slist *headers)
 	curl_easy_setopt(h, CURLOPT_OPENSOCKETFUNCTION, on_socket);
 	curl_easy_setopt(h, CURLOPT_OPENSOCKETDATA, c);
 	if (c->options.ca_pem.n > 0) {
-		struct curl_blob blob = {(void *)(uintptr_t)c->options.ca_pem.p, c->options.ca_pem.n, CURL_BLOB_NOCOPY};
+		struct curl_blob blob = {(void *)(uintptr_t)c->options.ca_pem.p, c->options.ca_pem.n,
+					 CURL_BLOB_NOCOPY};
 
 		curl_easy_setopt(h, CURLOPT_CAINFO_BLOB, &blob);
 	}
@@ -169,15 +172,17 @@ static int explain(struct fetch_client *c, CURLcode code, struct err *err)
 	double connected = 0;
 
 	fetch_url_host(c->request->url, &tls, host, sizeof host, NULL);
-	curl_easy_getinfo(c->curl, str_starts(str_of(c->request->url), STR("https:")) ? CURLINFO_APPCONNECT_TIME
-	                                                                              : CURLINFO_CONNECT_TIME,
-	                  &connected);
+	curl_easy_getinfo(c->curl,
+			  str_starts(str_of(c->request->url), STR("https:")) ? CURLINFO_APPCONNECT_TIME
+									     : CURLINFO_CONNECT_TIME,
+			  &connected);
 	if (c->failed == -EPERM)
-		return err_set(err, -EPERM, "%s: its address is not public, and the list of registries does not name it",
-		               host);
+		return err_set(err, -EPERM,
+			       "%s: its address is not public, and the list of registries does not name it",
+			       host);
 	if (c->failed == -E2BIG)
 		return err_set(err, -E2BIG, "%s sent more than the %llu bytes that are allowed", host,
-		               (unsigned long long)c->request->bytes_max);
+			       (unsigned long long)c->request->bytes_max);
 	if (c->failed != 0)
 		return err_system(err, c->failed, "storing what %s sent", host);
 	switch ((int)code) {
@@ -187,7 +192,7 @@ static int explain(struct fetch_client *c, CURLcode code, struct err *err)
 		return err_set(err, -EHOSTUNREACH, "cannot connect to %s: %s", host, why);
 	case CURLE_OPERATION_TIMEDOUT:
 		return err_set(err, -ETIMEDOUT, "%s did not answer within %u s", host,
-		               (connected > 0 ? c->options.stall_ms : c->options.connect_ms) / 1000);
+			       (connected > 0 ? c->options.stall_ms : c->options.connect_ms) / 1000);
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CONNECT_ERROR:
 	case CURLE_SSL_CERTPROBLEM:
@@ -199,7 +204,8 @@ static int explain(struct fetch_client *c, CURLcode code, struct err *err)
 	}
 }
 
-int fetch_get(struct fetch_client *c, const struct fetch_request *request, struct fetch_response *ret, struct err *err)
+int fetch_get(struct fetch_client *c, const struct fetch_request *request, struct fetch_response *ret,
+	      struct err *err)
 {
 	struct fetch_response response = {0};
 	struct curl_slist *headers = NULL;
@@ -250,7 +256,8 @@ int fetch_url_host(const char *url, bool *ret_tls, char *ret_host, size_t size, 
 	}
 	if (scheme != NULL && host != NULL && user == NULL &&
 	    (strcmp(scheme, "https") == 0 || strcmp(scheme, "http") == 0) &&
-	    snprintf(ret_host, size, "%s%s%s", host, port == NULL ? "" : ":", port == NULL ? "" : port) < (int)size) {
+	    snprintf(ret_host, size, "%s%s%s", host, port == NULL ? "" : ":", port == NULL ? "" : port) <
+		    (int)size) {
 		for (char *p = ret_host; *p != '\0'; p++)
 			*p = (char)tolower((unsigned char)*p);
 		*ret_tls = strcmp(scheme, "https") == 0;

@@ -33,10 +33,10 @@ void fetch_client_free(struct fetch_client *c);
 #define FETCH_HEADER_MAX 4096
 
 struct fetch_request {
-	const char *url; /* http or https */
-	const char *const *headers; /* "Name: value", ending with NULL; may be NULL */
+	const char *url;                 /* http or https */
+	const char *const *headers;      /* "Name: value", ending with NULL; may be NULL */
 	const char *username, *password; /* Basic, if username is not NULL */
-	uint64_t bytes_max; /* of the body of a 2xx answer; more is -E2BIG */
+	uint64_t bytes_max;              /* of the body of a 2xx answer; more is -E2BIG */
 	/* Gets the body of a 2xx answer in pieces; a negative code ends the request with it. */
 	int (*sink)(void *context, const void *p, size_t n);
 	void *context;
@@ -52,7 +52,8 @@ struct fetch_response {
 
 /* 0 whenever an HTTP answer came, whatever its status. -EHOSTUNREACH: no such host or no connection; -ETIMEDOUT; -EKEYREJECTED: TLS;
  * -EPERM: address_allowed said no; -E2BIG; -EPROTO: not HTTP, cut off; or the sink's code. Messages name the host. */
-int fetch_get(struct fetch_client *c, const struct fetch_request *request, struct fetch_response *ret, struct err *err);
+int fetch_get(struct fetch_client *c, const struct fetch_request *request, struct fetch_response *ret,
+	      struct err *err);
 
 /* "host[:port]" of an http(s) URL, lower-case; -EINVAL if it is not one, or carries user information. */
 int fetch_url_host(const char *url, bool *ret_tls, char *ret_host, size_t size, struct err *err);

@@ -22,11 +22,11 @@ json_t *json_new_array(void)
 /* Length of the UTF-8 sequence at p (RFC 3629), or 0 when it is none. */
 static size_t sequence(const unsigned char *p, size_t n)
 {
-	size_t length = p[0] < 0x80                      ? 1
-	                : p[0] >= 0xc2 && p[0] <= 0xdf ? 2
-	                : p[0] >= 0xe0 && p[0] <= 0xef ? 3
-	                : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
-	                                               : 0;
+	size_t length = p[0] < 0x80                    ? 1
+			: p[0] >= 0xc2 && p[0] <= 0xdf ? 2
+			: p[0] >= 0xe0 && p[0] <= 0xef ? 3
+			: p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
+						       : 0;
 
 	if (length == 0 || length > n)
 		return 0;

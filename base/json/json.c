@@ -18,7 +18,8 @@ int json_parse(struct str text, const struct json_bounds *bounds, json_t **ret, 
 	if (value == NULL && json_error_code(&error) == json_error_out_of_memory)
 		return err_set(err, -ENOMEM, "no memory for the JSON text");
 	if (value == NULL)
-		return err_set(err, -EBADMSG, "not valid JSON: line %d column %d: %s", error.line, error.column, error.text);
+		return err_set(err, -EBADMSG, "not valid JSON: line %d column %d: %s", error.line,
+			       error.column, error.text);
 	*ret = value;
 	return 0;
 }
@@ -98,9 +99,9 @@ struct field {
 };
 
 /* 1: there is a value; 0: none, and none needed; negative: none, but needed. */
-__attribute__((format(printf, 5, 0)))
-static int find(struct field *f, const json_t *from, enum json_need need, struct err *err, const char *path,
-                va_list args)
+__attribute__((format(printf, 5, 0))) static int find(struct field *f, const json_t *from,
+						      enum json_need need, struct err *err, const char *path,
+						      va_list args)
 {
 	if (vsnprintf(f->path, sizeof f->path, path, args) >= (int)sizeof f->path)
 		return err_set(err, -EINVAL, "%s...: the path is too long", f->path);
@@ -115,32 +116,32 @@ static int wrong_type(const struct field *f, const char *wanted, struct err *err
 	return err_set(err, -EINVAL, "%s: must be %s, not %s", f->path, wanted, json_kind_name(f->value));
 }
 
-#define FIND(f)                                           \
-	struct field f;                                   \
-	va_list args;                                     \
-                                                          \
-	va_start(args, path);                             \
-	int r = find(&(f), from, need, err, path, args);  \
-                                                          \
-	va_end(args);                                     \
-	if (r <= 0)                                       \
-		return r
+#define FIND(f)                                          \
+	struct field f;                                  \
+	va_list args;                                    \
+                                                         \
+	va_start(args, path);                            \
+	int r = find(&(f), from, need, err, path, args); \
+                                                         \
+	va_end(args);                                    \
+	if (r <= 0)                                      \
+	return r
 
 int json_get_str(const json_t *from, enum json_need need, size_t bytes_max, struct str *ret, struct err *err,
-                 const char *path, ...)
+		 const char *path, ...)
 {
 	FIND(f);
 	if (!json_is_string(f.value))
 		return wrong_type(&f, "a string", err);
 	if (json_string_length(f.value) > bytes_max)
 		return err_set(err, -EINVAL, "%s: has %zu bytes, at most %zu are allowed", f.path,
-		               json_string_length(f.value), bytes_max);
+			       json_string_length(f.value), bytes_max);
 	*ret = json_str_of(f.value);
 	return 0;
 }
 
-int json_get_u64(const json_t *from, enum json_need need, uint64_t min, uint64_t max, uint64_t *ret, struct err *err,
-                 const char *path, ...)
+int json_get_u64(const json_t *from, enum json_need need, uint64_t min, uint64_t max, uint64_t *ret,
+		 struct err *err, const char *path, ...)
 {
 	FIND(f);
 	if (!json_is_integer(f.value))
@@ -149,13 +150,13 @@ int json_get_u64(const json_t *from, enum json_need need, uint64_t min, uint64_t
 
 	if (x < 0 || (uint64_t)x < min || (uint64_t)x > max)
 		return err_set(err, -EINVAL, "%s: is %lld, must be from %llu to %llu", f.path, (long long)x,
-		               (unsigned long long)min, (unsigned long long)max);
+			       (unsigned long long)min, (unsigned long long)max);
 	*ret = (uint64_t)x;
 	return 0;
 }
 
-int json_get_real(const json_t *from, enum json_need need, double min, double max, double *ret, struct err *err,
-                  const char *path, ...)
+int json_get_real(const json_t *from, enum json_need need, double min, double max, double *ret,
+		  struct err *err, const char *path, ...)
 {
 	FIND(f);
 	if (!json_is_number(f.value))
@@ -177,7 +178,8 @@ int json_get_bool(const json_t *from, enum json_need need, bool *ret, struct err
 	return 0;
 }
 
-int json_get_object(const json_t *from, enum json_need need, json_t **ret, struct err *err, const char *path, ...)
+int json_get_object(const json_t *from, enum json_need need, json_t **ret, struct err *err, const char *path,
+		    ...)
 {
 	FIND(f);
 	if (!json_is_object(f.value))
@@ -187,20 +189,20 @@ int json_get_object(const json_t *from, enum json_need need, json_t **ret, struc
 }
 
 int json_get_array(const json_t *from, enum json_need need, size_t n_max, json_t **ret, struct err *err,
-                   const char *path, ...)
+		   const char *path, ...)
 {
 	FIND(f);
 	if (!json_is_array(f.value))
 		return wrong_type(&f, "an array", err);
 	if (json_array_size(f.value) > n_max)
 		return err_set(err, -EINVAL, "%s: has %zu elements, at most %zu are allowed", f.path,
-		               json_array_size(f.value), n_max);
+			       json_array_size(f.value), n_max);
 	*ret = f.value;
 	return 0;
 }
 
-int json_get_enum(const json_t *from, enum json_need need, const char *const *names, unsigned *ret, struct err *err,
-                  const char *path, ...)
+int json_get_enum(const json_t *from, enum json_need need, const char *const *names, unsigned *ret,
+		  struct err *err, const char *path, ...)
 {
 	char allowed[256] = "";
 
@@ -216,7 +218,8 @@ int json_get_enum(const json_t *from, enum json_need need, const char *const *na
 		}
 		snprintf(allowed + n, sizeof allowed - n, "%s%s", i == 0 ? "" : ", ", names[i]);
 	}
-	return err_set(err, -EINVAL, "%s: is '%.64s', must be one of %s", f.path, json_string_value(f.value), allowed);
+	return err_set(err, -EINVAL, "%s: is '%.64s', must be one of %s", f.path, json_string_value(f.value),
+		       allowed);
 }
 
 const char *json_unknown_key(const json_t *object, const char *const *names)
@@ -224,7 +227,8 @@ const char *json_unknown_key(const json_t *object, const char *const *names)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach ((json_t *)(uintptr_t)object, key, value) {
+	json_object_foreach((json_t *)(uintptr_t)object, key, value)
+	{
 		size_t i = 0;
 
 		while (names[i] != NULL && strcmp(names[i], key) != 0)

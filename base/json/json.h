@@ -27,7 +27,7 @@ struct json_bounds {
 	size_t bytes_max;  /* 0: 1 MiB */
 	size_t depth_max;  /* 0: JSON_DEPTH_MAX */
 	size_t values_max; /* 0: JSON_VALUES_MAX */
-	bool any;          /* a bare string or number as the whole document too; else an object or array (RFC 4627) */
+	bool any; /* a bare string or number as the whole document too; else an object or array (RFC 4627) */
 };
 
 /* Exactly one JSON text (RFC 8259) in UTF-8: no duplicate keys, no NUL in strings, nothing behind it.
@@ -47,22 +47,22 @@ json_t *json_at(const json_t *from, const char *path);
  * and *ret keeps its value, with JSON_REQUIRED it is an error. -ENOENT: missing; -EINVAL: wrong type or out of bounds. */
 #define JSON_PRINTF_(n) __attribute__((format(printf, n, (n) + 1)))
 int json_get_str(const json_t *from, enum json_need need, size_t bytes_max, struct str *ret, struct err *err,
-                 const char *path, ...) JSON_PRINTF_(6);
-int json_get_u64(const json_t *from, enum json_need need, uint64_t min, uint64_t max, uint64_t *ret, struct err *err,
-                 const char *path, ...) JSON_PRINTF_(7);
+		 const char *path, ...) JSON_PRINTF_(6);
+int json_get_u64(const json_t *from, enum json_need need, uint64_t min, uint64_t max, uint64_t *ret,
+		 struct err *err, const char *path, ...) JSON_PRINTF_(7);
 /* Integers and fractions. */
-int json_get_real(const json_t *from, enum json_need need, double min, double max, double *ret, struct err *err,
-                  const char *path, ...) JSON_PRINTF_(7);
+int json_get_real(const json_t *from, enum json_need need, double min, double max, double *ret,
+		  struct err *err, const char *path, ...) JSON_PRINTF_(7);
 int json_get_bool(const json_t *from, enum json_need need, bool *ret, struct err *err, const char *path, ...)
 	JSON_PRINTF_(5);
-int json_get_object(const json_t *from, enum json_need need, json_t **ret, struct err *err, const char *path, ...)
-	JSON_PRINTF_(5);
+int json_get_object(const json_t *from, enum json_need need, json_t **ret, struct err *err, const char *path,
+		    ...) JSON_PRINTF_(5);
 /* At most n_max elements. */
 int json_get_array(const json_t *from, enum json_need need, size_t n_max, json_t **ret, struct err *err,
-                   const char *path, ...) JSON_PRINTF_(6);
+		   const char *path, ...) JSON_PRINTF_(6);
 /* One of `names` (ending with NULL), compared without case as Azure does; *ret is its index. */
-int json_get_enum(const json_t *from, enum json_need need, const char *const *names, unsigned *ret, struct err *err,
-                  const char *path, ...) JSON_PRINTF_(6);
+int json_get_enum(const json_t *from, enum json_need need, const char *const *names, unsigned *ret,
+		  struct err *err, const char *path, ...) JSON_PRINTF_(6);
 
 /* A key of `object` that is not in `names` (ending with NULL), or NULL: for "unknown field". */
 const char *json_unknown_key(const json_t *object, const char *const *names);

@@ -29,7 +29,8 @@ int json_scan(struct str text, const struct json_bounds *bounds, struct err *err
 	size_t depth = 0, values = 1;
 
 	if (text.n > bytes_max)
-		return err_set(err, -E2BIG, "the JSON text has %zu bytes, %zu are allowed", text.n, bytes_max);
+		return err_set(err, -E2BIG, "the JSON text has %zu bytes, %zu are allowed", text.n,
+			       bytes_max);
 	for (size_t i = 0; i < text.n; i++) {
 		char c = text.p[i];
 
@@ -38,7 +39,8 @@ int json_scan(struct str text, const struct json_bounds *bounds, struct err *err
 		else if (c == '{' || c == '[') {
 			values++;
 			if (++depth > depth_max)
-				return err_set(err, -E2BIG, "the JSON text nests deeper than %zu levels", depth_max);
+				return err_set(err, -E2BIG, "the JSON text nests deeper than %zu levels",
+					       depth_max);
 		} else if ((c == '}' || c == ']') && depth > 0)
 			depth--;
 		else if (c == ',')

@@ -21,7 +21,8 @@ int disk_directory(const char *path, unsigned mode, struct err *err)
 	if (lstat(path, &st) < 0)
 		return err_system(err, -errno, "stat %s", path);
 	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
-		return err_set(err, -EPERM, "%s: must be a directory that belongs to user %u", path, geteuid());
+		return err_set(err, -EPERM, "%s: must be a directory that belongs to user %u", path,
+			       geteuid());
 	if (chmod(path, mode) < 0)
 		return err_system(err, -errno, "change mode of %s", path);
 	return 0;

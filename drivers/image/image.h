@@ -37,13 +37,14 @@ struct image_options {
 	 * private address must be named here or in `insecure`. */
 	const struct str *registries;
 	uint32_t n_registries;
-	const struct str *insecure; /* host[:port] where plain http is spoken; counts as named in `registries` */
+	const struct str
+		*insecure; /* host[:port] where plain http is spoken; counts as named in `registries` */
 	uint32_t n_insecure;
 	const struct str *token_hosts; /* where credentials may go besides the registry's own domain */
 	uint32_t n_token_hosts;
-	uint64_t fetched_bytes_max;  /* of one image's blobs: 8 GiB */
-	uint64_t unpacked_bytes_max; /* of one image's files: 16 GiB */
-	uint64_t entries_max;        /* of one image: 1,000,000 */
+	uint64_t fetched_bytes_max;    /* of one image's blobs: 8 GiB */
+	uint64_t unpacked_bytes_max;   /* of one image's files: 16 GiB */
+	uint64_t entries_max;          /* of one image: 1,000,000 */
 	uint32_t connect_ms, stall_ms; /* 10 s; 30 s without a byte */
 	uint32_t total_ms;             /* of one pull: 30 min */
 };
@@ -60,7 +61,7 @@ struct image_credentials {
 
 /* Which digest the reference names now, as the registry says. NULL credentials are anonymous. */
 int image_resolve(struct image_store *s, struct str reference, const struct image_credentials *credentials,
-                  char ret_digest[IMAGE_DIGEST_SIZE], struct err *err);
+		  char ret_digest[IMAGE_DIGEST_SIZE], struct err *err);
 
 enum image_stage { IMAGE_STAGE_FETCH, IMAGE_STAGE_UNPACK };
 /* Called on the calling thread now and then: bytes are those fetched so far. */
@@ -69,12 +70,13 @@ typedef void image_progress(void *context, enum image_stage stage, uint64_t byte
 /* Makes the image present; at once if it is. `digest` may be empty: then the reference is resolved by this pull.
  * ret_digest (may be NULL) is the manifest's, under which lookups find it, as they do under `digest`. */
 int image_pull(struct image_store *s, struct str reference, struct str digest,
-               const struct image_credentials *credentials, image_progress *progress, void *context,
-               char ret_digest[IMAGE_DIGEST_SIZE], struct err *err);
+	       const struct image_credentials *credentials, image_progress *progress, void *context,
+	       char ret_digest[IMAGE_DIGEST_SIZE], struct err *err);
 
 /* From an open docker-archive, oci-archive (tar, also gzip or zstd) or an OCI layout's directory. `name` is what lists
  * show. Borrows fd. The digest is the manifest's; a docker-archive has none, so its configuration's (the image id). */
-int image_import(struct image_store *s, int fd, struct str name, char ret_digest[IMAGE_DIGEST_SIZE], struct err *err);
+int image_import(struct image_store *s, int fd, struct str name, char ret_digest[IMAGE_DIGEST_SIZE],
+		 struct err *err);
 
 /* An image in use; stays valid and on disk until released. */
 struct image {

@@ -1,4 +1,4 @@
-/* Pulls and imports: berth-fetch brings layers and a configuration, berth-unpack makes a root of them, and one rename
+/* Pulls: berth-fetch brings layers and a configuration, berth-unpack makes a root of them, and one rename
  * publishes it.
  *
  * Failure modes: any error, a child's death and the end of the time remove the work directory; a crash of this process leaves it to the
@@ -14,12 +14,12 @@
 
 #include "core/fd.h"
 #include "image/disk.h"
+#include "image/pull.h"
 #include "image/spawn.h"
 #include "image/store.h"
 
-#define RESOLVE_MS     120000
-#define COPY_CHUNK     65536
-#define SIGNAL_MAX     64
+#define RESOLVE_MS 120000
+#define SIGNAL_MAX 64
 
 /* One pull's place and what it has found. */
 struct work {
@@ -40,8 +40,8 @@ static int failed(const char *name, int32_t code, struct str message, struct err
 	return err_set(err, code, "%.*s", STR_ARGS(message));
 }
 
-static int run_fetch(struct image_store *s, struct image_fetch_request *q, struct spawn *spawn, struct arena *arena,
-                     struct image_fetch_result *ret, struct err *err)
+static int run_fetch(struct image_store *s, struct image_fetch_request *q, struct spawn *spawn,
+		     struct arena *arena, struct image_fetch_result *ret, struct err *err)
 {
 	const struct image_options *o = &s->options;
 	int r;
@@ -73,10 +73,10 @@ static int run_unpack(struct work *w, image_progress *progress, void *context, s
 {
 	const struct image_options *o = &w->store->options;
 	struct image_unpack_request q = {.layers = w->fetched.layers,
-	                                 .n_layers = w->fetched.n_layers,
-	                                 .user = w->fetched.config.user,
-	                                 .bytes_max = o->unpacked_bytes_max,
-	                                 .entries_max = o->entries_max};
+					 .n_layers = w->fetched.n_layers,
+					 .user = w->fetched.config.user,
+					 .bytes_max = o->unpacked_bytes_max,
+					 .entries_max = o->entries_max};
 	char root[PATH_MAX + 8];
 	int r;
 
@@ -88,21 +88,21 @@ static int run_unpack(struct work *w, image_progress *progress, void *context, s
 	if (source < 0)
 		return err_system(err, -errno, "open %s", root);
 	r = spawn_run(&(struct spawn){.name = "berth-unpack",
-	                              .program = o->unpack_program,
-	                              .uid = o->uid,
-	                              .gid = o->gid,
-	                              .as_root = true,
-	                              .no_network = true,
-	                              .request_type = &image_unpack_request_codec,
-	                              .request = &q,
-	                              .result_type = &image_unpack_result_codec,
-	                              .blobs = w->blobs,
-	                              .source = source,
-	                              .total_ms = o->total_ms,
-	                              .progress = progress,
-	                              .context = context,
-	                              .stage = IMAGE_STAGE_UNPACK},
-	              &w->arena, &w->unpacked, err);
+				      .program = o->unpack_program,
+				      .uid = o->uid,
+				      .gid = o->gid,
+				      .as_root = true,
+				      .no_network = true,
+				      .request_type = &image_unpack_request_codec,
+				      .request = &q,
+				      .result_type = &image_unpack_result_codec,
+				      .blobs = w->blobs,
+				      .source = source,
+				      .total_ms = o->total_ms,
+				      .progress = progress,
+				      .context = context,
+				      .stage = IMAGE_STAGE_UNPACK},
+		      &w->arena, &w->unpacked, err);
 	if (r == 0 && w->unpacked.code != 0)
 		r = failed("berth-unpack", w->unpacked.code, w->unpacked.message, err);
 	return r;
@@ -142,8 +142,8 @@ static int check(const struct work *w, struct err *err)
 	    !strings_sane(c->entrypoint, c->n_entrypoint) || !strings_sane(c->cmd, c->n_cmd) ||
 	    !strings_sane(c->env, c->n_env) || has_nul(c->user) || has_nul(c->working_dir) ||
 	    (c->working_dir.n > 0 && c->working_dir.p[0] != '/') || c->stop_signal > SIGNAL_MAX ||
-	    !numbers_sane(c->exposed_ports, c->n_exposed_ports, 1) || u->uid > IMAGE_ID_MAX || u->gid > IMAGE_ID_MAX ||
-	    !numbers_sane(u->groups, u->n_groups, 0))
+	    !numbers_sane(c->exposed_ports, c->n_exposed_ports, 1) || u->uid > IMAGE_ID_MAX ||
+	    u->gid > IMAGE_ID_MAX || !numbers_sane(u->groups, u->n_groups, 0))
 		return err_set(err, -EBADMSG, "the image's description is malformed");
 	return 0;
 }
@@ -184,7 +184,8 @@ static void work_end(struct work *w)
 static int write_record(struct work *w, struct str reference, struct err *err)
 {
 	CLEANUP_BUF struct buf b = BUF_MAX(IMAGE_MESSAGE_MAX);
-	struct image_record record = {.reference = reference, .bytes = w->unpacked.bytes, .config = w->fetched.config};
+	struct image_record record = {
+		.reference = reference, .bytes = w->unpacked.bytes, .config = w->fetched.config};
 	char path[PATH_MAX + 8];
 
 	record.config.uid = w->unpacked.uid;
@@ -242,23 +243,22 @@ static bool present(struct work *w, char ret_digest[IMAGE_DIGEST_SIZE])
 	return entry != NULL;
 }
 
-/* Fetches by the request, unpacks, publishes. */
-static int make_image(struct image_store *s, struct image_fetch_request *q, int source, struct str name,
-                      image_progress *progress, void *context, char ret_digest[IMAGE_DIGEST_SIZE], struct err *err)
+int pull_make(struct image_store *s, struct image_fetch_request *q, int source, struct str name,
+	      image_progress *progress, void *context, char ret_digest[IMAGE_DIGEST_SIZE], struct err *err)
 {
 	struct work w;
 	int r = work_begin(&w, s, err);
 
 	if (r == 0)
 		r = run_fetch(s, q,
-		              &(struct spawn){.blobs = w.blobs,
-		                              .source = source,
-		                              .no_network = q->op == IMAGE_FETCH_IMPORT,
-		                              .total_ms = s->options.total_ms,
-		                              .progress = progress,
-		                              .context = context,
-		                              .stage = IMAGE_STAGE_FETCH},
-		              &w.arena, &w.fetched, err);
+			      &(struct spawn){.blobs = w.blobs,
+					      .source = source,
+					      .no_network = q->op == IMAGE_FETCH_IMPORT,
+					      .total_ms = s->options.total_ms,
+					      .progress = progress,
+					      .context = context,
+					      .stage = IMAGE_STAGE_FETCH},
+			      &w.arena, &w.fetched, err);
 	if (r == 0 && present(&w, ret_digest)) {
 		work_end(&w);
 		return 0;
@@ -293,7 +293,7 @@ static struct image_flight *find_flight(struct image_store *s, struct str key)
 
 /* Takes part in a pull of the key if there is one. 1: none (left), the caller pulls. Mutex held. */
 static int join_flight(struct image_store *s, struct str key, uint64_t credentials_hash,
-                       char digest[IMAGE_DIGEST_SIZE], struct err *err)
+		       char digest[IMAGE_DIGEST_SIZE], struct err *err)
 {
 	struct image_flight *f;
 
@@ -329,25 +329,26 @@ static void land(struct image_store *s, struct image_flight *f)
 	*at = f->next;
 }
 
-static int check_reference(struct str reference, struct str digest, const struct image_credentials *c, struct err *err)
+int pull_check(struct str reference, struct str digest, const struct image_credentials *c, struct err *err)
 {
 	if (reference.n == 0 || reference.n > 512)
 		return err_set(err, -EINVAL, "image: must have 1 to 512 bytes, not %zu", reference.n);
 	if (digest.n > 0 && !image_digest_valid(digest))
 		return err_set(err, -EINVAL, "digest: must be sha256: and 64 hexadecimal digits");
 	if (c != NULL && (c->username.n > 256 || c->password.n > 16384))
-		return err_set(err, -EINVAL, "registry credentials: at most 256 bytes of user name and 16384 of password");
+		return err_set(err, -EINVAL,
+			       "registry credentials: at most 256 bytes of user name and 16384 of password");
 	return 0;
 }
 
 int image_pull(struct image_store *s, struct str reference, struct str digest,
-               const struct image_credentials *credentials, image_progress *progress, void *context,
-               char ret_digest[IMAGE_DIGEST_SIZE], struct err *err)
+	       const struct image_credentials *credentials, image_progress *progress, void *context,
+	       char ret_digest[IMAGE_DIGEST_SIZE], struct err *err)
 {
 	struct image_flight flight = {.key = digest.n > 0 ? digest : reference,
-	                              .credentials_hash = hash_credentials(credentials)};
+				      .credentials_hash = hash_credentials(credentials)};
 	char got[IMAGE_DIGEST_SIZE];
-	int r = check_reference(reference, digest, credentials, err);
+	int r = pull_check(reference, digest, credentials, err);
 
 	if (r < 0)
 		return r;
@@ -359,7 +360,8 @@ int image_pull(struct image_store *s, struct str reference, struct str digest,
 	else
 		r = join_flight(s, flight.key, flight.credentials_hash, got, err);
 	if (r > 0) {
-		struct image_fetch_request q = {.op = IMAGE_FETCH_PULL, .reference = reference, .digest = digest};
+		struct image_fetch_request q = {
+			.op = IMAGE_FETCH_PULL, .reference = reference, .digest = digest};
 
 		if (credentials != NULL) {
 			q.username = credentials->username;
@@ -368,7 +370,7 @@ int image_pull(struct image_store *s, struct str reference, struct str digest,
 		flight.next = s->flights;
 		s->flights = &flight;
 		pthread_mutex_unlock(&s->mutex);
-		r = make_image(s, &q, -1, reference, progress, context, flight.digest, &flight.err);
+		r = pull_make(s, &q, -1, reference, progress, context, flight.digest, &flight.err);
 		pthread_mutex_lock(&s->mutex);
 		flight.code = r;
 		if (r < 0)
@@ -383,12 +385,12 @@ int image_pull(struct image_store *s, struct str reference, struct str digest,
 }
 
 int image_resolve(struct image_store *s, struct str reference, const struct image_credentials *credentials,
-                  char ret_digest[IMAGE_DIGEST_SIZE], struct err *err)
+		  char ret_digest[IMAGE_DIGEST_SIZE], struct err *err)
 {
 	CLEANUP_ARENA struct arena arena = {0};
 	struct image_fetch_request q = {.op = IMAGE_FETCH_RESOLVE, .reference = reference};
 	struct image_fetch_result result = {0};
-	int r = check_reference(reference, STR_NONE, credentials, err);
+	int r = pull_check(reference, STR_NONE, credentials, err);
 
 	if (r < 0)
 		return r;
@@ -396,61 +398,11 @@ int image_resolve(struct image_store *s, struct str reference, const struct imag
 		q.username = credentials->username;
 		q.password = credentials->password;
 	}
-	r = run_fetch(s, &q, &(struct spawn){.blobs = -1, .source = -1, .total_ms = RESOLVE_MS}, &arena, &result, err);
+	r = run_fetch(s, &q, &(struct spawn){.blobs = -1, .source = -1, .total_ms = RESOLVE_MS}, &arena,
+		      &result, err);
 	if (r == 0 && !image_digest_valid(result.digest))
 		r = err_set(err, -EBADMSG, "berth-fetch: its result is malformed");
 	if (r == 0)
 		r = str_copy(result.digest, ret_digest, IMAGE_DIGEST_SIZE);
 	return r;
-}
-
-/* -- Import ------------------------------------------------------------------------------------------------- */
-
-/* A pipe or socket cannot be read twice: its bytes go to a file first. */
-static int make_seekable(struct image_store *s, int fd, int *ret, struct err *err)
-{
-	char path[PATH_MAX], chunk[COPY_CHUNK];
-	uint64_t total = 0;
-	int r = store_path(s, "work", NULL, NULL, path, err);
-	CLEANUP_FD int copy = r < 0 ? -1 : open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (copy < 0)
-		return r < 0 ? r : err_system(err, -errno, "import");
-	for (;;) {
-		ssize_t n = read(fd, chunk, sizeof chunk);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return err_system(err, -errno, "import: read");
-		if (n == 0)
-			break;
-		total += (uint64_t)n;
-		if (total > s->options.fetched_bytes_max)
-			return err_set(err, -E2BIG, "import: more than %" PRIu64 " bytes", s->options.fetched_bytes_max);
-		r = fd_write_all(copy, chunk, (size_t)n);
-		if (r < 0)
-			return err_system(err, r, "import: write");
-	}
-	*ret = fd_take(&copy);
-	return 0;
-}
-
-int image_import(struct image_store *s, int fd, struct str name, char ret_digest[IMAGE_DIGEST_SIZE], struct err *err)
-{
-	struct image_fetch_request q = {.op = IMAGE_FETCH_IMPORT, .reference = name};
-	CLEANUP_FD int copy = -1;
-	struct stat st;
-	int r = check_reference(name, STR_NONE, NULL, err);
-
-	if (r < 0)
-		return r;
-	if (fstat(fd, &st) < 0)
-		return err_system(err, -errno, "import");
-	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
-		r = make_seekable(s, fd, &copy, err);
-		if (r < 0)
-			return r;
-	}
-	return make_image(s, &q, copy >= 0 ? copy : fd, name, NULL, NULL, ret_digest, err);
 }

@@ -103,7 +103,7 @@ static int write_request(const struct spawn *s, int *ret, struct err *err)
 	r = fd < 0 ? -errno : fd_write_all(fd, b.p, b.n);
 	explicit_bzero(b.p, b.n); /* it may hold a password */
 	if (r == 0 && (lseek(fd, 0, SEEK_SET) < 0 ||
-	               fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0))
+		       fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0))
 		r = -errno;
 	if (r < 0)
 		return err_system(err, r, "%s: request", s->name);
@@ -146,7 +146,8 @@ static int collect(const struct spawn *s, int fd, struct buf *b, struct err *err
 			report(s);
 		}
 		if (clock_boot_ms() > deadline)
-			return err_set(err, -ETIMEDOUT, "%s did not finish within %u s", s->name, s->total_ms / 1000);
+			return err_set(err, -ETIMEDOUT, "%s did not finish within %u s", s->name,
+				       s->total_ms / 1000);
 	}
 }
 
@@ -167,12 +168,14 @@ static int no_result(const struct spawn *s, int status, struct err *err)
 		return err_set(err, -EIO, "%s could not be set up: does sandboxd run as root?", s->name);
 	if (WEXITSTATUS(status) == EXIT_EXEC)
 		return err_set(err, -EIO, "%s: cannot execute %s", s->name, s->program);
-	return err_set(err, -EIO, "%s ended with exit code %d and without a result", s->name, WEXITSTATUS(status));
+	return err_set(err, -EIO, "%s ended with exit code %d and without a result", s->name,
+		       WEXITSTATUS(status));
 }
 
 int spawn_run(const struct spawn *s, struct arena *arena, void *ret_result, struct err *err)
 {
-	CLEANUP_FD int program = open(s->program, O_RDONLY | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	CLEANUP_FD int program = open(s->program, O_RDONLY | O_CLOEXEC),
+		       null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	CLEANUP_FD int request = -1, from = -1, to = -1;
 	CLEANUP_BUF struct buf b = BUF_MAX(IMAGE_MESSAGE_MAX);
 	char uid[16], gid[16];
@@ -180,7 +183,8 @@ int spawn_run(const struct spawn *s, struct arena *arena, void *ret_result, stru
 	int ends[2], r, status;
 
 	if (program < 0 || null < 0)
-		return err_system(err, -errno, "%s: open %s", s->name, program < 0 ? s->program : "/dev/null");
+		return err_system(err, -errno, "%s: open %s", s->name,
+				  program < 0 ? s->program : "/dev/null");
 	r = write_request(s, &request, err);
 	if (r < 0)
 		return r;
@@ -190,9 +194,13 @@ int spawn_run(const struct spawn *s, struct arena *arena, void *ret_result, stru
 	to = ends[1];
 	snprintf(uid, sizeof uid, "%u", s->uid);
 	snprintf(gid, sizeof gid, "%u", s->gid);
-	struct launch launch = {.program = program, .request = request, .result = to, .null = null,
-	                        .blobs = s->blobs < 0 ? null : s->blobs, .source = s->source < 0 ? null : s->source,
-	                        .argv = {(char *)(uintptr_t)s->name, s->as_root ? uid : NULL, gid, NULL}};
+	struct launch launch = {.program = program,
+				.request = request,
+				.result = to,
+				.null = null,
+				.blobs = s->blobs < 0 ? null : s->blobs,
+				.source = s->source < 0 ? null : s->source,
+				.argv = {(char *)(uintptr_t)s->name, s->as_root ? uid : NULL, gid, NULL}};
 
 	pid = fork();
 	if (pid == 0)

@@ -31,11 +31,11 @@ static const struct codec_field record_fields[] = {
 };
 const struct codec_type image_record_codec = CODEC_TYPE(struct image_record, "image record", record_fields);
 
-int store_path(const struct image_store *s, const char *folder, const char *name, const char *file, char ret[PATH_MAX],
-               struct err *err)
+int store_path(const struct image_store *s, const char *folder, const char *name, const char *file,
+	       char ret[PATH_MAX], struct err *err)
 {
 	int n = snprintf(ret, PATH_MAX, "%s/%s%s%s%s%s", s->options.dir, folder, name == NULL ? "" : "/",
-	                 name == NULL ? "" : name, file == NULL ? "" : "/", file == NULL ? "" : file);
+			 name == NULL ? "" : name, file == NULL ? "" : "/", file == NULL ? "" : file);
 
 	return n < PATH_MAX ? 0 : err_set(err, -ENAMETOOLONG, "the image store's path is too long");
 }
@@ -73,7 +73,8 @@ static int read_record(const char *path, struct image_entry *e, struct err *err)
 		return r;
 	e->config = record.config;
 	e->image.bytes = record.bytes;
-	e->image.reference = record.reference.n == 0 ? "" : record.reference.p; /* the arena's strings are terminated */
+	e->image.reference =
+		record.reference.n == 0 ? "" : record.reference.p; /* the arena's strings are terminated */
 	return 0;
 }
 
@@ -146,7 +147,8 @@ static int take_lock(struct image_store *s, struct err *err)
 	if (s->lock_fd < 0)
 		return err_system(err, -errno, "open %s", path);
 	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return err_set(err, -EBUSY, "the image store %s is in use by another process", s->options.dir);
+		return err_set(err, -EBUSY, "the image store %s is in use by another process",
+			       s->options.dir);
 	return 0;
 }
 
@@ -244,10 +246,13 @@ static int copy_options(struct image_store *s, const struct image_options *from,
 	int r;
 
 	*o = *from;
-	if (o->dir == NULL || o->fetch_program == NULL || o->unpack_program == NULL || o->uid == 0 || o->gid == 0)
+	if (o->dir == NULL || o->fetch_program == NULL || o->unpack_program == NULL || o->uid == 0 ||
+	    o->gid == 0)
 		return err_set(err, -EINVAL, "image store: dir, programs, uid and gid must be set");
-	if (o->n_registries > IMAGE_HOSTS_MAX || o->n_insecure > IMAGE_HOSTS_MAX || o->n_token_hosts > IMAGE_HOSTS_MAX)
-		return err_set(err, -EINVAL, "image store: a list of hosts has more than %d", IMAGE_HOSTS_MAX);
+	if (o->n_registries > IMAGE_HOSTS_MAX || o->n_insecure > IMAGE_HOSTS_MAX ||
+	    o->n_token_hosts > IMAGE_HOSTS_MAX)
+		return err_set(err, -EINVAL, "image store: a list of hosts has more than %d",
+			       IMAGE_HOSTS_MAX);
 	o->dir = copy_text(s, from->dir);
 	o->fetch_program = copy_text(s, from->fetch_program);
 	o->unpack_program = copy_text(s, from->unpack_program);
@@ -356,10 +361,10 @@ int image_list(struct image_store *s, struct arena *arena, struct image_state **
 	list = arena_array(arena, n, sizeof *list);
 	for (struct image_entry *e = s->entries; list != NULL && e != NULL; e = e->next) {
 		list[i++] = (struct image_state){.digest = arena_str(arena, str_of(e->digest)),
-		                                 .reference = arena_str(arena, str_of(e->image.reference)),
-		                                 .bytes = e->image.bytes,
-		                                 .last_used_ms = e->last_used_ms,
-		                                 .users = e->users};
+						 .reference = arena_str(arena, str_of(e->image.reference)),
+						 .bytes = e->image.bytes,
+						 .last_used_ms = e->last_used_ms,
+						 .users = e->users};
 	}
 	pthread_mutex_unlock(&s->mutex);
 	if (list == NULL)

@@ -41,8 +41,8 @@ struct image_store {
 	struct arena arena;
 	struct str ca_pem;
 	int lock_fd;
-	pthread_mutex_t mutex;   /* guards everything below */
-	pthread_cond_t changed;  /* a flight ended, or nobody waits for it any more */
+	pthread_mutex_t mutex;  /* guards everything below */
+	pthread_cond_t changed; /* a flight ended, or nobody waits for it any more */
 	struct image_entry *entries;
 	struct image_alias *aliases;
 	struct image_flight *flights;
@@ -58,8 +58,8 @@ struct image_record {
 extern const struct codec_type image_record_codec;
 
 /* "<dir>/<folder>/<name>[/<file>]" */
-int store_path(const struct image_store *s, const char *folder, const char *name, const char *file, char ret[PATH_MAX],
-               struct err *err);
+int store_path(const struct image_store *s, const char *folder, const char *name, const char *file,
+	       char ret[PATH_MAX], struct err *err);
 /* The entry by manifest's or index's digest, or NULL. Mutex held. */
 struct image_entry *store_find(struct image_store *s, struct str digest);
 /* Reads a published image into the table. Mutex held. */

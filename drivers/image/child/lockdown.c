@@ -10,29 +10,76 @@
 
 /* Memory, time, own state: what any program of ours and libc need. */
 static const char *const calls_basic[] = {
-	"brk", "clock_getres", "clock_gettime", "clock_nanosleep", "close", "close_range", "dup", "dup2", "dup3",
-	"exit", "exit_group", "fcntl", "fstat", "futex", "getegid", "geteuid", "getgid", "getpid", "getrandom",
-	"getrlimit", "gettid", "gettimeofday", "getuid", "lseek", "madvise", "membarrier", "mmap", "mprotect", "mremap",
-	"munmap", "nanosleep", "newfstatat", "pread64", "prlimit64", "pwrite64", "read", "readv", "restart_syscall",
-	"rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sched_getaffinity", "sched_yield", "set_robust_list",
-	"sigaltstack", "statx", "sysinfo", "tgkill", "uname", "write", "writev",
+	"brk",
+	"clock_getres",
+	"clock_gettime",
+	"clock_nanosleep",
+	"close",
+	"close_range",
+	"dup",
+	"dup2",
+	"dup3",
+	"exit",
+	"exit_group",
+	"fcntl",
+	"fstat",
+	"futex",
+	"getegid",
+	"geteuid",
+	"getgid",
+	"getpid",
+	"getrandom",
+	"getrlimit",
+	"gettid",
+	"gettimeofday",
+	"getuid",
+	"lseek",
+	"madvise",
+	"membarrier",
+	"mmap",
+	"mprotect",
+	"mremap",
+	"munmap",
+	"nanosleep",
+	"newfstatat",
+	"pread64",
+	"prlimit64",
+	"pwrite64",
+	"read",
+	"readv",
+	"restart_syscall",
+	"rseq",
+	"rt_sigaction",
+	"rt_sigprocmask",
+	"rt_sigreturn",
+	"sched_getaffinity",
+	"sched_yield",
+	"set_robust_list",
+	"sigaltstack",
+	"statx",
+	"sysinfo",
+	"tgkill",
+	"uname",
+	"write",
+	"writev",
 };
 
 /* Reading files: certificates, the resolver's configuration, layouts. */
 static const char *const calls_files[] = {
-	"access", "faccessat", "faccessat2", "ftruncate", "getcwd", "getdents64", "ioctl", "open", "openat",
-	"readlink", "readlinkat", "stat",
+	"access", "faccessat", "faccessat2", "ftruncate", "getcwd",     "getdents64",
+	"ioctl",  "open",      "openat",     "readlink",  "readlinkat", "stat",
 };
 
 static const char *const calls_network[] = {
-	"accept4", "bind", "clone", "connect", "epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_wait", "eventfd2",
-	"getpeername", "getsockname", "getsockopt", "pipe", "pipe2", "poll", "ppoll", "recvfrom", "recvmmsg", "recvmsg",
-	"select", "pselect6", "sendmmsg", "sendmsg", "sendto", "setsockopt", "shutdown", "socket", "socketpair",
+	"accept4",    "bind",     "clone",       "connect",     "epoll_create1", "epoll_ctl", "epoll_pwait",
+	"epoll_wait", "eventfd2", "getpeername", "getsockname", "getsockopt",    "pipe",      "pipe2",
+	"poll",       "ppoll",    "recvfrom",    "recvmmsg",    "recvmsg",       "select",    "pselect6",
+	"sendmmsg",   "sendmsg",  "sendto",      "setsockopt",  "shutdown",      "socket",    "socketpair",
 };
 
 static const char *const calls_tree[] = {
-	"fchdir", "fchmod", "fchmodat", "fchown", "fchownat", "fsync", "linkat", "mkdirat", "mknodat", "symlinkat",
-	"unlinkat", "utimensat",
+	"fchdir", "fchmod",  "fchmodat", "fchown",    "fchownat", "fsync",
+	"linkat", "mkdirat", "mknodat",  "symlinkat", "unlinkat", "utimensat",
 };
 
 static int allow(scmp_filter_ctx filter, const char *const *calls, size_t n)
@@ -111,8 +158,8 @@ int lockdown_unpack(int root_fd, uint32_t uid, uint32_t gid, uint64_t file_bytes
 	if (fchdir(root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
 		return err_system(err, -errno, "chroot");
 	close(root_fd);
-	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 ||
-	    setresuid(uid, uid, uid) < 0)
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setgroups(0, NULL) < 0 ||
+	    setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
 		return err_system(err, -errno, "become user %u", uid);
 	r = keep_capabilities(err);
 	if (r == 0)

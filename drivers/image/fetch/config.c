@@ -9,7 +9,8 @@
 
 #define STRING_MAX 32768
 
-static const struct json_bounds bounds = {.bytes_max = CONFIG_BYTES_MAX, .depth_max = 16, .values_max = 65536};
+static const struct json_bounds bounds = {
+	.bytes_max = CONFIG_BYTES_MAX, .depth_max = 16, .values_max = 65536};
 
 int config_signal(struct str text, uint32_t *ret)
 {
@@ -40,8 +41,8 @@ int config_signal(struct str text, uint32_t *ret)
 	return -EINVAL;
 }
 
-static int read_strings(const json_t *doc, const char *path, struct arena *arena, struct str **ret, uint32_t *ret_n,
-                        struct err *err)
+static int read_strings(const json_t *doc, const char *path, struct arena *arena, struct str **ret,
+			uint32_t *ret_n, struct err *err)
 {
 	json_t *list = NULL;
 	struct str *strings;
@@ -94,13 +95,15 @@ static int read_ports(const json_t *doc, struct arena *arena, struct image_confi
 	if (json_get_object(doc, JSON_OPTIONAL, &ports, err, "config.ExposedPorts") < 0)
 		return -EBADMSG;
 	if (json_object_size(ports) > IMAGE_PORTS_MAX)
-		return err_set(err, -EBADMSG, "config.ExposedPorts: has more than %d entries", IMAGE_PORTS_MAX);
+		return err_set(err, -EBADMSG, "config.ExposedPorts: has more than %d entries",
+			       IMAGE_PORTS_MAX);
 	if (json_object_size(ports) == 0)
 		return 0;
 	c->exposed_ports = arena_array(arena, json_object_size(ports), sizeof *c->exposed_ports);
 	if (c->exposed_ports == NULL)
 		return err_set(err, -ENOMEM, "no memory");
-	json_object_foreach (ports, key, value) {
+	json_object_foreach(ports, key, value)
+	{
 		struct str number, protocol;
 		uint64_t port;
 		bool named = str_cut(str_of(key), '/', &number, &protocol);
@@ -121,7 +124,8 @@ static int read_diffs(const json_t *doc, struct arena *arena, struct config_diff
 		return err_set(err, -EBADMSG, "rootfs.diff_ids: has more than %d elements", IMAGE_LAYERS_MAX);
 	for (uint32_t i = 0; r == 0 && i < diffs->n; i++) {
 		if (!image_digest_valid(diffs->hex[i]))
-			return err_set(err, -EBADMSG, "rootfs.diff_ids[%u]: must be sha256: and 64 hexadecimal digits", i);
+			return err_set(err, -EBADMSG,
+				       "rootfs.diff_ids[%u]: must be sha256: and 64 hexadecimal digits", i);
 		diffs->hex[i] = str_slice(diffs->hex[i], 7, diffs->hex[i].n);
 	}
 	return r;
@@ -137,8 +141,9 @@ static int read_platform(const json_t *doc, struct err *err)
 	if (os.n == 0 && architecture.n == 0)
 		return 0; /* built by hand */
 	if (!str_eq(os, STR("linux")) || !str_eq(architecture, STR(MANIFEST_ARCHITECTURE)))
-		return err_set(err, -EBADMSG, "the image is for %.*s/%.*s, this machine is linux/" MANIFEST_ARCHITECTURE,
-		               STR_ARGS(os), STR_ARGS(architecture));
+		return err_set(err, -EBADMSG,
+			       "the image is for %.*s/%.*s, this machine is linux/" MANIFEST_ARCHITECTURE,
+			       STR_ARGS(os), STR_ARGS(architecture));
 	return 0;
 }
 
@@ -153,15 +158,16 @@ static int read_words(const json_t *doc, struct arena *arena, struct image_confi
 	if (stop.n > 0 && config_signal(stop, &c->stop_signal) < 0)
 		return err_set(err, -EBADMSG, "config.StopSignal: '%.*s' is no signal", STR_ARGS(stop));
 	if (directory.n > 0)
-		c->working_dir = arena_printf(arena, "%s%.*s", directory.p[0] == '/' ? "" : "/", STR_ARGS(directory));
+		c->working_dir =
+			arena_printf(arena, "%s%.*s", directory.p[0] == '/' ? "" : "/", STR_ARGS(directory));
 	c->user = arena_str(arena, user);
 	if (c->user.p == NULL || (directory.n > 0 && c->working_dir.p == NULL))
 		return err_set(err, -ENOMEM, "no memory");
 	return 0;
 }
 
-int config_parse(struct str text, struct arena *arena, struct image_config *ret, struct config_diffs *ret_diffs,
-                 struct err *err)
+int config_parse(struct str text, struct arena *arena, struct image_config *ret,
+		 struct config_diffs *ret_diffs, struct err *err)
 {
 	json_auto_t *doc = NULL;
 	struct image_config c = {0};

@@ -12,8 +12,8 @@ struct config_diffs {
 };
 
 /* uid, gid and groups stay zero: they need the root's files. Strings live in the arena. -EBADMSG names the field. */
-int config_parse(struct str text, struct arena *arena, struct image_config *ret, struct config_diffs *ret_diffs,
-                 struct err *err);
+int config_parse(struct str text, struct arena *arena, struct image_config *ret,
+		 struct config_diffs *ret_diffs, struct err *err);
 
 /* "SIGTERM", "TERM", "15", "SIGRTMIN+3"; -EINVAL. */
 int config_signal(struct str text, uint32_t *ret);

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "image_child/sha256.h"
+#include "crypto/sha256.h"
 #include "image_fetch/config.h"
 #include "image_fetch/tarball.h"
 #include "json/json.h"
@@ -27,16 +27,17 @@ static int layout_manifest(void *context, struct str digest, struct buf *ret, st
 }
 
 static int layout_blob(void *context, const struct descriptor *blob, walk_sink *sink, void *sink_context,
-                       struct err *err)
+		       struct err *err)
 {
 	char name[128];
 
-	snprintf(name, sizeof name, "blobs/sha256/%.*s", STR_ARGS(str_slice(blob->digest, 7, blob->digest.n)));
+	snprintf(name, sizeof name, "blobs/sha256/%.*s",
+		 STR_ARGS(str_slice(blob->digest, 7, blob->digest.n)));
 	return tarball_read(context, name, blob->bytes, sink, sink_context, err);
 }
 
 static int import_layout(const struct tarball *t, uint64_t bytes_max, struct arena *arena,
-                         struct image_fetch_result *ret, struct err *err)
+			 struct image_fetch_result *ret, struct err *err)
 {
 	const struct walk_source source = {
 		.manifest = layout_manifest, .blob = layout_blob, .context = (void *)(uintptr_t)t};
@@ -61,7 +62,8 @@ static int read_saved(const json_t *doc, struct saved *ret, struct err *err)
 	struct str config;
 
 	if (!json_is_array(doc) || json_array_size(doc) != 1)
-		return err_set(err, -EBADMSG, "manifest.json: must list exactly one image, not %zu", json_array_size(doc));
+		return err_set(err, -EBADMSG, "manifest.json: must list exactly one image, not %zu",
+			       json_array_size(doc));
 	if (json_get_str(doc, JSON_REQUIRED, sizeof ret->config - 1, &config, err, "[0].Config") < 0 ||
 	    json_get_array(doc, JSON_REQUIRED, IMAGE_LAYERS_MAX, &ret->layers, err, "[0].Layers") < 0) {
 		err_wrap(err, "manifest.json");
@@ -71,7 +73,7 @@ static int read_saved(const json_t *doc, struct saved *ret, struct err *err)
 }
 
 static int saved_config(const struct tarball *t, const struct saved *saved, struct arena *arena,
-                        struct image_fetch_result *ret, struct config_diffs *diffs, struct err *err)
+			struct image_fetch_result *ret, struct config_diffs *diffs, struct err *err)
 {
 	CLEANUP_BUF struct buf bytes = BUF_MAX(CONFIG_BYTES_MAX);
 	struct sha256 *hash;
@@ -91,18 +93,20 @@ static int saved_config(const struct tarball *t, const struct saved *saved, stru
 
 /* Nothing but the configuration vouches for these layers: unpack compares them with its diff_ids. */
 static int saved_layers(const struct tarball *t, const struct saved *saved, const struct config_diffs *diffs,
-                        uint64_t bytes_max, struct arena *arena, struct image_fetch_result *ret, struct err *err)
+			uint64_t bytes_max, struct arena *arena, struct image_fetch_result *ret,
+			struct err *err)
 {
 	uint64_t total = 0;
 
 	if (diffs->n != json_array_size(saved->layers))
 		return err_set(err, -EBADMSG, "manifest.json: has %zu layers, the configuration %u",
-		               json_array_size(saved->layers), diffs->n);
+			       json_array_size(saved->layers), diffs->n);
 	ret->layers = arena_array(arena, diffs->n, sizeof *ret->layers);
 	if (ret->layers == NULL)
 		return err_set(err, -ENOMEM, "no memory");
 	for (uint32_t i = 0; i < diffs->n; i++) {
-		struct walk_layer layer = {.offset = total, .bytes_max = bytes_max - total, .hash = sha256_new()};
+		struct walk_layer layer = {
+			.offset = total, .bytes_max = bytes_max - total, .hash = sha256_new()};
 		char name[512], hex[SHA256_HEX_SIZE];
 		struct str text;
 		int r = json_get_str(saved->layers, JSON_REQUIRED, sizeof name - 1, &text, err, "[%u]", i);
@@ -114,7 +118,8 @@ static int saved_layers(const struct tarball *t, const struct saved *saved, cons
 		sha256_end(layer.hash, hex);
 		if (r < 0)
 			return r;
-		ret->layers[i] = (struct image_layer){.offset = total, .bytes = layer.bytes, .diff_id = diffs->hex[i]};
+		ret->layers[i] =
+			(struct image_layer){.offset = total, .bytes = layer.bytes, .diff_id = diffs->hex[i]};
 		total += layer.bytes;
 	}
 	ret->n_layers = diffs->n;
@@ -122,12 +127,13 @@ static int saved_layers(const struct tarball *t, const struct saved *saved, cons
 }
 
 static int import_saved(const struct tarball *t, struct str text, uint64_t bytes_max, struct arena *arena,
-                        struct image_fetch_result *ret, struct err *err)
+			struct image_fetch_result *ret, struct err *err)
 {
 	json_auto_t *doc = NULL;
 	struct saved saved;
 	struct config_diffs diffs;
-	int r = json_parse(text, &(struct json_bounds){.bytes_max = MANIFEST_BYTES_MAX, .depth_max = 16}, &doc, err);
+	int r = json_parse(text, &(struct json_bounds){.bytes_max = MANIFEST_BYTES_MAX, .depth_max = 16},
+			   &doc, err);
 
 	if (r < 0) {
 		err_wrap(err, "manifest.json");
@@ -139,7 +145,8 @@ static int import_saved(const struct tarball *t, struct str text, uint64_t bytes
 	return r < 0 ? r : saved_layers(t, &saved, &diffs, bytes_max, arena, ret, err);
 }
 
-int import_image(int fd, uint64_t bytes_max, struct arena *arena, struct image_fetch_result *ret, struct err *err)
+int import_image(int fd, uint64_t bytes_max, struct arena *arena, struct image_fetch_result *ret,
+		 struct err *err)
 {
 	CLEANUP_BUF struct buf text = BUF_MAX(MANIFEST_BYTES_MAX);
 	struct tarball t;
@@ -150,10 +157,13 @@ int import_image(int fd, uint64_t bytes_max, struct arena *arena, struct image_f
 	if (r == 0)
 		return import_layout(&t, bytes_max, arena, ret, err);
 	if (r != -ENOENT || t.directory)
-		return r == -ENOENT ? err_set(err, -EBADMSG, "the directory is no OCI layout: it has no oci-layout file") : r;
+		return r == -ENOENT ? err_set(err, -EBADMSG,
+					      "the directory is no OCI layout: it has no oci-layout file")
+				    : r;
 	buf_clear(&text);
 	r = tarball_read(&t, "manifest.json", MANIFEST_BYTES_MAX, sink_buf, &text, err);
 	if (r == -ENOENT)
-		return err_set(err, -EBADMSG, "the archive has neither an oci-layout nor a manifest.json: it is no image");
+		return err_set(err, -EBADMSG,
+			       "the archive has neither an oci-layout nor a manifest.json: it is no image");
 	return r < 0 ? r : import_saved(&t, buf_str(&text), bytes_max, arena, ret, err);
 }

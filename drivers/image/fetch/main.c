@@ -12,8 +12,8 @@
 #include "image_fetch/import.h"
 #include "image_fetch/registry.h"
 
-static int from_registry(const struct image_fetch_request *q, struct arena *arena, struct image_fetch_result *ret,
-                         struct err *err)
+static int from_registry(const struct image_fetch_request *q, struct arena *arena,
+			 struct image_fetch_result *ret, struct err *err)
 {
 	struct registry *registry = NULL;
 	int r = registry_open(q, &registry, err);
@@ -28,7 +28,8 @@ static int from_registry(const struct image_fetch_request *q, struct arena *aren
 	else
 		r = walk_resolve(&source, arena, ret, err);
 	if (r == 0 && pinned.n > 0 && !str_eq(ret->digest, pinned))
-		r = err_set(err, -EBADMSG, "the registry gave %.*s for %.*s", STR_ARGS(ret->digest), STR_ARGS(pinned));
+		r = err_set(err, -EBADMSG, "the registry gave %.*s for %.*s", STR_ARGS(ret->digest),
+			    STR_ARGS(pinned));
 	registry_close(registry);
 	return r;
 }
@@ -59,8 +60,8 @@ int main(void)
 		result = (struct image_fetch_result){.code = r, .message = str_of(err.message)};
 	r = talk_result(&image_fetch_result_codec, &result);
 	if (r == -E2BIG) {
-		result = (struct image_fetch_result){
-			.code = -E2BIG, .message = STR("the image's configuration is too long")};
+		result = (struct image_fetch_result){.code = -E2BIG,
+						     .message = STR("the image's configuration is too long")};
 		r = talk_result(&image_fetch_result_codec, &result);
 	}
 	return r < 0 ? 1 : 0;

@@ -6,7 +6,8 @@
 
 #define INDEX_ENTRIES_MAX 512
 
-static const struct json_bounds bounds = {.bytes_max = MANIFEST_BYTES_MAX, .depth_max = 16, .values_max = 65536};
+static const struct json_bounds bounds = {
+	.bytes_max = MANIFEST_BYTES_MAX, .depth_max = 16, .values_max = 65536};
 
 static int read_descriptor(const json_t *from, struct arena *arena, struct descriptor *ret, struct err *err)
 {
@@ -41,7 +42,8 @@ static int choose(const json_t *entries, struct arena *arena, struct manifest *r
 	size_t i;
 	bool named;
 
-	json_array_foreach (entries, i, entry) {
+	json_array_foreach(entries, i, entry)
+	{
 		if (is_platform(entry, &named) || (!named && json_array_size(entries) == 1)) {
 			int r = read_descriptor(entry, arena, &ret->chosen, err);
 
@@ -55,9 +57,12 @@ static int choose(const json_t *entries, struct arena *arena, struct manifest *r
 static bool layer_type_known(struct str type)
 {
 	static const char *const known[] = {
-		"application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.v1.tar+gzip",
-		"application/vnd.oci.image.layer.v1.tar+zstd", "application/vnd.docker.image.rootfs.diff.tar",
-		"application/vnd.docker.image.rootfs.diff.tar.gzip", "application/vnd.docker.image.rootfs.diff.tar.zstd",
+		"application/vnd.oci.image.layer.v1.tar",
+		"application/vnd.oci.image.layer.v1.tar+gzip",
+		"application/vnd.oci.image.layer.v1.tar+zstd",
+		"application/vnd.docker.image.rootfs.diff.tar",
+		"application/vnd.docker.image.rootfs.diff.tar.gzip",
+		"application/vnd.docker.image.rootfs.diff.tar.zstd",
 	};
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -75,12 +80,15 @@ static int read_layers(const json_t *layers, struct arena *arena, struct manifes
 	m->layers = arena_array(arena, json_array_size(layers), sizeof *m->layers);
 	if (m->layers == NULL)
 		return err_set(err, -ENOMEM, "no memory");
-	json_array_foreach (layers, i, layer) {
+	json_array_foreach(layers, i, layer)
+	{
 		struct str type;
 		int r = json_get_str(layer, JSON_REQUIRED, 128, &type, err, "mediaType");
 
 		if (r == 0 && !layer_type_known(type))
-			r = err_set(err, -EBADMSG, "mediaType: '%.*s' is no kind of layer that can be unpacked", STR_ARGS(type));
+			r = err_set(err, -EBADMSG,
+				    "mediaType: '%.*s' is no kind of layer that can be unpacked",
+				    STR_ARGS(type));
 		if (r == 0)
 			r = read_descriptor(layer, arena, &m->layers[i], err);
 		if (r < 0) {

@@ -42,7 +42,8 @@ bool policy_named(const struct image_fetch_request *q, const char *host)
 
 bool policy_registry(const struct image_fetch_request *q, const char *host)
 {
-	return q->n_registries == 0 || listed(q->registries, q->n_registries, host) || policy_insecure(q, host);
+	return q->n_registries == 0 || listed(q->registries, q->n_registries, host) ||
+	       policy_insecure(q, host);
 }
 
 /* The domain that a registry's host belongs to: the host without its first label, if what is left is no public
@@ -51,7 +52,8 @@ static struct str parent_domain(struct str host)
 {
 	struct str first, parent, label, top;
 
-	if (str_find(host, ':') < host.n || !str_cut(host, '.', &first, &parent) || !str_cut(parent, '.', &label, &top))
+	if (str_find(host, ':') < host.n || !str_cut(host, '.', &first, &parent) ||
+	    !str_cut(parent, '.', &label, &top))
 		return STR_NONE;
 	if (str_find(top, '.') == top.n && label.n <= 3)
 		return STR_NONE;
@@ -93,9 +95,9 @@ static bool public_v4(uint32_t a)
 	static const struct {
 		uint32_t net, bits;
 	} special[] = {
-		{0x00000000, 8},  {0x0a000000, 8},  {0x64400000, 10}, {0x7f000000, 8},  {0xa9fe0000, 16}, {0xac100000, 12},
-		{0xc0000000, 24}, {0xc0000200, 24}, {0xc0586300, 24}, {0xc0a80000, 16}, {0xc6120000, 15}, {0xc6336400, 24},
-		{0xcb007100, 24}, {0xe0000000, 3},
+		{0x00000000, 8},  {0x0a000000, 8},  {0x64400000, 10}, {0x7f000000, 8},  {0xa9fe0000, 16},
+		{0xac100000, 12}, {0xc0000000, 24}, {0xc0000200, 24}, {0xc0586300, 24}, {0xc0a80000, 16},
+		{0xc6120000, 15}, {0xc6336400, 24}, {0xcb007100, 24}, {0xe0000000, 3},
 	};
 
 	for (size_t i = 0; i < sizeof special / sizeof *special; i++) {

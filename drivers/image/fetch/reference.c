@@ -31,7 +31,8 @@ static bool component_valid(struct str s)
 		}
 		while (s.p[i + run] == c)
 			run++;
-		if (!(c == '-' || (c == '.' && run == 1) || (c == '_' && run <= 2)) || !is_lower_alnum(s.p[i + run]))
+		if (!(c == '-' || (c == '.' && run == 1) || (c == '_' && run <= 2)) ||
+		    !is_lower_alnum(s.p[i + run]))
 			return false;
 		i += run;
 	}
@@ -69,8 +70,8 @@ static bool host_valid(struct str s)
 		}
 		if (port.n == 0)
 			return name.n > 0;
-		return name.n > 0 && port.p[0] == ':' && str_u64(str_slice(port, 1, port.n), 65535, &number) == 0 &&
-		       number > 0;
+		return name.n > 0 && port.p[0] == ':' &&
+		       str_u64(str_slice(port, 1, port.n), 65535, &number) == 0 && number > 0;
 	}
 	if (str_cut(s, ':', &name, &port) && (str_u64(port, 65535, &number) < 0 || number == 0))
 		return false;
@@ -133,7 +134,9 @@ int reference_parse(struct str text, struct reference *ret, struct err *err)
 	if (!host_valid(host) || host.n >= sizeof ref.host)
 		return bad(err, text, "the registry's host is malformed");
 	if (!repository_valid(name))
-		return bad(err, text, "the name must be lower-case letters and digits, separated by '.', '_', '-' or '/'");
+		return bad(
+			err, text,
+			"the name must be lower-case letters and digits, separated by '.', '_', '-' or '/'");
 	bool library = str_eq(host, STR("docker.io")) && str_find(name, '/') == name.n;
 
 	if (name.n + 8 >= sizeof ref.repository)

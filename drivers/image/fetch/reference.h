@@ -7,10 +7,10 @@
 #include "core/str.h"
 
 struct reference {
-	char host[256];       /* with port; docker.io for Docker's */
+	char host[256]; /* with port; docker.io for Docker's */
 	char repository[256];
-	char tag[129];        /* "latest" if neither a tag nor a digest is named; else may be "" */
-	char digest[72];      /* or "" */
+	char tag[129];   /* "latest" if neither a tag nor a digest is named; else may be "" */
+	char digest[72]; /* or "" */
 };
 
 /* -EINVAL with what is wrong. */

@@ -17,7 +17,8 @@
 #define TOKEN_BYTES_MAX 65536
 
 static const char accept_manifests[] =
-	"Accept: application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, "
+	"Accept: application/vnd.oci.image.index.v1+json, "
+	"application/vnd.docker.distribution.manifest.list.v2+json, "
 	"application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
 
 enum registry_auth { AUTH_NONE, AUTH_BASIC, AUTH_BEARER };
@@ -30,7 +31,7 @@ struct registry {
 	bool tls;
 	bool host_named; /* the operator named the host now being talked to: private addresses are fine */
 	enum registry_auth auth;
-	char *username, *password; /* NULL: anonymous */
+	char *username, *password;          /* NULL: anonymous */
 	char authorization[TOKEN_MAX + 32]; /* header, when AUTH_BEARER */
 };
 
@@ -68,19 +69,22 @@ int registry_open(const struct image_fetch_request *q, struct registry **ret, st
 	r->q = q;
 	code = reference_parse(q->reference, &r->ref, err);
 	if (code == 0 && !policy_registry(q, r->ref.host))
-		code = err_set(err, -EPERM, "registry %s is not in the list of allowed registries", r->ref.host);
+		code = err_set(err, -EPERM, "registry %s is not in the list of allowed registries",
+			       r->ref.host);
 	if (code == 0) {
 		r->tls = !policy_insecure(q, r->ref.host);
 		r->host = strcmp(r->ref.host, "docker.io") == 0 ? "registry-1.docker.io" : r->ref.host;
 		r->username = terminated(q->username);
-		r->password = q->username.n == 0 ? NULL : strndup(q->password.p == NULL ? "" : q->password.p, q->password.n);
+		r->password = q->username.n == 0
+				      ? NULL
+				      : strndup(q->password.p == NULL ? "" : q->password.p, q->password.n);
 		code = fetch_client_new(&(struct fetch_options){.ca_pem = q->ca_pem,
-		                                                .connect_ms = q->connect_ms,
-		                                                .stall_ms = q->stall_ms,
-		                                                .user_agent = "berth/" BERTH_VERSION,
-		                                                .address_allowed = address_allowed,
-		                                                .context = r},
-		                        &r->client, err);
+								.connect_ms = q->connect_ms,
+								.stall_ms = q->stall_ms,
+								.user_agent = "berth/" BERTH_VERSION,
+								.address_allowed = address_allowed,
+								.context = r},
+					&r->client, err);
 	}
 	if (code < 0) {
 		registry_close(r);
@@ -152,26 +156,28 @@ static int get_token(struct registry *r, const struct challenge *c, struct err *
 	int code = fetch_url_host(c->realm, &tls, host, sizeof host, err);
 
 	if (code == 0 && !policy_token(r->q, r->host, host, tls))
-		code = err_set(err, -EPERM, "%s wants credentials to be sent to %s%s, which is not among its accepted token hosts",
-		               r->ref.host, tls ? "" : "http://", host);
+		code = err_set(err, -EPERM,
+			       "%s wants credentials to be sent to %s%s, which is not among its accepted "
+			       "token hosts",
+			       r->ref.host, tls ? "" : "http://", host);
 	if (code == 0)
 		code = token_url(r, c, url, err);
 	if (code < 0)
 		return code;
 	r->host_named = policy_named(r->q, host);
 	code = fetch_get(r->client,
-	                 &(struct fetch_request){.url = url,
-	                                         .username = r->username,
-	                                         .password = r->password,
-	                                         .bytes_max = TOKEN_BYTES_MAX,
-	                                         .sink = sink_buf,
-	                                         .context = &body},
-	                 &answer, err);
+			 &(struct fetch_request){.url = url,
+						 .username = r->username,
+						 .password = r->password,
+						 .bytes_max = TOKEN_BYTES_MAX,
+						 .sink = sink_buf,
+						 .context = &body},
+			 &answer, err);
 	if (code < 0)
 		return code;
 	if (answer.status == 401 || answer.status == 403)
-		return err_set(err, -EACCES, "%s refused the credentials (token server %s: %ld)", r->ref.host, host,
-		               answer.status);
+		return err_set(err, -EACCES, "%s refused the credentials (token server %s: %ld)", r->ref.host,
+			       host, answer.status);
 	if (answer.status != 200)
 		return err_set(err, -EPROTO, "token server %s answered %ld", host, answer.status);
 	return read_token(r, buf_str(&body), err);
@@ -225,21 +231,22 @@ static int attempt(struct registry *r, const struct target *t, struct fetch_resp
 			return code;
 		if (hop > 0 && !policy_redirect(r->q, r->host, host, tls))
 			return err_set(err, -EPERM, "%s redirects to %s%s, which is not allowed", r->ref.host,
-			               tls ? "" : "http://", host);
+				       tls ? "" : "http://", host);
 		/* Once away from the registry its credentials are not sent again, whatever comes back. */
 		home = home && strcmp(host, r->host) == 0 && tls == r->tls;
 		if (home && r->auth == AUTH_BEARER)
 			headers[1] = r->authorization;
 		r->host_named = policy_named(r->q, host);
 		code = fetch_get(r->client,
-		                 &(struct fetch_request){.url = url,
-		                                         .headers = headers,
-		                                         .username = home && r->auth == AUTH_BASIC ? r->username : NULL,
-		                                         .password = r->password,
-		                                         .bytes_max = t->bytes_max,
-		                                         .sink = t->sink,
-		                                         .context = t->context},
-		                 ret, err);
+				 &(struct fetch_request){
+					 .url = url,
+					 .headers = headers,
+					 .username = home && r->auth == AUTH_BASIC ? r->username : NULL,
+					 .password = r->password,
+					 .bytes_max = t->bytes_max,
+					 .sink = t->sink,
+					 .context = t->context},
+				 ret, err);
 		if (code < 0)
 			return code;
 		if (ret->status < 300 || ret->status > 399 || ret->location[0] == '\0')
@@ -255,9 +262,10 @@ static int status_error(const struct registry *r, long status, const char *what,
 		return err_set(err, -ENOENT, "%s does not know %s", r->ref.host, what);
 	if (status == 401 || status == 403)
 		return err_set(err, -EACCES, "%s refused access to %s (%ld)%s", r->ref.host, what, status,
-		               r->username == NULL ? ": it may want credentials" : "");
+			       r->username == NULL ? ": it may want credentials" : "");
 	if (status == 429)
-		return err_set(err, -EBUSY, "%s answered 429 for %s: its rate limit is reached", r->ref.host, what);
+		return err_set(err, -EBUSY, "%s answered 429 for %s: its rate limit is reached", r->ref.host,
+			       what);
 	return err_set(err, -EPROTO, "%s answered %ld for %s", r->ref.host, status, what);
 }
 
@@ -283,18 +291,24 @@ static int get(struct registry *r, const struct target *t, const char *what, str
 static int get_manifest(void *context, struct str digest, struct buf *ret, struct err *err)
 {
 	struct registry *r = context;
-	struct target t = {.accept = accept_manifests, .bytes_max = MANIFEST_BYTES_MAX, .sink = sink_buf, .context = ret};
+	struct target t = {.accept = accept_manifests,
+			   .bytes_max = MANIFEST_BYTES_MAX,
+			   .sink = sink_buf,
+			   .context = ret};
 	char name[160], what[512];
-	struct str chosen = digest.n > 0 ? digest : str_of(r->ref.digest[0] != '\0' ? r->ref.digest : r->ref.tag);
+	struct str chosen =
+		digest.n > 0 ? digest : str_of(r->ref.digest[0] != '\0' ? r->ref.digest : r->ref.tag);
 	bool by_tag = str_find(chosen, ':') == chosen.n;
 
 	snprintf(name, sizeof name, "%.*s", STR_ARGS(chosen));
 	snprintf(what, sizeof what, "%s%s%s", r->ref.repository, by_tag ? ":" : "@", name);
-	snprintf(t.url, sizeof t.url, "http%s://%s/v2/%s/manifests/%s", r->tls ? "s" : "", r->host, r->ref.repository, name);
+	snprintf(t.url, sizeof t.url, "http%s://%s/v2/%s/manifests/%s", r->tls ? "s" : "", r->host,
+		 r->ref.repository, name);
 	return get(r, &t, what, err);
 }
 
-static int get_blob(void *context, const struct descriptor *blob, walk_sink *sink, void *sink_context, struct err *err)
+static int get_blob(void *context, const struct descriptor *blob, walk_sink *sink, void *sink_context,
+		    struct err *err)
 {
 	struct registry *r = context;
 	struct target t = {
@@ -302,8 +316,8 @@ static int get_blob(void *context, const struct descriptor *blob, walk_sink *sin
 	char what[512];
 
 	snprintf(what, sizeof what, "%s's blob %.*s", r->ref.repository, STR_ARGS(blob->digest));
-	snprintf(t.url, sizeof t.url, "http%s://%s/v2/%s/blobs/%.*s", r->tls ? "s" : "", r->host, r->ref.repository,
-	         STR_ARGS(blob->digest));
+	snprintf(t.url, sizeof t.url, "http%s://%s/v2/%s/blobs/%.*s", r->tls ? "s" : "", r->host,
+		 r->ref.repository, STR_ARGS(blob->digest));
 	return get(r, &t, what, err);
 }
 

@@ -28,7 +28,7 @@ int tarball_open(int fd, struct tarball *ret, struct err *err)
 /* -- Directories -------------------------------------------------------------------------------------------- */
 
 static int read_file(int directory, const char *name, uint64_t bytes_max, walk_sink *sink, void *context,
-                     struct err *err)
+		     struct err *err)
 {
 	CLEANUP_FD int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	char chunk[65536];
@@ -36,7 +36,7 @@ static int read_file(int directory, const char *name, uint64_t bytes_max, walk_s
 
 	if (fd < 0)
 		return errno == ENOENT ? err_set(err, -ENOENT, "%s: is not in the layout", name)
-		                       : err_system(err, -errno, "open %s", name);
+				       : err_system(err, -errno, "open %s", name);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return err_set(err, -EBADMSG, "%s: is not a file", name);
 	for (uint64_t total = 0;;) {
@@ -48,7 +48,8 @@ static int read_file(int directory, const char *name, uint64_t bytes_max, walk_s
 			return 0;
 		total += (uint64_t)n;
 		if (total > bytes_max)
-			return err_set(err, -E2BIG, "%s: has more than %llu bytes", name, (unsigned long long)bytes_max);
+			return err_set(err, -E2BIG, "%s: has more than %llu bytes", name,
+				       (unsigned long long)bytes_max);
 		int r = sink(context, chunk, (size_t)n);
 
 		if (r < 0)
@@ -85,7 +86,7 @@ static int open_archive(int fd, struct archive **ret, struct err *err)
 }
 
 static int copy_entry(struct archive *a, const char *name, uint64_t bytes_max, walk_sink *sink, void *context,
-                      struct err *err)
+		      struct err *err)
 {
 	CLEANUP_BUF struct buf chunk = {0};
 	char *p = buf_reserve(&chunk, CHUNK_BYTES);
@@ -101,7 +102,8 @@ static int copy_entry(struct archive *a, const char *name, uint64_t bytes_max, w
 			return 0;
 		total += (uint64_t)n;
 		if (total > bytes_max)
-			return err_set(err, -E2BIG, "%s: has more than %llu bytes", name, (unsigned long long)bytes_max);
+			return err_set(err, -E2BIG, "%s: has more than %llu bytes", name,
+				       (unsigned long long)bytes_max);
 		int r = sink(context, p, (size_t)n);
 
 		if (r < 0)
@@ -115,7 +117,8 @@ static int find_entry(struct archive *a, const char *name, struct err *err)
 
 	for (int n = 0; n < ENTRIES_MAX; n++) {
 		int r = archive_read_next_header(a, &entry);
-		const char *path = r >= ARCHIVE_WARN && r != ARCHIVE_EOF ? archive_entry_pathname(entry) : NULL;
+		const char *path =
+			r >= ARCHIVE_WARN && r != ARCHIVE_EOF ? archive_entry_pathname(entry) : NULL;
 
 		if (r == ARCHIVE_EOF)
 			return err_set(err, -ENOENT, "%s: is not in the archive", name);
@@ -130,8 +133,8 @@ static int find_entry(struct archive *a, const char *name, struct err *err)
 	return err_set(err, -E2BIG, "the archive has more than %d entries", ENTRIES_MAX);
 }
 
-int tarball_read(const struct tarball *t, const char *name, uint64_t bytes_max, walk_sink *sink, void *context,
-                 struct err *err)
+int tarball_read(const struct tarball *t, const char *name, uint64_t bytes_max, walk_sink *sink,
+		 void *context, struct err *err)
 {
 	struct archive *a;
 	int r;

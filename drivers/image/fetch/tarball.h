@@ -15,7 +15,7 @@ struct tarball {
 int tarball_open(int fd, struct tarball *ret, struct err *err);
 /* The file's bytes into the sink. Only regular files; names are matched without a leading "./". -ENOENT; -E2BIG above
  * bytes_max; -EBADMSG: not an archive. */
-int tarball_read(const struct tarball *t, const char *name, uint64_t bytes_max, walk_sink *sink, void *context,
-                 struct err *err);
+int tarball_read(const struct tarball *t, const char *name, uint64_t bytes_max, walk_sink *sink,
+		 void *context, struct err *err);
 
 #endif

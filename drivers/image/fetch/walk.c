@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "image_child/sha256.h"
+#include "crypto/sha256.h"
 #include "image_fetch/config.h"
 
 #define INDEX_DEPTH_MAX 3
@@ -20,12 +20,13 @@ static struct str digest_of(struct str bytes, struct arena *arena)
 
 static int mismatch(struct err *err, const char *what, struct str wanted, struct str got)
 {
-	return err_set(err, -EBADMSG, "the %s has digest %.*s, not %.*s", what, STR_ARGS(got), STR_ARGS(wanted));
+	return err_set(err, -EBADMSG, "the %s has digest %.*s, not %.*s", what, STR_ARGS(got),
+		       STR_ARGS(wanted));
 }
 
 /* Bytes and true digest of a manifest; compared if one is wanted. */
-static int get_manifest(const struct walk_source *source, struct str wanted, struct arena *arena, struct buf *bytes,
-                        struct str *ret_digest, struct err *err)
+static int get_manifest(const struct walk_source *source, struct str wanted, struct arena *arena,
+			struct buf *bytes, struct str *ret_digest, struct err *err)
 {
 	int r = source->manifest(source->context, wanted, bytes, err);
 
@@ -39,7 +40,8 @@ static int get_manifest(const struct walk_source *source, struct str wanted, str
 	return 0;
 }
 
-int walk_resolve(const struct walk_source *source, struct arena *arena, struct image_fetch_result *ret, struct err *err)
+int walk_resolve(const struct walk_source *source, struct arena *arena, struct image_fetch_result *ret,
+		 struct err *err)
 {
 	CLEANUP_BUF struct buf bytes = BUF_MAX(MANIFEST_BYTES_MAX);
 	struct manifest m;
@@ -83,14 +85,14 @@ int walk_layer_write(void *context, const void *p, size_t n)
 }
 
 static int get_config(const struct walk_source *source, const struct descriptor *d, struct arena *arena,
-                      struct image_fetch_result *ret, struct config_diffs *diffs, struct err *err)
+		      struct image_fetch_result *ret, struct config_diffs *diffs, struct err *err)
 {
 	CLEANUP_BUF struct buf bytes = BUF_MAX(CONFIG_BYTES_MAX);
 	int r;
 
 	if (d->bytes > CONFIG_BYTES_MAX)
 		return err_set(err, -E2BIG, "the image's configuration has %llu bytes, %u are allowed",
-		               (unsigned long long)d->bytes, CONFIG_BYTES_MAX);
+			       (unsigned long long)d->bytes, CONFIG_BYTES_MAX);
 	r = source->blob(source->context, d, sink_buf, &bytes, err);
 	if (r < 0)
 		return r;
@@ -101,7 +103,8 @@ static int get_config(const struct walk_source *source, const struct descriptor 
 	return config_parse(buf_str(&bytes), arena, &ret->config, diffs, err);
 }
 
-static int get_layer(const struct walk_source *source, const struct descriptor *d, struct image_layer *ret, struct err *err)
+static int get_layer(const struct walk_source *source, const struct descriptor *d, struct image_layer *ret,
+		     struct err *err)
 {
 	struct walk_layer layer = {.offset = ret->offset, .bytes_max = d->bytes, .hash = sha256_new()};
 	char hex[SHA256_HEX_SIZE];
@@ -112,7 +115,7 @@ static int get_layer(const struct walk_source *source, const struct descriptor *
 		return r;
 	if (layer.bytes != d->bytes)
 		return err_set(err, -EBADMSG, "layer %.*s has %llu bytes, not %llu", STR_ARGS(d->digest),
-		               (unsigned long long)layer.bytes, (unsigned long long)d->bytes);
+			       (unsigned long long)layer.bytes, (unsigned long long)d->bytes);
 	if (!str_eq(str_of(hex), str_slice(d->digest, 7, d->digest.n)))
 		return err_set(err, -EBADMSG, "layer %.*s has digest sha256:%s", STR_ARGS(d->digest), hex);
 	ret->bytes = d->bytes;
@@ -120,14 +123,14 @@ static int get_layer(const struct walk_source *source, const struct descriptor *
 }
 
 static int get_layers(const struct walk_source *source, const struct manifest *m, uint64_t bytes_max,
-                      struct arena *arena, struct image_fetch_result *ret, struct err *err)
+		      struct arena *arena, struct image_fetch_result *ret, struct err *err)
 {
 	uint64_t total = 0;
 
 	for (uint32_t i = 0; i < m->n_layers; i++) {
 		if (m->layers[i].bytes > bytes_max - total)
 			return err_set(err, -E2BIG, "the image's layers have more than %llu bytes",
-			               (unsigned long long)bytes_max);
+				       (unsigned long long)bytes_max);
 		total += m->layers[i].bytes;
 	}
 	ret->layers = arena_array(arena, m->n_layers, sizeof *ret->layers);
@@ -147,7 +150,7 @@ static int get_layers(const struct walk_source *source, const struct manifest *m
 }
 
 int walk_pull(const struct walk_source *source, struct str digest, uint64_t bytes_max, struct arena *arena,
-              struct image_fetch_result *ret, struct err *err)
+	      struct image_fetch_result *ret, struct err *err)
 {
 	struct manifest m = {0};
 	struct config_diffs diffs;
@@ -158,7 +161,8 @@ int walk_pull(const struct walk_source *source, struct str digest, uint64_t byte
 		struct str wanted = depth == 0 ? digest : m.chosen.digest;
 
 		if (depth == INDEX_DEPTH_MAX)
-			return err_set(err, -EBADMSG, "index: leads to more than %d indexes", INDEX_DEPTH_MAX - 1);
+			return err_set(err, -EBADMSG, "index: leads to more than %d indexes",
+				       INDEX_DEPTH_MAX - 1);
 		r = get_manifest(source, wanted, arena, &bytes, &ret->manifest, err);
 		if (r == 0)
 			r = manifest_parse(buf_str(&bytes), arena, &m, err);
@@ -171,6 +175,7 @@ int walk_pull(const struct walk_source *source, struct str digest, uint64_t byte
 	if (r < 0)
 		return r;
 	if (diffs.n != m.n_layers)
-		return err_set(err, -EBADMSG, "the manifest has %u layers, the configuration %u", m.n_layers, diffs.n);
+		return err_set(err, -EBADMSG, "the manifest has %u layers, the configuration %u", m.n_layers,
+			       diffs.n);
 	return get_layers(source, &m, bytes_max, arena, ret, err);
 }

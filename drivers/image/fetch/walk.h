@@ -12,15 +12,17 @@ typedef int walk_sink(void *context, const void *p, size_t n);
 struct walk_source {
 	/* The manifest or index with this digest; with an empty digest the one that is asked for by name. */
 	int (*manifest)(void *context, struct str digest, struct buf *ret, struct err *err);
-	int (*blob)(void *context, const struct descriptor *blob, walk_sink *sink, void *sink_context, struct err *err);
+	int (*blob)(void *context, const struct descriptor *blob, walk_sink *sink, void *sink_context,
+		    struct err *err);
 	void *context;
 };
 
 /* Only the digest of what is named (RESOLVE), or everything, layers written to IMAGE_FD_BLOBS (PULL, IMPORT).
  * `digest`: empty, or what must be taken. Fills the result's fields but code and message, from the arena. */
-int walk_resolve(const struct walk_source *source, struct arena *arena, struct image_fetch_result *ret, struct err *err);
+int walk_resolve(const struct walk_source *source, struct arena *arena, struct image_fetch_result *ret,
+		 struct err *err);
 int walk_pull(const struct walk_source *source, struct str digest, uint64_t bytes_max, struct arena *arena,
-              struct image_fetch_result *ret, struct err *err);
+	      struct image_fetch_result *ret, struct err *err);
 
 /* A place in the blobs file where one layer is being written, hashed on the way. */
 struct walk_layer {

@@ -29,8 +29,8 @@ struct image_config {
 	uint32_t n_cmd;
 	struct str *env; /* "NAME=value" */
 	uint32_t n_env;
-	struct str working_dir; /* absolute, or empty */
-	struct str user;        /* as written */
+	struct str working_dir;  /* absolute, or empty */
+	struct str user;         /* as written */
 	uint64_t *exposed_ports; /* TCP */
 	uint32_t n_exposed_ports;
 	uint32_t stop_signal; /* 0: the image names none */
@@ -43,7 +43,8 @@ struct image_config {
 /* One layer inside the blobs file, the lowest first: a tar, plain or packed with gzip or zstd. */
 struct image_layer {
 	uint64_t offset, bytes;
-	struct str diff_id; /* sha256 of the unpacked tar as hex, to be verified by unpack; empty: verified already */
+	struct str
+		diff_id; /* sha256 of the unpacked tar as hex, to be verified by unpack; empty: verified already */
 };
 
 enum image_fetch_op { IMAGE_FETCH_RESOLVE, IMAGE_FETCH_PULL, IMAGE_FETCH_IMPORT, IMAGE_FETCH_OPS };
@@ -53,7 +54,7 @@ struct image_fetch_request {
 	struct str reference;
 	struct str digest; /* PULL: what to take; empty takes the reference's */
 	struct str username, password;
-	struct str ca_pem; /* certificates to trust instead of the system's */
+	struct str ca_pem;      /* certificates to trust instead of the system's */
 	struct str *registries; /* host[:port] or *.suffix; empty: any host with a public address */
 	uint32_t n_registries;
 	struct str *insecure; /* host[:port] where plain http is used */

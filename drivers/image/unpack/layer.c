@@ -9,7 +9,7 @@
 
 #include "core/fd.h"
 #include "core/log.h"
-#include "image_child/sha256.h"
+#include "crypto/sha256.h"
 
 #define CHUNK_BYTES 131072
 
@@ -119,7 +119,7 @@ static int copy_data(struct reading *x, int fd, struct layer_totals *totals, str
 	while ((r = archive_read_data_block(x->tar, &p, &n, &at)) == ARCHIVE_OK) {
 		if (n > totals->bytes_max - totals->bytes || at < 0 || (uint64_t)at > totals->bytes_max)
 			return err_set(err, -E2BIG, "the image's files have more than %llu bytes",
-			               (unsigned long long)totals->bytes_max);
+				       (unsigned long long)totals->bytes_max);
 		totals->bytes += n;
 		for (size_t done = 0; done < n;) {
 			ssize_t wrote = pwrite(fd, (const char *)p + done, n - done, at + (la_int64_t)done);
@@ -132,8 +132,9 @@ static int copy_data(struct reading *x, int fd, struct layer_totals *totals, str
 	return r == ARCHIVE_EOF ? 0 : broken(x->tar, err);
 }
 
-static int unpack_file(struct reading *x, struct archive_entry *entry, struct tree *tree, const struct names *names,
-                       const struct tree_owner *owner, struct layer_totals *totals, struct err *err)
+static int unpack_file(struct reading *x, struct archive_entry *entry, struct tree *tree,
+		       const struct names *names, const struct tree_owner *owner, struct layer_totals *totals,
+		       struct err *err)
 {
 	CLEANUP_FD int fd = -1;
 	la_int64_t size = archive_entry_size(entry);
@@ -141,7 +142,7 @@ static int unpack_file(struct reading *x, struct archive_entry *entry, struct tr
 
 	if (size < 0 || (uint64_t)size > totals->bytes_max - totals->bytes)
 		return err_set(err, -E2BIG, "the image's files have more than %llu bytes",
-		               (unsigned long long)totals->bytes_max);
+			       (unsigned long long)totals->bytes_max);
 	r = tree_file(tree, names, &fd, err);
 	if (r == 0)
 		r = copy_data(x, fd, totals, err);
@@ -156,19 +157,19 @@ static int read_owner(struct archive_entry *entry, struct tree_owner *ret, struc
 	la_int64_t uid = archive_entry_uid(entry), gid = archive_entry_gid(entry);
 
 	if (uid < 0 || uid > IMAGE_ID_MAX || gid < 0 || gid > IMAGE_ID_MAX)
-		return err_set(err, -EBADMSG, "owner %lld:%lld is outside of 0 to %d", (long long)uid, (long long)gid,
-		               IMAGE_ID_MAX);
+		return err_set(err, -EBADMSG, "owner %lld:%lld is outside of 0 to %d", (long long)uid,
+			       (long long)gid, IMAGE_ID_MAX);
 	*ret = (struct tree_owner){.uid = (uint32_t)uid,
-	                           .gid = (uint32_t)gid,
-	                           .mode = archive_entry_perm(entry),
-	                           .modified = {archive_entry_mtime(entry), archive_entry_mtime_nsec(entry)}};
+				   .gid = (uint32_t)gid,
+				   .mode = archive_entry_perm(entry),
+				   .modified = {archive_entry_mtime(entry), archive_entry_mtime_nsec(entry)}};
 	if (ret->modified.tv_nsec < 0 || ret->modified.tv_nsec > 999999999)
 		ret->modified.tv_nsec = 0;
 	return 0;
 }
 
-static int unpack_entry(struct reading *x, struct archive_entry *entry, struct tree *tree, const struct names *names,
-                        struct layer_totals *totals, struct err *err)
+static int unpack_entry(struct reading *x, struct archive_entry *entry, struct tree *tree,
+			const struct names *names, struct layer_totals *totals, struct err *err)
 {
 	const char *link = archive_entry_hardlink(entry), *symlink = archive_entry_symlink(entry);
 	char target[NAMES_PATH_MAX + 2];
@@ -221,7 +222,8 @@ static int next_entry(struct reading *x, struct tree *tree, struct layer_totals 
 	if (path == NULL)
 		return err_set(err, -EBADMSG, "an entry's name cannot be read");
 	if (++totals->entries > totals->entries_max)
-		return err_set(err, -E2BIG, "the image has more than %llu entries", (unsigned long long)totals->entries_max);
+		return err_set(err, -E2BIG, "the image has more than %llu entries",
+			       (unsigned long long)totals->entries_max);
 	r = names_parse(path, &names, err);
 	if (r < 0)
 		return r;
@@ -257,20 +259,22 @@ static int verify(struct reading *x, struct str diff_id, struct err *err)
 	x->hash = NULL;
 	if (str_eq(str_of(hex), diff_id))
 		return 0;
-	return err_set(err, -EBADMSG, "has digest sha256:%s, the configuration says sha256:%.*s", hex, STR_ARGS(diff_id));
+	return err_set(err, -EBADMSG, "has digest sha256:%s, the configuration says sha256:%.*s", hex,
+		       STR_ARGS(diff_id));
 }
 
-int layer_unpack(int blobs, const struct image_layer *layer, struct tree *tree, struct layer_totals *totals, struct err *err)
+int layer_unpack(int blobs, const struct image_layer *layer, struct tree *tree, struct layer_totals *totals,
+		 struct err *err)
 {
 	/* Headers, padding and pax records come on top of the files' own bytes. */
 	static struct reading x;
 	int r;
 
 	x = (struct reading){.blobs = blobs,
-	                     .at = layer->offset,
-	                     .left = layer->bytes,
-	                     .hash = layer->diff_id.n > 0 ? sha256_new() : NULL,
-	                     .tar_bytes_max = totals->bytes_max - totals->bytes + 4096 * totals->entries_max};
+			     .at = layer->offset,
+			     .left = layer->bytes,
+			     .hash = layer->diff_id.n > 0 ? sha256_new() : NULL,
+			     .tar_bytes_max = totals->bytes_max - totals->bytes + 4096 * totals->entries_max};
 	tree_next_layer(tree);
 	r = open_readers(&x, err);
 	while (r == 0)

@@ -12,6 +12,7 @@ struct layer_totals {
 };
 
 /* Reads layer->bytes at layer->offset of `blobs`. -EBADMSG: refused entry, not a tar, another diff_id; -E2BIG: above the totals. */
-int layer_unpack(int blobs, const struct image_layer *layer, struct tree *tree, struct layer_totals *totals, struct err *err);
+int layer_unpack(int blobs, const struct image_layer *layer, struct tree *tree, struct layer_totals *totals,
+		 struct err *err);
 
 #endif

@@ -15,7 +15,7 @@
 #include "image_unpack/user.h"
 
 static int unpack(const struct image_unpack_request *q, struct arena *arena, struct image_unpack_result *ret,
-                  struct err *err)
+		  struct err *err)
 {
 	struct layer_totals totals = {.bytes_max = q->bytes_max, .entries_max = q->entries_max};
 	struct tree *tree = tree_new();

@@ -85,7 +85,8 @@ static int clear_directory(struct tree *t, int fd, bool keep_touched, unsigned d
 
 /* Removes one name with all below it; with keep_touched what the current layer made stays, and the directories
  * that lead to it. Nothing there is fine. */
-static int remove_name(struct tree *t, int parent, const char *name, bool keep_touched, unsigned depth, struct err *err)
+static int remove_name(struct tree *t, int parent, const char *name, bool keep_touched, unsigned depth,
+		       struct err *err)
 {
 	struct stat st;
 	int r;
@@ -222,7 +223,8 @@ int tree_file(struct tree *t, const struct names *names, int *ret_fd, struct err
 
 	if (r < 0)
 		return r;
-	CLEANUP_FD int fd = openat(parent, names->base, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	CLEANUP_FD int fd =
+		openat(parent, names->base, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		return err_system(err, -errno, "make file");
@@ -239,7 +241,8 @@ int tree_finish(struct tree *t, int fd, const struct tree_owner *owner, struct e
 }
 
 /* Names that have no descriptor of their own: links and pipes. */
-static int describe_name(struct tree *t, int parent, const char *name, const struct tree_owner *owner, struct err *err)
+static int describe_name(struct tree *t, int parent, const char *name, const struct tree_owner *owner,
+			 struct err *err)
 {
 	const struct timespec times[2] = {owner->modified, owner->modified};
 	CLEANUP_FD int fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -250,8 +253,8 @@ static int describe_name(struct tree *t, int parent, const char *name, const str
 	return touch(t, fd, err);
 }
 
-int tree_symlink(struct tree *t, const struct names *names, const char *target, const struct tree_owner *owner,
-                 struct err *err)
+int tree_symlink(struct tree *t, const struct names *names, const char *target,
+		 const struct tree_owner *owner, struct err *err)
 {
 	CLEANUP_FD int parent = -1;
 	int r = clear_place(t, names, &parent, err);

@@ -25,12 +25,13 @@ struct tree *tree_new(void);
 void tree_free(struct tree *t);
 void tree_next_layer(struct tree *t);
 
-int tree_directory(struct tree *t, const struct names *names, const struct tree_owner *owner, struct err *err);
+int tree_directory(struct tree *t, const struct names *names, const struct tree_owner *owner,
+		   struct err *err);
 /* An empty file to write to; the caller closes it and calls tree_finish on it first. */
 int tree_file(struct tree *t, const struct names *names, int *ret_fd, struct err *err);
 int tree_finish(struct tree *t, int fd, const struct tree_owner *owner, struct err *err);
-int tree_symlink(struct tree *t, const struct names *names, const char *target, const struct tree_owner *owner,
-                 struct err *err);
+int tree_symlink(struct tree *t, const struct names *names, const char *target,
+		 const struct tree_owner *owner, struct err *err);
 int tree_hardlink(struct tree *t, const struct names *names, const char *target, struct err *err);
 int tree_fifo(struct tree *t, const struct names *names, const struct tree_owner *owner, struct err *err);
 int tree_whiteout(struct tree *t, const struct names *names, struct err *err);

@@ -66,8 +66,9 @@ static int find_id(struct str text, bool passwd, struct str name, struct entry *
 		*ret = e;
 		return 0;
 	}
-	return err_set(err, -ENOENT, "User: %s '%.*s' is not in the image's /etc/%s, and is no number up to %d", what,
-	               STR_ARGS(name), passwd ? "passwd" : "group", IMAGE_ID_MAX);
+	return err_set(err, -ENOENT,
+		       "User: %s '%.*s' is not in the image's /etc/%s, and is no number up to %d", what,
+		       STR_ARGS(name), passwd ? "passwd" : "group", IMAGE_ID_MAX);
 }
 
 static bool is_member(struct str members, struct str name)
@@ -84,7 +85,7 @@ static bool is_member(struct str members, struct str name)
 }
 
 static int add_groups(struct str group, struct str name, struct arena *arena, struct image_unpack_result *ret,
-                      struct err *err)
+		      struct err *err)
 {
 	struct entry e;
 
@@ -98,8 +99,8 @@ static int add_groups(struct str group, struct str name, struct arena *arena, st
 	return 0;
 }
 
-int user_lookup(struct str user, struct str passwd, struct str group, struct arena *arena, struct image_unpack_result *ret,
-                struct err *err)
+int user_lookup(struct str user, struct str passwd, struct str group, struct arena *arena,
+		struct image_unpack_result *ret, struct err *err)
 {
 	struct str name, group_name;
 	struct entry u = {0}, g = {0};

@@ -47,7 +47,6 @@ make_image() {
 	skopeo copy -q "oci:$dir/layout:v1" "oci-archive:$dir/oci.tar:v1"
 	skopeo copy -q "oci:$dir/layout:v1" "docker-archive:$dir/docker.tar:berth/test:v1"
 	gzip -k "$dir/docker.tar"
-	chmod -R a+rX "$dir/layout"
 }
 
 start_registry() {

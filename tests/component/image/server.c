@@ -16,6 +16,7 @@ struct server {
 	pthread_t thread;
 	pthread_mutex_t mutex;
 	struct buf seen;
+	int connections;
 };
 
 static void read_head(struct server *s, int fd)
@@ -48,6 +49,9 @@ static void *serve(void *context)
 
 		if (fd < 0)
 			break;
+		pthread_mutex_lock(&s->mutex);
+		s->connections++;
+		pthread_mutex_unlock(&s->mutex);
 		if (s->answer == NULL && n_silent < 64) {
 			silent[n_silent++] = fd;
 			continue;
@@ -71,7 +75,8 @@ struct server *server_start(const char *answer)
 	must(s != NULL);
 	s->answer = answer;
 	s->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	must(s->listener >= 0 && bind(s->listener, (struct sockaddr *)&a, sizeof a) == 0 && listen(s->listener, 16) == 0);
+	must(s->listener >= 0 && bind(s->listener, (struct sockaddr *)&a, sizeof a) == 0 &&
+	     listen(s->listener, 16) == 0);
 	must(getsockname(s->listener, (struct sockaddr *)&a, &n) == 0);
 	s->port = ntohs(a.sin_port);
 	pthread_mutex_init(&s->mutex, NULL);
@@ -91,6 +96,15 @@ int server_saw(struct server *s, const char *text)
 	pthread_mutex_lock(&s->mutex);
 	for (const char *p = buf_cstr(&s->seen); (p = strstr(p, text)) != NULL; p++)
 		n++;
+	pthread_mutex_unlock(&s->mutex);
+	return n;
+}
+
+int server_connections(struct server *s)
+{
+	pthread_mutex_lock(&s->mutex);
+	int n = s->connections;
+
 	pthread_mutex_unlock(&s->mutex);
 	return n;
 }

@@ -9,6 +9,7 @@ struct server *server_start(const char *answer);
 int server_port(const struct server *s);
 /* Requests seen whose head holds `text`. */
 int server_saw(struct server *s, const char *text);
+int server_connections(struct server *s);
 void server_stop(struct server *s);
 
 #endif

@@ -23,7 +23,8 @@
 #define UNPRIVILEGED 61234
 
 static char base[64], ca[128], host[64], manifest_digest[IMAGE_DIGEST_SIZE], index_digest[IMAGE_DIGEST_SIZE];
-static const struct image_credentials good = {{"berth", 5}, {"secret", 6}}, wrong = {{"berth", 5}, {"wrong", 5}};
+static const struct image_credentials good = {{"berth", 5}, {"secret", 6}},
+				      wrong = {{"berth", 5}, {"wrong", 5}};
 
 static int shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static int shell(const char *format, ...)
@@ -55,21 +56,21 @@ static struct image_store *open_store(const char *name, struct hosts hosts)
 	struct image_store *s = NULL;
 	struct err err = {0};
 	struct image_options o = {.dir = dir,
-	                          .fetch_program = FETCH_PROGRAM,
-	                          .unpack_program = UNPACK_PROGRAM,
-	                          .uid = UNPRIVILEGED,
-	                          .gid = UNPRIVILEGED,
-	                          .ca_file = hosts.ca,
-	                          .registries = &registries,
-	                          .n_registries = hosts.registries != NULL,
-	                          .insecure = &insecure,
-	                          .n_insecure = hosts.insecure != NULL,
-	                          .token_hosts = &token_hosts,
-	                          .n_token_hosts = hosts.token_hosts != NULL,
-	                          .unpacked_bytes_max = 16u << 20,
-	                          .entries_max = 1000,
-	                          .connect_ms = 5000,
-	                          .stall_ms = hosts.stall_ms};
+				  .fetch_program = FETCH_PROGRAM,
+				  .unpack_program = UNPACK_PROGRAM,
+				  .uid = UNPRIVILEGED,
+				  .gid = UNPRIVILEGED,
+				  .ca_file = hosts.ca,
+				  .registries = &registries,
+				  .n_registries = hosts.registries != NULL,
+				  .insecure = &insecure,
+				  .n_insecure = hosts.insecure != NULL,
+				  .token_hosts = &token_hosts,
+				  .n_token_hosts = hosts.token_hosts != NULL,
+				  .unpacked_bytes_max = 16u << 20,
+				  .entries_max = 1000,
+				  .connect_ms = 5000,
+				  .stall_ms = hosts.stall_ms};
 
 	snprintf(dir, sizeof dir, "%s/%s", base, name);
 	if (image_store_open(&o, &s, &err) < 0)
@@ -151,10 +152,12 @@ static void pulls_and_keeps(void **state)
 	/* Nobody but root gets at the setuid file. */
 	snprintf(path, sizeof path, "%s/usr/bin/elevate", image->root);
 	assert_int_equal(shell("test -u %s", path), 0);
-	assert_int_equal(shell("setpriv --reuid=%d --clear-groups --regid=%d test -e %s", UNPRIVILEGED, UNPRIVILEGED, path), 1);
-	assert_int_not_equal(shell("setpriv --reuid=%d --clear-groups --regid=%d %s true 2> /dev/null", UNPRIVILEGED,
-	                           UNPRIVILEGED, path),
-	                     0);
+	assert_int_equal(shell("setpriv --reuid=%d --clear-groups --regid=%d test -e %s", UNPRIVILEGED,
+			       UNPRIVILEGED, path),
+			 1);
+	assert_int_not_equal(shell("setpriv --reuid=%d --clear-groups --regid=%d %s true 2> /dev/null",
+				   UNPRIVILEGED, UNPRIVILEGED, path),
+			     0);
 	expect(image_forget(s, str_of(digest), &err), -EBUSY, "used by 1", &err);
 	image_release(s, image);
 	image_store_close(s);
@@ -165,7 +168,8 @@ static void pulls_and_keeps(void **state)
 	expect(image_acquire(s, str_of(digest), &image, &err), 0, "", &err);
 	check_tree(image);
 	image_release(s, image);
-	assert_int_equal(shell("test -z \"$(ls %s/keeps/work)\" -a ! -e %s/keeps/images/garbage", base, base), 0);
+	assert_int_equal(shell("test -z \"$(ls %s/keeps/work)\" -a ! -e %s/keeps/images/garbage", base, base),
+			 0);
 	expect(image_forget(s, str_of(digest), &err), 0, "", &err);
 	expect(image_acquire(s, str_of(digest), &image, &err), -ENOENT, "not on this node", &err);
 	assert_int_equal(shell("test -z \"$(ls %s/keeps/work %s/keeps/images | grep -v :)\"", base, base), 0);
@@ -189,7 +193,8 @@ static void index_and_docker_manifest(void **state)
 	expect(image_acquire(s, str_of(index_digest), &image, &err), 0, "", &err);
 	assert_string_equal(image->digest, manifest_digest);
 	image_release(s, image);
-	expect(image_pull(s, reference_to("test:docker", text), STR_NONE, &good, NULL, NULL, digest, &err), 0, "", &err);
+	expect(image_pull(s, reference_to("test:docker", text), STR_NONE, &good, NULL, NULL, digest, &err), 0,
+	       "", &err);
 	assert_string_not_equal(digest, manifest_digest);
 	expect(image_acquire(s, str_of(digest), &image, &err), 0, "", &err);
 	check_tree(image);
@@ -207,78 +212,87 @@ static void index_and_docker_manifest(void **state)
 
 static void says_what_is_wrong(void **state)
 {
-	struct image_store *s = open_real("wrong"), *untrusting = open_store("untrusting", (struct hosts){.registries = host});
+	struct image_store *s = open_real("wrong"),
+			   *untrusting = open_store("untrusting", (struct hosts){.registries = host});
 	struct image_store *strict = open_store("strict", (struct hosts){.ca = ca});
 	struct str mine = STR("127.0.0.1:1");
 	struct err err = {0};
 	char text[256], digest[IMAGE_DIGEST_SIZE];
 
 	(void)state;
-	expect(image_resolve(s, reference_to("test:v1", text), &wrong, digest, &err), -EACCES, "refused", &err);
-	expect(image_resolve(s, str_of(text), NULL, digest, &err), -EACCES, "user name and a password", &err);
-	expect(image_resolve(s, reference_to("test:nothing", text), &good, digest, &err), -ENOENT, "does not know test:nothing",
+	expect(image_resolve(s, reference_to("test:v1", text), &wrong, digest, &err), -EACCES, "refused",
 	       &err);
-	expect(image_resolve(s, reference_to("none:v1", text), &good, digest, &err), -ENOENT, "does not know none:v1", &err);
-	expect(image_resolve(s, reference_to("Test:v1", text), &good, digest, &err), -EINVAL, "lower-case", &err);
-	expect(image_resolve(s, STR("other.example/test:v1"), &good, digest, &err), -EPERM, "not in the list", &err);
-	expect(image_resolve(untrusting, reference_to("test:v1", text), &good, digest, &err), -EKEYREJECTED, "TLS with", &err);
+	expect(image_resolve(s, str_of(text), NULL, digest, &err), -EACCES, "user name and a password", &err);
+	expect(image_resolve(s, reference_to("test:nothing", text), &good, digest, &err), -ENOENT,
+	       "does not know test:nothing", &err);
+	expect(image_resolve(s, reference_to("none:v1", text), &good, digest, &err), -ENOENT,
+	       "does not know none:v1", &err);
+	expect(image_resolve(s, reference_to("Test:v1", text), &good, digest, &err), -EINVAL, "lower-case",
+	       &err);
+	expect(image_resolve(s, STR("other.example/test:v1"), &good, digest, &err), -EPERM, "not in the list",
+	       &err);
+	expect(image_resolve(untrusting, reference_to("test:v1", text), &good, digest, &err), -EKEYREJECTED,
+	       "TLS with", &err);
 	expect(image_resolve(strict, str_of(text), &good, digest, &err), -EPERM, "not public", &err);
-	expect(image_pull(s, reference_to("spoiled:v1", text), STR_NONE, &good, NULL, NULL, digest, &err), -EBADMSG,
-	       "has digest", &err);
-	expect(image_pull(s, reference_to("test:v1", text), str_of(index_digest), &wrong, NULL, NULL, digest, &err), -EACCES,
-	       "refused", &err);
+	expect(image_pull(s, reference_to("spoiled:v1", text), STR_NONE, &good, NULL, NULL, digest, &err),
+	       -EBADMSG, "has digest", &err);
+	expect(image_pull(s, reference_to("test:v1", text), str_of(index_digest), &wrong, NULL, NULL, digest,
+			  &err),
+	       -EACCES, "refused", &err);
 	image_store_close(s);
 	image_store_close(untrusting);
 	image_store_close(strict);
 	s = open_store("nobody", (struct hosts){.registries = mine.p});
-	expect(image_resolve(s, STR("127.0.0.1:1/x"), NULL, digest, &err), -EHOSTUNREACH, "cannot connect", &err);
+	expect(image_resolve(s, STR("127.0.0.1:1/x"), NULL, digest, &err), -EHOSTUNREACH, "cannot connect",
+	       &err);
 	image_store_close(s);
 	s = open_store("nobody", (struct hosts){.registries = "no-such-host.invalid"});
-	expect(image_resolve(s, STR("no-such-host.invalid/x"), NULL, digest, &err), -EHOSTUNREACH, "no such host", &err);
+	expect(image_resolve(s, STR("no-such-host.invalid/x"), NULL, digest, &err), -EHOSTUNREACH,
+	       "no such host", &err);
 	image_store_close(s);
 }
 
 struct puller {
 	pthread_t thread;
 	struct image_store *store;
+	char reference[256];
 	int code;
-	unsigned reports;
 };
-
-static void count_report(void *context, enum image_stage stage, uint64_t bytes)
-{
-	(void)stage;
-	(void)bytes;
-	((struct puller *)context)->reports++;
-}
 
 static void *pull_once(void *context)
 {
 	struct puller *p = context;
-	char text[256];
 
-	p->code = image_pull(p->store, reference_to("test:v1", text), str_of(manifest_digest), &good, count_report, p, NULL,
-	                     NULL);
+	p->code = image_pull(p->store, str_of(p->reference), str_of(manifest_digest), &good, NULL, NULL, NULL,
+			     NULL);
 	return NULL;
 }
 
-static void parallel_pulls_share(void **state)
+static void pull_in_parallel(struct image_store *s, const char *reference, int code)
 {
-	struct image_store *s = open_real("parallel");
 	struct puller pullers[8];
 
-	(void)state;
 	for (int i = 0; i < 8; i++) {
-		pullers[i] = (struct puller){.store = s, .code = -1};
+		pullers[i] = (struct puller){.store = s, .code = 1};
+		snprintf(pullers[i].reference, sizeof pullers[i].reference, "%s", reference);
 		assert_int_equal(pthread_create(&pullers[i].thread, NULL, pull_once, &pullers[i]), 0);
 	}
 	for (int i = 0; i < 8; i++) {
 		pthread_join(pullers[i].thread, NULL);
-		assert_int_equal(pullers[i].code, 0);
+		assert_int_equal(pullers[i].code, code);
 	}
-	/* One work directory was made, so one pull was done. */
+}
+
+static void parallel_pulls(void **state)
+{
+	struct image_store *s = open_real("parallel");
+	char text[256];
+
+	(void)state;
+	reference_to("test:v1", text);
+	pull_in_parallel(s, text, 0);
 	assert_int_equal(shell("test \"$(ls %s/parallel/images | wc -l)\" = 1", base), 0);
-	assert_int_equal(shell("mkdir %s/parallel/work/1", base), 0);
+	assert_int_equal(shell("test -z \"$(ls %s/parallel/work)\"", base), 0);
 	image_store_close(s);
 }
 
@@ -295,13 +309,81 @@ static void stalled_registry(void **state)
 	snprintf(text, sizeof text, "%s/x:v1", name);
 	struct image_store *s = open_store("stalled", (struct hosts){.insecure = name, .stall_ms = 2000});
 
-	expect(image_resolve(s, str_of(text), NULL, digest, &err), -ETIMEDOUT, "did not answer within 2 s", &err);
+	expect(image_resolve(s, str_of(text), NULL, digest, &err), -ETIMEDOUT, "did not answer within 2 s",
+	       &err);
+	image_store_close(s);
+	/* Eight callers of one digest wait for one pull, and share how it ends. */
+	s = open_store("stalled", (struct hosts){.insecure = name, .stall_ms = 8000});
+	pull_in_parallel(s, text, -ETIMEDOUT);
+	assert_int_equal(server_connections(server), 2);
 	image_store_close(s);
 	server_stop(server);
 }
 
-#define TOKEN_401(realm)                                                                                             \
-	"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"" realm "\",service=\"s\",scope=\"repository:x:pull\"\r\n" \
+/* A child that cannot be started, dies, or is killed when the time is over: said so, and nothing is left. */
+static void failing_children(void **state)
+{
+	static const struct {
+		const char *fetch;
+		int code;
+		const char *says;
+	} cases[] = {
+		{"/bin/false", -EIO, "exit code 1"},
+		{"/nonexistent", -ENOENT, "open /nonexistent"},
+		{"/etc/passwd", -EIO, "cannot execute"},
+		{FETCH_PROGRAM, -ETIMEDOUT, "berth-fetch did not finish within 1 s"},
+	};
+	struct server *server = server_start(NULL);
+	char dir[128], name[64], text[128];
+	struct err err = {0};
+
+	(void)state;
+	snprintf(dir, sizeof dir, "%s/failing", base);
+	snprintf(name, sizeof name, "127.0.0.1:%d", server_port(server));
+	snprintf(text, sizeof text, "%s/x:v1", name);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct str insecure = str_of(name);
+		struct image_store *s = NULL;
+
+		assert_int_equal(image_store_open(&(struct image_options){.dir = dir,
+									  .fetch_program = cases[i].fetch,
+									  .unpack_program = UNPACK_PROGRAM,
+									  .uid = UNPRIVILEGED,
+									  .gid = UNPRIVILEGED,
+									  .insecure = &insecure,
+									  .n_insecure = 1,
+									  .total_ms = 1000},
+						  &s, &err),
+				 0);
+		expect(image_pull(s, str_of(text), STR_NONE, NULL, NULL, NULL, NULL, &err), cases[i].code,
+		       cases[i].says, &err);
+		assert_int_equal(shell("test -z \"$(ls %s/work %s/images | grep -v :)\"", dir, dir), 0);
+		image_store_close(s);
+	}
+	server_stop(server);
+}
+
+static void one_process_per_store(void **state)
+{
+	struct image_store *s = open_real("locked"), *other = NULL;
+	struct err err = {0};
+	char dir[128];
+
+	(void)state;
+	snprintf(dir, sizeof dir, "%s/locked", base);
+	expect(image_store_open(&(struct image_options){.dir = dir,
+							.fetch_program = FETCH_PROGRAM,
+							.unpack_program = UNPACK_PROGRAM,
+							.uid = UNPRIVILEGED,
+							.gid = UNPRIVILEGED},
+				&other, &err),
+	       -EBUSY, "in use by another process", &err);
+	image_store_close(s);
+}
+
+#define TOKEN_401(realm)                                                       \
+	"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"" realm \
+	"\",service=\"s\",scope=\"repository:x:pull\"\r\n"                     \
 	"Content-Length: 0\r\nConnection: close\r\n\r\n"
 
 static void credentials_go_nowhere_else(void **state)
@@ -323,8 +405,10 @@ static void credentials_go_nowhere_else(void **state)
 	image_store_close(s);
 	server_stop(server);
 	/* A redirect to a host that is allowed: without the credentials. */
-	snprintf(answer, sizeof answer, "HTTP/1.1 307 Go\r\nLocation: http://%s/v2/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-	         thief_name);
+	snprintf(answer, sizeof answer,
+		 "HTTP/1.1 307 Go\r\nLocation: http://%s/v2/\r\nContent-Length: 0\r\nConnection: "
+		 "close\r\n\r\n",
+		 thief_name);
 	server = server_start(answer);
 	snprintf(name, sizeof name, "127.0.0.1:%d", server_port(server));
 	snprintf(text, sizeof text, "%s/x:v1", name);
@@ -338,7 +422,8 @@ static void credentials_go_nowhere_else(void **state)
 
 static void bearer_tokens(void **state)
 {
-	struct server *tokens = server_start("HTTP/1.1 200 OK\r\nContent-Length: 20\r\nConnection: close\r\n\r\n{\"token\":\"tok-1234\"}");
+	struct server *tokens = server_start(
+		"HTTP/1.1 200 OK\r\nContent-Length: 20\r\nConnection: close\r\n\r\n{\"token\":\"tok-1234\"}");
 	char answer[512], name[64], token_name[64], text[128], digest[IMAGE_DIGEST_SIZE];
 	struct err err = {0};
 
@@ -355,12 +440,17 @@ static void bearer_tokens(void **state)
 	snprintf(dir, sizeof dir, "%s/bearer", base);
 	hosts[0] = str_of(name);
 	hosts[1] = str_of(token_name);
-	assert_int_equal(image_store_open(&(struct image_options){.dir = dir, .fetch_program = FETCH_PROGRAM,
-	                                                          .unpack_program = UNPACK_PROGRAM, .uid = UNPRIVILEGED,
-	                                                          .gid = UNPRIVILEGED, .insecure = hosts, .n_insecure = 2,
-	                                                          .token_hosts = hosts + 1, .n_token_hosts = 1},
-	                                  &s, &err),
-	                 0);
+	assert_int_equal(image_store_open(&(struct image_options){.dir = dir,
+								  .fetch_program = FETCH_PROGRAM,
+								  .unpack_program = UNPACK_PROGRAM,
+								  .uid = UNPRIVILEGED,
+								  .gid = UNPRIVILEGED,
+								  .insecure = hosts,
+								  .n_insecure = 2,
+								  .token_hosts = hosts + 1,
+								  .n_token_hosts = 1},
+					  &s, &err),
+			 0);
 	/* The registry refuses for good; but it saw the token, and the token server the password. */
 	expect(image_resolve(s, str_of(text), &good, digest, &err), -EACCES, "refused", &err);
 	assert_int_equal(server_saw(server, "Authorization: Bearer tok-123"), 1);
@@ -374,7 +464,8 @@ static void bearer_tokens(void **state)
 
 /* -- Files -------------------------------------------------------------------------------------------------- */
 
-static int import_file(struct image_store *s, const char *name, char digest[IMAGE_DIGEST_SIZE], struct err *err)
+static int import_file(struct image_store *s, const char *name, char digest[IMAGE_DIGEST_SIZE],
+		       struct err *err)
 {
 	char path[256];
 
@@ -452,7 +543,8 @@ static void hostile_layers(void **state)
 		snprintf(name, sizeof name, "attacks/%s", refused[i].name);
 		expect(import_file(s, name, digest, &err), refused[i].code, refused[i].says, &err);
 	}
-	assert_int_equal(shell("test -z \"$(ls %s/hostile/work)\" -a -z \"$(ls %s/hostile/images)\"", base, base), 0);
+	assert_int_equal(
+		shell("test -z \"$(ls %s/hostile/work)\" -a -z \"$(ls %s/hostile/images)\"", base, base), 0);
 	assert_int_equal(access("/escaped", F_OK), -1);
 	image_store_close(s);
 }
@@ -520,19 +612,22 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(pulls_and_keeps),      cmocka_unit_test(index_and_docker_manifest),
-		cmocka_unit_test(says_what_is_wrong),   cmocka_unit_test(parallel_pulls_share),
-		cmocka_unit_test(stalled_registry),     cmocka_unit_test(credentials_go_nowhere_else),
-		cmocka_unit_test(bearer_tokens),        cmocka_unit_test(imports),
-		cmocka_unit_test(hostile_layers),       cmocka_unit_test(tricky_layers),
+		cmocka_unit_test(pulls_and_keeps),       cmocka_unit_test(index_and_docker_manifest),
+		cmocka_unit_test(says_what_is_wrong),    cmocka_unit_test(parallel_pulls),
+		cmocka_unit_test(stalled_registry),      cmocka_unit_test(failing_children),
+		cmocka_unit_test(one_process_per_store), cmocka_unit_test(credentials_go_nowhere_else),
+		cmocka_unit_test(bearer_tokens),         cmocka_unit_test(imports),
+		cmocka_unit_test(hostile_layers),        cmocka_unit_test(tricky_layers),
 	};
 
 	if (geteuid() != 0) {
 		fprintf(stderr, "skipped: needs root\n");
 		return 77;
 	}
-	if (shell("command -v docker-registry skopeo umoci busybox openssl htpasswd curl python3 setpriv > /dev/null") != 0) {
-		fprintf(stderr, "skipped: needs docker-registry, skopeo, umoci, busybox-static, openssl, apache2-utils, curl, python3\n");
+	if (shell("command -v docker-registry skopeo umoci busybox openssl htpasswd curl python3 setpriv > "
+		  "/dev/null") != 0) {
+		fprintf(stderr, "skipped: needs docker-registry, skopeo, umoci, busybox-static, openssl, "
+				"apache2-utils, curl, python3\n");
 		return 77;
 	}
 	return cmocka_run_group_tests(tests, set_up, tear_down);

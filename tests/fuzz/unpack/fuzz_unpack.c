@@ -29,7 +29,8 @@ static void prepare(void)
 		return;
 	blobs = memfd_create("layer", MFD_CLOEXEC);
 	must(blobs >= 0);
-	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("tmpfs", "/mnt", "tmpfs", MS_NODEV | MS_NOSUID | MS_NOEXEC, "size=64m,mode=700") < 0)
 		return;
 	outside = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -24,19 +24,26 @@ static const struct {
 	const char *says;
 } manifests[] = {
 	{"{\"schemaVersion\":2," CONFIG ",\"layers\":[" LAYER "," LAYER "]}", 0, NULL},
-	{"{\"schemaVersion\":2,\"manifests\":[{" DIGEST ",\"size\":1," OTHER "},{" DIGEST ",\"size\":2," OURS "}]}", 0, NULL},
+	{"{\"schemaVersion\":2,\"manifests\":[{" DIGEST ",\"size\":1," OTHER "},{" DIGEST ",\"size\":2," OURS
+	 "}]}",
+	 0, NULL},
 	{"{\"schemaVersion\":2,\"manifests\":[{" DIGEST ",\"size\":1}]}", 0, NULL},
 	{"{\"schemaVersion\":2,\"manifests\":[{" DIGEST ",\"size\":1," OTHER "}]}", -ENOENT, "no variant"},
 	{"{\"schemaVersion\":2,\"manifests\":[]}", -ENOENT, "no variant"},
 	{"{\"schemaVersion\":1,\"fsLayers\":[]}", -EBADMSG, "schemaVersion"},
 	{"{\"schemaVersion\":2}", -EBADMSG, "either layers or manifests"},
-	{"{\"schemaVersion\":2," CONFIG ",\"layers\":[],\"manifests\":[]}", -EBADMSG, "either layers or manifests"},
+	{"{\"schemaVersion\":2," CONFIG ",\"layers\":[],\"manifests\":[]}", -EBADMSG,
+	 "either layers or manifests"},
 	{"{\"schemaVersion\":2,\"layers\":[" LAYER "]}", -EBADMSG, "config: is missing"},
-	{"{\"schemaVersion\":2,\"config\":{\"digest\":\"sha256:1\",\"size\":1},\"layers\":[]}", -EBADMSG, "config: digest"},
-	{"{\"schemaVersion\":2," CONFIG ",\"layers\":[{" DIGEST ",\"size\":1}]}", -EBADMSG, "layers[0]: mediaType: is missing"},
-	{"{\"schemaVersion\":2," CONFIG ",\"layers\":[" LAYER ",{\"mediaType\":\"x\"}]}", -EBADMSG, "layers[1]: mediaType: 'x'"},
-	{"{\"schemaVersion\":2," CONFIG ",\"layers\":[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\"," DIGEST
-	 ",\"size\":-1}]}", -EBADMSG, "layers[0]: size: is -1"},
+	{"{\"schemaVersion\":2,\"config\":{\"digest\":\"sha256:1\",\"size\":1},\"layers\":[]}", -EBADMSG,
+	 "config: digest"},
+	{"{\"schemaVersion\":2," CONFIG ",\"layers\":[{" DIGEST ",\"size\":1}]}", -EBADMSG,
+	 "layers[0]: mediaType: is missing"},
+	{"{\"schemaVersion\":2," CONFIG ",\"layers\":[" LAYER ",{\"mediaType\":\"x\"}]}", -EBADMSG,
+	 "layers[1]: mediaType: 'x'"},
+	{"{\"schemaVersion\":2," CONFIG
+	 ",\"layers\":[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\"," DIGEST ",\"size\":-1}]}",
+	 -EBADMSG, "layers[0]: size: is -1"},
 	{"[]", -EBADMSG, "must be an object"},
 	{"", -EBADMSG, "not valid JSON"},
 	{"{\"schemaVersion\":2,\"schemaVersion\":2}", -EBADMSG, "duplicate"},
@@ -55,7 +62,8 @@ static void reads_manifests(void **state)
 		if (r != manifests[i].code || (r < 0 && strstr(err.message, manifests[i].says) == NULL))
 			fail_msg("%s: %d %s", manifests[i].text, r, err.message);
 		if (i == 0)
-			assert_true(!m.index && m.n_layers == 2 && m.layers[1].bytes == 9 && m.config.bytes == 7);
+			assert_true(!m.index && m.n_layers == 2 && m.layers[1].bytes == 9 &&
+				    m.config.bytes == 7);
 		if (i == 1)
 			assert_true(m.index && m.chosen.bytes == 2);
 	}
@@ -66,9 +74,12 @@ static const struct {
 	int code;
 	const char *says;
 } configs[] = {
-	{"{\"architecture\":\"" MANIFEST_ARCHITECTURE "\",\"os\":\"linux\",\"config\":{\"Env\":[\"A=1\",\"B\"],\"Cmd\":[\"x\"],"
-	 "\"Entrypoint\":null,\"WorkingDir\":\"srv\",\"User\":\"web\",\"ExposedPorts\":{\"80/tcp\":{},\"53/udp\":{},\"90\":{}},"
-	 "\"StopSignal\":\"SIGRTMIN+3\"},\"rootfs\":{\"diff_ids\":[\"sha256:" HEX64 "\"]}}", 0, NULL},
+	{"{\"architecture\":\"" MANIFEST_ARCHITECTURE
+	 "\",\"os\":\"linux\",\"config\":{\"Env\":[\"A=1\",\"B\"],\"Cmd\":[\"x\"],"
+	 "\"Entrypoint\":null,\"WorkingDir\":\"srv\",\"User\":\"web\",\"ExposedPorts\":{\"80/tcp\":{},\"53/"
+	 "udp\":{},\"90\":{}},"
+	 "\"StopSignal\":\"SIGRTMIN+3\"},\"rootfs\":{\"diff_ids\":[\"sha256:" HEX64 "\"]}}",
+	 0, NULL},
 	{"{}", 0, NULL},
 	{"{\"os\":\"windows\"}", -EBADMSG, "for windows/"},
 	{"{\"architecture\":\"mips\",\"os\":\"linux\"}", -EBADMSG, "for linux/mips"},
@@ -97,7 +108,8 @@ static void reads_configurations(void **state)
 			fail_msg("%s: %d %s", configs[i].text, r, err.message);
 		if (i > 0)
 			continue;
-		assert_true(str_eq(c.env[1], STR("B=")) && c.n_env == 2 && c.n_cmd == 1 && c.n_entrypoint == 0);
+		assert_true(str_eq(c.env[1], STR("B=")) && c.n_env == 2 && c.n_cmd == 1 &&
+			    c.n_entrypoint == 0);
 		assert_true(str_eq(c.working_dir, STR("/srv")) && str_eq(c.user, STR("web")));
 		assert_true(c.n_exposed_ports == 2 && c.exposed_ports[0] == 80 && c.exposed_ports[1] == 90);
 		assert_true(c.stop_signal == 37 && diffs.n == 1 && str_eq(diffs.hex[0], STR(HEX64)));
@@ -109,8 +121,10 @@ static void reads_signals(void **state)
 	static const struct {
 		const char *text;
 		uint32_t number;
-	} good[] = {{"SIGTERM", 15}, {"TERM", 15}, {"9", 9}, {"SIGRTMIN", 34}, {"RTMIN+30", 64}, {"64", 64}, {"SIGHUP", 1}};
-	static const char *const bad[] = {"", "0", "65", "SIG", "SIGRTMIN+31", "SIGRTMIN-1", "sigterm", "TERMINATE", "15 "};
+	} good[] = {{"SIGTERM", 15},  {"TERM", 15}, {"9", 9},     {"SIGRTMIN", 34},
+		    {"RTMIN+30", 64}, {"64", 64},   {"SIGHUP", 1}};
+	static const char *const bad[] = {"",           "0",       "65",        "SIG", "SIGRTMIN+31",
+					  "SIGRTMIN-1", "sigterm", "TERMINATE", "15 "};
 	uint32_t n;
 
 	(void)state;
@@ -124,17 +138,22 @@ static void reads_signals(void **state)
 
 static void reads_challenges(void **state)
 {
-	static const char *const bad[] = {"", "Digest realm=\"x\"", "Bearer", "Bearer service=\"x\"", "Bearer realm=\"open",
-	                                  "Bearer realm=\"a\nb\""};
+	static const char *const bad[] = {"",
+					  "Digest realm=\"x\"",
+					  "Bearer",
+					  "Bearer service=\"x\"",
+					  "Bearer realm=\"open",
+					  "Bearer realm=\"a\nb\""};
 	struct challenge c;
 	struct err err;
 
 	(void)state;
 	assert_int_equal(challenge_parse(STR("Basic realm=\"x\""), &c, &err), 0);
 	assert_int_equal(c.kind, CHALLENGE_BASIC);
-	assert_int_equal(challenge_parse(STR("bearer Realm=\"https://a.example/t?x=1,2\", service=s ,scope=\"r:a\\\"b:pull\",error=x"),
-	                                 &c, &err),
-	                 0);
+	assert_int_equal(challenge_parse(STR("bearer Realm=\"https://a.example/t?x=1,2\", service=s "
+					     ",scope=\"r:a\\\"b:pull\",error=x"),
+					 &c, &err),
+			 0);
 	assert_int_equal(c.kind, CHALLENGE_BEARER);
 	assert_string_equal(c.realm, "https://a.example/t?x=1,2");
 	assert_string_equal(c.service, "s");

@@ -167,7 +167,7 @@ static const struct {
 static void finds_users(void **state)
 {
 	struct str passwd = STR("root:x:0:0:root:/root:/bin/sh\nbroken\nbroken:x:one:1:\nhuge:x:70000:1:\n"
-	                        "web:x:1000:1001::/srv:/bin/sh");
+				"web:x:1000:1001::/srv:/bin/sh");
 	struct str group = STR("root:x:0:\nweb:x:1001:web\nextra:x:2000:other,web\nnot:x:2001:webber\n");
 
 	(void)state;

@@ -14,8 +14,12 @@ static void lists_hosts(void **state)
 {
 	struct str registries[] = {STR("r.example"), STR("*.cloud.example"), STR("10.0.0.1:5000")};
 	struct str insecure[] = {STR("127.0.0.1:5000")}, tokens[] = {STR("auth.elsewhere.example")};
-	struct image_fetch_request q = {.registries = registries, .n_registries = 3, .insecure = insecure, .n_insecure = 1,
-	                                .token_hosts = tokens, .n_token_hosts = 1};
+	struct image_fetch_request q = {.registries = registries,
+					.n_registries = 3,
+					.insecure = insecure,
+					.n_insecure = 1,
+					.token_hosts = tokens,
+					.n_token_hosts = 1};
 	struct image_fetch_request open = {0};
 
 	(void)state;
@@ -77,11 +81,14 @@ static bool is_public(const char *text)
 static void knows_public_addresses(void **state)
 {
 	static const char *const special[] = {
-		"0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.16.0.1", "172.31.255.255",
-		"192.0.0.1", "192.168.1.1", "198.18.0.1", "198.19.255.255", "224.0.0.1", "255.255.255.255", "::", "::1",
-		"::ffff:10.0.0.1", "fe80::1", "fd00::1", "ff02::1", "64:ff9b::a00:1", "2001::1", "2001:db8::1", "2002:a00:1::",
+		"0.0.0.0",         "10.1.2.3",       "100.64.0.1",      "127.0.0.1",   "169.254.169.254",
+		"172.16.0.1",      "172.31.255.255", "192.0.0.1",       "192.168.1.1", "198.18.0.1",
+		"198.19.255.255",  "224.0.0.1",      "255.255.255.255", "::",          "::1",
+		"::ffff:10.0.0.1", "fe80::1",        "fd00::1",         "ff02::1",     "64:ff9b::a00:1",
+		"2001::1",         "2001:db8::1",    "2002:a00:1::",
 	};
-	static const char *const open[] = {"8.8.8.8", "1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2001:4860::8888"};
+	static const char *const open[] = {"8.8.8.8",     "1.1.1.1",         "172.32.0.1",
+					   "100.128.0.1", "2606:4700::1111", "2001:4860::8888"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof special / sizeof *special; i++) {

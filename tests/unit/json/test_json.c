@@ -39,8 +39,8 @@ static void parses_strictly(void **state)
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
 		json_auto_t *doc = NULL;
 		struct err err = {0};
-		int r = json_parse(str_of(texts[i].text), &(struct json_bounds){.depth_max = 4, .values_max = 10}, &doc,
-		                   &err);
+		int r = json_parse(str_of(texts[i].text),
+				   &(struct json_bounds){.depth_max = 4, .values_max = 10}, &doc, &err);
 
 		if (r != texts[i].code || (r < 0 && strstr(err.message, texts[i].says) == NULL))
 			fail_msg("%s: %d %s", texts[i].text, r, err.message);
@@ -48,7 +48,8 @@ static void parses_strictly(void **state)
 	}
 	json_auto_t *doc = NULL;
 
-	assert_int_equal(json_parse(STR("[1234567]"), &(struct json_bounds){.bytes_max = 8}, &doc, NULL), -E2BIG);
+	assert_int_equal(json_parse(STR("[1234567]"), &(struct json_bounds){.bytes_max = 8}, &doc, NULL),
+			 -E2BIG);
 	assert_int_equal(json_parse(STR("\"bare\""), &(struct json_bounds){.any = true}, &doc, NULL), 0);
 }
 
@@ -56,10 +57,11 @@ static json_t *document(void)
 {
 	json_t *doc = NULL;
 
-	assert_int_equal(json_parse(STR("{\"a\":{\"list\":[{\"n\":7,\"s\":\"text\"},null],\"on\":true,\"none\":null,"
-	                                "\"half\":0.5,\"kind\":\"tcp\"}}"),
-	                            &(struct json_bounds){0}, &doc, NULL),
-	                 0);
+	assert_int_equal(
+		json_parse(STR("{\"a\":{\"list\":[{\"n\":7,\"s\":\"text\"},null],\"on\":true,\"none\":null,"
+			       "\"half\":0.5,\"kind\":\"tcp\"}}"),
+			   &(struct json_bounds){0}, &doc, NULL),
+		0);
 	return doc;
 }
 
@@ -70,8 +72,8 @@ static void finds_by_path(void **state)
 	(void)state;
 	assert_int_equal(json_integer_value(json_at(doc, "a.list[0].n")), 7);
 	assert_ptr_equal(json_at(doc, ""), doc);
-	const char *missing[] = {"b", "a.list[1]", "a.list[2]", "a.none", "a.list[0", "a..on", "a.list.n", "a.on.x", "[0]",
-	                         "a.list[99999999999999999999]"};
+	const char *missing[] = {"b",     "a.list[1]", "a.list[2]", "a.none", "a.list[0",
+				 "a..on", "a.list.n",  "a.on.x",    "[0]",    "a.list[99999999999999999999]"};
 
 	for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
 		assert_null(json_at(doc, missing[i]));
@@ -114,7 +116,8 @@ static void reads_fields(void **state)
 	assert_string_equal(err.message, "a.list[0].n: is 7, must be from 8 to 9");
 	assert_int_equal(json_get_array(doc, JSON_REQUIRED, 1, &value, &err, "a.list"), -EINVAL);
 	assert_int_equal(json_get_enum(doc, JSON_REQUIRED, kinds + 2, &kind, &err, "a.kind"), -EINVAL);
-	assert_string_equal(json_unknown_key(json_at(doc, "a.list[0]"), (const char *const[]){"n", NULL}), "s");
+	assert_string_equal(json_unknown_key(json_at(doc, "a.list[0]"), (const char *const[]){"n", NULL}),
+			    "s");
 	assert_null(json_unknown_key(json_at(doc, "a.list[0]"), (const char *const[]){"n", "s", NULL}));
 }
 
@@ -131,8 +134,9 @@ static void builds(void **state)
 	json_push_str(json_put_array(doc, "list"), STR("x"));
 	json_put_bool(json_push_object(json_object_get(doc, "list")), "on", true);
 	json_print(&text, doc, false);
-	assert_string_equal(buf_cstr(&text), "{\"s\":\"a\xef\xbf\xbd\xc3\xa9\",\"n\":5,\"t\":\"1970-01-01T00:00:00.000Z\","
-	                                     "\"none\":null,\"list\":[\"x\",{\"on\":true}]}");
+	assert_string_equal(buf_cstr(&text),
+			    "{\"s\":\"a\xef\xbf\xbd\xc3\xa9\",\"n\":5,\"t\":\"1970-01-01T00:00:00.000Z\","
+			    "\"none\":null,\"list\":[\"x\",{\"on\":true}]}");
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-#include "image_child/sha256.h"
+#include "crypto/sha256.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>

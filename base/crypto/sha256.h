@@ -1,6 +1,6 @@
 /* sha256.h -- a running SHA-256, ending as hex. */
-#ifndef IMAGE_CHILD_SHA256_H
-#define IMAGE_CHILD_SHA256_H
+#ifndef CRYPTO_SHA256_H
+#define CRYPTO_SHA256_H
 
 #include <stddef.h>
 
