@@ -1,137 +1,14 @@
-/* The image store against a real registry, archives that skopeo wrote, servers that misbehave, and hostile layers.
+/* The image store against a real registry, servers that misbehave, and children that fail.
  * Needs root, docker-registry, skopeo, umoci, busybox, openssl, htpasswd, curl and python3. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
+#include "stage.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "core/fd.h"
-#include "image/image.h"
 #include "server.h"
-
-#define UNPRIVILEGED 61234
-
-static char base[64], ca[128], host[64], manifest_digest[IMAGE_DIGEST_SIZE], index_digest[IMAGE_DIGEST_SIZE];
-static const struct image_credentials good = {{"berth", 5}, {"secret", 6}},
-				      wrong = {{"berth", 5}, {"wrong", 5}};
-
-static int shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static int shell(const char *format, ...)
-{
-	char command[2048];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(command, sizeof command, format, args);
-	va_end(args);
-	int status = system(command);
-
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-/* -- Stores ------------------------------------------------------------------------------------------------- */
-
-struct hosts {
-	const char *registries, *insecure, *token_hosts;
-	const char *ca;
-	uint32_t stall_ms;
-};
-
-static struct image_store *open_store(const char *name, struct hosts hosts)
-{
-	char dir[128];
-	struct str registries = str_of(hosts.registries), insecure = str_of(hosts.insecure);
-	struct str token_hosts = str_of(hosts.token_hosts);
-	struct image_store *s = NULL;
-	struct err err = {0};
-	struct image_options o = {.dir = dir,
-				  .fetch_program = FETCH_PROGRAM,
-				  .unpack_program = UNPACK_PROGRAM,
-				  .uid = UNPRIVILEGED,
-				  .gid = UNPRIVILEGED,
-				  .ca_file = hosts.ca,
-				  .registries = &registries,
-				  .n_registries = hosts.registries != NULL,
-				  .insecure = &insecure,
-				  .n_insecure = hosts.insecure != NULL,
-				  .token_hosts = &token_hosts,
-				  .n_token_hosts = hosts.token_hosts != NULL,
-				  .unpacked_bytes_max = 16u << 20,
-				  .entries_max = 1000,
-				  .connect_ms = 5000,
-				  .stall_ms = hosts.stall_ms};
-
-	snprintf(dir, sizeof dir, "%s/%s", base, name);
-	if (image_store_open(&o, &s, &err) < 0)
-		fail_msg("%s", err.message);
-	return s;
-}
-
-static struct image_store *open_real(const char *name)
-{
-	return open_store(name, (struct hosts){.registries = host, .ca = ca});
-}
-
-static struct str reference_to(const char *image, char text[256])
-{
-	snprintf(text, 256, "%s/%s", host, image);
-	return str_of(text);
-}
-
-static void expect(int got, int code, const char *says, const struct err *err)
-{
-	if (got != code || (code != 0 && strstr(err->message, says) == NULL))
-		fail_msg("code %d, wanted %d; message '%s', wanted '%s'", got, code, err->message, says);
-}
-
-static void check_tree(const struct image *image)
-{
-	const struct image_config *c = image->config;
-	char path[PATH_MAX];
-	struct stat st;
-
-	assert_int_equal(c->n_entrypoint, 1);
-	assert_true(str_eq(c->entrypoint[0], STR("/bin/httpd")));
-	assert_int_equal(c->n_cmd, 2);
-	assert_true(str_eq(c->cmd[1], STR("-p8080")));
-	assert_true(str_eq(c->working_dir, STR("/srv")));
-	assert_int_equal(c->n_exposed_ports, 1);
-	assert_int_equal(c->exposed_ports[0], 8080);
-	assert_int_equal(c->stop_signal, 2);
-	assert_int_equal(c->uid, 1000);
-	assert_int_equal(c->gid, 1001);
-	assert_int_equal(c->n_groups, 1);
-	assert_int_equal(c->groups[0], 2000);
-	snprintf(path, sizeof path, "%s/srv/one", image->root);
-	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_uid, 1000);
-	assert_int_equal(st.st_gid, 1001);
-	snprintf(path, sizeof path, "%s/srv/two", image->root);
-	assert_int_equal(stat(path, &st), 0);
-	snprintf(path, sizeof path, "%s/srv/ä", image->root);
-	assert_int_equal(stat(path, &st), 0);
-	snprintf(path, sizeof path, "%s/srv/old", image->root);
-	assert_int_equal(stat(path, &st), -1);
-	snprintf(path, sizeof path, "%s/usr/bin/httpd", image->root);
-	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_nlink, 2);
-	snprintf(path, sizeof path, "%s/usr/bin/elevate", image->root);
-	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_mode & 07777, 04755);
-	assert_int_equal(st.st_uid, 0);
-	assert_int_equal(shell("chroot %s /bin/sh -c 'test -x /bin/httpd'", image->root), 0);
-}
 
 /* -- A real registry ---------------------------------------------------------------------------------------- */
 
@@ -462,153 +339,6 @@ static void bearer_tokens(void **state)
 	server_stop(tokens);
 }
 
-/* -- Files -------------------------------------------------------------------------------------------------- */
-
-static int import_file(struct image_store *s, const char *name, char digest[IMAGE_DIGEST_SIZE],
-		       struct err *err)
-{
-	char path[256];
-
-	snprintf(path, sizeof path, "%s/%s", base, name);
-	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	assert_true(fd >= 0);
-	return image_import(s, fd, STR("imported"), digest, err);
-}
-
-static void imports(void **state)
-{
-	static const char *const files[] = {"docker.tar", "docker.tar.gz", "oci.tar", "layout"};
-	char digest[IMAGE_DIGEST_SIZE], path[256];
-	struct err err = {0};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-		struct image_store *s = open_store("imports", (struct hosts){0});
-		const struct image *image = NULL;
-
-		expect(import_file(s, files[i], digest, &err), 0, "", &err);
-		assert_int_equal(image_acquire(s, str_of(digest), &image, &err), 0);
-		check_tree(image);
-		assert_string_equal(image->reference, "imported");
-		image_release(s, image);
-		assert_int_equal(image_forget(s, str_of(digest), &err), 0);
-		image_store_close(s);
-	}
-	struct image_store *s = open_store("imports", (struct hosts){0});
-
-	/* The same through a pipe; again finds it here. */
-	snprintf(path, sizeof path, "cat %s/oci.tar", base);
-	FILE *pipe = popen(path, "r");
-
-	expect(image_import(s, fileno(pipe), STR("piped"), digest, &err), 0, "", &err);
-	pclose(pipe);
-	assert_string_equal(digest, manifest_digest);
-	expect(import_file(s, "layout", digest, &err), 0, "", &err);
-	expect(import_file(s, "ca.pem", digest, &err), -EBADMSG, "archive", &err);
-	expect(import_file(s, "certs", digest, &err), -EBADMSG, "no OCI layout", &err);
-	image_store_close(s);
-}
-
-static void hostile_layers(void **state)
-{
-	static const struct {
-		const char *name;
-		int code;
-		const char *says;
-	} refused[] = {
-		{"dotdot", -EBADMSG, "holds '..'"},
-		{"inner-dotdot", -EBADMSG, "holds '..'"},
-		{"absolute", -EBADMSG, "is absolute"},
-		{"hardlink-outside", -EBADMSG, "hard link"},
-		{"hardlink-absolute", -EBADMSG, "hard link"},
-		{"hardlink-through-symlink", -EBADMSG, "does not exist"},
-		{"whiteout-dot", -EBADMSG, "whiteout"},
-		{"whiteout-dotdot", -EBADMSG, "whiteout"},
-		{"whiteout-empty", -EBADMSG, "whiteout"},
-		{"owner", -EBADMSG, "owner 70000:0"},
-		{"deep", -EBADMSG, "deeper"},
-		{"not-a-tar", -EBADMSG, "not a readable tar"},
-		{"through-file", -EBADMSG, "no directory"},
-		{"unknown-user", -ENOENT, "nobody-here"},
-		{"bad-signal", -EBADMSG, "StopSignal"},
-	};
-	struct image_store *s = open_store("hostile", (struct hosts){0});
-	struct err err = {0};
-	char digest[IMAGE_DIGEST_SIZE], name[64];
-
-	(void)state;
-	assert_int_equal(shell("python3 %s/attacks.py %s/attacks", FIXTURES, base), 0);
-	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-		snprintf(name, sizeof name, "attacks/%s", refused[i].name);
-		expect(import_file(s, name, digest, &err), refused[i].code, refused[i].says, &err);
-	}
-	assert_int_equal(
-		shell("test -z \"$(ls %s/hostile/work)\" -a -z \"$(ls %s/hostile/images)\"", base, base), 0);
-	assert_int_equal(access("/escaped", F_OK), -1);
-	image_store_close(s);
-}
-
-static void tricky_layers(void **state)
-{
-	static const struct {
-		const char *name, *check; /* run in the root */
-	} fine[] = {
-		{"ok-symlink-parent", "test -f tmp/inside -a ! -e /tmp/inside"},
-		{"ok-device", "test ! -e null -a -f f"},
-		{"ok-opaque", "test ! -e d/old -a ! -e d/sub/old -a -f d/new -a -f d/sub/new"},
-		{"ok-replaced", "test -f x/f -a ! -L x -a -f y"},
-	};
-	struct image_store *s = open_store("tricky", (struct hosts){0});
-	struct err err = {0};
-	char digest[IMAGE_DIGEST_SIZE], name[64];
-
-	(void)state;
-	for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
-		const struct image *image = NULL;
-
-		snprintf(name, sizeof name, "attacks/%s", fine[i].name);
-		expect(import_file(s, name, digest, &err), 0, "", &err);
-		assert_int_equal(image_acquire(s, str_of(digest), &image, &err), 0);
-		if (shell("cd %s && %s", image->root, fine[i].check) != 0)
-			fail_msg("%s: not %s", fine[i].name, fine[i].check);
-		image_release(s, image);
-	}
-	image_store_close(s);
-}
-
-/* -- Start and end ------------------------------------------------------------------------------------------ */
-
-static int set_up(void **state)
-{
-	char path[128], line[256];
-	FILE *f;
-	int port = 0;
-
-	(void)state;
-	snprintf(base, sizeof base, "/tmp/berth-test.%d", getpid());
-	snprintf(ca, sizeof ca, "%s/ca.pem", base);
-	if (mkdir(base, 0711) < 0 || shell("sh %s/fixture.sh up %s", FIXTURES, base) != 0)
-		return -1;
-	snprintf(path, sizeof path, "%s/env", base);
-	f = fopen(path, "r");
-	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-		(void)sscanf(line, "manifest=%71s", manifest_digest);
-		(void)sscanf(line, "index=%71s", index_digest);
-		(void)sscanf(line, "port=%d", &port);
-	}
-	if (f != NULL)
-		fclose(f);
-	snprintf(host, sizeof host, "127.0.0.1:%d", port);
-	return port == 0 ? -1 : 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	return shell("sh %s/fixture.sh down %s", FIXTURES, base);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -616,19 +346,9 @@ int main(void)
 		cmocka_unit_test(says_what_is_wrong),    cmocka_unit_test(parallel_pulls),
 		cmocka_unit_test(stalled_registry),      cmocka_unit_test(failing_children),
 		cmocka_unit_test(one_process_per_store), cmocka_unit_test(credentials_go_nowhere_else),
-		cmocka_unit_test(bearer_tokens),         cmocka_unit_test(imports),
-		cmocka_unit_test(hostile_layers),        cmocka_unit_test(tricky_layers),
+		cmocka_unit_test(bearer_tokens),
 	};
+	int missing = stage_missing();
 
-	if (geteuid() != 0) {
-		fprintf(stderr, "skipped: needs root\n");
-		return 77;
-	}
-	if (shell("command -v docker-registry skopeo umoci busybox openssl htpasswd curl python3 setpriv > "
-		  "/dev/null") != 0) {
-		fprintf(stderr, "skipped: needs docker-registry, skopeo, umoci, busybox-static, openssl, "
-				"apache2-utils, curl, python3\n");
-		return 77;
-	}
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return missing != 0 ? missing : cmocka_run_group_tests(tests, set_up, tear_down);
 }
