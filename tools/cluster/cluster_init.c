@@ -89,7 +89,7 @@ static int make_certificates(struct making *m, unsigned i, const char *node, str
 	struct pki_request clients = {.common_name = node, .names = {ip, "DNS:localhost", pools, domain},
 	                              .n_names = 2, .days = CERT_DAYS};
 
-	snprintf(uri, sizeof uri, "URI:berth:node:%u", i);
+	snprintf(uri, sizeof uri, "URI:berth://node/%u", i);
 	snprintf(ip, sizeof ip, "IP:%s", p->host);
 	int r = make_pair(m, node, "node", &peer, err);
 
