@@ -199,22 +199,22 @@ static void handle(struct api_call *call)
 {
 	struct gateway_api_request *q = call->request;
 	struct api *a = call->api;
-	struct arm_request request = {.method = q->method, .path = q->path, .query = q->query, .body = q->body,
-	                              .scheme = q->peer == PEER_PLAIN ? STR("http") : STR("https"), .host = q->host,
-	                              .now_ms = clock_wall_ms(), .pool = q->pool_uid};
 	struct arm_reply reply = {0};
 	struct err err = {0};
 
 	if (answer_open(call))
 		return;
-	if (!str_starts(q->path, STR("/metadata/")) && find_caller(call, &request.caller, &err) < 0) {
+	call->question = (struct arm_request){.method = q->method, .path = q->path, .query = q->query, .body = q->body,
+	                                      .scheme = q->peer == PEER_PLAIN ? STR("http") : STR("https"),
+	                                      .host = q->host, .now_ms = clock_wall_ms(), .pool = q->pool_uid};
+	if (!str_starts(q->path, STR("/metadata/")) && find_caller(call, &call->question.caller, &err) < 0) {
 		log_debug("management request refused: %s", err.message);
 		arm_reply_error(&reply, 401, "InvalidAuthenticationToken", "The access token is missing or invalid.");
 		arm_reply_header(&reply, "www-authenticate", STR("Bearer"));
 		api_finish(call, &reply);
 		return;
 	}
-	arm_handle(&a->arm, &request, a->control->state, &call->arena, &call->outcome);
+	arm_handle(&a->arm, &call->question, a->control->state, &call->arena, &call->outcome);
 	switch ((enum arm_outcome_kind)call->outcome.kind) {
 	case ARM_REPLY:
 		api_finish(call, &call->outcome.reply);

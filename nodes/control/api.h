@@ -22,6 +22,7 @@ struct api_call {
 	struct api *api;
 	struct gateway_api_request *request;
 	struct arena arena;
+	struct arm_request question; /* arm's continuation points to it */
 	struct arm_outcome outcome;
 	uint64_t deadline_ms; /* CLOCK_BOOTTIME */
 	bool waits;           /* for an actor's answer */

@@ -20,7 +20,8 @@ struct cluster_plan {
 	unsigned base_port;      /* node i uses base + 10 * (i - 1) and the next four: Raft, control, forward, HTTP, HTTPS */
 	const char *user;        /* that berthd runs as */
 	const char *admin_group; /* NULL: root and the user alone */
-	const char *domain, *environment, *region;
+	const char *domain;               /* NULL: pools are reached by path alone */
+	const char *environment, *region; /* NULL: default, local */
 	const char *tls_cert, *tls_key; /* NULL: issued by the cluster's CA */
 	unsigned gateway_loops;
 	const char *extra;       /* lines that are added to each berth.conf, e.g. "cooldown_min = 2\n"; NULL */

@@ -31,6 +31,16 @@ struct making {
 	char keyring[PATH_MAX + 64];
 };
 
+static const char *cluster_environment(const struct cluster_plan *p)
+{
+	return p->environment != NULL ? p->environment : "default";
+}
+
+static const char *cluster_region(const struct cluster_plan *p)
+{
+	return p->region != NULL ? p->region : "local";
+}
+
 static int put(struct making *m, const char *name, unsigned mode, bool daemons, struct str bytes, struct err *err)
 {
 	char path[PATH_MAX + 96];
@@ -96,7 +106,7 @@ static int make_certificates(struct making *m, unsigned i, const char *node, str
 	if (r < 0 || p->tls_cert != NULL)
 		return r;
 	if (p->domain != NULL) {
-		snprintf(pools, sizeof pools, "DNS:*.%s.%s.%s", p->environment, p->region, p->domain);
+		snprintf(pools, sizeof pools, "DNS:*.%s.%s.%s", cluster_environment(p), cluster_region(p), p->domain);
 		snprintf(domain, sizeof domain, "DNS:%s", p->domain);
 		clients.n_names = 4;
 	}
@@ -157,7 +167,10 @@ static int write_config(struct making *m, unsigned i, const char *node, struct e
 		buf_printf(&text, "admin_group = %s\n", p->admin_group);
 	if (p->domain != NULL)
 		buf_printf(&text, "domain = %s\n", p->domain);
-	buf_printf(&text, "environment = %s\nregion = %s\n", p->environment, p->region);
+	if (p->environment != NULL)
+		buf_printf(&text, "environment = %s\n", p->environment);
+	if (p->region != NULL)
+		buf_printf(&text, "region = %s\n", p->region);
 	if (p->extra != NULL)
 		buf_printf(&text, "%s", p->extra);
 	snprintf(name, sizeof name, "%s/berth.conf", node);
@@ -267,10 +280,10 @@ void cluster_names(const struct cluster_plan *plan, cluster_progress *say, void 
 		say(context, "no --domain: pools are reached by path, /subscriptions/<s>/resourceGroups/<g>/sessionPools/<pool>/...");
 		return;
 	}
-	snprintf(line, sizeof line, "DNS: *.%s.%s.%s and %s must resolve to %s", plan->environment, plan->region,
+	snprintf(line, sizeof line, "DNS: *.%s.%s.%s and %s must resolve to %s", cluster_environment(plan), cluster_region(plan),
 	         plan->domain, plan->domain, plan->host);
 	say(context, line);
-	snprintf(line, sizeof line, "certificate names needed: *.%s.%s.%s, %s", plan->environment, plan->region,
+	snprintf(line, sizeof line, "certificate names needed: *.%s.%s.%s, %s", cluster_environment(plan), cluster_region(plan),
 	         plan->domain, plan->domain);
 	say(context, line);
 }
