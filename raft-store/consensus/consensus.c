@@ -18,10 +18,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "consensus/directory.h"
 #include "consensus/parts.h"
 #include "consensus/watermark.h"
+#include "core/fd.h"
 #include "core/must.h"
 #include "core/str.h"
 
@@ -115,6 +117,7 @@ int consensus_new(const struct consensus_options *options, struct consensus **re
 	if (c == NULL)
 		return err_set(err, -ENOMEM, "consensus: no memory");
 	c->options = o;
+	c->lock = -1;
 	copy_members(c);
 	STAILQ_INIT(&c->waiting);
 	STAILQ_INIT(&c->pending);
@@ -247,10 +250,35 @@ static int check_sigpipe(struct err *err)
 	return err_set(err, -EINVAL, "SIGPIPE ends this program; it must ignore it");
 }
 
+/* The library says no more than "I/O error" when it cannot listen. */
+static int check_port(const struct consensus *c, struct err *err)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	struct str host, port;
+	char text[CONSENSUS_ADDRESS_SIZE];
+	uint64_t number = 0;
+	int on = 1;
+	if (c->options.transport != NULL)
+		return 0;
+	str_cut(str_of(c->address), ':', &host, &port);
+	must(str_copy(host, text, sizeof text) == 0 && inet_pton(AF_INET, text, &address.sin_addr) == 1);
+	must(str_u64(port, UINT16_MAX, &number) == 0);
+	address.sin_port = htons((uint16_t)number);
+	CLEANUP_FD int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+	    bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 1) != 0)
+		return err_system(err, -errno, "listen on %s", c->address);
+	return 0;
+}
+
 static int start(struct consensus *c, struct err *err)
 {
 	bool first = false;
 	int rc = check_sigpipe(err);
+	if (rc == 0)
+		rc = check_port(c, err);
+	if (rc == 0)
+		rc = directory_lock(c->dir, &c->lock, err);
 	if (rc == 0)
 		rc = directory_check(c->dir, c->options.id, c->address, &first, err);
 	if (rc == 0)
@@ -285,6 +313,7 @@ int consensus_start(struct consensus *c, struct err *err)
 static void turn_closed(uv_handle_t *handle)
 {
 	struct consensus *c = handle->data;
+	fd_close(&c->lock);
 	guard_free(c->guard);
 	if (c->have_io)
 		raft_uv_close(&c->io);

@@ -81,7 +81,8 @@ struct consensus_options {
 /* Checks the options and copies them. -EINVAL with the field's name; -ENOMEM. */
 int consensus_new(const struct consensus_options *options, struct consensus **ret, struct err *err);
 /* Checks and opens the files, restores, applies, listens. -EINVAL, -EUCLEAN (files that must not be used),
- * -EIO, -EADDRINUSE... After an error only consensus_close may be called. */
+ * -EADDRINUSE, -EBUSY (another process has the directory), -EIO... After an error only consensus_close may be
+ * called. */
 int consensus_start(struct consensus *c, struct err *err);
 /* Frees everything in a later turn of the loop, then calls closed(), which may be NULL. Unanswered
  * proposals are answered before; entries may still be applied until then. */

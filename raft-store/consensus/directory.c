@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -231,16 +232,22 @@ static int remove_leftover(const char *dir, const char *name, struct err *err)
 	return rc;
 }
 
-int directory_check(const char *dir, uint64_t id, const char *address, bool *ret_first, struct err *err)
+int directory_lock(const char *dir, int *ret_fd, struct err *err)
 {
-	struct stat st;
-	long long marker;
 	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
 		return err_system(err, -errno, "make %s", dir);
-	if (stat(dir, &st) != 0)
+	CLEANUP_FD int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
 		return err_system(err, -errno, "%s", dir);
-	if (!S_ISDIR(st.st_mode))
-		return err_set(err, -ENOTDIR, "%s: not a directory", dir);
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+		return err_set(err, -EBUSY, "%s: another process uses it", dir);
+	*ret_fd = fd_take(&fd);
+	return 0;
+}
+
+int directory_check(const char *dir, uint64_t id, const char *address, bool *ret_first, struct err *err)
+{
+	long long marker;
 	int rc = file_size(dir, MARKER, &marker, err);
 	if (rc != 0)
 		return rc;

@@ -14,9 +14,10 @@
 
 #include "core/err.h"
 
-/* Makes the directory if it is missing. *ret_first: this server has never run; bootstrap it, then
- * directory_claim. -EINVAL: another server's directory; -EUCLEAN: files that must not be used; else what a
- * system call said. */
+/* Makes the directory if it is missing, and keeps other processes out until *ret_fd is closed. -EBUSY: one is in. */
+int directory_lock(const char *dir, int *ret_fd, struct err *err);
+/* *ret_first: this server has never run; bootstrap it, then directory_claim. -EINVAL: another server's
+ * directory; -EUCLEAN: files that must not be used; else what a system call said. */
 int directory_check(const char *dir, uint64_t id, const char *address, bool *ret_first, struct err *err);
 /* Marks the directory as used by this server, durably. */
 int directory_claim(const char *dir, uint64_t id, const char *address, struct err *err);

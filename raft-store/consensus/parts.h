@@ -39,6 +39,7 @@ struct consensus {
 	struct consensus_member members[CONSENSUS_MEMBERS_MAX];
 	char addresses[CONSENSUS_MEMBERS_MAX][CONSENSUS_ADDRESS_SIZE];
 	const char *address; /* of this server */
+	int lock;            /* on the directory; -1: none */
 	enum consensus_phase phase;
 
 	struct raft_uv_transport tcp;

@@ -373,6 +373,30 @@ static void test_bootstrap_cut_short(void **state)
 	propose_many(f, 2, 1);
 }
 
+static void test_refuses_what_another_process_has(void **state)
+{
+	struct fixture *f = *state;
+	struct server other = {0};
+	struct err err = {0};
+	char free_address[1][CONSENSUS_ADDRESS_SIZE];
+	begin(f);
+	struct consensus_options o = f->options;
+	o.machine = tally_machine(&other.tally);
+	o.arg = &other;
+	assert_int_equal(consensus_new(&o, &other.consensus, &err), 0);
+	assert_int_equal(consensus_start(other.consensus, &err), -EADDRINUSE);
+	assert_non_null(strstr(err.message, f->addresses[0]));
+	server_stop(&other, &f->loop);
+
+	pick_addresses(free_address, 1);
+	struct consensus_member member = {1, free_address[0]};
+	o.members = &member;
+	assert_int_equal(consensus_new(&o, &other.consensus, &err), 0);
+	assert_int_equal(consensus_start(other.consensus, &err), -EBUSY);
+	server_stop(&other, &f->loop);
+	propose_many(f, 2, 1);
+}
+
 static void expect_invalid(struct consensus_options options, const char *message)
 {
 	struct err err = {0};
@@ -434,6 +458,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refuses_shortened_segment, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refuses_lost_entries, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_bootstrap_cut_short, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_refuses_what_another_process_has, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_options, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
