@@ -25,7 +25,7 @@
 #include "core/str.h"
 
 #define SERVERS_MAX 3
-#define BYTES_MAX   65536
+#define BYTES_MAX   65536u
 #define SAMPLES_MAX (1u << 22)
 
 static const unsigned depths[] = {1, 16, 256};
