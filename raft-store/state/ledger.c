@@ -248,30 +248,55 @@ static void merge_hour(struct state *s, const struct bucket_row *hour)
 	store_put(s, KIND_BUCKETS, &day);
 }
 
+/* The first bucket of the pool that starts at or behind `from` and before `to`. */
+static const struct bucket_row *bucket_from(const struct state *s, uint64_t pool, uint64_t from, uint64_t to)
+{
+	const struct row *row = tree_seek(&s->rows[KIND_BUCKETS], (struct tree_key){.a = pool, .b = from}, false);
+	const struct bucket_row *bucket = row == NULL ? NULL : (const void *)row->value;
+
+	return bucket == NULL || bucket->pool != pool || bucket->start_ms >= to ? NULL : bucket;
+}
+
+/* Looks only at what became final, and old enough, since the last tick: most buckets are neither. */
+static void tick_pool(struct state *s, uint64_t pool, uint64_t before_ms, uint64_t now_ms)
+{
+	uint64_t final = ledger_final_before(now_ms), daily = ledger_daily_before(now_ms), at;
+	const struct bucket_row *bucket;
+
+	for (at = ledger_final_before(before_ms); (bucket = bucket_from(s, pool, at, final)) != NULL;) {
+		struct bucket_row b = *bucket;
+
+		at = b.start_ms + 1;
+		b.final = true;
+		store_put(s, KIND_BUCKETS, &b);
+	}
+	for (at = ledger_daily_before(before_ms); (bucket = bucket_from(s, pool, at, daily)) != NULL;) {
+		at = bucket->start_ms + 1;
+		if (bucket->width_ms == LEDGER_HOUR_MS)
+			merge_hour(s, bucket);
+	}
+}
+
 void ledger_tick(struct state *s, uint64_t before_ms, uint64_t now_ms)
 {
-	uint64_t final = ledger_final_before(now_ms), daily = ledger_daily_before(now_ms);
-	const struct rate_row *rate = NULL;
 	const struct bucket_row *bucket = NULL;
+	const struct row *next;
 
-	if (final == ledger_final_before(before_ms))
+	if (ledger_final_before(now_ms) == ledger_final_before(before_ms))
 		return;
 	for (const struct pool_row *pool = NULL; (pool = state_next_pool(s, pool)) != NULL;) {
-		rate = state_rate(s, pool->uid);
+		const struct rate_row *rate = state_rate(s, pool->uid);
+
 		if (rate != NULL && rate->since_ms < now_ms) {
 			struct rate_row r = accrue(s, pool->uid, now_ms);
 
 			store_put(s, KIND_RATES, &r);
 		}
 	}
-	while ((bucket = state_next_any_bucket(s, bucket)) != NULL) {
-		if (!bucket->final && bucket->start_ms + bucket->width_ms <= final) {
-			struct bucket_row b = *bucket;
-
-			b.final = true;
-			bucket = store_put(s, KIND_BUCKETS, &b);
-		}
-		if (bucket->width_ms == LEDGER_HOUR_MS && bucket->start_ms < daily)
-			merge_hour(s, bucket);
+	/* Pools that are gone have buckets too. */
+	for (next = tree_first(&s->rows[KIND_BUCKETS]); next != NULL;
+	     next = tree_seek(&s->rows[KIND_BUCKETS], (struct tree_key){.a = bucket->pool, .b = UINT64_MAX}, true)) {
+		bucket = (const void *)next->value;
+		tick_pool(s, bucket->pool, before_ms, now_ms);
 	}
 }
