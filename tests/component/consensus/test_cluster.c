@@ -97,10 +97,12 @@ static bool all_answered(void *arg)
 	return c->answered >= c->expect;
 }
 
+/* Until n more were acknowledged: on a busy machine leadership may move at any time. */
 static void propose_many(struct cluster *c, unsigned n, unsigned each_turn)
 {
 	static uint64_t next;
-	for (unsigned i = 0; i < n; i += each_turn) {
+	unsigned goal = c->ok + n;
+	while (c->ok < goal) {
 		struct server *s = leader(c);
 		for (unsigned j = 0; j < each_turn; j++) {
 			uint64_t value = next++ % TALLY_MAX;
@@ -112,12 +114,14 @@ static void propose_many(struct cluster *c, unsigned n, unsigned each_turn)
 	}
 }
 
+/* All have what was acknowledged, and the same. */
 static bool all_equal(void *arg)
 {
 	struct cluster *c = arg;
-	uint64_t applied = c->expect;
+	const struct tally *first = &c->servers[c->except == 0 ? 1 : 0].tally;
 	for (unsigned i = 0; i < N; i++)
-		if (i != c->except && c->servers[i].tally.applied != applied)
+		if (i != c->except &&
+		    (c->servers[i].tally.applied < c->ok || c->servers[i].tally.hash != first->hash))
 			return false;
 	return true;
 }
@@ -125,9 +129,6 @@ static bool all_equal(void *arg)
 static void expect_equal(struct cluster *c)
 {
 	assert_true(loop_until(&c->loop, all_equal, c, WAIT_MS));
-	for (unsigned i = 1; i < N; i++)
-		if (i != c->except && c->except != 0)
-			assert_int_equal(c->servers[i].tally.hash, c->servers[0].tally.hash);
 }
 
 static void start_all(struct cluster *c)
@@ -136,13 +137,24 @@ static void start_all(struct cluster *c)
 		start_one(c, i);
 }
 
+static bool all_agree(void *arg)
+{
+	struct cluster *c = arg;
+	int l = leader_of(c);
+	for (unsigned i = 0; i < N; i++)
+		if (l < 0 || consensus_leader(c->servers[i].consensus, NULL) != (uint64_t)l + 1)
+			return false;
+	return true;
+}
+
 static void test_propose(void **state)
 {
 	struct cluster *c = *state;
 	start_all(c);
 	propose_many(c, 500, 50);
-	assert_int_equal(c->ok, 500);
+	assert_true(c->ok >= 500);
 	expect_equal(c);
+	assert_true(loop_until(&c->loop, all_agree, c, WAIT_MS));
 	struct server *l = leader(c);
 	for (unsigned i = 0; i < N; i++) {
 		const char *address;
@@ -168,6 +180,16 @@ static bool transferred(void *arg)
 	return *(int *)arg != 1;
 }
 
+/* A follower that is writing, or slow, does not take over in time; so it is tried again. */
+static void transfer_to(struct cluster *c, unsigned target)
+{
+	for (int status = 1, tries = 0; leader(c) != &c->servers[target]; tries++, status = 1) {
+		assert_true(tries < 50);
+		if (consensus_transfer(leader(c)->consensus, target + 1, on_transferred, &status) == 0)
+			assert_true(loop_until(&c->loop, transferred, &status, WAIT_MS));
+	}
+}
+
 static void test_transfer(void **state)
 {
 	struct cluster *c = *state;
@@ -176,14 +198,14 @@ static void test_transfer(void **state)
 	propose_many(c, 10, 10);
 	expect_equal(c);
 	struct server *old = leader(c);
-	uint64_t target = (uint64_t)((old - c->servers + 1) % N + 1);
+	unsigned target = (unsigned)(old - c->servers + 1) % N;
 	assert_int_equal(consensus_transfer(old->consensus, 9, on_transferred, &status), -EINVAL);
-	assert_int_equal(consensus_transfer(old->consensus, target, on_transferred, &status), 0);
-	assert_int_equal(consensus_transfer(old->consensus, target, on_transferred, &status), -EBUSY);
+	assert_int_equal(consensus_transfer(old->consensus, target + 1, on_transferred, &status), 0);
+	assert_int_equal(consensus_transfer(old->consensus, target + 1, on_transferred, &status), -EBUSY);
 	assert_int_equal(consensus_propose(old->consensus, "12345678", 8, on_done, c), -EAGAIN);
 	assert_true(loop_until(&c->loop, transferred, &status, WAIT_MS));
-	assert_int_equal(status, 0);
-	assert_int_equal(leader(c) - c->servers + 1, target);
+	assert_true(status == 0 || status == -ETIMEDOUT);
+	transfer_to(c, target);
 	assert_int_equal(old->leads_term, 0);
 	propose_many(c, 10, 10);
 	expect_equal(c);
@@ -202,6 +224,7 @@ static void test_majority_lost(void **state)
 	propose_many(c, 10, 10);
 	expect_equal(c);
 	struct server *l = leader(c);
+	unsigned before = c->ok;
 	for (unsigned i = 0; i < N; i++)
 		if (&c->servers[i] != l)
 			server_stop(&c->servers[i], &c->loop);
@@ -212,7 +235,7 @@ static void test_majority_lost(void **state)
 		c->expect++;
 	assert_true(loop_until(&c->loop, lost, l, WAIT_MS));
 	assert_true(loop_until(&c->loop, all_answered, c, WAIT_MS));
-	assert_int_equal(c->ok, 10);
+	assert_int_equal(c->ok, before);
 	assert_int_equal(consensus_propose(l->consensus, &value, sizeof value, on_done, c), -EAGAIN);
 	for (unsigned i = 0; i < N; i++)
 		if (&c->servers[i] != l)
@@ -249,7 +272,7 @@ static void test_lagging_server_gets_a_snapshot(void **state)
 	expect_equal(c);
 	struct consensus_counts counts;
 	consensus_count(lagging->consensus, &counts);
-	assert_int_equal(counts.restores, 1);
+	assert_true(counts.restores > 0);
 	propose_many(c, 20, 20);
 	expect_equal(c);
 }
@@ -264,7 +287,6 @@ static void test_unavailable(void **state)
 {
 	struct cluster *c = *state;
 	char command[600];
-	int status = 1;
 	start_all(c);
 	propose_many(c, 10, 10);
 	expect_equal(c);
@@ -272,13 +294,12 @@ static void test_unavailable(void **state)
 	unsigned victim = (unsigned)((old - c->servers + 1) % N), target = (victim + 1) % N;
 	snprintf(command, sizeof command, "rm -r %s/n%u", scratch_dir(), victim + 1);
 	assert_int_equal(system(command), 0);
-	assert_int_equal(consensus_transfer(old->consensus, target + 1, on_transferred, &status), 0);
+	transfer_to(c, target);
 	assert_true(loop_until(&c->loop, failed, &c->servers[victim], WAIT_MS));
 	assert_int_equal(c->servers[victim].failed, 1);
 	assert_non_null(strstr(c->servers[victim].why, "unavailable"));
 	assert_int_equal(consensus_leader(c->servers[victim].consensus, NULL), 0);
-	assert_true(loop_until(&c->loop, transferred, &status, WAIT_MS));
-	assert_int_equal(leader(c) - c->servers, target);
+	propose_many(c, 10, 10);
 }
 
 int main(void)
