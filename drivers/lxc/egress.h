@@ -1,36 +1,43 @@
 /* egress.h -- outbound traffic of sandboxes: a veth pair each, and one nft table a node.
  *
- * Happy path: egress_attach() makes the pair before the program begins; the table drops everything of every pair of
- * this node unless (interface, address) is in the set @on. IPv4 to public addresses only; DNS to the resolvers
- * only; IPv6 never. egress_switch() changes the set: established flows end with it, because each packet is looked up.
- * Each change is one batch of the nft program. Thread: any; calls are serialised inside. */
+ * Happy path: egress_attach() writes the rules, then makes the pair, before the program begins. The table drops
+ * everything of every pair of this node unless (interface, address) is in the set @on. IPv4 to public addresses only;
+ * DNS to the resolvers only; IPv6 never; nothing to the host itself. Each change replaces the whole table in one
+ * batch of the nft program, which the kernel takes or refuses as one; established flows end with their entry in @on,
+ * because each packet is looked up.
+ * Failure: when nft refuses, nothing changed, and the caller is told.
+ * Ingress does not come this way: it is dialled inside. Thread: any; calls are serialised inside. */
 #ifndef LXC_EGRESS_H
 #define LXC_EGRESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-#include <stddef.h>
-
 #include "core/err.h"
+
+#define EGRESS_SLOTS_MAX 2048u
 
 struct egress;
 
 struct egress_options {
-	uint32_t hash;         /* of cluster and node: names */
-	uint32_t base;         /* first address */
-	const char *resolvers; /* borrowed for life */
-	const char *denied;
+	uint32_t hash;         /* of cluster and node: for names */
+	uint32_t base;         /* first of 4096 addresses, a multiple of that; host byte order */
+	const char *resolvers; /* IPv4, spaces between; copied */
+	const char *denied;    /* more ranges that must not be reached */
 };
 
 int egress_new(const struct egress_options *o, struct egress **ret, struct err *err);
-/* Takes the table and remaining interfaces away when nothing is attached any more. */
-void egress_free(struct egress *e);
+void egress_free(struct egress *e); /* leaves rules and interfaces as they are */
 /* The pair for a slot into the namespace of the descriptor, on. On failure nothing is left. */
 int egress_attach(struct egress *e, uint32_t slot, int netns, struct err *err);
 int egress_switch(struct egress *e, uint32_t slot, bool on, struct err *err);
-/* Also for a slot that never had one. */
+/* Nothing for a slot that has none. */
 int egress_detach(struct egress *e, uint32_t slot, struct err *err);
+/* After a restart: a slot that has a pair already; then egress_settle() once, which writes the rules anew and removes
+ * pairs of this node that nobody named. */
+void egress_adopt(struct egress *e, uint32_t slot, bool on);
+int egress_settle(struct egress *e, struct err *err);
 /* What /etc/resolv.conf says inside. */
 void egress_resolv_conf(const struct egress *e, char *ret, size_t size);
 

@@ -59,6 +59,8 @@ static void adopt_one(struct lxc_driver *d, uint64_t sandbox, driver_found *foun
 		i->running.pid = i->running.shim_pid = -1;
 	if (r < 0 || lxc_hold(d, i, NULL) < 0)
 		make_over(i);
+	if (i->meta.egress)
+		egress_adopt(d->egress, i->meta.slot, sandbox_dir_egress_on(i->dir));
 	found(i, arg);
 }
 
@@ -102,5 +104,5 @@ int lxc_adopt(struct driver *base, driver_found *found, void *arg, struct err *e
 	closedir(dir);
 	snprintf(prefix, sizeof prefix, "berth-%08x-", d->hash);
 	cgroup_find(&d->layout, prefix, remove_stray_group, &l);
-	return 0;
+	return egress_settle(d->egress, err);
 }

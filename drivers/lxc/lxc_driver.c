@@ -103,7 +103,7 @@ int lxc_remove_host_objects(struct lxc_driver *d, const char *dir, uint64_t sand
 	cgroup_remove_pivot(&d->layout);
 	snprintf(lock, sizeof lock, "/run/lxc/lock/%s/.%s", d->lxc_path, name);
 	unlink(lock);
-	r = d->egress == NULL ? 0 : egress_detach(d->egress, slot, err);
+	r = egress_detach(d->egress, slot, err);
 	if (r < 0)
 		return r;
 	if (left > 0)
@@ -213,7 +213,12 @@ static int op_egress(struct driver *base, struct driver_instance *i, bool on, st
 		                    "sandbox %" PRIu64 " was started without egress; a new revision gives it",
 		                    i->meta.sandbox)
 		          : 0;
-	return egress_switch(d->egress, i->meta.slot, on, err);
+	/* The file first: a sandboxd that comes after must not turn on again what was turned off. */
+	int r = on ? 0 : sandbox_dir_set_egress(i->dir, false, err);
+
+	if (r == 0)
+		r = egress_switch(d->egress, i->meta.slot, on, err);
+	return r == 0 && on ? sandbox_dir_set_egress(i->dir, true, err) : r;
 }
 
 static void op_release(struct driver *d, struct driver_instance *i)

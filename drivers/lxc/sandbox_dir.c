@@ -114,6 +114,34 @@ bool sandbox_dir_read_exit(const char *dir, struct shim_exit *ret)
 	return read_struct(dir, "exit", &shim_exit_codec, &a, ret, NULL) == 0;
 }
 
+static void egress_path(const char *dir, char ret[SANDBOX_DIR_MAX + 32])
+{
+	snprintf(ret, SANDBOX_DIR_MAX + 32, "%s/egress-off", dir);
+}
+
+int sandbox_dir_set_egress(const char *dir, bool on, struct err *err)
+{
+	char path[SANDBOX_DIR_MAX + 32];
+	int fd;
+
+	egress_path(dir, path);
+	if (on)
+		return unlink(path) == 0 || errno == ENOENT ? 0 : err_system(err, -errno, "remove %s", path);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return err_system(err, -errno, "write %s", path);
+	close(fd);
+	return 0;
+}
+
+bool sandbox_dir_egress_on(const char *dir)
+{
+	char path[SANDBOX_DIR_MAX + 32];
+
+	egress_path(dir, path);
+	return access(path, F_OK) != 0;
+}
+
 static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
 {
 	(void)st;

@@ -19,6 +19,9 @@ int sandbox_dir_read_meta(const char *dir, struct lxc_meta *ret, char *ret_diges
 int sandbox_dir_read_running(const char *dir, struct shim_report *ret, struct err *err);
 /* False while none is written. */
 bool sandbox_dir_read_exit(const char *dir, struct shim_exit *ret);
+/* Whether its egress is on is told by the absence of the file `egress-off`. */
+int sandbox_dir_set_egress(const char *dir, bool on, struct err *err);
+bool sandbox_dir_egress_on(const char *dir);
 /* Does not enter mounts. 0 when nothing is left. */
 int sandbox_dir_remove(const char *dir, struct err *err);
 

@@ -1,0 +1,144 @@
+#include "rtnetlink.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+#include <net/if.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/fd.h"
+#include "core/must.h"
+
+struct request {
+	struct nlmsghdr head;
+	char bytes[1024];
+};
+
+static void *put(struct request *q, const void *p, size_t n)
+{
+	size_t at = NLMSG_ALIGN(q->head.nlmsg_len);
+	char *to = (char *)q + at;
+
+	must(at + n <= sizeof *q);
+	if (p != NULL)
+		memcpy(to, p, n);
+	q->head.nlmsg_len = (uint32_t)(at + n);
+	return to;
+}
+
+static struct rtattr *attribute(struct request *q, unsigned type, const void *p, size_t n)
+{
+	struct rtattr head = {.rta_len = (unsigned short)RTA_LENGTH(n), .rta_type = (unsigned short)type};
+	struct rtattr *at = put(q, &head, sizeof head);
+
+	if (n > 0)
+		put(q, p, n);
+	return at;
+}
+
+static void end_nest(struct request *q, struct rtattr *nest)
+{
+	nest->rta_len = (unsigned short)((char *)q + NLMSG_ALIGN(q->head.nlmsg_len) - (char *)nest);
+}
+
+static struct request new_request(uint16_t type, uint16_t flags)
+{
+	return (struct request){.head = {.nlmsg_len = NLMSG_LENGTH(0),
+	                                 .nlmsg_type = type,
+	                                 .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags),
+	                                 .nlmsg_seq = 1}};
+}
+
+static int ask(struct request *q)
+{
+	CLEANUP_FD int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	union {
+		struct nlmsghdr head;
+		char bytes[4096];
+	} answer;
+	const struct nlmsgerr *e = NLMSG_DATA(&answer.head);
+	ssize_t n;
+
+	if (fd < 0 || send(fd, q, q->head.nlmsg_len, 0) < 0)
+		return -errno;
+	n = recv(fd, &answer, sizeof answer, 0);
+	if (n < 0)
+		return -errno;
+	if ((size_t)n < NLMSG_LENGTH(sizeof *e) || answer.head.nlmsg_type != NLMSG_ERROR)
+		return -EPROTO;
+	return e->error;
+}
+
+int rtnetlink_veth(const char *name, const char *peer, int peer_netns)
+{
+	struct request q = new_request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+	struct ifinfomsg link = {.ifi_family = AF_UNSPEC};
+	struct rtattr *info, *data, *other;
+
+	put(&q, &link, sizeof link);
+	attribute(&q, IFLA_IFNAME, name, strlen(name) + 1);
+	info = attribute(&q, IFLA_LINKINFO, NULL, 0);
+	attribute(&q, IFLA_INFO_KIND, "veth", 4);
+	data = attribute(&q, IFLA_INFO_DATA, NULL, 0);
+	other = attribute(&q, VETH_INFO_PEER, NULL, 0);
+	put(&q, &link, sizeof link);
+	attribute(&q, IFLA_IFNAME, peer, strlen(peer) + 1);
+	attribute(&q, IFLA_NET_NS_FD, &peer_netns, sizeof peer_netns);
+	end_nest(&q, other);
+	end_nest(&q, data);
+	end_nest(&q, info);
+	return ask(&q);
+}
+
+int rtnetlink_delete(const char *name)
+{
+	struct request q = new_request(RTM_DELLINK, 0);
+	struct ifinfomsg link = {.ifi_family = AF_UNSPEC};
+
+	put(&q, &link, sizeof link);
+	attribute(&q, IFLA_IFNAME, name, strlen(name) + 1);
+	return ask(&q);
+}
+
+int rtnetlink_up(const char *name)
+{
+	struct request q = new_request(RTM_NEWLINK, 0);
+	struct ifinfomsg link = {.ifi_family = AF_UNSPEC, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
+
+	put(&q, &link, sizeof link);
+	attribute(&q, IFLA_IFNAME, name, strlen(name) + 1);
+	return ask(&q);
+}
+
+int rtnetlink_address(const char *name, uint32_t address, uint8_t bits)
+{
+	struct request q = new_request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
+	struct ifaddrmsg a = {.ifa_family = AF_INET, .ifa_prefixlen = bits, .ifa_index = if_nametoindex(name)};
+	uint32_t wire = htonl(address);
+
+	if (a.ifa_index == 0)
+		return -ENODEV;
+	put(&q, &a, sizeof a);
+	attribute(&q, IFA_LOCAL, &wire, sizeof wire);
+	attribute(&q, IFA_ADDRESS, &wire, sizeof wire);
+	return ask(&q);
+}
+
+int rtnetlink_default_route(uint32_t gateway)
+{
+	struct request q = new_request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
+	struct rtmsg r = {.rtm_family = AF_INET,
+	                  .rtm_table = RT_TABLE_MAIN,
+	                  .rtm_protocol = RTPROT_STATIC,
+	                  .rtm_scope = RT_SCOPE_UNIVERSE,
+	                  .rtm_type = RTN_UNICAST};
+	uint32_t wire = htonl(gateway);
+
+	put(&q, &r, sizeof r);
+	attribute(&q, RTA_GATEWAY, &wire, sizeof wire);
+	return ask(&q);
+}

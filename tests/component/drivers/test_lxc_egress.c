@@ -1,0 +1,222 @@
+/* Egress of containers, in a network namespace of this process; the outside is a host in another one, with a public
+ * address (198.51.100.2), a resolver's (198.51.100.53), a private (10.9.9.2) and the clouds' metadata address. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/fd.h"
+#include "drivers_world/world.h"
+
+static struct world world;
+static struct world_start s;
+static pid_t outside;
+static char text[65536];
+
+static void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void shell(const char *format, ...)
+{
+	char command[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(command, sizeof command, format, args);
+	va_end(args);
+	if (system(command) != 0)
+		fail_msg("failed: %s", command);
+}
+
+static int shell_status(const char *command)
+{
+	return system(command);
+}
+
+/* A process in a namespace of its own that serves on all its addresses. */
+static void start_outside(void)
+{
+	int ready[2];
+	char byte;
+
+	assert_int_equal(pipe(ready), 0);
+	outside = fork();
+	if (outside == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (unshare(CLONE_NEWNET) != 0)
+			_exit(1);
+		(void)!write(ready[1], "x", 1);
+		pause();
+		_exit(0);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	shell("ip link set lo up && ip link add up0 type veth peer name out0 netns %d && ip link set up0 up && "
+	      "ip addr add 198.51.100.1/24 dev up0 && ip addr add 10.9.9.1/24 dev up0 && "
+	      "ip addr add 169.254.169.1/24 dev up0",
+	      (int)outside);
+	shell("nsenter -t %d -n sh -c 'ip link set lo up && ip link set out0 up && ip addr add 198.51.100.2/24 dev out0 && "
+	      "ip addr add 198.51.100.53/24 dev out0 && ip addr add 10.9.9.2/24 dev out0 && "
+	      "ip addr add 169.254.169.254/24 dev out0'",
+	      (int)outside);
+	shell("mkdir -p %s/served && echo answer > %s/served/index.html && for p in 80 53; do "
+	      "nsenter -t %d -n busybox httpd -p $p -h %s/served; done",
+	      world.dir, world.dir, (int)outside, world.dir);
+	shell("busybox httpd -p 8888 -h %s/served", world.dir); /* a service of the host itself */
+}
+
+static int open_world(void **state)
+{
+	(void)state;
+	if (unshare(CLONE_NEWNET) != 0 || world_open(&world, true) < 0)
+		return -1;
+	start_outside();
+	return 0;
+}
+
+/* The servers went into the background: they are those that serve our directory. */
+static int close_world(void **state)
+{
+	(void)state;
+	shell("for p in $(pgrep -f '^busybox httpd .*%s/served$'); do kill $p; done", world.dir);
+	kill(outside, SIGKILL);
+	waitpid(outside, NULL, 0);
+	world_close(&world);
+	return 0;
+}
+
+#define PROBE                                                                                                    \
+	"get() { r=blocked; printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 $2 $3 2>/dev/null | grep -q answer && "     \
+	"r=reached; echo $1 $r; }; "
+
+static struct driver_instance *begin(const char *script, bool egress)
+{
+	const char *const argv[] = {"sh", "-c", script, NULL};
+	struct driver_instance *i = NULL;
+	struct err err = {0};
+
+	world_program(&world, &s, argv);
+	s.how.egress = egress;
+	if (world.driver->ops->start(world.driver, &s.how, &i, &err) < 0)
+		fail_msg("%s", err.message);
+	return i;
+}
+
+static void stop(struct driver_instance *i)
+{
+	struct err err = {0};
+
+	if (world.driver->ops->stop(world.driver, i, 0, &err) < 0)
+		fail_msg("%s", err.message);
+	world.driver->ops->release(world.driver, i);
+}
+
+static void expect(struct driver_instance *i, const char *const *wanted)
+{
+	for (; *wanted != NULL; wanted++) {
+		for (int n = 0; n < 6 && !world_log_has(&world, i, *wanted, text, sizeof text); n++)
+			;
+		if (strstr(text, *wanted) == NULL)
+			fail_msg("\"%s\" is not in: %s", *wanted, text);
+	}
+}
+
+static void only_the_public_is_reached(void **state)
+{
+	static const char *const wanted[] = {"public reached", "resolver reached", "other-dns blocked",
+	                                     "private blocked", "metadata blocked", "host blocked", "hosts-private blocked",
+	                                     "neighbour blocked", "nameserver 198.51.100.53", "done", NULL};
+	struct driver_instance *other = begin("mkdir /n; echo answer > /n/index.html; exec httpd -f -p 80 -h /n", true);
+	struct driver_instance *i;
+	char script[2048];
+
+	(void)state;
+	/* The other one's address: slot 1 of 100.64.0.0. The first request goes out in the first instruction. */
+	snprintf(script, sizeof script,
+	         PROBE "get public 198.51.100.2 80; get resolver 198.51.100.53 53; get other-dns 198.51.100.2 53; "
+	               "get private 10.9.9.2 80; get metadata 169.254.169.254 80; get host 198.51.100.1 8888; "
+	               "get hosts-private 10.9.9.1 8888; get neighbour 100.64.0.3 80; cat /etc/resolv.conf; echo done; "
+	               "exec httpd -f -p 8080 -h /www");
+	i = begin(script, true);
+	expect(i, wanted);
+	/* Positive controls: the host reaches what was blocked, so the rules blocked it. */
+	assert_int_equal(shell_status("curl -s -m 2 -o /dev/null http://10.9.9.2/"), 0);
+	assert_int_equal(shell_status("curl -s -m 2 -o /dev/null http://169.254.169.254/"), 0);
+	assert_int_equal(shell_status("curl -s -m 2 -o /dev/null http://198.51.100.2:53/"), 0);
+	assert_int_equal(shell_status("curl -s -m 2 -o /dev/null http://198.51.100.1:8888/"), 0);
+	assert_int_equal(world_get(&world, i, 8080), 200); /* ingress is dialled inside */
+	stop(i);
+	stop(other);
+}
+
+static void without_egress_nothing_is(void **state)
+{
+	static const char *const wanted[] = {"public blocked", "done", NULL};
+	struct driver_instance *i = begin(PROBE "get public 198.51.100.2 80; echo done; sleep 60", false);
+
+	(void)state;
+	expect(i, wanted);
+	stop(i);
+}
+
+static void it_can_be_turned_off(void **state)
+{
+	static const char *const on[] = {"public reached", NULL}, *const off[] = {"public blocked", NULL};
+	struct driver_instance *i = begin(PROBE "while true; do get public 198.51.100.2 80; sleep 0.2; done", true);
+	struct err err = {0};
+
+	(void)state;
+	expect(i, on);
+	assert_null(strstr(text, "blocked"));
+	assert_int_equal(world.driver->ops->egress(world.driver, i, false, &err), 0);
+	expect(i, off);
+	assert_int_equal(world.driver->ops->egress(world.driver, i, true, &err), 0);
+	for (int n = 0; n < 500; n++) {
+		world_log_has(&world, i, "public", text, sizeof text);
+		if (strstr(strstr(text, "blocked"), "reached") != NULL)
+			break;
+		usleep(10000);
+	}
+	assert_non_null(strstr(strstr(text, "blocked"), "reached"));
+	stop(i);
+}
+
+static void nothing_is_left(void **state)
+{
+	(void)state;
+	assert_int_not_equal(shell_status("ip -o link | grep -q ': bth'"), 0);
+	assert_int_not_equal(shell_status("nft list tables | grep -q berth_"), 0);
+	assert_int_equal(shell_status("test $(cat /proc/sys/net/ipv4/ip_forward) = 0"), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest cases[] = {
+	        cmocka_unit_test(only_the_public_is_reached),
+	        cmocka_unit_test(without_egress_nothing_is),
+	        cmocka_unit_test(it_can_be_turned_off),
+	        cmocka_unit_test(nothing_is_left),
+	};
+	const char *lacks = world_lacks_lxc();
+
+	if (lacks == NULL && (shell_status("nft --version >/dev/null 2>&1") != 0 ||
+	                      shell_status("ip -V >/dev/null 2>&1") != 0 || shell_status("curl --version >/dev/null 2>&1") != 0))
+		lacks = "needs nft, ip and curl";
+	if (lacks != NULL) {
+		fprintf(stderr, "SKIPPED: %s\n", lacks);
+		return 77;
+	}
+	return cmocka_run_group_tests_name("egress", cases, open_world, close_world);
+}
