@@ -51,6 +51,16 @@ bool client_write(struct client *c, const struct iovec *iov, int n, struct upstr
 
 /* --- taking bytes --- */
 
+/* Where the request would end is not known: the connection ends with the answer. */
+static void refuse_head(struct client *c, unsigned status, const char *message)
+{
+	memset(&c->facts, 0, sizeof c->facts);
+	c->facts.minor = 1;
+	body_begin(&c->request_body, BODY_TO_END, 0);
+	c->answer_begun = false;
+	answer(c, status, status == 408 ? "RequestTimeout" : "BadRequest", message);
+}
+
 static void bad_head(struct client *c, long result)
 {
 	static const struct {
@@ -63,11 +73,7 @@ static void bad_head(struct client *c, long result)
 		[-SCAN_VERSION] = {505, "only HTTP/1.0 and HTTP/1.1 are supported"},
 	};
 
-	memset(&c->facts, 0, sizeof c->facts);
-	c->facts.minor = 1;
-	body_begin(&c->request_body, BODY_TO_END, 0);
-	c->answer_begun = false;
-	answer(c, table[-result].status, "BadRequest", table[-result].message);
+	refuse_head(c, table[-result].status, table[-result].message);
 }
 
 static size_t take_head(struct client *c, const char *p, size_t n)
@@ -79,9 +85,9 @@ static size_t take_head(struct client *c, const char *p, size_t n)
 			return n < 2 ? 0 : 2;
 	r = scan_request(p, n, &c->gw->head);
 	if (r == SCAN_MORE) {
-		if (!c->facts.is_head) /* marks that the clock of this head runs: see client_next */
+		if (!c->head_begun)
 			client_timer(c, c->gw->gateway->config.head_timeout_ms);
-		c->facts.is_head = true;
+		c->head_begun = true;
 		return 0;
 	}
 	if (r < 0) {
@@ -183,7 +189,7 @@ void client_next(struct client *c)
 		return;
 	}
 	c->state = CLIENT_HEAD;
-	c->facts.is_head = false;
+	c->head_begun = false;
 	client_timer(c, c->gw->gateway->config.keep_alive_ms);
 	client_continue(c);
 }
@@ -249,7 +255,7 @@ static void client_late(struct loop_timer *timer)
 	switch ((enum client_state)c->state) {
 	case CLIENT_HEAD:
 		if (c->in.n) {
-			bad_head(c, SCAN_BAD);
+			refuse_head(c, 408, "the request's head did not come in time");
 			break;
 		}
 		client_close(c);

@@ -139,6 +139,7 @@ struct client {
 	struct stream *s;
 	uint8_t kind, state;
 	bool taking, closed, eof;
+	bool head_begun;            /* part of a head is here: its clock runs */
 	struct loop_timer timer;
 	struct buf in;              /* bytes behind what was taken */
 

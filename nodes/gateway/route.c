@@ -219,4 +219,3 @@ void session_opened(struct gw *gw, const struct envelope *e, const struct msg_op
 	if (s)
 		session_unref(s);
 }
-

@@ -123,7 +123,7 @@ static int scan_version(const char *p, const char *end, unsigned *ret_minor)
 	static const char name[] = "HTTP/";
 	size_t n = (size_t)(end - p);
 
-	if (memcmp(p, name, n < 5 ? n : 5))
+	if (memcmp(p, name, n < 5 ? n : 5) != 0)
 		return -1;
 	if (n < 8)
 		return 0;

@@ -31,6 +31,8 @@ static int value_of(char c)
 
 int base64url_decode(struct str text, struct buf *to)
 {
+	static const unsigned stray[] = {0, 0, 0xffff, 0xff, 0};
+
 	if (text.n % 4 == 1)
 		return -EINVAL;
 	for (size_t i = 0; i < text.n; i += 4) {
@@ -42,7 +44,7 @@ int base64url_decode(struct str text, struct buf *to)
 				return -EINVAL;
 			bits |= (unsigned)v << (18 - 6 * k);
 		}
-		if (bits & ((1u << (8 * (4 - have))) - 1)) /* bits that belong to no byte */
+		if (bits & stray[have]) /* bits that belong to no byte */
 			return -EINVAL;
 		unsigned char three[3] = {(unsigned char)(bits >> 16), (unsigned char)(bits >> 8), (unsigned char)bits};
 		buf_add(to, three, have - 1);

@@ -348,7 +348,8 @@ static int control_dial(void *arg, struct loop *l, unsigned loop, uint64_t sandb
 
 void fixture_config(struct fixture *f, struct gateway_config *ret)
 {
-	f->node = f->owner = 1;
+	f->node = 1;
+	f->owner = 1;
 	f->generation = 1000;
 	f->sandbox = 500;
 	*ret = (struct gateway_config){.n_loops = 2,

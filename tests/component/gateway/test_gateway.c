@@ -488,6 +488,31 @@ static void test_admin_socket(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 }
 
+static void hurry(struct gateway_config *config)
+{
+	config->head_timeout_ms = 200;
+	config->keep_alive_ms = 200;
+}
+
+static void test_slow_heads(void **state)
+{
+	int fd;
+
+	(void)state;
+	start(hurry);
+	fd = client_connect(port);
+	client_send(fd, "GET / HTTP/1.1\r\nHost");
+	client_read(fd, answer, sizeof answer, NULL);
+	assert_int_equal(answer_status(answer), 408);
+	close(fd);
+	fd = client_connect(port); /* says nothing, then nothing more: ends without a word */
+	client_ask(fd, "GET /x HTTP/1.1\r\nHost: m\r\n\r\n", answer, sizeof answer);
+	assert_int_equal(answer_status(answer), 200);
+	assert_int_equal(recv(fd, answer, 1, 0), 0);
+	close(fd);
+	gateway_free(f.g);
+}
+
 #define GATEWAY_TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 
 int main(void)
@@ -502,6 +527,7 @@ int main(void)
 		GATEWAY_TEST(test_quiesce),             GATEWAY_TEST(test_in_flight_is_counted),
 		GATEWAY_TEST(test_fenced),              GATEWAY_TEST(test_api),
 		cmocka_unit_test(test_tokens),          cmocka_unit_test(test_admin_socket),
+		cmocka_unit_test(test_slow_heads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

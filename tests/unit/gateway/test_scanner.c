@@ -212,7 +212,7 @@ static void check_chunks(const struct chunk_vector *v, size_t step)
 		} while (r == CHUNK_DATA && done < give);
 		at += give;
 	}
-	if (!v->body ? r != CHUNK_BAD : r == CHUNK_BAD || (r == CHUNK_END) != v->whole || strcmp(body, v->body))
+	if (!v->body ? r != CHUNK_BAD : r == CHUNK_BAD || (r == CHUNK_END) != v->whole || strcmp(body, v->body) != 0)
 		fail_msg("%s by %zu: result %d, body %s", v->text, step, r, body);
 }
 
