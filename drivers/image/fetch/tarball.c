@@ -136,7 +136,7 @@ static int find_entry(struct archive *a, const char *name, struct err *err)
 int tarball_read(const struct tarball *t, const char *name, uint64_t bytes_max, walk_sink *sink,
 		 void *context, struct err *err)
 {
-	struct archive *a;
+	struct archive *a = NULL;
 	int r;
 
 	if (t->directory)

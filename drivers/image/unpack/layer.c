@@ -12,6 +12,7 @@
 #include "crypto/sha256.h"
 
 #define CHUNK_BYTES 131072
+#define TAR_BLOCK   512
 
 struct reading {
 	int blobs;
@@ -41,6 +42,16 @@ static la_ssize_t read_blob(struct archive *a, void *context, const void **ret)
 	return n;
 }
 
+/* Some builders (umoci insert) end a tar right behind the last file's bytes: the rest of that block is made up. */
+static la_ssize_t pad(struct reading *x)
+{
+	la_ssize_t n = (la_ssize_t)(-x->tar_bytes & (TAR_BLOCK - 1));
+
+	memset(x->out, 0, (size_t)n);
+	x->tar_bytes += (uint64_t)n;
+	return n;
+}
+
 static la_ssize_t read_unpacked(struct archive *a, void *context, const void **ret)
 {
 	struct reading *x = context;
@@ -61,7 +72,7 @@ static la_ssize_t read_unpacked(struct archive *a, void *context, const void **r
 	if (x->hash != NULL)
 		sha256_add(x->hash, x->out, (size_t)n);
 	*ret = x->out;
-	return n;
+	return n > 0 ? n : pad(x);
 }
 
 static int broken(struct archive *a, struct err *err)

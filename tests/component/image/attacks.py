@@ -70,6 +70,8 @@ def main(base):
         "ok-replaced": [layer(entry("x", link, link="/etc"), entry("y", directory, mode=0o755), entry("y/f", data=b"x")),
                         layer(entry("x", directory, mode=0o755), entry("x/f", data=b"x"), entry("y", data=b"file"))],
     }
+    # A tar that ends with its last file's last byte, as `umoci insert` writes it.
+    attacks["ok-unpadded"] = [layer(entry("f", data=b"x"))[:513]]
     for name, layers in attacks.items():
         layout(f"{base}/{name}", layers)
     layout(base + "/unknown-user", [layer(etc)], user="nobody-here")

@@ -103,6 +103,7 @@ static void tricky_layers(void **state)
 		{"ok-device", "test ! -e null -a -f f"},
 		{"ok-opaque", "test ! -e d/old -a ! -e d/sub/old -a -f d/new -a -f d/sub/new"},
 		{"ok-replaced", "test -f x/f -a ! -L x -a -f y"},
+		{"ok-unpadded", "test \"$(cat f)\" = x"},
 	};
 	struct image_store *s = open_store("tricky", (struct hosts){0});
 	struct err err = {0};
