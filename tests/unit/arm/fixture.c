@@ -65,6 +65,7 @@ void fixture_init(struct fixture *f)
 
 	*f = (struct fixture){.now_ms = 1767225600000, .arm.node = 1, .arm.leader = 1};
 	f->state = state_new();
+	f->host = STR("berth.example:8443");
 	f->arm.url = STR("https://berth.example:8443");
 	f->arm.context = f;
 	f->arm.seal = seal;
@@ -139,7 +140,7 @@ int fixture_call(struct fixture *f, const char *method, const char *path, const 
 				      .query = str_of(query),
 				      .body = body,
 				      .scheme = STR("https"),
-				      .host = STR("berth.example:8443"),
+				      .host = f->host,
 				      .caller = f->caller,
 				      .now_ms = f->now_ms,
 				      .pool = f->pool,
