@@ -54,17 +54,27 @@ void scratch_remove(void)
 	scratch[0] = 0;
 }
 
+/* An address of this process alone, so that nothing else takes its ports while a server is stopped. */
+static struct sockaddr_in own_address(void)
+{
+	uint32_t pid = (uint32_t)getpid();
+	uint32_t ip = 127u << 24 | (1 + (pid >> 16 & 63)) << 16 | (pid & 0xffff);
+	return (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(ip)};
+}
+
 void pick_addresses(char (*addresses)[CONSENSUS_ADDRESS_SIZE], unsigned n)
 {
 	int fds[CONSENSUS_MEMBERS_MAX];
 	for (unsigned i = 0; i < n; i++) {
-		struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+		struct sockaddr_in a = own_address();
 		socklen_t size = sizeof a;
+		char ip[INET_ADDRSTRLEN];
 		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		assert_true(fds[i] >= 0);
 		assert_int_equal(bind(fds[i], (struct sockaddr *)&a, sizeof a), 0);
 		assert_int_equal(getsockname(fds[i], (struct sockaddr *)&a, &size), 0);
-		snprintf(addresses[i], CONSENSUS_ADDRESS_SIZE, "127.0.0.1:%u", ntohs(a.sin_port));
+		assert_non_null(inet_ntop(AF_INET, &a.sin_addr, ip, sizeof ip));
+		snprintf(addresses[i], CONSENSUS_ADDRESS_SIZE, "%s:%u", ip, ntohs(a.sin_port));
 	}
 	for (unsigned i = 0; i < n; i++)
 		close(fds[i]);
