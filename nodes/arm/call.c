@@ -111,7 +111,8 @@ int call_parse(struct call *c, struct err *err)
 	if (r < 0)
 		return r;
 	c->base = c->arm->url;
-	if (host_usable(c->request->host))
+	/* The admin socket's Host says nothing of how clients reach this node. */
+	if (!c->request->caller.local && host_usable(c->request->host))
 		c->base = call_printf(c, "%s://%.*s",
 				      str_eq(c->request->scheme, STR("http")) ? "http" : "https",
 				      STR_ARGS(c->request->host));

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "arm/access.h"
+#include "arm/pool_show.h"
 #include "arm/sessions.h"
 #include "core/must.h"
 
@@ -120,7 +121,7 @@ void sessions_data_list(struct call *c)
 	}
 	json_put_u64(body, "count", json_array_size(value));
 	if (n > skip + DATA_PAGE) {
-		struct str endpoint = c->base;
+		struct str endpoint = pool_show_endpoint(c, c->pool);
 
 		json_put_str(body, "nextLink",
 			     call_printf(c, "%.*s/.management/listSessions?skip=%llu", STR_ARGS(endpoint),

@@ -77,6 +77,7 @@ static void task_reply(struct arm_reply *reply)
 
 static void find_host(struct str head)
 {
+	static char url[256];
 	struct str line, rest = head;
 	bool more = true;
 
@@ -85,6 +86,8 @@ static void find_host(struct str head)
 		if (line.n > 6 && str_eq_nocase(str_slice(line, 0, 6), STR("host: ")))
 			fixture.host = str_slice(line, 6, line.n - (line.p[line.n - 1] == '\r'));
 	}
+	snprintf(url, sizeof url, "https://%.*s", STR_ARGS(fixture.host));
+	fixture.arm.url = str_of(url);
 }
 
 static void serve(int fd)

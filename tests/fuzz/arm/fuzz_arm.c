@@ -17,12 +17,13 @@ static uint64_t index_last, sequence;
 static struct result apply(uint8_t type, uint64_t epoch, const void *body)
 {
 	CLEANUP_BUF struct buf command_body = {0}, text = {0};
-	struct command command = {
-		.type = type, .feature = 1, .node = 1, .epoch = epoch, .sequence = ++sequence};
+	struct command command = {.type = type, .feature = 1, .node = 1, .epoch = epoch};
 	struct entry entry = {
 		.incarnation = 1, .time_ms = 1767225600000, .commands = &command, .n_commands = 1};
 	struct applied applied;
 
+	sequence++;
+	command.sequence = sequence;
 	codec_encode(&command_body, command_body_codec[type], body);
 	command.body = buf_str(&command_body);
 	codec_encode(&text, &entry_codec, &entry);
