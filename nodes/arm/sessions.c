@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "arm/access.h"
-#include "arm/pool_show.h"
+#include "arm/pool/pool_show.h"
 #include "arm/sessions.h"
 #include "core/must.h"
 
