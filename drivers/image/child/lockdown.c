@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -153,6 +154,7 @@ static int keep_capabilities(struct err *err)
 
 int lockdown_unpack(int root_fd, uint32_t uid, uint32_t gid, uint64_t file_bytes_max, struct err *err)
 {
+	pid_t parent = getppid();
 	int r;
 
 	if (fchdir(root_fd) < 0 || chroot(".") < 0 || chdir("/") < 0)
@@ -162,6 +164,9 @@ int lockdown_unpack(int root_fd, uint32_t uid, uint32_t gid, uint64_t file_bytes
 	    setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
 		return err_system(err, -errno, "become user %u", uid);
 	r = keep_capabilities(err);
+	/* The parent asked for it, but the change of user took it away. */
+	if (r == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
+		r = err_set(err, -ESRCH, "sandboxd is gone");
 	if (r == 0)
 		r = set_limits(file_bytes_max, err);
 	return r < 0 ? r : filter_calls(false, true, err);

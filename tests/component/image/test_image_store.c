@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "server.h"
 
@@ -197,6 +198,32 @@ static void stalled_registry(void **state)
 	server_stop(server);
 }
 
+/* What berth-fetch may do while it talks to a registry: no user of ours, no capability, a filter, no gaining of rights. */
+static void fetch_is_locked_down(void **state)
+{
+	struct server *server = server_start(NULL);
+	struct puller p = {.code = 1};
+	char name[64];
+
+	(void)state;
+	snprintf(name, sizeof name, "127.0.0.1:%d", server_port(server));
+	snprintf(p.reference, sizeof p.reference, "%s/x:v1", name);
+	p.store = open_store("locked-down", (struct hosts){.insecure = name, .stall_ms = 4000});
+	assert_int_equal(pthread_create(&p.thread, NULL, pull_once, &p), 0);
+	while (server_connections(server) == 0)
+		usleep(10000);
+	assert_int_equal(
+		shell("s=/proc/$(pgrep -P %d -x berth-fetch)/status && grep -q '^Uid:.%d.%d.%d.%d$' $s && "
+		      "grep -q '^CapPrm:.0*$' $s && grep -q '^CapEff:.0*$' $s && "
+		      "grep -q '^NoNewPrivs:.1$' $s && grep -q '^Seccomp:.2$' $s",
+		      getpid(), UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED),
+		0);
+	pthread_join(p.thread, NULL);
+	assert_int_equal(p.code, -ETIMEDOUT);
+	image_store_close(p.store);
+	server_stop(server);
+}
+
 /* A child that cannot be started, dies, or is killed when the time is over: said so, and nothing is left. */
 static void failing_children(void **state)
 {
@@ -342,10 +369,15 @@ static void bearer_tokens(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(pulls_and_keeps),       cmocka_unit_test(index_and_docker_manifest),
-		cmocka_unit_test(says_what_is_wrong),    cmocka_unit_test(parallel_pulls),
-		cmocka_unit_test(stalled_registry),      cmocka_unit_test(failing_children),
-		cmocka_unit_test(one_process_per_store), cmocka_unit_test(credentials_go_nowhere_else),
+		cmocka_unit_test(pulls_and_keeps),
+		cmocka_unit_test(index_and_docker_manifest),
+		cmocka_unit_test(says_what_is_wrong),
+		cmocka_unit_test(parallel_pulls),
+		cmocka_unit_test(stalled_registry),
+		cmocka_unit_test(fetch_is_locked_down),
+		cmocka_unit_test(failing_children),
+		cmocka_unit_test(one_process_per_store),
+		cmocka_unit_test(credentials_go_nowhere_else),
 		cmocka_unit_test(bearer_tokens),
 	};
 	int missing = stage_missing();
