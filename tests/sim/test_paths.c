@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "blank.h"
 #include "sim.h"
 
 static uint64_t pool;
@@ -406,5 +407,6 @@ int main(void)
 		cmocka_unit_test(test_leases_last),
 	};
 
+	blank_from_environment();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,8 @@
  *
  *   print-tables NAME          a mermaid state diagram of one actor
  *   print-tables NAME-table    its whole table in markdown: a row a message, a column a state
- *   print-tables --list        the names */
+ *   print-tables --list        the names
+ *   print-tables --handlers    every cell with a handler, as actor:state:message, for tests/unit/actors/blank_handlers */
 #include <stdio.h>
 #include <string.h>
 
@@ -84,6 +85,16 @@ static void print_table(const struct sm_def *def)
 	}
 }
 
+static void print_handlers(const struct sm_def *def)
+{
+	for (uint8_t s = 0; s < def->n_states; s++) {
+		for (uint8_t i = 0; i < def->n_messages; i++) {
+			if (def->cells[s][def->messages[i]].kind == SM_ON)
+				printf("%s:%s:%s\n", def->name, def->states[s], message_type_name[def->messages[i]]);
+		}
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc == 2 ? argv[1] : "";
@@ -95,6 +106,11 @@ int main(int argc, char **argv)
 			printf("%s\n", cast_classes[i]->sm->name);
 		return 0;
 	}
+	if (strcmp(name, "--handlers") == 0) {
+		for (size_t i = 0; i < CAST_CLASSES; i++)
+			print_handlers(cast_classes[i]->sm);
+		return 0;
+	}
 	if (def != NULL) {
 		print_diagram(def);
 		return 0;
@@ -103,6 +119,6 @@ int main(int argc, char **argv)
 		print_table(def);
 		return 0;
 	}
-	fprintf(stderr, "print-tables: NAME, NAME-table or --list; \"%s\" is none of them\n", name);
+	fprintf(stderr, "print-tables: NAME, NAME-table, --list or --handlers; \"%s\" is none of them\n", name);
 	return 2;
 }

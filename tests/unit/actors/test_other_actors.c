@@ -1,0 +1,542 @@
+/* Pool, cache, images, session, placement, membership and reaper: what each does with messages that the paths do not bring. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <string.h>
+
+#include "pool/pool.h"
+#include "sim/blank.h"
+#include "stage.h"
+
+static struct stage *s;
+
+static struct msg_pool_put put_body(const char *image)
+{
+	return (struct msg_pool_put){.subscription = STR("s"), .resource_group = STR("g"), .name = STR("p"), .document = STR("{}"),
+	                             .limits = {.max_sessions = 10, .ready_target = 3, .cooldown_ms = 5000},
+	                             .template = {.container_name = STR("c"), .image = str_of(image), .cpu_milli = 250,
+	                                          .memory_bytes = 1 << 26, .target_port = 80},
+	                             .new_revision = true};
+}
+
+/* -- Pool ---------------------------------------------------------------------------------------------------- */
+
+static void pool_in(enum pool_actor_state state)
+{
+	struct msg_pool_put put = put_body("r/i:2");
+	struct str digest = STR("sha256:9");
+
+	s = stage_new(true, false);
+	if (state == POOL_ACTOR_IDLE)
+		return;
+	stage_apply(s, STAGE_NODE, COMMAND_POOL_PUT, &put);
+	if (state == POOL_ACTOR_RESOLVING)
+		return;
+	if (state == POOL_ACTOR_BACKING) {
+		stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_RESOLVE), -ETIMEDOUT);
+		return;
+	}
+	stage_answer(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_RESOLVE), MSG_DRIVEN, &(struct sandboxd_reply){.digest = digest});
+	if (state == POOL_ACTOR_STEPPING)
+		return;
+	stage_apply(s, STAGE_NODE, COMMAND_OPERATION_STEP,
+	            &(struct cmd_operation_step){.operation = state_pool(s->tables, s->pool)->operation, .from = PHASE_RESOLVE,
+	                                         .phase = PHASE_CACHE, .digest = digest});
+}
+
+static const enum pool_actor_state working[] = {POOL_ACTOR_IDLE, POOL_ACTOR_RESOLVING, POOL_ACTOR_CACHING,
+                                                POOL_ACTOR_STEPPING, POOL_ACTOR_BACKING};
+
+static void test_pool_takes_changes_in_every_state(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof working / sizeof *working; i++) {
+		struct msg_pool_put put = put_body("r/i:3");
+
+		pool_in(working[i]);
+		stage_post(s, ADDRESS_POOL, s->pool, MSG_POOL_PUT, 41, &put);
+		stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_POOL_PUT), -EBUSY);
+		assert_int_equal(stage_next(s, EFFECT_SEND, MSG_POOL_ANSWER)->code, -EBUSY);
+		stage_post(s, ADDRESS_POOL, s->pool, MSG_POOL_DELETE, 42, &(struct msg_pool_delete){s->pool});
+		stage_refused(s, stage_next(s, EFFECT_PROPOSE, COMMAND_POOL_DELETE), -ETIMEDOUT);
+		assert_int_equal(stage_next(s, EFFECT_SEND, MSG_POOL_ANSWER)->code, -ETIMEDOUT);
+		stage_free(s);
+	}
+}
+
+static void test_pool_lets_go_without_leadership(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof working / sizeof *working; i++) {
+		struct msg_pool_put put = put_body("r/i:3");
+
+		pool_in(working[i]);
+		stage_post(s, ADDRESS_POOL, s->pool, MSG_POOL_PUT, 41, &put);
+		runtime_leading(s->runtime, false, 2, s->now_ms);
+		stage_run(s, 0);
+		assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->correlation, 41);
+		stage_post(s, ADDRESS_POOL, s->pool, MSG_POOL_PUT, 43, &put);
+		assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->correlation, 43);
+		stage_free(s);
+	}
+}
+
+/* A newer PUT: whatever was under way, its own operation is resolved. */
+static void test_pool_turns_to_a_newer_operation(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof working / sizeof *working; i++) {
+		struct msg_pool_put put = put_body("r/i:3");
+
+		pool_in(working[i]);
+		s->looked = s->n_seen;
+		stage_apply(s, STAGE_NODE, COMMAND_POOL_PUT, &put);
+		assert_non_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_RESOLVE));
+		stage_free(s);
+	}
+}
+
+static void test_pool_causes(void **state)
+{
+	const struct seen *step;
+
+	(void)state;
+	pool_in(POOL_ACTOR_RESOLVING);
+	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_RESOLVE), -ENOENT);
+	step = stage_next(s, EFFECT_PROPOSE, COMMAND_OPERATION_STEP);
+	assert_int_equal(step->code, PHASE_FAILED);
+	assert_string_equal(step->text, "ImageNotFound");
+	stage_refused(s, step, -ETIMEDOUT); /* unknown: looked up, done again */
+	assert_non_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_RESOLVE));
+	stage_free(s);
+	pool_in(POOL_ACTOR_STEPPING);
+	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_OPERATION_STEP), -EAGAIN);
+	stage_run(s, 1000);
+	assert_non_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_RESOLVE));
+	stage_free(s);
+	pool_in(POOL_ACTOR_BACKING);
+	stage_run(s, 1000);
+	assert_non_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_RESOLVE));
+	stage_run(s, 61000); /* no answer at all */
+	stage_run(s, 5000);
+	assert_non_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_RESOLVE));
+	stage_free(s);
+}
+
+/* Every node says that the image is not there. */
+static void test_pool_nodes_cannot_cache(void **state)
+{
+	const struct seen *ask, *step;
+
+	(void)state;
+	pool_in(POOL_ACTOR_CACHING);
+	ask = stage_next(s, EFFECT_SEND, MSG_CACHE); /* to the other node */
+	assert_int_equal(ask->to.node, STAGE_OTHER);
+	stage_post(s, ADDRESS_POOL, s->pool, MSG_CACHED, ask->correlation, &(struct msg_cached){.code = -EACCES, .message = STR("no")});
+	s->looked = 0;
+	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL), -EACCES);
+	for (step = stage_next(s, EFFECT_PROPOSE, COMMAND_OPERATION_STEP); step != NULL && step->code != PHASE_FAILED;)
+		step = stage_next(s, EFFECT_PROPOSE, COMMAND_OPERATION_STEP);
+	assert_non_null(step);
+	assert_string_equal(step->text, "RegistryCredentialsRefused");
+	stage_free(s);
+	pool_in(POOL_ACTOR_CACHING); /* a node that refuses to answer may do so for a while: tried again */
+	ask = stage_next(s, EFFECT_SEND, MSG_CACHE);
+	stage_post(s, ADDRESS_POOL, s->pool, MSG_REFUSED, ask->correlation, &(struct msg_refused){-ENOENT, STR("x")});
+	s->looked = 0;
+	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL), -ETIMEDOUT);
+	s->looked = s->n_seen;
+	stage_run(s, 1000);
+	assert_non_null(stage_next(s, EFFECT_SEND, MSG_CACHE));
+	stage_free(s);
+}
+
+/* -- Cache and images ------------------------------------------------------------------------------------------ */
+
+static void ask_cache(uint64_t correlation, const char *digest)
+{
+	stage_post(s, ADDRESS_CACHE, s->pool, MSG_CACHE, correlation, &(struct msg_cache){s->pool, STR("r/i:1"), str_of(digest)});
+}
+
+static void test_cache_answers(void **state)
+{
+	const struct seen *pull;
+
+	(void)state;
+	pool_in(POOL_ACTOR_IDLE);
+	ask_cache(51, "sha256:1");
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_CACHED)->code, 0);
+	stage_free(s);
+	pool_in(POOL_ACTOR_CACHING);
+	pull = stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL);
+	ask_cache(52, "sha256:9");
+	stage_driven(s, pull, -ENOSPC);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_CACHED)->code, -ENOSPC);
+	stage_run(s, 1500); /* again by itself */
+	pull = stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL);
+	stage_driven(s, pull, -ENOSPC);
+	ask_cache(53, "sha256:9"); /* somebody waits: at once */
+	assert_non_null(pull = stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL));
+	stage_refused(s, pull, -ETIMEDOUT);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_CACHED)->code, -ETIMEDOUT);
+	stage_free(s);
+}
+
+static void test_cache_ends_with_its_pool(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		uint32_t actors;
+
+		pool_in(i == 0 ? POOL_ACTOR_IDLE : POOL_ACTOR_CACHING);
+		if (i == 2)
+			stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL), -ENOSPC);
+		actors = runtime_counters(s->runtime).actors;
+		stage_apply(s, STAGE_NODE, COMMAND_POOL_DELETE, &(struct msg_pool_delete){s->pool});
+		assert_null(state_pool(s->tables, s->pool));
+		assert_int_equal(runtime_counters(s->runtime).actors, actors - 2); /* the pool's and the cache's */
+		s->looked = s->n_seen;
+		ask_cache(54, "sha256:9");
+		assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->code, -ENOENT);
+		stage_free(s);
+	}
+}
+
+/* Nobody asks; the tables say that a revision will need it. */
+static void test_cache_pulls_by_itself(void **state)
+{
+	struct msg_pool_put put = put_body("r/i:2");
+
+	(void)state;
+	s = stage_new(false, false);
+	stage_apply(s, STAGE_NODE, COMMAND_POOL_PUT, &put);
+	assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL));
+	stage_apply(s, STAGE_NODE, COMMAND_OPERATION_STEP,
+	            &(struct cmd_operation_step){.operation = state_pool(s->tables, s->pool)->operation, .from = PHASE_RESOLVE,
+	                                         .phase = PHASE_CACHE, .digest = STR("sha256:9")});
+	assert_non_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL));
+	stage_free(s);
+}
+
+static void test_images_are_listed_again(void **state)
+{
+	(void)state;
+	s = stage_new(false, false);
+	stage_adopted(s, 0, false);
+	stage_refused(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_IMAGES), -ETIMEDOUT);
+	stage_run(s, 2500);
+	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_IMAGES), -ENOTCONN);
+	stage_run(s, 2500);
+	assert_non_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_IMAGES));
+	stage_free(s);
+}
+
+/* Something new while the list is asked for or proposed: listed once more. */
+static void test_images_that_come_meanwhile(void **state)
+{
+	struct sandboxd_image_state two[2] = {{.digest = STR("sha256:1")}, {.digest = STR("sha256:2")}};
+	struct sandboxd_reply reply = {.images = two, .n_images = 2};
+
+	(void)state;
+	for (int i = 0; i < 5; i++) {
+		const struct seen *proposal;
+
+		s = stage_new(false, false);
+		stage_adopted(s, 0, false);
+		if (i == 1)
+			stage_adopted(s, 0, false);
+		if (i == 2)
+			stage_post(s, ADDRESS_IMAGES, 0, MSG_CACHED, 0, &(struct msg_cached){0});
+		stage_answer(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_IMAGES), MSG_DRIVEN, &reply);
+		if (i == 3)
+			stage_adopted(s, 0, false);
+		if (i == 4)
+			stage_post(s, ADDRESS_IMAGES, 0, MSG_CACHED, 0, &(struct msg_cached){0});
+		proposal = stage_next(s, EFFECT_PROPOSE, COMMAND_NODE_IMAGES);
+		if (i % 2 == 0)
+			stage_proposed(s, proposal, 0);
+		else
+			stage_refused(s, proposal, -ETIMEDOUT);
+		if (i == 0)
+			assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_IMAGES));
+		else
+			assert_non_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_IMAGES));
+		stage_free(s);
+	}
+}
+
+/* -- Session --------------------------------------------------------------------------------------------------- */
+
+static uint64_t generation, sandbox;
+
+static void live_session(void)
+{
+	s = stage_new(false, false);
+	stage_adopted(s, 0, false);
+	sandbox = stage_boot(s);
+	stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){sandbox});
+	generation = stage_apply(s, STAGE_NODE, COMMAND_SESSION_OPEN,
+	                         &(struct cmd_session_open){.pool = s->pool, .identifier = STR("user-1")}).id;
+	s->looked = s->n_seen;
+}
+
+static void quiet(bool busy)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct seen *ask = stage_next(s, EFFECT_SEND, MSG_QUIESCE);
+
+		assert_non_null(ask);
+		stage_post(s, ADDRESS_SESSION, generation, MSG_QUIET, ask->correlation, &(struct msg_quiet){generation, busy && i == 0, 0});
+	}
+}
+
+static void reap(uint64_t correlation)
+{
+	stage_post(s, ADDRESS_SESSION, generation, MSG_REAP, correlation, &(struct msg_reap){REAP_IDLE});
+}
+
+static void test_session_refuses_and_reopens(void **state)
+{
+	(void)state;
+	live_session();
+	reap(61);
+	reap(62); /* one at a time */
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_QUIESCE)->to.key, 0);
+	s->looked -= 1;
+	quiet(true);
+	assert_non_null(stage_next(s, EFFECT_SEND, MSG_REOPEN));
+	s->looked = s->n_seen;
+	reap(63); /* a loop that is silent */
+	stage_run(s, 2500);
+	assert_non_null(stage_next(s, EFFECT_SEND, MSG_REOPEN));
+	s->looked = s->n_seen;
+	reap(64); /* a proposal that is refused */
+	quiet(false);
+	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_CLOSING), -EPERM);
+	assert_non_null(stage_next(s, EFFECT_SEND, MSG_REOPEN));
+	s->looked = s->n_seen;
+	reap(65); /* one whose outcome is unknown */
+	quiet(false);
+	stage_refused(s, stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_CLOSING), -ETIMEDOUT);
+	stage_run(s, 3000);
+	assert_non_null(stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_CLOSING));
+	stage_free(s);
+}
+
+static void close_row(void)
+{
+	stage_apply(s, STAGE_OTHER, COMMAND_SESSION_CLOSING, &(struct cmd_session_closing){s->pool, generation, REAP_STOPPED});
+}
+
+static void test_session_is_closed_by_others(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		live_session();
+		if (i > 0)
+			reap(66);
+		if (i > 1)
+			quiet(false);
+		close_row();
+		assert_non_null(stage_next(s, EFFECT_SEND, MSG_ENDED));
+		assert_non_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_STOP));
+		stage_free(s);
+	}
+}
+
+static void test_session_ends_until_it_is_ended(void **state)
+{
+	(void)state;
+	live_session();
+	close_row();
+	s->looked = 0;
+	stage_run(s, 62000); /* the halt is never answered: once more, which the sandbox takes */
+	s->looked = s->n_seen;
+	stage_run(s, 1000);
+	for (int i = 0; i < 3; i++)
+		stage_run(s, 30000);
+	s->looked = 0;
+	for (const struct seen *stop, *last = NULL;; last = stop) {
+		stop = stage_next(s, EFFECT_DRIVE, SANDBOXD_STOP);
+		if (stop == NULL) {
+			stage_driven(s, last, 0);
+			break;
+		}
+	}
+	stage_refused(s, stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_CLOSED), -ETIMEDOUT);
+	stage_run(s, 1000);
+	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_CLOSED), -EAGAIN);
+	stage_run(s, 1000);
+	assert_non_null(stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_CLOSED));
+	stage_apply(s, STAGE_NODE, COMMAND_SESSION_CLOSED, &(struct cmd_session_closed){s->pool, generation, 1, false});
+	s->looked = s->n_seen;
+	reap(67);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->code, -ENOENT);
+	stage_free(s);
+}
+
+/* Its node is declared lost, or its sandbox ended by itself. */
+static void test_session_row_goes_while_halting(void **state)
+{
+	(void)state;
+	live_session();
+	close_row();
+	stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_GONE, &(struct cmd_sandbox_gone){.sandbox = sandbox, .stopped_ms = 1});
+	s->looked = s->n_seen;
+	reap(68);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->code, -ENOENT);
+	stage_free(s);
+}
+
+/* -- Placement and membership ------------------------------------------------------------------------------------ */
+
+static void open_one(uint64_t correlation)
+{
+	stage_post(s, ADDRESS_PLACEMENT, 0, MSG_OPEN, correlation, &(struct msg_open){.pool = s->pool, .identifier = STR("user-9")});
+}
+
+static void test_placement_proposes_again(void **state)
+{
+	const struct seen *proposal;
+
+	(void)state;
+	s = stage_new(true, false);
+	open_one(71);
+	stage_refused(s, stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_OPEN), -ETIMEDOUT);
+	stage_run(s, 500);
+	assert_non_null(proposal = stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_OPEN));
+	stage_proposed(s, proposal, -EAGAIN);
+	stage_run(s, 500);
+	assert_non_null(stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_OPEN));
+	runtime_leading(s->runtime, false, 2, s->now_ms);
+	stage_run(s, 0);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->correlation, 71);
+	open_one(72);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->correlation, 72);
+	stage_free(s);
+}
+
+static void test_membership_grants_and_ends(void **state)
+{
+	uint64_t ids[] = {1, 2};
+	const struct seen *barrier;
+
+	(void)state;
+	s = stage_new(true, false);
+	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 81, &(struct msg_renew){STAGE_OTHER, s->epoch[STAGE_OTHER], 5});
+	stage_run(s, 1100);
+	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_NODE_RENEW), 0);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_RENEWED)->correlation, 81);
+	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 82, &(struct msg_renew){STAGE_OTHER, 1, 5}); /* an old epoch */
+	stage_run(s, 1100);
+	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_NODE_RENEW), 0);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->code, -ESTALE);
+	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_JUDGE, 83, &(struct msg_orphans){STAGE_OTHER, ids, 2});
+	barrier = stage_next(s, EFFECT_PROPOSE, COMMAND_WAITERS_EXPIRE);
+	stage_refused(s, barrier, -ETIMEDOUT);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->correlation, 83);
+	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_JUDGE, 84, &(struct msg_orphans){STAGE_OTHER, ids, 2});
+	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_WAITERS_EXPIRE), 0);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_JUDGED)->code, 2);
+	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 85, &(struct msg_renew){STAGE_OTHER, s->epoch[STAGE_OTHER], 5});
+	runtime_leading(s->runtime, false, 2, s->now_ms);
+	stage_run(s, 0);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->correlation, 85);
+	stage_free(s);
+}
+
+/* 20 s after this leader was elected, never earlier. */
+static void test_membership_declares_lost(void **state)
+{
+	(void)state;
+	s = stage_new(true, false);
+	stage_run(s, 19000);
+	assert_null(stage_next(s, EFFECT_PROPOSE, COMMAND_NODE_LOST));
+	s->looked = 0;
+	stage_run(s, 4000);
+	assert_non_null(stage_next(s, EFFECT_PROPOSE, COMMAND_NODE_LOST));
+	stage_free(s);
+}
+
+/* -- Reaper and orphans -------------------------------------------------------------------------------------------- */
+
+static void test_reaper_asks_again(void **state)
+{
+	(void)state;
+	live_session();
+	stage_run(s, 5100);
+	assert_non_null(stage_next(s, EFFECT_SEND, MSG_QUIESCE));
+	stage_run(s, 2100); /* a silent loop: reopened, and asked again soon */
+	s->looked = s->n_seen;
+	stage_run(s, 7000);
+	assert_non_null(stage_next(s, EFFECT_SEND, MSG_QUIESCE));
+	stage_free(s);
+}
+
+static void test_reaper_survives_a_refusal(void **state)
+{
+	(void)state;
+	live_session();
+	stage_run(s, 4900);
+	reap(91); /* somebody else quiesces it for 2 s when the reaper comes */
+	stage_run(s, 2500);
+	s->looked = s->n_seen;
+	stage_run(s, 12000);
+	assert_non_null(stage_next(s, EFFECT_SEND, MSG_QUIESCE));
+	stage_free(s);
+}
+
+static void test_orphans_ask_until_answered(void **state)
+{
+	uint64_t id = 4711;
+
+	(void)state;
+	s = stage_new(false, false);
+	stage_adopted(s, id, true);
+	stage_refused(s, stage_next(s, EFFECT_SEND, MSG_JUDGE), -EAGAIN);
+	stage_run(s, 1);
+	s->looked = 0;
+	stage_run(s, 20000);
+	assert_non_null(stage_next(s, EFFECT_SEND, MSG_JUDGE));
+	assert_non_null(stage_next(s, EFFECT_SEND, MSG_JUDGE));
+	s->looked = s->n_seen;
+	stage_adopted(s, id, true); /* listed again: asked again at once */
+	const struct seen *ask = stage_next(s, EFFECT_SEND, MSG_JUDGE);
+
+	assert_non_null(ask);
+	stage_post(s, ADDRESS_ORPHANS, 0, MSG_JUDGED, ask->correlation, &(struct msg_orphans){STAGE_NODE, &id, 1});
+	assert_non_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_STOP));
+	stage_free(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pool_takes_changes_in_every_state),
+		cmocka_unit_test(test_pool_lets_go_without_leadership),
+		cmocka_unit_test(test_pool_turns_to_a_newer_operation),
+		cmocka_unit_test(test_pool_causes),
+		cmocka_unit_test(test_pool_nodes_cannot_cache),
+		cmocka_unit_test(test_cache_answers),
+		cmocka_unit_test(test_cache_ends_with_its_pool),
+		cmocka_unit_test(test_cache_pulls_by_itself),
+		cmocka_unit_test(test_images_are_listed_again),
+		cmocka_unit_test(test_images_that_come_meanwhile),
+		cmocka_unit_test(test_session_refuses_and_reopens),
+		cmocka_unit_test(test_session_is_closed_by_others),
+		cmocka_unit_test(test_session_ends_until_it_is_ended),
+		cmocka_unit_test(test_session_row_goes_while_halting),
+		cmocka_unit_test(test_placement_proposes_again),
+		cmocka_unit_test(test_membership_grants_and_ends),
+		cmocka_unit_test(test_membership_declares_lost),
+		cmocka_unit_test(test_reaper_asks_again),
+		cmocka_unit_test(test_reaper_survives_a_refusal),
+		cmocka_unit_test(test_orphans_ask_until_answered),
+	};
+
+	blank_from_environment();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
