@@ -54,9 +54,10 @@ static void check_bindings(struct sim *s, struct state *tables, const struct app
 			continue;
 		if (row->id >= sizeof s->served / sizeof *s->served)
 			sim_fail(s, "sandbox ids grew beyond the check's table");
-		if (s->served[row->id] != 0 && s->served[row->id] != row->generation)
+		else if (s->served[row->id] != 0 && s->served[row->id] != row->generation)
 			sim_fail(s, "sandbox %llu is bound a second time", (unsigned long long)row->id);
-		s->served[row->id] = row->generation;
+		else
+			s->served[row->id] = row->generation;
 	}
 }
 
