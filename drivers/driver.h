@@ -38,8 +38,8 @@ struct driver_start {
 	struct str *env; /* NAME=VALUE; any byte but NUL */
 	uint32_t n_env;
 	struct str working_dir; /* empty: / */
-	struct str user;        /* as the image says: user, uid, user:group, uid:gid; empty: root of the sandbox */
-	int stop_signal;        /* sent by stop() first */
+	struct str user; /* as the image says: user, uid, user:group, uid:gid; empty: root of the sandbox */
+	int stop_signal; /* sent by stop() first */
 	uint16_t target_port;
 	bool egress;
 	struct driver_limits limits;
@@ -77,7 +77,8 @@ struct driver_ops {
 	/* Finds what a former sandboxd started, and removes what is left of starts that never finished. */
 	int (*adopt)(struct driver *d, driver_found *found, void *arg, struct err *err);
 	/* Limits are in force and read back, and egress is set up, before the program's first instruction. */
-	int (*start)(struct driver *d, const struct driver_start *how, struct driver_instance **ret, struct err *err);
+	int (*start)(struct driver *d, const struct driver_start *how, struct driver_instance **ret,
+		     struct err *err);
 	/* Signal, grace, SIGKILL (grace 0: at once). 0 when no process, mount, cgroup, interface or file of it is
 	 * left; may be called again after a failure. */
 	int (*stop)(struct driver *d, struct driver_instance *i, uint32_t grace_ms, struct err *err);

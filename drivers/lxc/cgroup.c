@@ -17,8 +17,8 @@
 #define TREE_DEPTH_MAX 8
 
 static const char *const controller_name[CGROUP_CONTROLLERS] = {
-        [CGROUP_MEMORY] = "memory",   [CGROUP_CPU] = "cpu",         [CGROUP_PIDS] = "pids",
-        [CGROUP_DEVICES] = "devices", [CGROUP_FREEZER] = "freezer", [CGROUP_CPUACCT] = "cpuacct",
+	[CGROUP_MEMORY] = "memory",   [CGROUP_CPU] = "cpu",         [CGROUP_PIDS] = "pids",
+	[CGROUP_DEVICES] = "devices", [CGROUP_FREEZER] = "freezer", [CGROUP_CPUACCT] = "cpuacct",
 };
 
 static bool list_has(const char *list, const char *name, const char *separators)
@@ -73,7 +73,8 @@ static void take_mount(struct cgroup_layout *l, char *line)
 	type = strtok_r(mid + 3, " ", &save);
 	if (type != NULL && strtok_r(NULL, " ", &save) != NULL)
 		options = strtok_r(NULL, " \n", &save);
-	if (mount == NULL || options == NULL || strncmp(type, "cgroup", 6) != 0 || strcmp(mount_root, "/") != 0)
+	if (mount == NULL || options == NULL || strncmp(type, "cgroup", 6) != 0 ||
+	    strcmp(mount_root, "/") != 0)
 		return;
 	struct cgroup_hierarchy h = {.v2 = strcmp(type, "cgroup2") == 0};
 
@@ -114,17 +115,19 @@ int cgroup_layout_read(const char *root, struct cgroup_layout *ret, struct err *
 		take_mount(&l, line);
 	for (int c = 0; c < CGROUP_CONTROLLERS; c++) {
 		l.of[c] = -1;
-		for (unsigned pass = 0; pass < 2; pass++) { /* version 1 first: a controller is in one of them */
+		for (unsigned pass = 0; pass < 2;
+		     pass++) { /* version 1 first: a controller is in one of them */
 			for (unsigned i = 0; i < l.n && l.of[c] < 0; i++) {
 				if (l.h[i].v2 == (pass == 1) && serves(&l.h[i], (enum cgroup_controller)c))
 					l.of[c] = (int)i;
 			}
 		}
 		if (l.of[c] < 0 && c != CGROUP_DEVICES && c != CGROUP_CPUACCT)
-			return err_set(err, -ENOENT,
-			               "cgroups: no mounted hierarchy has the controller \"%s\"; sandboxes could "
-			               "not be limited",
-			               controller_name[c]);
+			return err_set(
+				err, -ENOENT,
+				"cgroups: no mounted hierarchy has the controller \"%s\"; sandboxes could "
+				"not be limited",
+				controller_name[c]);
 	}
 	*ret = l;
 	return 0;
@@ -133,8 +136,8 @@ int cgroup_layout_read(const char *root, struct cgroup_layout *ret, struct err *
 /* -- Directories ---------------------------------------------------------------------------------------------- */
 
 /* The path behind the mount point of a process's group, from /proc/PID/cgroup: "4:memory:/x". */
-static int group_of(const struct cgroup_layout *l, pid_t pid, const struct cgroup_hierarchy *h, char *ret, size_t size,
-                    struct err *err)
+static int group_of(const struct cgroup_layout *l, pid_t pid, const struct cgroup_hierarchy *h, char *ret,
+		    size_t size, struct err *err)
 {
 	CLEANUP_BUF struct buf b = {0};
 	char path[320], *rest, *line;
@@ -156,7 +159,8 @@ static int group_of(const struct cgroup_layout *l, pid_t pid, const struct cgrou
 		snprintf(first, sizeof first, "%.*s", (int)strcspn(controllers, ","), controllers);
 		if (!h->v2 && !list_has(h->controllers, first, ","))
 			continue;
-		if (snprintf(ret, size, "%s%s%s", l->root, h->mount, strcmp(line, "/") == 0 ? "" : line) >= (int)size)
+		if (snprintf(ret, size, "%s%s%s", l->root, h->mount, strcmp(line, "/") == 0 ? "" : line) >=
+		    (int)size)
 			return err_set(err, -ENAMETOOLONG, "cgroup of process %d: path too long", (int)pid);
 		return 0;
 	}
@@ -164,7 +168,7 @@ static int group_of(const struct cgroup_layout *l, pid_t pid, const struct cgrou
 }
 
 int cgroup_dir_of(const struct cgroup_layout *l, pid_t pid, enum cgroup_controller c, char *ret, size_t size,
-                  struct err *err)
+		  struct err *err)
 {
 	if (l->of[c] < 0)
 		return err_set(err, -ENOENT, "cgroups: no controller \"%s\"", controller_name[c]);
@@ -200,6 +204,14 @@ static int check_value(const char *dir, const char *file, const char *want, stru
 	return 0;
 }
 
+static bool group_has(const char *dir, const char *file)
+{
+	char path[CGROUP_PATH_MAX + 128];
+
+	snprintf(path, sizeof path, "%s/%s", dir, file);
+	return access(path, F_OK) == 0;
+}
+
 static int check_memory(const struct cgroup_layout *l, pid_t pid, uint64_t bytes, struct err *err)
 {
 	bool v2 = l->h[l->of[CGROUP_MEMORY]].v2;
@@ -212,13 +224,27 @@ static int check_memory(const struct cgroup_layout *l, pid_t pid, uint64_t bytes
 	r = check_value(dir, v2 ? "memory.max" : "memory.limit_in_bytes", want, err);
 	if (r == 0 && !v2 && cgroup_base_has(l, CGROUP_MEMORY, "memory.memsw.limit_in_bytes"))
 		r = check_value(dir, "memory.memsw.limit_in_bytes", want, err);
-	if (r == 0 && v2 && cgroup_base_has(l, CGROUP_MEMORY, "memory.swap.max"))
+	if (r == 0 && v2 && group_has(dir, "memory.swap.max"))
 		r = check_value(dir, "memory.swap.max", "0", err);
 	return r;
 }
 
+int cgroup_deny_swap(const struct cgroup_layout *l, pid_t pid, struct err *err)
+{
+	char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 32];
+	int r = cgroup_dir_of(l, pid, CGROUP_MEMORY, dir, sizeof dir, err);
+
+	if (r < 0 || !l->h[l->of[CGROUP_MEMORY]].v2 || !group_has(dir, "memory.swap.max"))
+		return r;
+	snprintf(path, sizeof path, "%s/memory.swap.max", dir);
+	CLEANUP_FD int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	r = fd < 0 ? -errno : fd_write_all(fd, "0", 1);
+	return r < 0 ? err_system(err, r, "write %s", path) : 0;
+}
+
 int cgroup_check_limits(const struct cgroup_layout *l, pid_t pid, const struct cgroup_limits *limits,
-                        struct err *err)
+			struct err *err)
 {
 	char dir[CGROUP_PATH_MAX], want[64];
 	int r = check_memory(l, pid, limits->memory_bytes, err);
@@ -227,7 +253,7 @@ int cgroup_check_limits(const struct cgroup_layout *l, pid_t pid, const struct c
 		r = cgroup_dir_of(l, pid, CGROUP_CPU, dir, sizeof dir, err);
 	if (r == 0 && l->h[l->of[CGROUP_CPU]].v2) {
 		snprintf(want, sizeof want, "%u %u", limits->cpu_milli * (CGROUP_CPU_PERIOD_US / 1000),
-		         CGROUP_CPU_PERIOD_US);
+			 CGROUP_CPU_PERIOD_US);
 		r = check_value(dir, "cpu.max", want, err);
 	} else if (r == 0) {
 		snprintf(want, sizeof want, "%u", limits->cpu_milli * (CGROUP_CPU_PERIOD_US / 1000));
@@ -269,7 +295,7 @@ int cgroup_freeze(const char *freezer_path, bool frozen, struct err *err)
 
 /* The first number in a file, or the one behind `key`. */
 static int read_number(const struct cgroup_layout *l, pid_t pid, enum cgroup_controller c, const char *file,
-                       const char *key, uint64_t *ret, struct err *err)
+		       const char *key, uint64_t *ret, struct err *err)
 {
 	CLEANUP_BUF struct buf b = {0};
 	char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 64];
@@ -288,17 +314,17 @@ static int read_number(const struct cgroup_layout *l, pid_t pid, enum cgroup_con
 }
 
 int cgroup_stats(const struct cgroup_layout *l, pid_t pid, uint64_t *ret_cpu_us, uint64_t *ret_memory_bytes,
-                 uint32_t *ret_pids, struct err *err)
+		 uint32_t *ret_pids, struct err *err)
 {
 	bool cpu_v2 = l->of[CGROUP_CPUACCT] < 0 || l->h[l->of[CGROUP_CPUACCT]].v2;
 	bool memory_v2 = l->h[l->of[CGROUP_MEMORY]].v2;
 	uint64_t cpu = 0, memory = 0, pids = 0;
 	int r = cpu_v2 ? read_number(l, pid, CGROUP_CPUACCT, "cpu.stat", "usage_usec ", &cpu, err)
-	               : read_number(l, pid, CGROUP_CPUACCT, "cpuacct.usage", NULL, &cpu, err);
+		       : read_number(l, pid, CGROUP_CPUACCT, "cpuacct.usage", NULL, &cpu, err);
 
 	if (r == 0)
-		r = read_number(l, pid, CGROUP_MEMORY, memory_v2 ? "memory.current" : "memory.usage_in_bytes", NULL,
-		                &memory, err);
+		r = read_number(l, pid, CGROUP_MEMORY, memory_v2 ? "memory.current" : "memory.usage_in_bytes",
+				NULL, &memory, err);
 	if (r == 0)
 		r = read_number(l, pid, CGROUP_PIDS, "pids.current", NULL, &pids, err);
 	if (r < 0)
@@ -401,8 +427,8 @@ static void remove_one(const char *dir, const char *container, void *arg)
 	size_t n = strlen(r->container);
 
 	/* The name itself, or the name with liblxc's counter behind. */
-	if (container[n] != '\0' && (container[n] != '-' || strspn(container + n + 1, "0123456789") !=
-	                                                            strlen(container + n + 1)))
+	if (container[n] != '\0' &&
+	    (container[n] != '-' || strspn(container + n + 1, "0123456789") != strlen(container + n + 1)))
 		return;
 	if (!remove_tree(dir, 0))
 		r->failed++;

@@ -15,8 +15,15 @@
 #define CGROUP_HIERARCHIES_MAX 24
 #define CGROUP_PATH_MAX        512
 
-enum cgroup_controller { CGROUP_MEMORY, CGROUP_CPU, CGROUP_PIDS, CGROUP_DEVICES, CGROUP_FREEZER, CGROUP_CPUACCT,
-	CGROUP_CONTROLLERS };
+enum cgroup_controller {
+	CGROUP_MEMORY,
+	CGROUP_CPU,
+	CGROUP_PIDS,
+	CGROUP_DEVICES,
+	CGROUP_FREEZER,
+	CGROUP_CPUACCT,
+	CGROUP_CONTROLLERS
+};
 
 struct cgroup_hierarchy {
 	char mount[CGROUP_PATH_MAX];
@@ -39,7 +46,7 @@ bool cgroup_base_has(const struct cgroup_layout *l, enum cgroup_controller c, co
 
 /* The directory of a process in a controller's hierarchy, without root's ambiguity: absolute on the host. */
 int cgroup_dir_of(const struct cgroup_layout *l, pid_t pid, enum cgroup_controller c, char *ret, size_t size,
-                  struct err *err);
+		  struct err *err);
 
 struct cgroup_limits {
 	uint64_t memory_bytes;
@@ -48,16 +55,19 @@ struct cgroup_limits {
 
 #define CGROUP_CPU_PERIOD_US 100000u
 
+/* Version 2: no swap for the process's group, where the kernel accounts swap. Version 1 has it in the configuration. */
+int cgroup_deny_swap(const struct cgroup_layout *l, pid_t pid, struct err *err);
+
 /* -ERANGE, with the file and both values, when a limit is not in force for the process. */
 int cgroup_check_limits(const struct cgroup_layout *l, pid_t pid, const struct cgroup_limits *limits,
-                        struct err *err);
+			struct err *err);
 
 /* The file to write and the words for frozen and thawed. */
 int cgroup_freezer_path(const struct cgroup_layout *l, pid_t pid, char *ret, size_t size, struct err *err);
 int cgroup_freeze(const char *freezer_path, bool frozen, struct err *err);
 
 int cgroup_stats(const struct cgroup_layout *l, pid_t pid, uint64_t *ret_cpu_us, uint64_t *ret_memory_bytes,
-                 uint32_t *ret_pids, struct err *err);
+		 uint32_t *ret_pids, struct err *err);
 
 /* Calls back with each directory, in each hierarchy, that liblxc made for containers whose name starts with prefix. */
 typedef void cgroup_each(const char *dir, const char *container, void *arg);

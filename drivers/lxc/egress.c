@@ -74,7 +74,7 @@ static void add_sets(const struct egress *e, struct buf *b)
 	}
 	buf_printf(b, first ? "}\n" : " } }\n");
 	buf_printf(b, "set denied { type ipv4_addr; flags interval; auto-merge; elements = { " SPECIAL "%s",
-	           e->denied[0] != '\0' ? ", " : "");
+		   e->denied[0] != '\0' ? ", " : "");
 	add_list(b, e->denied);
 	buf_printf(b, " } }\nset resolvers { type ipv4_addr; flags interval; auto-merge; ");
 	if (e->resolvers[0] != '\0') {
@@ -89,16 +89,22 @@ static void add_chains(const struct egress *e, struct buf *b)
 {
 	unsigned node = e->hash & 0xffffff;
 
-	buf_printf(b, "chain input { type filter hook input priority filter - 5; iifname \"bth%06xn*\" drop; }\n", node);
-	buf_printf(b, "chain out { meta nfproto != ipv4 drop; iifname . ip saddr != @on drop; "
-	              "oifname \"" ANY_NODES "\" drop; ip daddr @resolvers udp dport 53 accept; "
-	              "ip daddr @resolvers tcp dport 53 accept; udp dport 53 drop; tcp dport { 53, 853 } drop; "
-	              "ip daddr @denied drop; accept; }\n");
+	buf_printf(
+		b,
+		"chain input { type filter hook input priority filter - 5; iifname \"bth%06xn*\" drop; }\n",
+		node);
+	buf_printf(b,
+		   "chain out { meta nfproto != ipv4 drop; iifname . ip saddr != @on drop; "
+		   "oifname \"" ANY_NODES "\" drop; ip daddr @resolvers udp dport 53 accept; "
+		   "ip daddr @resolvers tcp dport 53 accept; udp dport 53 drop; tcp dport { 53, 853 } drop; "
+		   "ip daddr @denied drop; accept; }\n");
 	buf_printf(b, "chain back { meta nfproto != ipv4 drop; oifname . ip daddr != @on drop; "
-	              "ct state established,related accept; drop; }\n");
-	buf_printf(b, "chain forward { type filter hook forward priority filter - 5; iifname \"bth%06xn*\" jump out; "
-	              "oifname \"bth%06xn*\" jump back; ",
-	           node, node);
+		      "ct state established,related accept; drop; }\n");
+	buf_printf(b,
+		   "chain forward { type filter hook forward priority filter - 5; iifname \"bth%06xn*\" jump "
+		   "out; "
+		   "oifname \"bth%06xn*\" jump back; ",
+		   node, node);
 	if (e->forward_changed)
 		buf_printf(b, "iifname != \"" ANY_NODES "\" oifname != \"" ANY_NODES "\" drop; ");
 	buf_printf(b, "}\nchain post { type nat hook postrouting priority srcnat; ip saddr ");

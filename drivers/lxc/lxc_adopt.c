@@ -13,6 +13,8 @@
 #include "core/fd.h"
 #include "lxc_instance.h"
 
+#define SHIM_END_MS 5000
+
 /* "00000000000000ab" */
 static bool parse_id(const char *name, uint64_t *ret)
 {
@@ -37,6 +39,22 @@ static void make_over(struct driver_instance *i)
 	i->freezer[0] = '\0';
 }
 
+/* A start that never finished: its shim ends by itself, because the socket to the sandboxd of then has ended; but
+ * not before it has noticed. */
+static void end_half_started(struct lxc_driver *d, const char *dir, uint64_t sandbox, uint32_t slot)
+{
+	int64_t pid = -1;
+	uint64_t start = 0;
+
+	if (sandbox_dir_read_shim(dir, &pid, &start, NULL) == 0) {
+		CLEANUP_FD int fd = process_open((pid_t)pid, start);
+
+		if (fd >= 0 && poll(&(struct pollfd){fd, POLLIN, 0}, 1, SHIM_END_MS) != 1)
+			(void)!kill((pid_t)pid, SIGKILL);
+	}
+	(void)!lxc_remove_host_objects(d, dir, sandbox, slot, NULL);
+}
+
 static void adopt_one(struct lxc_driver *d, uint64_t sandbox, driver_found *found, void *arg)
 {
 	struct driver_instance *i = calloc(1, sizeof *i);
@@ -50,8 +68,7 @@ static void adopt_one(struct lxc_driver *d, uint64_t sandbox, driver_found *foun
 	if (r == 0)
 		r = sandbox_dir_read_running(i->dir, &i->running, NULL);
 	if (r < 0 && r != -ESTALE) {
-		/* It never ran: its shim ended with the socket to the sandboxd of then. */
-		(void)!lxc_remove_host_objects(d, i->dir, sandbox, i->meta.slot, NULL);
+		end_half_started(d, i->dir, sandbox, i->meta.slot);
 		free(i);
 		return;
 	}

@@ -83,9 +83,10 @@ static void op_exit_status(struct driver *d, struct driver_instance *i, struct d
 		i->exit = (struct driver_exit){.how = SANDBOX_EXIT_UNKNOWN, .wall_ms = clock_wall_ms()};
 		if (sandbox_dir_read_exit(i->dir, &e))
 			i->exit = (struct driver_exit){
-			        .how = (enum sandboxd_exit)e.how, .value = e.value, .wall_ms = e.wall_ms};
+				.how = (enum sandboxd_exit)e.how, .value = e.value, .wall_ms = e.wall_ms};
 		else
-			op_kill(d, i); /* the shim was killed, and without privileges it could not take its child along */
+			op_kill(d,
+				i); /* the shim was killed, and without privileges it could not take its child along */
 		i->exited = true;
 	}
 	*ret = i->exit;
@@ -93,7 +94,8 @@ static void op_exit_status(struct driver *d, struct driver_instance *i, struct d
 
 /* -- Stop ------------------------------------------------------------------------------------------------------ */
 
-int lxc_remove_host_objects(struct lxc_driver *d, const char *dir, uint64_t sandbox, uint32_t slot, struct err *err)
+int lxc_remove_host_objects(struct lxc_driver *d, const char *dir, uint64_t sandbox, uint32_t slot,
+			    struct err *err)
 {
 	char name[CONTAINER_NAME_MAX], lock[SANDBOX_DIR_MAX + 200];
 	int left, r;
@@ -125,7 +127,7 @@ static int op_stop(struct driver *base, struct driver_instance *i, uint32_t grac
 		(void)!syscall(SYS_pidfd_send_signal, i->shim_pidfd, SIGKILL, NULL, 0);
 		if (!wait_over(i, KILL_WAIT_MS))
 			return err_set(err, -EBUSY, "stop sandbox %" PRIu64 ": its processes do not end",
-			               i->meta.sandbox);
+				       i->meta.sandbox);
 	}
 	op_exit_status(base, i, &status);
 	int r = lxc_remove_host_objects(d, i->dir, i->meta.sandbox, i->meta.slot, err);
@@ -135,19 +137,20 @@ static int op_stop(struct driver *base, struct driver_instance *i, uint32_t grac
 
 /* -- Connections, freezing, figures --------------------------------------------------------------------------- */
 
-static int op_dial(struct driver *base, struct driver_instance *i, uint16_t port, int *ret_fd, struct err *err)
+static int op_dial(struct driver *base, struct driver_instance *i, uint16_t port, int *ret_fd,
+		   struct err *err)
 {
 	struct lxc_driver *d = (struct lxc_driver *)base;
-	struct sockaddr_in to = {.sin_family = AF_INET,
-	                         .sin_port = htons(port),
-	                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in to = {
+		.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	CLEANUP_FD int s = -1;
 	int saved = 0;
 
 	if (i->netns < 0)
 		return err_set(err, -ECONNREFUSED, "sandbox %" PRIu64 " is not running", i->meta.sandbox);
 	if (setns(i->netns, CLONE_NEWNET) != 0)
-		return err_system(err, -errno, "enter the network namespace of sandbox %" PRIu64, i->meta.sandbox);
+		return err_system(err, -errno, "enter the network namespace of sandbox %" PRIu64,
+				  i->meta.sandbox);
 	s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (s < 0)
 		saved = errno;
@@ -155,7 +158,8 @@ static int op_dial(struct driver *base, struct driver_instance *i, uint16_t port
 	if (s < 0)
 		return err_system(err, -saved, "socket in sandbox %" PRIu64, i->meta.sandbox);
 	if (connect(s, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS)
-		return err_system(err, -errno, "connect to port %u of sandbox %" PRIu64, port, i->meta.sandbox);
+		return err_system(err, -errno, "connect to port %u of sandbox %" PRIu64, port,
+				  i->meta.sandbox);
 	*ret_fd = fd_take(&s);
 	return 0;
 }
@@ -172,14 +176,14 @@ static void op_info(struct driver *d, struct driver_instance *i, struct driver_i
 {
 	(void)d;
 	*ret = (struct driver_info){.sandbox = i->meta.sandbox,
-	                            .pool_uid = i->meta.pool_uid,
-	                            .revision = i->meta.revision,
-	                            .started_boot_ms = i->running.started_boot_ms,
-	                            .started_wall_ms = i->running.started_wall_ms,
-	                            .pid = i->running.pid,
-	                            .slot = i->meta.slot,
-	                            .target_port = i->meta.target_port,
-	                            .egress = i->meta.egress};
+				    .pool_uid = i->meta.pool_uid,
+				    .revision = i->meta.revision,
+				    .started_boot_ms = i->running.started_boot_ms,
+				    .started_wall_ms = i->running.started_wall_ms,
+				    .pid = i->running.pid,
+				    .slot = i->meta.slot,
+				    .target_port = i->meta.target_port,
+				    .egress = i->meta.egress};
 	memcpy(ret->digest, i->digest, sizeof ret->digest);
 }
 
@@ -187,7 +191,8 @@ static int op_stats(struct driver *base, struct driver_instance *i, struct drive
 {
 	struct lxc_driver *d = (struct lxc_driver *)base;
 
-	return cgroup_stats(&d->layout, (pid_t)i->running.pid, &ret->cpu_us, &ret->memory_bytes, &ret->pids, err);
+	return cgroup_stats(&d->layout, (pid_t)i->running.pid, &ret->cpu_us, &ret->memory_bytes, &ret->pids,
+			    err);
 }
 
 static int op_log(struct driver *d, struct driver_instance *i, int *ret_fd, struct err *err)
@@ -210,9 +215,9 @@ static int op_egress(struct driver *base, struct driver_instance *i, bool on, st
 
 	if (!i->meta.egress)
 		return on ? err_set(err, -ENOTSUP,
-		                    "sandbox %" PRIu64 " was started without egress; a new revision gives it",
-		                    i->meta.sandbox)
-		          : 0;
+				    "sandbox %" PRIu64 " was started without egress; a new revision gives it",
+				    i->meta.sandbox)
+			  : 0;
 	/* The file first: a sandboxd that comes after must not turn on again what was turned off. */
 	int r = on ? 0 : sandbox_dir_set_egress(i->dir, false, err);
 
@@ -242,28 +247,29 @@ static void op_close(struct driver *base)
 }
 
 static const struct driver_ops lxc_ops = {
-        .name = "lxc",
-        .adopt = lxc_adopt,
-        .start = lxc_start,
-        .stop = op_stop,
-        .egress = op_egress,
-        .dial = op_dial,
-        .freeze = op_freeze,
-        .kill = op_kill,
-        .exit_fd = op_exit_fd,
-        .exit_status = op_exit_status,
-        .info = op_info,
-        .stats = op_stats,
-        .log = op_log,
-        .release = op_release,
-        .close = op_close,
+	.name = "lxc",
+	.adopt = lxc_adopt,
+	.start = lxc_start,
+	.stop = op_stop,
+	.egress = op_egress,
+	.dial = op_dial,
+	.freeze = op_freeze,
+	.kill = op_kill,
+	.exit_fd = op_exit_fd,
+	.exit_status = op_exit_status,
+	.info = op_info,
+	.stats = op_stats,
+	.log = op_log,
+	.release = op_release,
+	.close = op_close,
 };
 
 /* -- The driver ------------------------------------------------------------------------------------------------ */
 
 static int prepare_dirs(struct lxc_driver *d, const char *state_dir, struct err *err)
 {
-	if (snprintf(d->sandboxes, sizeof d->sandboxes, "%s/sandboxes", state_dir) >= (int)sizeof d->sandboxes - 32 ||
+	if (snprintf(d->sandboxes, sizeof d->sandboxes, "%s/sandboxes", state_dir) >=
+		    (int)sizeof d->sandboxes - 32 ||
 	    snprintf(d->lxc_path, sizeof d->lxc_path, "%s/lxc", state_dir) >= (int)sizeof d->lxc_path)
 		return err_set(err, -ENAMETOOLONG, "state directory %s: path too long", state_dir);
 	if ((mkdir(d->sandboxes, 0711) != 0 && errno != EEXIST) || chmod(d->sandboxes, 0711) != 0)
@@ -286,7 +292,7 @@ int lxc_driver_new(const struct lxc_driver_options *o, struct driver **ret, stru
 	d->own_netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	snprintf(d->bin_dir, sizeof d->bin_dir, "%s", o->bin_dir);
 	egress = (struct egress_options){
-	        .hash = d->hash, .base = o->egress_base, .resolvers = o->resolvers, .denied = o->denied};
+		.hash = d->hash, .base = o->egress_base, .resolvers = o->resolvers, .denied = o->denied};
 	r = d->own_netns < 0 ? err_system(err, -errno, "open the network namespace") : 0;
 	if (r == 0)
 		r = prepare_dirs(d, o->state_dir, err);

@@ -35,11 +35,13 @@ struct driver_instance {
 
 void lxc_container_name(const struct lxc_driver *d, uint64_t sandbox, char ret[CONTAINER_NAME_MAX]);
 /* cgroups, interface, files; its processes are gone. */
-int lxc_remove_host_objects(struct lxc_driver *d, const char *dir, uint64_t sandbox, uint32_t slot, struct err *err);
+int lxc_remove_host_objects(struct lxc_driver *d, const char *dir, uint64_t sandbox, uint32_t slot,
+			    struct err *err);
 /* Opens pidfds and namespace of what `running` names. -ESRCH: over. */
 int lxc_hold(struct lxc_driver *d, struct driver_instance *i, struct err *err);
 
-int lxc_start(struct driver *d, const struct driver_start *how, struct driver_instance **ret, struct err *err);
+int lxc_start(struct driver *d, const struct driver_start *how, struct driver_instance **ret,
+	      struct err *err);
 int lxc_adopt(struct driver *d, driver_found *found, void *arg, struct err *err);
 
 #endif

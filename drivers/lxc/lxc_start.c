@@ -28,8 +28,8 @@ void lxc_container_name(const struct lxc_driver *d, uint64_t sandbox, char ret[C
 
 /* -- The shim process ------------------------------------------------------------------------------------------- */
 
-static int config_memfd(struct lxc_driver *d, const struct driver_start *how, const char *dir, const char *name,
-                        int *ret_fd, struct err *err)
+static int config_memfd(struct lxc_driver *d, const struct driver_start *how, const char *dir,
+			const char *name, int *ret_fd, struct err *err)
 {
 	char init[300], resolv[512] = "";
 	CLEANUP_BUF struct buf b = BUF_MAX(CODEC_BYTES_MAX);
@@ -40,25 +40,25 @@ static int config_memfd(struct lxc_driver *d, const struct driver_start *how, co
 	if (how->egress)
 		egress_resolv_conf(d->egress, resolv, sizeof resolv);
 	struct shim_config c = {.name = str_of(name),
-	                        .dir = str_of(dir),
-	                        .lxc_path = str_of(d->lxc_path),
-	                        .root = str_of(how->root),
-	                        .init = str_of(init),
-	                        .user = how->user,
-	                        .working_dir = how->working_dir,
-	                        .resolv_conf = str_of(resolv),
-	                        .argv = how->argv,
-	                        .n_argv = how->n_argv,
-	                        .env = how->env,
-	                        .n_env = how->n_env,
-	                        .filter = buf_str(&d->filter),
-	                        .uid_base = how->uid_base,
-	                        .logger_uid = how->logger_uid,
-	                        .cpu_milli = how->limits.cpu_milli,
-	                        .pids_max = how->limits.pids_max,
-	                        .memory_bytes = how->limits.memory_bytes,
-	                        .disk_bytes = how->limits.disk_bytes,
-	                        .log_bytes = how->limits.log_bytes};
+				.dir = str_of(dir),
+				.lxc_path = str_of(d->lxc_path),
+				.root = str_of(how->root),
+				.init = str_of(init),
+				.user = how->user,
+				.working_dir = how->working_dir,
+				.resolv_conf = str_of(resolv),
+				.argv = how->argv,
+				.n_argv = how->n_argv,
+				.env = how->env,
+				.n_env = how->n_env,
+				.filter = buf_str(&d->filter),
+				.uid_base = how->uid_base,
+				.logger_uid = how->logger_uid,
+				.cpu_milli = how->limits.cpu_milli,
+				.pids_max = how->limits.pids_max,
+				.memory_bytes = how->limits.memory_bytes,
+				.disk_bytes = how->limits.disk_bytes,
+				.log_bytes = how->limits.log_bytes};
 
 	codec_encode(&b, &shim_config_codec, &c);
 	if (fd < 0 || buf_failed(&b))
@@ -71,7 +71,8 @@ static int config_memfd(struct lxc_driver *d, const struct driver_start *how, co
 	return 0;
 }
 
-static int spawn(const char *bin_dir, const char *name, int config, int control, pid_t *ret_pid, struct err *err)
+static int spawn(const char *bin_dir, const char *name, int config, int control, pid_t *ret_pid,
+		 struct err *err)
 {
 	char path[300], *const argv[] = {(char[]){"berth-shim"}, (char *)(uintptr_t)name, NULL};
 	char *const env[] = {(char[]){"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, NULL};
@@ -148,15 +149,15 @@ int lxc_hold(struct lxc_driver *d, struct driver_instance *i, struct err *err)
 	snprintf(path, sizeof path, "/proc/%d/ns/net", (int)pid);
 	i->netns = open(path, O_RDONLY | O_CLOEXEC);
 	r = i->netns < 0 ? err_system(err, -errno, "open %s", path)
-	                 : cgroup_freezer_path(&d->layout, pid, i->freezer, sizeof i->freezer, err);
+			 : cgroup_freezer_path(&d->layout, pid, i->freezer, sizeof i->freezer, err);
 	/* Still the same process: then all of the above was its. */
 	if (r == 0 && process_start(pid) != i->running.pid_start)
 		r = err_set(err, -ESRCH, "its first process is gone");
 	return r;
 }
 
-static int start_with(struct lxc_driver *d, struct driver_instance *i, int control, const struct driver_start *how,
-                      struct err *err)
+static int start_with(struct lxc_driver *d, struct driver_instance *i, int control,
+		      const struct driver_start *how, struct err *err)
 {
 	struct shim_report done;
 	char go = SHIM_GO;
@@ -201,12 +202,12 @@ static struct driver_instance *new_instance(struct lxc_driver *d, const struct d
 	if (i == NULL)
 		return NULL;
 	i->meta = (struct lxc_meta){.sandbox = how->sandbox,
-	                            .pool_uid = how->pool_uid,
-	                            .revision = how->revision,
-	                            .slot = how->slot,
-	                            .target_port = how->target_port,
-	                            .egress = how->egress,
-	                            .stop_signal = how->stop_signal};
+				    .pool_uid = how->pool_uid,
+				    .revision = how->revision,
+				    .slot = how->slot,
+				    .target_port = how->target_port,
+				    .egress = how->egress,
+				    .stop_signal = how->stop_signal};
 	(void)str_copy(how->digest, i->digest, sizeof i->digest);
 	i->meta.digest = str_of(i->digest);
 	i->pidfd = i->shim_pidfd = i->netns = -1;
@@ -214,7 +215,8 @@ static struct driver_instance *new_instance(struct lxc_driver *d, const struct d
 	return i;
 }
 
-int lxc_start(struct driver *base, const struct driver_start *how, struct driver_instance **ret, struct err *err)
+int lxc_start(struct driver *base, const struct driver_start *how, struct driver_instance **ret,
+	      struct err *err)
 {
 	struct lxc_driver *d = (struct lxc_driver *)base;
 	struct driver_instance *i = new_instance(d, how);
@@ -237,6 +239,8 @@ int lxc_start(struct driver *base, const struct driver_start *how, struct driver
 	if (r == 0)
 		r = spawn(d->bin_dir, name, config, control[1], &pid, err);
 	fd_close(&control[1]);
+	if (r == 0)
+		r = sandbox_dir_write_shim(i->dir, pid, process_start(pid), err);
 	if (r == 0)
 		r = start_with(d, i, control[0], how, err);
 	fd_close(&control[0]);

@@ -48,9 +48,9 @@ static void end_nest(struct request *q, struct rtattr *nest)
 static struct request new_request(uint16_t type, uint16_t flags)
 {
 	return (struct request){.head = {.nlmsg_len = NLMSG_LENGTH(0),
-	                                 .nlmsg_type = type,
-	                                 .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags),
-	                                 .nlmsg_seq = 1}};
+					 .nlmsg_type = type,
+					 .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags),
+					 .nlmsg_seq = 1}};
 }
 
 static int ask(struct request *q)
@@ -117,7 +117,8 @@ int rtnetlink_up(const char *name)
 int rtnetlink_address(const char *name, uint32_t address, uint8_t bits)
 {
 	struct request q = new_request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
-	struct ifaddrmsg a = {.ifa_family = AF_INET, .ifa_prefixlen = bits, .ifa_index = if_nametoindex(name)};
+	struct ifaddrmsg a = {
+		.ifa_family = AF_INET, .ifa_prefixlen = bits, .ifa_index = if_nametoindex(name)};
 	uint32_t wire = htonl(address);
 
 	if (a.ifa_index == 0)
@@ -132,10 +133,10 @@ int rtnetlink_default_route(uint32_t gateway)
 {
 	struct request q = new_request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
 	struct rtmsg r = {.rtm_family = AF_INET,
-	                  .rtm_table = RT_TABLE_MAIN,
-	                  .rtm_protocol = RTPROT_STATIC,
-	                  .rtm_scope = RT_SCOPE_UNIVERSE,
-	                  .rtm_type = RTN_UNICAST};
+			  .rtm_table = RT_TABLE_MAIN,
+			  .rtm_protocol = RTPROT_STATIC,
+			  .rtm_scope = RT_SCOPE_UNIVERSE,
+			  .rtm_type = RTN_UNICAST};
 	uint32_t wire = htonl(gateway);
 
 	put(&q, &r, sizeof r);

@@ -25,7 +25,7 @@ void sandbox_dir_path(const char *parent, uint64_t sandbox, char ret[SANDBOX_DIR
 }
 
 static int write_struct(const char *dir, const char *name, const struct codec_type *type, const void *value,
-                        struct err *err)
+			struct err *err)
 {
 	CLEANUP_BUF struct buf b = {0};
 	char path[SANDBOX_DIR_MAX + 32], temporary[SANDBOX_DIR_MAX + 32];
@@ -44,7 +44,7 @@ static int write_struct(const char *dir, const char *name, const struct codec_ty
 }
 
 static int read_struct(const char *dir, const char *name, const struct codec_type *type, struct arena *arena,
-                       void *ret, struct err *err)
+		       void *ret, struct err *err)
 {
 	CLEANUP_BUF struct buf b = {0};
 	char path[SANDBOX_DIR_MAX + 32];
@@ -64,6 +64,26 @@ int sandbox_dir_make(const char *dir, const struct lxc_meta *meta, struct err *e
 	if (chmod(dir, 0711) != 0)
 		return err_system(err, -errno, "chmod %s", dir);
 	return write_struct(dir, "meta", &lxc_meta_codec, meta, err);
+}
+
+int sandbox_dir_write_shim(const char *dir, int64_t pid, uint64_t start, struct err *err)
+{
+	struct shim_report r = {.shim_pid = pid, .shim_start = start};
+
+	return write_struct(dir, "shim", &shim_report_codec, &r, err);
+}
+
+int sandbox_dir_read_shim(const char *dir, int64_t *ret_pid, uint64_t *ret_start, struct err *err)
+{
+	CLEANUP_ARENA struct arena a = {0};
+	struct shim_report r;
+	int result = read_struct(dir, "shim", &shim_report_codec, &a, &r, err);
+
+	if (result < 0)
+		return result;
+	*ret_pid = r.shim_pid;
+	*ret_start = r.shim_start;
+	return 0;
 }
 
 int sandbox_dir_write_running(const char *dir, const struct shim_report *r, struct err *err)

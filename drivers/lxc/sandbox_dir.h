@@ -12,6 +12,9 @@
 void sandbox_dir_path(const char *parent, uint64_t sandbox, char ret[SANDBOX_DIR_MAX]);
 /* -EEXIST: there is one already. */
 int sandbox_dir_make(const char *dir, const struct lxc_meta *meta, struct err *err);
+/* The shim of a start under way: what a next sandboxd has to see ended before it removes anything. */
+int sandbox_dir_write_shim(const char *dir, int64_t pid, uint64_t start, struct err *err);
+int sandbox_dir_read_shim(const char *dir, int64_t *ret_pid, uint64_t *ret_start, struct err *err);
 int sandbox_dir_write_running(const char *dir, const struct shim_report *r, struct err *err);
 /* ret->digest is empty; the digest goes to ret_digest, of DIGEST_MAX + 1 bytes. */
 int sandbox_dir_read_meta(const char *dir, struct lxc_meta *ret, char *ret_digest, struct err *err);

@@ -20,11 +20,11 @@
 enum shim_event { SHIM_READY, SHIM_RUNNING, SHIM_FAILED, SHIM_EVENTS };
 
 struct shim_config {
-	struct str name;       /* of the container: "berth-<hash>-<id>" */
-	struct str dir;        /* the sandbox's own directory */
-	struct str lxc_path;   /* liblxc's, for the name of its socket */
-	struct str root;       /* the image's tree */
-	struct str init;       /* berth-init on the host */
+	struct str name;     /* of the container: "berth-<hash>-<id>" */
+	struct str dir;      /* the sandbox's own directory */
+	struct str lxc_path; /* liblxc's, for the name of its socket */
+	struct str root;     /* the image's tree */
+	struct str init;     /* berth-init on the host */
 	struct str user, working_dir, resolv_conf;
 	struct str *argv;
 	uint32_t n_argv;
@@ -38,8 +38,8 @@ struct shim_config {
 
 struct shim_report {
 	uint8_t event;
-	int64_t pid, shim_pid;           /* the container's first process; the shim's logger */
-	uint64_t pid_start, shim_start;  /* clock ticks after boot, from /proc/PID/stat: pids are used again */
+	int64_t pid, shim_pid;          /* the container's first process; the shim's logger */
+	uint64_t pid_start, shim_start; /* clock ticks after boot, from /proc/PID/stat: pids are used again */
 	uint64_t started_boot_ms, started_wall_ms;
 	int32_t code;
 	struct str message; /* SHIM_FAILED */

@@ -55,11 +55,13 @@ static int start(struct server *s, struct sandbox *b, uint16_t port, struct dial
 	int r;
 
 	if (b->frozen)
-		return err_set(err, -EBUSY, "sandbox %" PRIu64 " is frozen: the node's lease has ended", b->id);
+		return err_set(err, -EBUSY, "sandbox %" PRIu64 " is frozen: the node's lease has ended",
+			       b->id);
 	if (b->state != SANDBOX_RUNNING)
 		return err_set(err, -ECONNREFUSED, "sandbox %" PRIu64 " is not running", b->id);
 	if (s->n_dials >= DIALS_MAX)
-		return err_set(err, -EAGAIN, "%u connections into sandboxes are under way already", DIALS_MAX);
+		return err_set(err, -EAGAIN, "%u connections into sandboxes are under way already",
+			       DIALS_MAX);
 	r = s->driver->ops->dial(s->driver, b->instance, port, &fd, err);
 	if (r == 0)
 		r = watch_add(s, &d->watch, fd, EPOLLOUT, err);
@@ -81,9 +83,9 @@ void dial_start(struct server *s, struct sandbox *b, uint16_t port, uint32_t tim
 	timeout_ms = timeout_ms == 0 ? TIMEOUT_MS_DEFAULT : timeout_ms;
 	timeout_ms = timeout_ms > TIMEOUT_MS_MAX ? TIMEOUT_MS_MAX : timeout_ms;
 	*d = (struct dial){.watch = {.fd = -1, .on = on_connected},
-	                   .asker = asker,
-	                   .sandbox = b->id,
-	                   .deadline_ms = clock_boot_ms() + timeout_ms};
+			   .asker = asker,
+			   .sandbox = b->id,
+			   .deadline_ms = clock_boot_ms() + timeout_ms};
 	r = start(s, b, port, d, &err);
 	if (r < 0) {
 		reply_code(s, &asker, r, &err);
@@ -104,7 +106,9 @@ int dials_expire(struct server *s)
 		if (d->deadline_ms <= now) {
 			struct err err;
 
-			finish(s, d, err_set(&err, -ETIMEDOUT, "connect into sandbox %" PRIu64 ": no answer in time", d->sandbox),
+			finish(s, d,
+			       err_set(&err, -ETIMEDOUT,
+				       "connect into sandbox %" PRIu64 ": no answer in time", d->sandbox),
 			       &err);
 		} else if (d->deadline_ms < next) {
 			next = d->deadline_ms;

@@ -22,14 +22,16 @@ static void set_all(struct server *s, bool frozen)
 		if (s->driver->ops->freeze(s->driver, b->instance, frozen, &err) == 0)
 			b->frozen = frozen;
 		else
-			log_error("sandbox %lu: %s: %s", (unsigned long)b->id, frozen ? "freeze" : "thaw", err.message);
+			log_error("sandbox %lu: %s: %s", (unsigned long)b->id, frozen ? "freeze" : "thaw",
+				  err.message);
 	}
 }
 
 static void fence(struct server *s, bool fenced)
 {
 	if (s->fenced != fenced)
-		log_warn(fenced ? "the node's lease has ended: all sandboxes are frozen" : "the lease is renewed");
+		log_warn(fenced ? "the node's lease has ended: all sandboxes are frozen"
+				: "the lease is renewed");
 	s->fenced = fenced;
 	set_all(s, fenced);
 }
@@ -53,7 +55,8 @@ int fence_open(struct server *s, struct err *err)
 
 void fence_set(struct server *s, uint64_t boot_ms)
 {
-	struct itimerspec at = {.it_value = {.tv_sec = (time_t)(boot_ms / 1000), .tv_nsec = (long)(boot_ms % 1000) * 1000000}};
+	struct itimerspec at = {.it_value = {.tv_sec = (time_t)(boot_ms / 1000),
+					     .tv_nsec = (long)(boot_ms % 1000) * 1000000}};
 	bool now = boot_ms != 0 && boot_ms <= clock_boot_ms();
 
 	/* All zero disarms. A time in the past fires at once, but the answer shall come after the freezing. */

@@ -18,8 +18,8 @@ struct identity {
 };
 
 static const struct codec_field identity_fields[] = {
-        CODEC_STR(struct identity, cluster, 64),
-        CODEC_U64(struct identity, node),
+	CODEC_STR(struct identity, cluster, 64),
+	CODEC_U64(struct identity, node),
 };
 static const struct codec_type identity_codec = CODEC_TYPE(struct identity, "identity", identity_fields);
 
@@ -70,8 +70,8 @@ int identity_take(struct server *s, struct str cluster, uint64_t node, struct er
 	if (s->driver != NULL) {
 		if (str_eq(cluster, str_of(s->cluster)) && node == s->node)
 			return 0;
-		return err_set(err, -EPERM, "hello: this state belongs to node %" PRIu64 " of cluster %s", s->node,
-		               s->cluster);
+		return err_set(err, -EPERM, "hello: this state belongs to node %" PRIu64 " of cluster %s",
+			       s->node, s->cluster);
 	}
 	codec_encode(&b, &identity_codec, &i);
 	path_of(s, path);

@@ -42,10 +42,13 @@ void lifecycle_write(struct server *s, const char *event, const struct sandbox *
 	if (b->instance != NULL)
 		s->driver->ops->info(s->driver, b->instance, &info);
 	n = snprintf(line, sizeof line,
-	             "%s %s wall_ms=%" PRIu64 " sandbox=%" PRIu64 " pool=%" PRIu64 " revision=%" PRIu64 " pid=%" PRId64,
-	             clock_text(clock_wall_ms(), text), event, wall_ms, b->id, info.pool_uid, info.revision, info.pid);
+		     "%s %s wall_ms=%" PRIu64 " sandbox=%" PRIu64 " pool=%" PRIu64 " revision=%" PRIu64
+		     " pid=%" PRId64,
+		     clock_text(clock_wall_ms(), text), event, wall_ms, b->id, info.pool_uid, info.revision,
+		     info.pid);
 	if (strcmp(event, "exited") == 0)
-		n += snprintf(line + n, sizeof line - (size_t)n, " how=%s value=%d", how[b->exit.how], b->exit.value);
+		n += snprintf(line + n, sizeof line - (size_t)n, " how=%s value=%d", how[b->exit.how],
+			      b->exit.value);
 	line[n++] = '\n';
 	if (fstat(s->events_fd, &st) == 0 && st.st_size > BYTES_MAX) {
 		int fd = open_file(s, true);

@@ -18,17 +18,19 @@
 
 static char bin_dir[SETTINGS_PATH_MAX];
 
-static int open_lxc(const struct settings *s, struct str cluster, uint64_t node, struct driver **ret, struct err *err)
+static int open_lxc(const struct settings *s, struct str cluster, uint64_t node, struct driver **ret,
+		    struct err *err)
 {
 	/* 65,536 addresses a node, of the range for carriers' NAT, which is nobody's public address. */
-	uint32_t base = s->egress_base != 0 ? s->egress_base : (100u << 24) | (64u + (uint32_t)(node % 64)) << 16;
+	uint32_t base =
+		s->egress_base != 0 ? s->egress_base : (100u << 24) | (64u + (uint32_t)(node % 64)) << 16;
 	struct lxc_driver_options o = {.cluster = cluster,
-	                               .node = node,
-	                               .state_dir = s->state_dir,
-	                               .bin_dir = bin_dir,
-	                               .resolvers = s->resolvers,
-	                               .denied = s->denied,
-	                               .egress_base = base};
+				       .node = node,
+				       .state_dir = s->state_dir,
+				       .bin_dir = bin_dir,
+				       .resolvers = s->resolvers,
+				       .denied = s->denied,
+				       .egress_base = base};
 
 	return lxc_driver_new(&o, ret, err);
 }
@@ -61,9 +63,11 @@ static int run(const char *config, struct err *err)
 	log_init("sandboxd", (enum log_level)settings->log_level);
 	user = getpwnam(settings->user);
 	if (user == NULL)
-		return err_set(err, -ENOENT, "%s: user: there is no user \"%s\" on this machine", config, settings->user);
+		return err_set(err, -ENOENT, "%s: user: there is no user \"%s\" on this machine", config,
+			       settings->user);
 	o.peer_uid = user->pw_uid;
-	if ((mkdir(settings->state_dir, 0711) != 0 && errno != EEXIST) || chmod(settings->state_dir, 0711) != 0)
+	if ((mkdir(settings->state_dir, 0711) != 0 && errno != EEXIST) ||
+	    chmod(settings->state_dir, 0711) != 0)
 		return err_system(err, -errno, "mkdir %s", settings->state_dir);
 	r = find_bin_dir(err);
 	if (r == 0)
@@ -81,8 +85,9 @@ int main(int argc, char **argv)
 
 	log_init("sandboxd", LOG_INFO);
 	if (argc != 2 || strncmp(argv[1], option, sizeof option - 1) != 0) {
-		fprintf(stderr, "usage: sandboxd --config=FILE\n\nStarts and stops the sandboxes of the node that FILE "
-		                "describes, for berthd.\n");
+		fprintf(stderr, "usage: sandboxd --config=FILE\n\nStarts and stops the sandboxes of the node "
+				"that FILE "
+				"describes, for berthd.\n");
 		return 2;
 	}
 	/* Before any thread: they inherit it. */

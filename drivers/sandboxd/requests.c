@@ -29,7 +29,7 @@ static void on_hello(struct server *s, struct request *q)
 
 	if (h->protocol != SANDBOXD_PROTOCOL)
 		code = err_set(&err, -EPROTO, "hello: protocol %u; this sandboxd speaks %u", h->protocol,
-		               SANDBOXD_PROTOCOL);
+			       SANDBOXD_PROTOCOL);
 	if (code == 0)
 		code = identity_take(s, h->cluster, h->node, &err);
 	if (code < 0) {
@@ -90,14 +90,14 @@ static void on_list(struct server *s, struct request *q)
 		if (b->instance != NULL)
 			s->driver->ops->info(s->driver, b->instance, &info);
 		r.sandboxes[r.n_sandboxes++] =
-		        (struct sandboxd_sandbox){.sandbox = b->id,
-		                                  .pool_uid = info.pool_uid,
-		                                  .revision = info.revision,
-		                                  .started_boot_ms = info.started_boot_ms,
-		                                  .pid = info.pid,
-		                                  .target_port = info.target_port,
-		                                  .running = b->state != SANDBOX_OVER && !b->exit_known,
-		                                  .frozen = b->frozen};
+			(struct sandboxd_sandbox){.sandbox = b->id,
+						  .pool_uid = info.pool_uid,
+						  .revision = info.revision,
+						  .started_boot_ms = info.started_boot_ms,
+						  .pid = info.pid,
+						  .target_port = info.target_port,
+						  .running = b->state != SANDBOX_OVER && !b->exit_known,
+						  .frozen = b->frozen};
 	}
 	reply(s, &q->asker, &r, -1);
 }
@@ -153,26 +153,27 @@ static void on_egress(struct server *s, struct request *q)
 }
 
 static handler *const handlers[SANDBOXD_REPLY] = {
-        [SANDBOXD_HELLO] = on_hello,    [SANDBOXD_START] = on_start,   [SANDBOXD_STOP] = on_stop,
-        [SANDBOXD_LIST] = on_list,      [SANDBOXD_DIAL] = on_dial,     [SANDBOXD_RESOLVE] = on_image,
-        [SANDBOXD_PULL] = on_image,     [SANDBOXD_IMPORT] = on_image,  [SANDBOXD_IMAGES] = on_image,
-        [SANDBOXD_FORGET] = on_image,   [SANDBOXD_LOG] = on_log,       [SANDBOXD_FENCE] = on_fence,
-        [SANDBOXD_EGRESS] = on_egress,
+	[SANDBOXD_HELLO] = on_hello,   [SANDBOXD_START] = on_start,  [SANDBOXD_STOP] = on_stop,
+	[SANDBOXD_LIST] = on_list,     [SANDBOXD_DIAL] = on_dial,    [SANDBOXD_RESOLVE] = on_image,
+	[SANDBOXD_PULL] = on_image,    [SANDBOXD_IMPORT] = on_image, [SANDBOXD_IMAGES] = on_image,
+	[SANDBOXD_FORGET] = on_image,  [SANDBOXD_LOG] = on_log,      [SANDBOXD_FENCE] = on_fence,
+	[SANDBOXD_EGRESS] = on_egress,
 };
 
 void request_handle(struct server *s, struct connection *c, uint64_t connection, const struct packet *p,
-                    struct arena *arena, int fd)
+		    struct arena *arena, int fd)
 {
 	struct request q = {.c = c,
-	                    .p = p,
-	                    .arena = arena,
-	                    .asker = {.connection = connection, .correlation = p->correlation},
-	                    .fd = fd};
+			    .p = p,
+			    .arena = arena,
+			    .asker = {.connection = connection, .correlation = p->correlation},
+			    .fd = fd};
 	struct err err;
 
 	if (p->type != SANDBOXD_HELLO && !connection_said_hello(c))
-		reply_code(s, &q.asker, err_set(&err, -EPROTO, "%s: hello comes first", sandboxd_type_name[p->type]),
-		           &err);
+		reply_code(s, &q.asker,
+			   err_set(&err, -EPROTO, "%s: hello comes first", sandboxd_type_name[p->type]),
+			   &err);
 	else
 		handlers[p->type](s, &q);
 	fd_close(&q.fd);

@@ -143,7 +143,7 @@ static void on_found(struct driver_instance *i, void *arg)
 	s->driver->ops->info(s->driver, i, &info);
 	if (info.slot >= s->n_slots || slot_taken(s, info.slot)) {
 		log_error("sandbox %lu has slot %u, which is taken or outside the span: it is stopped",
-		          (unsigned long)info.sandbox, info.slot);
+			  (unsigned long)info.sandbox, info.slot);
 		if (s->driver->ops->stop(s->driver, i, 0, &err) < 0)
 			log_error("%s", err.message);
 		s->driver->ops->release(s->driver, i);

@@ -20,10 +20,10 @@ struct server;
 struct server_options {
 	const struct settings *settings; /* borrowed for life */
 	uid_t peer_uid;                  /* may connect, as root may */
-	struct image_store *store;       /* NULL: sandboxes start without an image, for drivers that need none */
+	struct image_store *store; /* NULL: sandboxes start without an image, for drivers that need none */
 	/* Called at the first hello ever, or at the start when an earlier sandboxd was told cluster and node. */
 	int (*open_driver)(const struct settings *s, struct str cluster, uint64_t node, struct driver **ret,
-	                   struct err *err);
+			   struct err *err);
 };
 
 int server_new(const struct server_options *o, struct server **ret, struct err *err);

@@ -9,12 +9,12 @@
 #include "sandboxd/channel/packet.h"
 #include "sandboxd/server.h"
 
-#define CONNECTIONS_MAX 128
-#define OUTBOX_MAX      1024 /* packets that wait for one connection to read */
-#define DIALS_MAX       4096
-#define SANDBOXES_MAX   2048
+#define CONNECTIONS_MAX   128
+#define OUTBOX_MAX        1024 /* packets that wait for one connection to read */
+#define DIALS_MAX         4096
+#define SANDBOXES_MAX     2048
 #define IMAGES_LISTED_MAX 1024
-#define UIDS            65536u
+#define UIDS              65536u
 
 /* One descriptor in the loop's poll. */
 struct watch {
@@ -47,9 +47,9 @@ struct sandbox {
 	uint32_t slot;
 	bool frozen;
 	struct watch exit_watch;
-	struct driver_exit exit; /* when over */
+	struct driver_exit exit;    /* when over */
 	bool exit_known, switching; /* switching: a job turns its egress on or off */
-	struct asker *stops; /* all who asked to stop it */
+	struct asker *stops;        /* all who asked to stop it */
 	uint32_t stop_grace_ms;
 };
 
@@ -94,7 +94,7 @@ void send_exited(struct server *s, const struct sandbox *b, struct connection *o
 
 /* requests.c: one packet; fd (or -1) came with it and is taken. */
 void request_handle(struct server *s, struct connection *c, uint64_t connection, const struct packet *p,
-                    struct arena *arena, int fd);
+		    struct arena *arena, int fd);
 bool connection_said_hello(const struct connection *c);
 void connection_set_hello(struct connection *c);
 

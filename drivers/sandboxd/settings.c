@@ -28,23 +28,23 @@ struct name {
 #define TEXT_AT(f) offsetof(struct settings, f), sizeof(((struct settings *)0)->f)
 
 static const struct name names[] = {
-        {"state_dir", TEXT, TEXT_AT(state_dir), 1, SETTINGS_PATH_MAX - 64},
-        {"sandboxd_socket", TEXT, TEXT_AT(socket), 1, 107},
-        {"user", TEXT, TEXT_AT(user), 1, 63},
-        {"uid_base", NUMBER32, TEXT_AT(uid_base), 100000, 4000000000u},
-        {"uid_count", NUMBER32, TEXT_AT(uid_count), 131072, 4000000000u},
-        {"sandbox_memory_max", SIZE, TEXT_AT(memory_max), 16 * MIB, UINT64_MAX / 2},
-        {"sandbox_disk_max", SIZE, TEXT_AT(disk_bytes_max), MIB, UINT64_MAX / 2},
-        {"sandbox_cpu_max", NUMBER32, TEXT_AT(cpu_milli_max), 10, 1000000},
-        {"sandbox_pids_max", NUMBER32, TEXT_AT(pids_max), 8, 1000000},
-        {"log_bytes_max", SIZE, TEXT_AT(log_bytes_max), 65536, UINT64_MAX / 2},
-        {"image_ca", TEXT, TEXT_AT(image_ca), 0, SETTINGS_PATH_MAX - 1},
-        {"insecure_registries", TEXT, TEXT_AT(insecure_registries), 0, 4096},
-        {"allowed_registries", TEXT, TEXT_AT(allowed_registries), 0, 4096},
-        {"resolvers", LIST, TEXT_AT(resolvers), 0, 0},
-        {"egress_denied", LIST, TEXT_AT(denied), 0, 0},
-        {"egress_base", ADDRESS, TEXT_AT(egress_base), 0, 0},
-        {"log_level", LEVEL, TEXT_AT(log_level), 0, 0},
+	{"state_dir", TEXT, TEXT_AT(state_dir), 1, SETTINGS_PATH_MAX - 64},
+	{"sandboxd_socket", TEXT, TEXT_AT(socket), 1, 107},
+	{"user", TEXT, TEXT_AT(user), 1, 63},
+	{"uid_base", NUMBER32, TEXT_AT(uid_base), 100000, 4000000000u},
+	{"uid_count", NUMBER32, TEXT_AT(uid_count), 131072, 4000000000u},
+	{"sandbox_memory_max", SIZE, TEXT_AT(memory_max), 16 * MIB, UINT64_MAX / 2},
+	{"sandbox_disk_max", SIZE, TEXT_AT(disk_bytes_max), MIB, UINT64_MAX / 2},
+	{"sandbox_cpu_max", NUMBER32, TEXT_AT(cpu_milli_max), 10, 1000000},
+	{"sandbox_pids_max", NUMBER32, TEXT_AT(pids_max), 8, 1000000},
+	{"log_bytes_max", SIZE, TEXT_AT(log_bytes_max), 65536, UINT64_MAX / 2},
+	{"image_ca", TEXT, TEXT_AT(image_ca), 0, SETTINGS_PATH_MAX - 1},
+	{"insecure_registries", TEXT, TEXT_AT(insecure_registries), 0, 4096},
+	{"allowed_registries", TEXT, TEXT_AT(allowed_registries), 0, 4096},
+	{"resolvers", LIST, TEXT_AT(resolvers), 0, 0},
+	{"egress_denied", LIST, TEXT_AT(denied), 0, 0},
+	{"egress_base", ADDRESS, TEXT_AT(egress_base), 0, 0},
+	{"log_level", LEVEL, TEXT_AT(log_level), 0, 0},
 };
 
 void settings_defaults(struct settings *s)
@@ -52,13 +52,13 @@ void settings_defaults(struct settings *s)
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	*s = (struct settings){.uid_base = 1000000000,
-	                       .uid_count = 134217728,
-	                       .memory_max = 4096ull * MIB,
-	                       .log_bytes_max = 16 * MIB,
-	                       .disk_bytes_max = 512 * MIB,
-	                       .cpu_milli_max = cpus > 0 ? (uint32_t)cpus * 1000 : 1000,
-	                       .pids_max = 512,
-	                       .log_level = LOG_INFO};
+			       .uid_count = 134217728,
+			       .memory_max = 4096ull * MIB,
+			       .log_bytes_max = 16 * MIB,
+			       .disk_bytes_max = 512 * MIB,
+			       .cpu_milli_max = cpus > 0 ? (uint32_t)cpus * 1000 : 1000,
+			       .pids_max = 512,
+			       .log_level = LOG_INFO};
 }
 
 static struct str trim(struct str s)
@@ -158,7 +158,8 @@ static int take(const struct name *n, struct str value, struct settings *s)
 
 	switch (n->kind) {
 	case TEXT:
-		return value.n < n->min || value.n > n->max ? -EINVAL : str_copy(value, (char *)s + n->offset, n->size);
+		return value.n < n->min || value.n > n->max ? -EINVAL
+							    : str_copy(value, (char *)s + n->offset, n->size);
 	case LIST:
 		return append_addresses(value, (char *)s + n->offset, n->size);
 	case NUMBER32:
@@ -178,15 +179,15 @@ static int take(const struct name *n, struct str value, struct settings *s)
 static int refuse(const char *path, int line, const struct name *n, struct err *err)
 {
 	static const char *const allowed[] = {[TEXT] = "a text",
-	                                      [LIST] = "IPv4 addresses or ranges",
-	                                      [NUMBER32] = "a number",
-	                                      [SIZE] = "a size such as 512Mi",
-	                                      [ADDRESS] = "an IPv4 address",
-	                                      [LEVEL] = "debug, info, warn or error"};
+					      [LIST] = "IPv4 addresses or ranges",
+					      [NUMBER32] = "a number",
+					      [SIZE] = "a size such as 512Mi",
+					      [ADDRESS] = "an IPv4 address",
+					      [LEVEL] = "debug, info, warn or error"};
 
 	if (n->max > 0)
-		return err_set(err, -EINVAL, "%s:%d: %s: not %s of %" PRIu64 " to %" PRIu64 "%s", path, line, n->name,
-		               allowed[n->kind], n->min, n->max, n->kind == TEXT ? " bytes" : "");
+		return err_set(err, -EINVAL, "%s:%d: %s: not %s of %" PRIu64 " to %" PRIu64 "%s", path, line,
+			       n->name, allowed[n->kind], n->min, n->max, n->kind == TEXT ? " bytes" : "");
 	return err_set(err, -EINVAL, "%s:%d: %s: not %s", path, line, n->name, allowed[n->kind]);
 }
 
@@ -225,7 +226,8 @@ static int take_line(const char *path, int line, struct str text, struct setting
 static int check_whole(const char *path, struct settings *s, struct err *err)
 {
 	if (s->state_dir[0] != '/' || s->socket[0] != '/')
-		return err_set(err, -EINVAL, "%s: state_dir and sandboxd_socket have to be absolute paths", path);
+		return err_set(err, -EINVAL, "%s: state_dir and sandboxd_socket have to be absolute paths",
+			       path);
 	if (s->user[0] == '\0')
 		return err_set(err, -EINVAL, "%s: user is missing: who may connect", path);
 	if ((uint64_t)s->uid_base + s->uid_count > UINT32_MAX)
@@ -245,7 +247,8 @@ int settings_load(const char *path, struct settings *ret, struct err *err)
 	if (stat(path, &st) != 0)
 		return err_system(err, -errno, "%s", path);
 	if (st.st_uid != 0 || (st.st_mode & 022) != 0)
-		return err_set(err, -EPERM, "%s: has to belong to root, and no group or others may write it", path);
+		return err_set(err, -EPERM, "%s: has to belong to root, and no group or others may write it",
+			       path);
 	r = fd_read_file(path, FILE_BYTES_MAX, &b, err);
 	if (r < 0)
 		return r;

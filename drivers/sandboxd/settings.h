@@ -19,10 +19,11 @@ struct settings {
 	uint64_t disk_bytes_max; /* sandbox_disk_max: of the writable layer, which is memory */
 	uint32_t cpu_milli_max;  /* sandbox_cpu_max */
 	uint32_t pids_max;       /* sandbox_pids_max */
-	char image_ca[SETTINGS_PATH_MAX], insecure_registries[SETTINGS_TEXT_MAX], allowed_registries[SETTINGS_TEXT_MAX];
-	char resolvers[512];      /* IPv4, spaces between */
-	char denied[1024];        /* egress_denied and the members' addresses: IPv4, spaces between */
-	uint32_t egress_base;     /* egress_base: first address of sandboxes with egress; 0: from the node's id */
+	char image_ca[SETTINGS_PATH_MAX], insecure_registries[SETTINGS_TEXT_MAX],
+		allowed_registries[SETTINGS_TEXT_MAX];
+	char resolvers[512];  /* IPv4, spaces between */
+	char denied[1024];    /* egress_denied and the members' addresses: IPv4, spaces between */
+	uint32_t egress_base; /* egress_base: first address of sandboxes with egress; 0: from the node's id */
 	uint32_t log_level;
 };
 

@@ -24,8 +24,8 @@ struct driver_instance {
 	struct driver_info info;
 	int stop_signal;
 	bool serves, deaf;
-	int over;     /* eventfd: readable when it is over */
-	int end;      /* eventfd: tells the server thread to end */
+	int over; /* eventfd: readable when it is over */
+	int end;  /* eventfd: tells the server thread to end */
 	int listener, log;
 	uint16_t port;
 	pthread_t server;
@@ -76,8 +76,8 @@ static int start_server(struct driver_instance *i, struct err *err)
 	int r;
 
 	i->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (i->listener < 0 || bind(i->listener, (struct sockaddr *)&at, n) != 0 || listen(i->listener, 64) != 0 ||
-	    getsockname(i->listener, (struct sockaddr *)&at, &n) != 0)
+	if (i->listener < 0 || bind(i->listener, (struct sockaddr *)&at, n) != 0 ||
+	    listen(i->listener, 64) != 0 || getsockname(i->listener, (struct sockaddr *)&at, &n) != 0)
 		return err_system(err, -errno, "listen");
 	i->port = at.sin_port;
 	r = pthread_create(&i->server, NULL, serve, i);
@@ -136,7 +136,8 @@ static void op_release(struct driver *d, struct driver_instance *i)
 	free(i);
 }
 
-static int op_start(struct driver *d, const struct driver_start *how, struct driver_instance **ret, struct err *err)
+static int op_start(struct driver *d, const struct driver_start *how, struct driver_instance **ret,
+		    struct err *err)
 {
 	struct driver_instance *i = calloc(1, sizeof *i);
 	int r;
@@ -150,16 +151,17 @@ static int op_start(struct driver *d, const struct driver_start *how, struct dri
 	i->log = memfd_create("scripted", MFD_CLOEXEC);
 	i->stop_signal = how->stop_signal;
 	i->info = (struct driver_info){.sandbox = how->sandbox,
-	                               .pool_uid = how->pool_uid,
-	                               .revision = how->revision,
-	                               .started_boot_ms = clock_boot_ms(),
-	                               .started_wall_ms = clock_wall_ms(),
-	                               .pid = getpid(),
-	                               .slot = how->slot,
-	                               .target_port = how->target_port,
-	                               .egress = how->egress};
+				       .pool_uid = how->pool_uid,
+				       .revision = how->revision,
+				       .started_boot_ms = clock_boot_ms(),
+				       .started_wall_ms = clock_wall_ms(),
+				       .pid = getpid(),
+				       .slot = how->slot,
+				       .target_port = how->target_port,
+				       .egress = how->egress};
 	(void)str_copy(how->digest, i->info.digest, sizeof i->info.digest);
-	r = i->over < 0 || i->end < 0 || i->log < 0 ? err_system(err, -errno, "descriptors") : play(i, how, err);
+	r = i->over < 0 || i->end < 0 || i->log < 0 ? err_system(err, -errno, "descriptors")
+						    : play(i, how, err);
 	if (r < 0) {
 		op_release(d, i);
 		return err_wrap(err, "start sandbox %" PRIu64, how->sandbox);
@@ -195,20 +197,21 @@ static int op_egress(struct driver *d, struct driver_instance *i, bool on, struc
 {
 	(void)d;
 	if (on && !i->info.egress)
-		return err_set(err, -ENOTSUP, "sandbox %" PRIu64 " was started without egress", i->info.sandbox);
+		return err_set(err, -ENOTSUP, "sandbox %" PRIu64 " was started without egress",
+			       i->info.sandbox);
 	return 0;
 }
 
 static int op_dial(struct driver *d, struct driver_instance *i, uint16_t port, int *ret_fd, struct err *err)
 {
 	struct sockaddr_in to = {
-	        .sin_family = AF_INET, .sin_port = i->port, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+		.sin_family = AF_INET, .sin_port = i->port, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	CLEANUP_FD int s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	(void)d;
 	if (!i->serves || port != i->info.target_port)
-		return err_set(err, -ECONNREFUSED, "sandbox %" PRIu64 ": nothing listens on port %u", i->info.sandbox,
-		               port);
+		return err_set(err, -ECONNREFUSED, "sandbox %" PRIu64 ": nothing listens on port %u",
+			       i->info.sandbox, port);
 	if (s < 0 || (connect(s, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS))
 		return err_system(err, -errno, "connect");
 	*ret_fd = fd_take(&s);
@@ -279,21 +282,21 @@ static void op_close(struct driver *d)
 }
 
 static const struct driver_ops scripted_ops = {
-        .name = "scripted",
-        .adopt = op_adopt,
-        .start = op_start,
-        .stop = op_stop,
-        .egress = op_egress,
-        .dial = op_dial,
-        .freeze = op_freeze,
-        .kill = op_kill,
-        .exit_fd = op_exit_fd,
-        .exit_status = op_exit_status,
-        .info = op_info,
-        .stats = op_stats,
-        .log = op_log,
-        .release = op_release,
-        .close = op_close,
+	.name = "scripted",
+	.adopt = op_adopt,
+	.start = op_start,
+	.stop = op_stop,
+	.egress = op_egress,
+	.dial = op_dial,
+	.freeze = op_freeze,
+	.kill = op_kill,
+	.exit_fd = op_exit_fd,
+	.exit_status = op_exit_status,
+	.info = op_info,
+	.stats = op_stats,
+	.log = op_log,
+	.release = op_release,
+	.close = op_close,
 };
 
 int scripted_driver_new(struct driver **ret, struct err *err)

@@ -22,7 +22,8 @@ struct setup {
 	int result;
 };
 
-static void __attribute__((format(printf, 3, 4))) set(struct setup *s, const char *key, const char *format, ...)
+static void __attribute__((format(printf, 3, 4)))
+set(struct setup *s, const char *key, const char *format, ...)
 {
 	char value[2048];
 	va_list args;
@@ -37,24 +38,25 @@ static void __attribute__((format(printf, 3, 4))) set(struct setup *s, const cha
 }
 
 static const char *const fixed[][2] = {
-        {"lxc.console.path", "none"},
-        {"lxc.tty.max", "0"},
-        {"lxc.pty.max", "16"},
-        {"lxc.autodev", "1"},
-        {"lxc.mount.auto", "proc:rw sys:ro"},
-        {"lxc.mount.entry", "tmpfs dev/shm tmpfs rw,nosuid,nodev,mode=1777,size=64m,create=dir 0 0"},
-        {"lxc.no_new_privs", "1"},
-        {"lxc.cap.keep", "chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service sys_chroot "
-                         "setfcap audit_write"},
-        {"lxc.sysctl.net.ipv4.ip_unprivileged_port_start", "0"},
-        {"lxc.net.0.type", "empty"},
-        {"lxc.net.0.flags", "up"},
-        {"lxc.uts.name", "sandbox"},
+	{"lxc.console.path", "none"},
+	{"lxc.tty.max", "0"},
+	{"lxc.pty.max", "16"},
+	{"lxc.autodev", "1"},
+	{"lxc.mount.auto", "proc:rw sys:ro"},
+	{"lxc.mount.entry", "tmpfs dev/shm tmpfs rw,nosuid,nodev,mode=1777,size=64m,create=dir 0 0"},
+	{"lxc.no_new_privs", "1"},
+	{"lxc.cap.keep",
+	 "chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service sys_chroot "
+	 "setfcap audit_write"},
+	{"lxc.sysctl.net.ipv4.ip_unprivileged_port_start", "0"},
+	{"lxc.net.0.type", "empty"},
+	{"lxc.net.0.flags", "up"},
+	{"lxc.uts.name", "sandbox"},
 };
 
 /* What a container may open although it can make no device: the usual harmless ones, and terminals of its own. */
-static const char *const devices[] = {"c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm",   "c 1:8 rwm",
-                                      "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm",   "c 136:* rwm"};
+static const char *const devices[] = {"c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm",
+				      "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm"};
 
 static void set_limits_v1(struct setup *s, const struct shim_config *c, const struct cgroup_layout *l)
 {
@@ -77,11 +79,9 @@ static void set_limits_v1(struct setup *s, const struct shim_config *c, const st
 
 static void set_limits_v2(struct setup *s, const struct shim_config *c, const struct cgroup_layout *l)
 {
-	if (l->h[l->of[CGROUP_MEMORY]].v2) {
+	/* Swap: cgroup_deny_swap(), because whether its file will exist cannot be seen in the root group. */
+	if (l->h[l->of[CGROUP_MEMORY]].v2)
 		set(s, "lxc.cgroup2.memory.max", "%" PRIu64, c->memory_bytes);
-		if (cgroup_base_has(l, CGROUP_MEMORY, "memory.swap.max"))
-			set(s, "lxc.cgroup2.memory.swap.max", "0");
-	}
 	if (l->h[l->of[CGROUP_CPU]].v2)
 		set(s, "lxc.cgroup2.cpu.max", "%u %u", c->cpu_milli * (CGROUP_CPU_PERIOD_US / 1000),
 		    CGROUP_CPU_PERIOD_US);
@@ -99,7 +99,7 @@ static void set_devices(struct setup *s, const struct cgroup_layout *l)
 }
 
 static int configure(struct lxc_container *lxc, const struct shim_config *c, const struct cgroup_layout *l,
-                     struct err *err)
+		     struct err *err)
 {
 	struct setup s = {.c = lxc, .err = err};
 
@@ -111,14 +111,16 @@ static int configure(struct lxc_container *lxc, const struct shim_config *c, con
 	set(&s, "lxc.rootfs.path", "dir:%.*s/root", STR_ARGS(c->dir));
 	set(&s, "lxc.idmap", "u 0 %u %u", c->uid_base, SANDBOX_IDS);
 	set(&s, "lxc.idmap", "g 0 %u %u", c->uid_base, SANDBOX_IDS);
-	set(&s, "lxc.mount.entry", "%.*s %s none bind,ro,nosuid,create=file 0 0", STR_ARGS(c->init), INIT_PATH + 1);
+	set(&s, "lxc.mount.entry", "%.*s %s none bind,ro,nosuid,create=file 0 0", STR_ARGS(c->init),
+	    INIT_PATH + 1);
 	set_limits_v1(&s, c, l);
 	set_limits_v2(&s, c, l);
 	set_devices(&s, l);
 	return s.result;
 }
 
-int container_run(const struct shim_config *c, const struct cgroup_layout *l, int *ret_error_num, struct err *err)
+int container_run(const struct shim_config *c, const struct cgroup_layout *l, int *ret_error_num,
+		  struct err *err)
 {
 	char name[65], path[4096], init[] = INIT_PATH;
 	char *const argv[] = {init, NULL};
@@ -135,7 +137,8 @@ int container_run(const struct shim_config *c, const struct cgroup_layout *l, in
 		lxc->want_daemonize(lxc, false);
 		lxc->want_close_all_fds(lxc, true);
 #ifdef __SANITIZE_THREAD__
-		__sanitizer_sandbox_on_notify(NULL); /* ends the sanitizer's thread: liblxc refuses to start with one */
+		__sanitizer_sandbox_on_notify(
+			NULL); /* ends the sanitizer's thread: liblxc refuses to start with one */
 #endif
 		lxc->start(lxc, 0, argv);
 		*ret_error_num = lxc->error_num;

@@ -9,7 +9,8 @@
 
 /* *ret_error_num as struct init_result says. Fails when liblxc refused the configuration; a start that failed later
  * is told by DIR/lxc.log. */
-int container_run(const struct shim_config *c, const struct cgroup_layout *l, int *ret_error_num, struct err *err);
+int container_run(const struct shim_config *c, const struct cgroup_layout *l, int *ret_error_num,
+		  struct err *err);
 
 /* The last error line in DIR/lxc.log, or "". */
 void container_last_error(const char *dir, char *ret, size_t size);

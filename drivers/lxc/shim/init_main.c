@@ -67,7 +67,7 @@ static void hello(int sock, int pipe_read)
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control = {.bytes = {0}};
 	struct msghdr m = {
-	        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
 	c->cmsg_level = SOL_SOCKET;
@@ -327,7 +327,8 @@ static void resolve(const char *name, const char *path, char *ret, size_t size)
 		snprintf(ret, size, "%s", name);
 		return;
 	}
-	for (const char *at = path; at != NULL && *name != '\0'; at = strchr(at, ':') ? strchr(at, ':') + 1 : NULL) {
+	for (const char *at = path; at != NULL && *name != '\0';
+	     at = strchr(at, ':') ? strchr(at, ':') + 1 : NULL) {
 		int n = (int)strcspn(at, ":");
 		struct stat st;
 

@@ -49,7 +49,7 @@ static void write_line(struct logger *l, struct stream *s, bool whole)
 {
 	char text[CLOCK_TEXT_SIZE], line[LINE_MAX_BYTES + 64];
 	int n = snprintf(line, sizeof line, "%s %s %c ", clock_text(clock_wall_ms(), text), s->name,
-	                 whole ? 'F' : 'P');
+			 whole ? 'F' : 'P');
 	size_t size = (size_t)n + s->n + 1;
 
 	memcpy(line + n, s->line, s->n);
@@ -133,7 +133,7 @@ static struct shim_exit exit_of(int error_num, bool oom)
 		e.how = SANDBOX_EXIT_SIGNAL;
 	/* 137: a shell as first process says so of a child that was killed. */
 	if (oom && ((e.how == SANDBOX_EXIT_SIGNAL && e.value == SIGKILL) ||
-	            (e.how == SANDBOX_EXIT_CODE && e.value == 128 + SIGKILL)))
+		    (e.how == SANDBOX_EXIT_CODE && e.value == 128 + SIGKILL)))
 		e.how = SANDBOX_EXIT_OOM;
 	return e;
 }
@@ -173,9 +173,9 @@ void logger_run(struct logger *l)
 	fd_set_nonblocking(l->err, 1);
 	for (;;) {
 		struct pollfd p[] = {{l->oom, POLLIN, 0},
-		                     {l->out, POLLIN, 0},
-		                     {l->err, POLLIN, 0},
-		                     {l->monitor_pidfd, POLLIN, 0}};
+				     {l->out, POLLIN, 0},
+				     {l->err, POLLIN, 0},
+				     {l->monitor_pidfd, POLLIN, 0}};
 
 		if (poll(p, 4, -1) < 0 && errno != EINTR)
 			break;

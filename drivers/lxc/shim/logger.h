@@ -17,8 +17,8 @@ struct logger {
 	int out, err;   /* read ends */
 	int log;        /* DIR/log, appending */
 	uint64_t bytes; /* in DIR/log */
-	int oom;        /* eventfd of memory.oom_control (version 1), inotify of memory.events (2); -1: none */
-	int oom_file;   /* memory.oom_control or memory.events, for reading */
+	int oom;      /* eventfd of memory.oom_control (version 1), inotify of memory.events (2); -1: none */
+	int oom_file; /* memory.oom_control or memory.events, for reading */
 	bool oom_v2;
 	int result; /* struct init_result comes from here */
 	int exit;   /* DIR/exit, for writing */

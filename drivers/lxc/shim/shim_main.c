@@ -55,12 +55,12 @@ struct shim {
 static void report(struct shim *s, enum shim_event event, const struct err *err)
 {
 	struct shim_report r = {.event = (uint8_t)event,
-	                        .pid = s->first,
-	                        .shim_pid = getpid(),
-	                        .pid_start = s->first > 0 ? process_start(s->first) : 0,
-	                        .shim_start = process_start(getpid()),
-	                        .started_boot_ms = clock_boot_ms(),
-	                        .started_wall_ms = clock_wall_ms()};
+				.pid = s->first,
+				.shim_pid = getpid(),
+				.pid_start = s->first > 0 ? process_start(s->first) : 0,
+				.shim_start = process_start(getpid()),
+				.started_boot_ms = clock_boot_ms(),
+				.started_wall_ms = clock_wall_ms()};
 	CLEANUP_BUF struct buf b = {0};
 
 	if (err != NULL) {
@@ -172,7 +172,8 @@ static int wait_for(struct shim *s, int fd, int timeout_ms, const char *what, st
 		char cause[256];
 
 		container_last_error(s->dir, cause, sizeof cause);
-		return err_set(err, -ECHILD, "the container ended before %s%s%s", what, *cause ? ": " : "", cause);
+		return err_set(err, -ECHILD, "the container ended before %s%s%s", what, *cause ? ": " : "",
+			       cause);
 	}
 	if (p[2].revents != 0)
 		return err_set(err, -ECONNRESET, "sandboxd is gone");
@@ -188,7 +189,7 @@ static int meet_init(struct shim *s, struct err *err)
 		char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
 	} control;
 	struct msghdr m = {
-	        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
 	int r = wait_for(s, s->init, INIT_WAIT_MS, "its first process said hello", err);
 
 	if (r < 0)
@@ -197,8 +198,8 @@ static int meet_init(struct shim *s, struct err *err)
 		char cause[256];
 
 		container_last_error(s->dir, cause, sizeof cause);
-		return err_set(err, -EPROTO, "the container's first process did not start%s%s", *cause ? ": " : "",
-		               cause);
+		return err_set(err, -EPROTO, "the container's first process did not start%s%s",
+			       *cause ? ": " : "", cause);
 	}
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c != NULL; c = CMSG_NXTHDR(&m, c)) {
 		struct ucred cred;
@@ -221,7 +222,7 @@ static int send_spec(struct shim *s, struct err *err)
 	const struct shim_config *c = &s->config;
 	CLEANUP_BUF struct buf b = BUF_MAX(INIT_BYTES_MAX);
 	struct init_head head = {
-	        .n_argv = c->n_argv, .n_env = c->n_env, .filter_bytes = (uint32_t)c->filter.n};
+		.n_argv = c->n_argv, .n_env = c->n_env, .filter_bytes = (uint32_t)c->filter.n};
 	const struct str fixed[] = {c->user, c->working_dir, c->resolv_conf};
 	int r;
 
@@ -323,8 +324,8 @@ static int drop_privileges(struct shim *s, struct err *err)
 {
 	uint32_t id = s->config.logger_uid;
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || setgroups(0, NULL) != 0 || setresgid(id, id, id) != 0 ||
-	    setresuid(id, id, id) != 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || setgroups(0, NULL) != 0 ||
+	    setresgid(id, id, id) != 0 || setresuid(id, id, id) != 0)
 		return err_system(err, -errno, "become user %u", id);
 	return prctl(PR_SET_DUMPABLE, 0) != 0 ? err_system(err, -errno, "PR_SET_DUMPABLE") : 0;
 }
@@ -363,8 +364,10 @@ static int start(struct shim *s, struct err *err)
 	if (r < 0)
 		return r;
 	limits = (struct cgroup_limits){
-	        .memory_bytes = c->memory_bytes, .cpu_milli = c->cpu_milli, .pids_max = c->pids_max};
-	r = cgroup_check_limits(&s->layout, s->first, &limits, err);
+		.memory_bytes = c->memory_bytes, .cpu_milli = c->cpu_milli, .pids_max = c->pids_max};
+	r = cgroup_deny_swap(&s->layout, s->first, err);
+	if (r == 0)
+		r = cgroup_check_limits(&s->layout, s->first, &limits, err);
 	if (r == 0)
 		r = watch_oom(s, err);
 	if (r == 0) {
@@ -391,8 +394,8 @@ static int give_up(struct shim *s, const struct err *err)
 int main(void)
 {
 	struct shim s = {.init = -1,
-	                 .exec_report = -1,
-	                 .logger = {.out = -1, .err = -1, .log = -1, .oom = -1, .oom_file = -1, .exit = -1}};
+			 .exec_report = -1,
+			 .logger = {.out = -1, .err = -1, .log = -1, .oom = -1, .oom_file = -1, .exit = -1}};
 	struct err err = {0};
 
 	setsid();

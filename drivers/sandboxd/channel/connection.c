@@ -158,9 +158,9 @@ void reply_code(struct server *s, const struct asker *to, int code, const struct
 void send_exited(struct server *s, const struct sandbox *b, struct connection *only)
 {
 	struct sandboxd_exited e = {.sandbox = b->id,
-	                            .how = (uint8_t)b->exit.how,
-	                            .value = b->exit.value,
-	                            .wall_ms = b->exit.wall_ms};
+				    .how = (uint8_t)b->exit.how,
+				    .value = b->exit.value,
+				    .wall_ms = b->exit.wall_ms};
 	CLEANUP_BUF struct buf bytes = {0};
 
 	packet_encode(&bytes, SANDBOXD_EXITED, 0, &e);
@@ -230,7 +230,7 @@ static int read_packet(struct server *s, struct connection *c)
 		char bytes[CMSG_SPACE(8 * sizeof(int))];
 	} control;
 	struct msghdr m = {
-	        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
 	ssize_t n = recvmsg(c->watch.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	struct packet p;
 	struct err err = {0};
@@ -242,8 +242,8 @@ static int read_packet(struct server *s, struct connection *c)
 	if (n == 0)
 		return -ECONNRESET;
 	r = (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0
-	            ? err_set(&err, -EBADMSG, "packet: too large, or with too many descriptors")
-	            : packet_decode(packet_bytes, (size_t)n, &arena, &p, &err);
+		    ? err_set(&err, -EBADMSG, "packet: too large, or with too many descriptors")
+		    : packet_decode(packet_bytes, (size_t)n, &arena, &p, &err);
 	explicit_bzero(packet_bytes, (size_t)n); /* environments hold secrets */
 	if (r < 0) {
 		log_warn("connection %lu: %s", (unsigned long)c->id, err.message);

@@ -60,7 +60,7 @@ static int check_env(const struct env_var *v, struct err *err)
 		return err_set(err, -EINVAL, "start.env: the value of %.*s holds a NUL", STR_ARGS(v->name));
 	if (v->secret_ref.n > 0)
 		return err_set(err, -EINVAL, "start.env: %.*s still names a secret; values are expected here",
-		               STR_ARGS(v->name));
+			       STR_ARGS(v->name));
 	return 0;
 }
 
@@ -74,7 +74,8 @@ int packet_check_start(const struct sandboxd_start *s, struct err *err)
 		return err_set(err, -EINVAL, "start.target_port: 1 to 65535");
 	for (uint32_t i = 0; i < s->n_command; i++) {
 		if (has_nul(s->command[i]) || (i == 0 && s->command[i].n == 0))
-			return err_set(err, -EINVAL, "start.command: the program is empty, or a word holds a NUL");
+			return err_set(err, -EINVAL,
+				       "start.command: the program is empty, or a word holds a NUL");
 	}
 	for (uint32_t i = 0; i < s->n_args; i++) {
 		if (has_nul(s->args[i]))

@@ -47,10 +47,10 @@ static int list(struct image_job *j)
 		return err_set(&j->err, -ENOMEM, "list images: no memory");
 	for (size_t i = 0; i < n && i < IMAGES_LISTED_MAX; i++) {
 		j->images[i] = (struct sandboxd_image_state){.digest = found[i].digest,
-		                                             .reference = found[i].reference,
-		                                             .bytes = found[i].bytes,
-		                                             .last_used_ms = found[i].last_used_ms,
-		                                             .users = found[i].users};
+							     .reference = found[i].reference,
+							     .bytes = found[i].bytes,
+							     .last_used_ms = found[i].last_used_ms,
+							     .users = found[i].users};
 		j->n_images++;
 	}
 	return 0;
@@ -112,11 +112,11 @@ static void done_image(struct job *job)
 {
 	struct image_job *j = container_of(job, struct image_job, job);
 	struct sandboxd_reply r = {.code = j->code,
-	                           .message = j->code < 0 ? str_of(j->err.message) : STR_NONE,
-	                           .digest = str_of(j->digest),
-	                           .images = j->images,
-	                           .n_images = j->n_images,
-	                           .exposed_port = j->exposed_port};
+				   .message = j->code < 0 ? str_of(j->err.message) : STR_NONE,
+				   .digest = str_of(j->digest),
+				   .images = j->images,
+				   .n_images = j->n_images,
+				   .exposed_port = j->exposed_port};
 
 	if (j->code == -ENOTSUP && r.message.n == 0)
 		r.message = STR("this node has no image store");
@@ -140,8 +140,11 @@ void image_call(struct server *s, const struct packet *p, int fd, struct asker a
 		reply_code(s, &asker, r < 0 ? r : -ENOMEM, &err);
 		return;
 	}
-	*j = (struct image_job){
-	        .job = {.run = run_image, .done = done_image}, .s = s, .asker = asker, .type = p->type, .fd = fd};
+	*j = (struct image_job){.job = {.run = run_image, .done = done_image},
+				.s = s,
+				.asker = asker,
+				.type = p->type,
+				.fd = fd};
 	if (p->type != SANDBOXD_IMAGES) {
 		j->request = codec_clone(&j->arena, sandboxd_body_codec[p->type], &p->body.image);
 		r = j->request == NULL ? err_set(&err, -ENOMEM, "no memory") : 0;

@@ -26,20 +26,21 @@ static uint32_t split(const char *list, struct str *ret)
 	return n;
 }
 
-int image_source_open(const struct settings *s, const char *bin_dir, struct image_store **ret, struct err *err)
+int image_source_open(const struct settings *s, const char *bin_dir, struct image_store **ret,
+		      struct err *err)
 {
 	char dir[SETTINGS_PATH_MAX + 16], fetch[SETTINGS_PATH_MAX + 16], unpack[SETTINGS_PATH_MAX + 16];
 	struct str registries[HOSTS_MAX], insecure[HOSTS_MAX];
 	struct image_options o = {.dir = dir,
-	                          .fetch_program = fetch,
-	                          .unpack_program = unpack,
-	                          .uid = s->uid_base + 65535, /* of the range that no sandbox has */
-	                          .gid = s->uid_base + 65535,
-	                          .ca_file = s->image_ca[0] != '\0' ? s->image_ca : NULL,
-	                          .registries = registries,
-	                          .n_registries = split(s->allowed_registries, registries),
-	                          .insecure = insecure,
-	                          .n_insecure = split(s->insecure_registries, insecure)};
+				  .fetch_program = fetch,
+				  .unpack_program = unpack,
+				  .uid = s->uid_base + 65535, /* of the range that no sandbox has */
+				  .gid = s->uid_base + 65535,
+				  .ca_file = s->image_ca[0] != '\0' ? s->image_ca : NULL,
+				  .registries = registries,
+				  .n_registries = split(s->allowed_registries, registries),
+				  .insecure = insecure,
+				  .n_insecure = split(s->insecure_registries, insecure)};
 
 	snprintf(dir, sizeof dir, "%s/store", s->state_dir);
 	snprintf(fetch, sizeof fetch, "%s/berth-fetch", bin_dir);

@@ -6,6 +6,7 @@
 
 struct image_store;
 
-int image_source_open(const struct settings *s, const char *bin_dir, struct image_store **ret, struct err *err);
+int image_source_open(const struct settings *s, const char *bin_dir, struct image_store **ret,
+		      struct err *err);
 
 #endif

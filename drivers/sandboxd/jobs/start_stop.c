@@ -10,10 +10,10 @@
 #include "image/image.h"
 #include "sandboxd/server_state.h"
 
-#define PAGE_BYTES     4096u
-#define MEMORY_MIN     (16ull * 1024 * 1024)
-#define CPU_MILLI_MIN  10u
-#define GRACE_MS_MAX   600000u
+#define PAGE_BYTES    4096u
+#define MEMORY_MIN    (16ull * 1024 * 1024)
+#define CPU_MILLI_MIN 10u
+#define GRACE_MS_MAX  600000u
 
 /* -- Start ----------------------------------------------------------------------------------------------------- */
 
@@ -43,11 +43,11 @@ static void set_limits(struct start_job *j)
 
 	/* The writable layer is memory of the sandbox: half of it at most, so that a full disk says ENOSPC. */
 	j->how.limits = (struct driver_limits){
-	        .cpu_milli = (uint32_t)clamp(j->request->cpu_milli, CPU_MILLI_MIN, s->cpu_milli_max),
-	        .pids_max = s->pids_max,
-	        .memory_bytes = memory - memory % PAGE_BYTES,
-	        .disk_bytes = clamp(memory / 2, 0, s->disk_bytes_max),
-	        .log_bytes = s->log_bytes_max};
+		.cpu_milli = (uint32_t)clamp(j->request->cpu_milli, CPU_MILLI_MIN, s->cpu_milli_max),
+		.pids_max = s->pids_max,
+		.memory_bytes = memory - memory % PAGE_BYTES,
+		.disk_bytes = clamp(memory / 2, 0, s->disk_bytes_max),
+		.log_bytes = s->log_bytes_max};
 }
 
 /* Kubernetes' rule: command replaces Entrypoint, and Cmd with it; args replaces Cmd. */
@@ -66,7 +66,9 @@ static int set_argv(struct start_job *j, const struct image_config *image)
 		argv[i] = i < n_first ? first[i] : then[i - n_first];
 	if (n_first + n_then == 0 || argv[0].n == 0)
 		return err_set(&j->err, -EINVAL,
-		               "start sandbox %" PRIu64 ": neither the image nor the template names a command", j->sandbox);
+			       "start sandbox %" PRIu64
+			       ": neither the image nor the template names a command",
+			       j->sandbox);
 	j->how.argv = argv;
 	j->how.n_argv = n_first + n_then;
 	return 0;
@@ -124,7 +126,8 @@ static int prepare(struct start_job *j)
 	}
 	j->how.user = image->user;
 	j->how.working_dir = image->working_dir;
-	j->how.stop_signal = image->stop_signal > 0 && image->stop_signal < NSIG ? (int)image->stop_signal : SIGTERM;
+	j->how.stop_signal =
+		image->stop_signal > 0 && image->stop_signal < NSIG ? (int)image->stop_signal : SIGTERM;
 	set_limits(j);
 	r = set_argv(j, image);
 	return r == 0 ? set_env(j, image) : r;
@@ -194,19 +197,21 @@ static struct start_job *new_start_job(struct server *s, const struct sandboxd_s
 
 	if (j == NULL)
 		return NULL;
-	*j = (struct start_job){
-	        .job = {.run = run_start, .done = done_start}, .s = s, .asker = asker, .sandbox = how->sandbox};
+	*j = (struct start_job){.job = {.run = run_start, .done = done_start},
+				.s = s,
+				.asker = asker,
+				.sandbox = how->sandbox};
 	j->request = codec_clone(&j->arena, sandboxd_body_codec[SANDBOXD_START], how);
 	if (j->request == NULL) {
 		free_start(j);
 		return NULL;
 	}
 	j->how = (struct driver_start){.sandbox = how->sandbox,
-	                               .pool_uid = how->pool_uid,
-	                               .revision = how->revision,
-	                               .root = "",
-	                               .target_port = how->target_port,
-	                               .egress = how->egress};
+				       .pool_uid = how->pool_uid,
+				       .revision = how->revision,
+				       .root = "",
+				       .target_port = how->target_port,
+				       .egress = how->egress};
 	return j;
 }
 
@@ -239,7 +244,7 @@ void sandbox_start(struct server *s, const struct sandboxd_start *how, struct as
 	if (j != NULL)
 		free_start(j);
 	r = err_set(&err, -ENOSPC, "start sandbox %" PRIu64 ": %s", how->sandbox,
-	            b == NULL ? "no uid range is free" : "too much is under way");
+		    b == NULL ? "no uid range is free" : "too much is under way");
 	if (b != NULL)
 		sandbox_forget(s, b);
 	reply_code(s, &asker, r, &err);
@@ -264,7 +269,8 @@ static void run_stop(struct job *job)
 	j->code = d->ops->stop(d, j->b->instance, j->grace_ms, &j->err);
 }
 
-static void answer_stops(struct server *s, struct sandbox *b, int code, const struct err *err, uint64_t wall_ms)
+static void answer_stops(struct server *s, struct sandbox *b, int code, const struct err *err,
+			 uint64_t wall_ms)
 {
 	struct asker *a;
 
@@ -310,9 +316,9 @@ static void run_stop_now(struct server *s, struct sandbox *b)
 	if (j != NULL) {
 		/* A frozen sandbox is over its lease: it gets no time to run again. */
 		*j = (struct stop_job){.job = {.run = run_stop, .done = done_stop},
-		                       .s = s,
-		                       .b = b,
-		                       .grace_ms = b->frozen ? 0 : b->stop_grace_ms};
+				       .s = s,
+				       .b = b,
+				       .grace_ms = b->frozen ? 0 : b->stop_grace_ms};
 		r = jobs_post(s->work, &j->job);
 	}
 	if (r == 0) {

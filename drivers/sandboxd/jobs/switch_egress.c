@@ -46,10 +46,10 @@ void sandbox_egress(struct server *s, struct sandbox *b, bool on, struct asker a
 		r = err_set(&err, -ENOMEM, "egress: no memory");
 	if (r == 0) {
 		*j = (struct egress_job){.job = {.run = run_egress, .done = done_egress},
-		                         .s = s,
-		                         .asker = asker,
-		                         .b = b,
-		                         .on = on};
+					 .s = s,
+					 .asker = asker,
+					 .b = b,
+					 .on = on};
 		r = jobs_post(s->work, &j->job);
 		if (r < 0)
 			err_set(&err, r, "egress: too much is under way");

@@ -77,7 +77,7 @@ static int receive(struct client *c, uint64_t end, struct sandboxd_message *ret,
 	} control;
 	struct iovec iov = {bytes, sizeof bytes};
 	struct msghdr h = {
-	        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
 	struct pollfd p = {c->fd, POLLIN, 0};
 	uint64_t now = clock_boot_ms();
 
@@ -99,7 +99,7 @@ static void take_event(struct client *c, const struct sandboxd_message *m)
 {
 	if (m->type == SANDBOXD_EXITED && c->n_exits < 64)
 		must(codec_decode(m->body.p, m->body.n, sandboxd_body_codec[SANDBOXD_EXITED], &c->arena,
-		                  &c->exits[c->n_exits++], NULL) == 0);
+				  &c->exits[c->n_exits++], NULL) == 0);
 }
 
 int client_wait(struct client *c, uint64_t correlation, struct sandboxd_reply *ret, int *ret_fd)
@@ -116,14 +116,15 @@ int client_wait(struct client *c, uint64_t correlation, struct sandboxd_reply *r
 		if (m.type == SANDBOXD_REPLY && m.correlation == correlation) {
 			if (ret_fd != NULL)
 				*ret_fd = fd_take(&fd);
-			return codec_decode(m.body.p, m.body.n, sandboxd_body_codec[SANDBOXD_REPLY], &c->arena, ret,
-			                    NULL);
+			return codec_decode(m.body.p, m.body.n, sandboxd_body_codec[SANDBOXD_REPLY],
+					    &c->arena, ret, NULL);
 		}
 		take_event(c, &m);
 	}
 }
 
-int client_call(struct client *c, enum sandboxd_type type, const void *body, struct sandboxd_reply *ret, int *ret_fd)
+int client_call(struct client *c, enum sandboxd_type type, const void *body, struct sandboxd_reply *ret,
+		int *ret_fd)
 {
 	struct sandboxd_reply mine, *r = ret == NULL ? &mine : ret;
 	int code = client_wait(c, client_send(c, type, body, -1), r, ret_fd);

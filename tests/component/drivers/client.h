@@ -8,7 +8,7 @@
 struct client {
 	int fd;
 	uint64_t correlation;
-	struct arena arena; /* of what was received; freed by client_close */
+	struct arena arena;               /* of what was received; freed by client_close */
 	struct sandboxd_exited exits[64]; /* events that came between */
 	unsigned n_exits;
 };
@@ -21,7 +21,8 @@ uint64_t client_send(struct client *c, enum sandboxd_type type, const void *body
 /* Waits up to 20 s for the reply with this correlation; ret_fd may be NULL. -errno when there is none. */
 int client_wait(struct client *c, uint64_t correlation, struct sandboxd_reply *ret, int *ret_fd);
 /* Both; the reply's code. */
-int client_call(struct client *c, enum sandboxd_type type, const void *body, struct sandboxd_reply *ret, int *ret_fd);
+int client_call(struct client *c, enum sandboxd_type type, const void *body, struct sandboxd_reply *ret,
+		int *ret_fd);
 int client_hello(struct client *c, const char *cluster, uint64_t node);
 /* Waits up to 20 s for the event. */
 bool client_wait_exit(struct client *c, uint64_t sandbox, struct sandboxd_exited *ret);

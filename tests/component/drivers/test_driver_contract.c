@@ -22,15 +22,19 @@ enum program { SERVE, DEAF, EXIT_3, KILLED_9, MISSING, PROGRAMS };
 
 /* The same behaviour, said to each driver in its own words. */
 static const char *const lxc_programs[PROGRAMS][8] = {
-        [SERVE] = {"sh", "-c", "trap 'kill %1; exit 143' TERM; echo serving; httpd -f -p 8080 -h /www & wait"},
-        [DEAF] = {"sh", "-c", "trap '' TERM; echo serving; httpd -f -p 8080 -h /www"},
-        [EXIT_3] = {"sh", "-c", "exit 3"},
-        [KILLED_9] = {"sh", "-c", "sleep 0.2; exec sleep 100"},
-        [MISSING] = {"no-such-program"},
+	[SERVE] = {"sh", "-c",
+		   "trap 'kill %1; exit 143' TERM; echo serving; httpd -f -p 8080 -h /www & wait"},
+	[DEAF] = {"sh", "-c", "trap '' TERM; echo serving; httpd -f -p 8080 -h /www"},
+	[EXIT_3] = {"sh", "-c", "exit 3"},
+	[KILLED_9] = {"sh", "-c", "sleep 0.2; exec sleep 100"},
+	[MISSING] = {"no-such-program"},
 };
 static const char *const scripted_programs[PROGRAMS][8] = {
-        [SERVE] = {"serve"}, [DEAF] = {"deaf"}, [EXIT_3] = {"exit", "3"}, [KILLED_9] = {"signal", "9"},
-        [MISSING] = {"no-such-program"},
+	[SERVE] = {"serve"},
+	[DEAF] = {"deaf"},
+	[EXIT_3] = {"exit", "3"},
+	[KILLED_9] = {"signal", "9"},
+	[MISSING] = {"no-such-program"},
 };
 
 static bool lxc;
@@ -55,9 +59,11 @@ static int close_world(void **state)
 	world_count(&world, &after);
 	world_close(&world);
 	if (memcmp(&before, &after, sizeof after) != 0) {
-		fprintf(stderr, "left behind: mounts %ld -> %ld, cgroups %ld -> %ld, shims %ld -> %ld, files %ld -> %ld\n",
-		        before.mounts, after.mounts, before.cgroups, after.cgroups, before.processes, after.processes,
-		        before.files, after.files);
+		fprintf(stderr,
+			"left behind: mounts %ld -> %ld, cgroups %ld -> %ld, shims %ld -> %ld, files %ld -> "
+			"%ld\n",
+			before.mounts, after.mounts, before.cgroups, after.cgroups, before.processes,
+			after.processes, before.files, after.files);
 		return -1;
 	}
 	return 0;
@@ -98,7 +104,8 @@ static void serves_requests(void **state)
 	(void)state;
 	world.driver->ops->info(world.driver, i, &info);
 	assert_true(info.pid > 0);
-	assert_true(info.sandbox == 1 && info.pool_uid == 7 && info.revision == 1 && info.target_port == 8080);
+	assert_true(info.sandbox == 1 && info.pool_uid == 7 && info.revision == 1 &&
+		    info.target_port == 8080);
 	assert_true(world_log_has(&world, i, " stdout F serving\n", log, sizeof log));
 	assert_int_equal(world_get(&world, i, 8080), 200);
 	stop(i, 5000);
@@ -246,15 +253,15 @@ static void starts_in_parallel(void **state)
 }
 
 static const struct CMUnitTest cases[] = {
-        cmocka_unit_test_setup_teardown(serves_requests, open_world, close_world),
-        cmocka_unit_test_setup_teardown(tells_exit_codes, open_world, close_world),
-        cmocka_unit_test_setup_teardown(tells_signals, open_world, close_world),
-        cmocka_unit_test_setup_teardown(says_what_is_missing, open_world, close_world),
-        cmocka_unit_test_setup_teardown(stop_sends_the_signal, open_world, close_world),
-        cmocka_unit_test_setup_teardown(stop_kills_after_the_grace, open_world, close_world),
-        cmocka_unit_test_setup_teardown(frozen_is_killed_too, open_world, close_world),
-        cmocka_unit_test_setup_teardown(egress_needs_a_start_with_it, open_world, close_world),
-        cmocka_unit_test_setup_teardown(starts_in_parallel, open_world, close_world),
+	cmocka_unit_test_setup_teardown(serves_requests, open_world, close_world),
+	cmocka_unit_test_setup_teardown(tells_exit_codes, open_world, close_world),
+	cmocka_unit_test_setup_teardown(tells_signals, open_world, close_world),
+	cmocka_unit_test_setup_teardown(says_what_is_missing, open_world, close_world),
+	cmocka_unit_test_setup_teardown(stop_sends_the_signal, open_world, close_world),
+	cmocka_unit_test_setup_teardown(stop_kills_after_the_grace, open_world, close_world),
+	cmocka_unit_test_setup_teardown(frozen_is_killed_too, open_world, close_world),
+	cmocka_unit_test_setup_teardown(egress_needs_a_start_with_it, open_world, close_world),
+	cmocka_unit_test_setup_teardown(starts_in_parallel, open_world, close_world),
 };
 
 int main(void)

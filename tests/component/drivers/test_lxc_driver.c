@@ -41,9 +41,11 @@ static int close_world(void **state)
 	world_count(&world, &after);
 	world_close(&world);
 	if (memcmp(&before, &after, sizeof after) != 0) {
-		fprintf(stderr, "left behind: mounts %ld -> %ld, cgroups %ld -> %ld, shims %ld -> %ld, files %ld -> %ld\n",
-		        before.mounts, after.mounts, before.cgroups, after.cgroups, before.processes, after.processes,
-		        before.files, after.files);
+		fprintf(stderr,
+			"left behind: mounts %ld -> %ld, cgroups %ld -> %ld, shims %ld -> %ld, files %ld -> "
+			"%ld\n",
+			before.mounts, after.mounts, before.cgroups, after.cgroups, before.processes,
+			after.processes, before.files, after.files);
 		return -1;
 	}
 	return 0;
@@ -102,18 +104,26 @@ static void output_is_told_apart(void **state)
 
 static void privileges_are_gone(void **state)
 {
-	static const char *const wanted[] = {"uid=0(root)", "CapEff:	00000000a00405fb", "NoNewPrivs:	1", "Seccomp:	2",
-	                                     "mount refused", "unshare refused", "host files refused", "sysctl refused",
-	                                     "only lo", "Max core file size        0", NULL};
+	static const char *const wanted[] = {"uid=0(root)",
+					     "CapEff:	00000000a00405fb",
+					     "NoNewPrivs:	1",
+					     "Seccomp:	2",
+					     "mount refused",
+					     "unshare refused",
+					     "host files refused",
+					     "sysctl refused",
+					     "only lo",
+					     "Max core file size        0",
+					     NULL};
 
 	(void)state;
 	expect_output("id; cat /proc/self/status /proc/self/limits;"
-	              "mount -t tmpfs x /tmp 2>/dev/null || echo mount refused;"
-	              "unshare -U true 2>/dev/null || echo unshare refused;"
-	              "(echo x > /proc/sys/kernel/core_pattern) 2>/dev/null || echo sysctl refused;"
-	              "(echo 1 > /sys/kernel/profiling) 2>/dev/null || echo host files refused;"
-	              "test $(ls /sys/class/net | grep -vc '^lo$') = 0 && echo only lo",
-	              wanted);
+		      "mount -t tmpfs x /tmp 2>/dev/null || echo mount refused;"
+		      "unshare -U true 2>/dev/null || echo unshare refused;"
+		      "(echo x > /proc/sys/kernel/core_pattern) 2>/dev/null || echo sysctl refused;"
+		      "(echo 1 > /sys/kernel/profiling) 2>/dev/null || echo host files refused;"
+		      "test $(ls /sys/class/net | grep -vc '^lo$') = 0 && echo only lo",
+		      wanted);
 }
 
 static void the_host_sees_shifted_ids(void **state)
@@ -133,11 +143,11 @@ static void the_host_sees_shifted_ids(void **state)
 
 static void users_are_found_by_name(void **state)
 {
-	static const char *const wanted[] = {"uid=1000(web) gid=1000(web)", "2000(extra)", "home=/home/web", "writes",
-	                                     "reopened", NULL};
-	const char *const argv[] = {"sh", "-c",
-	                            "id; echo home=$HOME; touch /data/x && echo writes; echo reopened > /dev/stdout",
-	                            NULL};
+	static const char *const wanted[] = {
+		"uid=1000(web) gid=1000(web)", "2000(extra)", "home=/home/web", "writes", "reopened", NULL};
+	const char *const argv[] = {
+		"sh", "-c", "id; echo home=$HOME; touch /data/x && echo writes; echo reopened > /dev/stdout",
+		NULL};
 	struct driver_instance *i;
 	struct driver_exit e;
 
@@ -159,12 +169,12 @@ static void refusals_say_why(void **state)
 	static const struct {
 		const char *program, *user, *working_dir, *message;
 	} cases[] = {
-	        {"true", "nobody-here", "", "user \"nobody-here\" is not in the image's /etc/passwd"},
-	        {"true", "web:nogroup", "", "group \"nogroup\" is not in the image's /etc/group"},
-	        {"nothing", "", "", "\"nothing\": not found in the image's PATH"},
-	        {"/bin/nothing", "", "", "\"/bin/nothing\": no such file in the image"},
-	        {"bad-interpreter", "", "", "the interpreter or loader that it names is not in the image"},
-	        {"true", "", "/bin/busybox", "working directory \"/bin/busybox\""},
+		{"true", "nobody-here", "", "user \"nobody-here\" is not in the image's /etc/passwd"},
+		{"true", "web:nogroup", "", "group \"nogroup\" is not in the image's /etc/group"},
+		{"nothing", "", "", "\"nothing\": not found in the image's PATH"},
+		{"/bin/nothing", "", "", "\"/bin/nothing\": no such file in the image"},
+		{"bad-interpreter", "", "", "the interpreter or loader that it names is not in the image"},
+		{"true", "", "/bin/busybox", "working directory \"/bin/busybox\""},
 	};
 
 	(void)state;
@@ -205,8 +215,9 @@ static void environment_and_directory_arrive(void **state)
 
 static void limits_hold(void **state)
 {
-	struct driver_instance *i = run_shell("dd if=/dev/zero of=/big bs=1M count=64 2>&1; echo dd said $?;"
-	                                      "sh -c 'for n in $(seq 100); do sleep 20 & done'; exec sleep 20");
+	struct driver_instance *i =
+		run_shell("dd if=/dev/zero of=/big bs=1M count=64 2>&1; echo dd said $?;"
+			  "sh -c 'for n in $(seq 100); do sleep 20 & done'; exec sleep 20");
 	struct driver_stats stats;
 	struct err err = {0};
 
@@ -382,12 +393,18 @@ static void debris_is_removed(void **state)
 int main(void)
 {
 	const struct CMUnitTest cases[] = {
-	        T(output_is_told_apart),   T(privileges_are_gone),
-	        T(the_host_sees_shifted_ids), T(users_are_found_by_name),
-	        T(refusals_say_why),       T(environment_and_directory_arrive),
-	        T(limits_hold),            T(out_of_memory_is_told),
-	        T(logs_are_bounded),       T(a_dead_shim_takes_its_container_along),
-	        T(what_runs_is_adopted),   T(debris_is_removed),
+		T(output_is_told_apart),
+		T(privileges_are_gone),
+		T(the_host_sees_shifted_ids),
+		T(users_are_found_by_name),
+		T(refusals_say_why),
+		T(environment_and_directory_arrive),
+		T(limits_hold),
+		T(out_of_memory_is_told),
+		T(logs_are_bounded),
+		T(a_dead_shim_takes_its_container_along),
+		T(what_runs_is_adopted),
+		T(debris_is_removed),
 	};
 	const char *lacks = world_lacks_lxc();
 

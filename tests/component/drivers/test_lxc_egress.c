@@ -63,11 +63,13 @@ static void start_outside(void)
 	assert_int_equal(read(ready[0], &byte, 1), 1);
 	close(ready[0]);
 	close(ready[1]);
-	shell("ip link set lo up && ip link add up0 type veth peer name out0 netns %d && ip link set up0 up && "
+	shell("ip link set lo up && ip link add up0 type veth peer name out0 netns %d && ip link set up0 up "
+	      "&& "
 	      "ip addr add 198.51.100.1/24 dev up0 && ip addr add 10.9.9.1/24 dev up0 && "
 	      "ip addr add 169.254.169.1/24 dev up0",
 	      (int)outside);
-	shell("nsenter -t %d -n sh -c 'ip link set lo up && ip link set out0 up && ip addr add 198.51.100.2/24 dev out0 && "
+	shell("nsenter -t %d -n sh -c 'ip link set lo up && ip link set out0 up && ip addr add "
+	      "198.51.100.2/24 dev out0 && "
 	      "ip addr add 198.51.100.53/24 dev out0 && ip addr add 10.9.9.2/24 dev out0 && "
 	      "ip addr add 169.254.169.254/24 dev out0'",
 	      (int)outside);
@@ -97,8 +99,9 @@ static int close_world(void **state)
 	return 0;
 }
 
-#define PROBE                                                                                                    \
-	"get() { r=blocked; printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 $2 $3 2>/dev/null | grep -q answer && "     \
+#define PROBE                                                                                           \
+	"get() { r=blocked; printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 $2 $3 2>/dev/null | grep -q " \
+	"answer && "                                                                                    \
 	"r=reached; echo $1 $r; }; "
 
 static struct driver_instance *begin(const char *script, bool egress)
@@ -135,20 +138,31 @@ static void expect(struct driver_instance *i, const char *const *wanted)
 
 static void only_the_public_is_reached(void **state)
 {
-	static const char *const wanted[] = {"public reached", "resolver reached", "other-dns blocked",
-	                                     "private blocked", "metadata blocked", "host blocked", "hosts-private blocked",
-	                                     "neighbour blocked", "nameserver 198.51.100.53", "done", NULL};
-	struct driver_instance *other = begin("mkdir /n; echo answer > /n/index.html; exec httpd -f -p 80 -h /n", true);
+	static const char *const wanted[] = {"public reached",
+					     "resolver reached",
+					     "other-dns blocked",
+					     "private blocked",
+					     "metadata blocked",
+					     "host blocked",
+					     "hosts-private blocked",
+					     "neighbour blocked",
+					     "nameserver 198.51.100.53",
+					     "done",
+					     NULL};
+	struct driver_instance *other =
+		begin("mkdir /n; echo answer > /n/index.html; exec httpd -f -p 80 -h /n", true);
 	struct driver_instance *i;
 	char script[2048];
 
 	(void)state;
 	/* The other one's address: slot 1 of 100.64.0.0. The first request goes out in the first instruction. */
 	snprintf(script, sizeof script,
-	         PROBE "get public 198.51.100.2 80; get resolver 198.51.100.53 53; get other-dns 198.51.100.2 53; "
-	               "get private 10.9.9.2 80; get metadata 169.254.169.254 80; get host 198.51.100.1 8888; "
-	               "get hosts-private 10.9.9.1 8888; get neighbour 100.64.0.3 80; cat /etc/resolv.conf; echo done; "
-	               "exec httpd -f -p 8080 -h /www");
+		 PROBE
+		 "get public 198.51.100.2 80; get resolver 198.51.100.53 53; get other-dns 198.51.100.2 53; "
+		 "get private 10.9.9.2 80; get metadata 169.254.169.254 80; get host 198.51.100.1 8888; "
+		 "get hosts-private 10.9.9.1 8888; get neighbour 100.64.0.3 80; cat /etc/resolv.conf; echo "
+		 "done; "
+		 "exec httpd -f -p 8080 -h /www");
 	i = begin(script, true);
 	expect(i, wanted);
 	/* Positive controls: the host reaches what was blocked, so the rules blocked it. */
@@ -174,7 +188,8 @@ static void without_egress_nothing_is(void **state)
 static void it_can_be_turned_off(void **state)
 {
 	static const char *const on[] = {"public reached", NULL}, *const off[] = {"public blocked", NULL};
-	struct driver_instance *i = begin(PROBE "while true; do get public 198.51.100.2 80; sleep 0.2; done", true);
+	struct driver_instance *i =
+		begin(PROBE "while true; do get public 198.51.100.2 80; sleep 0.2; done", true);
 	struct err err = {0};
 
 	(void)state;
@@ -204,15 +219,16 @@ static void nothing_is_left(void **state)
 int main(void)
 {
 	const struct CMUnitTest cases[] = {
-	        cmocka_unit_test(only_the_public_is_reached),
-	        cmocka_unit_test(without_egress_nothing_is),
-	        cmocka_unit_test(it_can_be_turned_off),
-	        cmocka_unit_test(nothing_is_left),
+		cmocka_unit_test(only_the_public_is_reached),
+		cmocka_unit_test(without_egress_nothing_is),
+		cmocka_unit_test(it_can_be_turned_off),
+		cmocka_unit_test(nothing_is_left),
 	};
 	const char *lacks = world_lacks_lxc();
 
 	if (lacks == NULL && (shell_status("nft --version >/dev/null 2>&1") != 0 ||
-	                      shell_status("ip -V >/dev/null 2>&1") != 0 || shell_status("curl --version >/dev/null 2>&1") != 0))
+			      shell_status("ip -V >/dev/null 2>&1") != 0 ||
+			      shell_status("curl --version >/dev/null 2>&1") != 0))
 		lacks = "needs nft, ip and curl";
 	if (lacks != NULL) {
 		fprintf(stderr, "SKIPPED: %s\n", lacks);

@@ -31,7 +31,7 @@ static char scratch[128];
 static struct client client;
 
 static int open_scripted(const struct settings *s, struct str cluster, uint64_t node, struct driver **ret,
-                         struct err *err)
+			 struct err *err)
 {
 	(void)s;
 	(void)cluster;
@@ -101,14 +101,14 @@ static struct sandboxd_start program(uint64_t sandbox, const char *first, const 
 	words[0] = str_of(first);
 	words[1] = str_of(second);
 	return (struct sandboxd_start){.sandbox = sandbox,
-	                               .pool = STR("p"),
-	                               .pool_uid = 5,
-	                               .revision = 2,
-	                               .command = words,
-	                               .n_command = second == NULL ? 1 : 2,
-	                               .cpu_milli = 500,
-	                               .memory_bytes = 64u << 20,
-	                               .target_port = 8080};
+				       .pool = STR("p"),
+				       .pool_uid = 5,
+				       .revision = 2,
+				       .command = words,
+				       .n_command = second == NULL ? 1 : 2,
+				       .cpu_milli = 500,
+				       .memory_bytes = 64u << 20,
+				       .target_port = 8080};
 }
 
 static int start(uint64_t sandbox, const char *first, const char *second, struct sandboxd_reply *ret)
@@ -345,18 +345,18 @@ static void records_what_ran(void **state)
 int main(void)
 {
 	const struct CMUnitTest cases[] = {
-	        cmocka_unit_test(runs_dials_and_stops),
-	        cmocka_unit_test(tells_everybody_of_an_exit),
-	        cmocka_unit_test(a_failed_start_names_the_cause),
-	        cmocka_unit_test(refuses_bad_starts),
-	        cmocka_unit_test(slots_are_bounded_and_come_back),
-	        cmocka_unit_test(slow_calls_delay_nobody),
-	        cmocka_unit_test(the_fence_freezes_and_thaws),
-	        cmocka_unit_test(gives_the_log),
-	        cmocka_unit_test(hello_comes_first_and_fits),
-	        cmocka_unit_test(nonsense_ends_the_connection_alone),
-	        cmocka_unit_test(images_are_not_pretended),
-	        cmocka_unit_test(records_what_ran),
+		cmocka_unit_test(runs_dials_and_stops),
+		cmocka_unit_test(tells_everybody_of_an_exit),
+		cmocka_unit_test(a_failed_start_names_the_cause),
+		cmocka_unit_test(refuses_bad_starts),
+		cmocka_unit_test(slots_are_bounded_and_come_back),
+		cmocka_unit_test(slow_calls_delay_nobody),
+		cmocka_unit_test(the_fence_freezes_and_thaws),
+		cmocka_unit_test(gives_the_log),
+		cmocka_unit_test(hello_comes_first_and_fits),
+		cmocka_unit_test(nonsense_ends_the_connection_alone),
+		cmocka_unit_test(images_are_not_pretended),
+		cmocka_unit_test(records_what_ran),
 	};
 
 	return cmocka_run_group_tests_name("sandboxd", cases, open_server, close_server);

@@ -21,9 +21,10 @@
 
 #define BUSYBOX "/bin/busybox"
 
-static const char *const applets[] = {"sh",   "httpd", "cat",  "echo", "sleep", "id",  "env", "kill", "ls", "dd",
-                                      "true", "mount", "nc",   "wget", "head",  "touch", "unshare", "stat", "ip",
-                                      "seq",  "trap",  "ping", "nslookup", "test", "printf", "hostname", "grep"};
+static const char *const applets[] = {"sh",   "httpd",    "cat",     "echo",   "sleep",    "id",  "env",
+				      "kill", "ls",       "dd",      "true",   "mount",    "nc",  "wget",
+				      "head", "touch",    "unshare", "stat",   "ip",       "seq", "trap",
+				      "ping", "nslookup", "test",    "printf", "hostname", "grep"};
 
 const char *world_lacks_lxc(void)
 {
@@ -49,7 +50,8 @@ static void write_text(const char *dir, const char *name, const char *text)
 
 static void make_root(struct world *w)
 {
-	static const char *const dirs[] = {"", "/bin", "/etc", "/tmp", "/www", "/dev", "/proc", "/sys", "/data"};
+	static const char *const dirs[] = {"",     "/bin",  "/etc", "/tmp", "/www",
+					   "/dev", "/proc", "/sys", "/data"};
 	char path[300], target[64];
 
 	for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
@@ -69,7 +71,8 @@ static void make_root(struct world *w)
 	}
 	snprintf(path, sizeof path, "%s/data", w->root);
 	must(chown(path, 1000, 1000) == 0);
-	write_text(w->root, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000:web:/home/web:/bin/sh\n");
+	write_text(w->root, "etc/passwd",
+		   "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000:web:/home/web:/bin/sh\n");
 	write_text(w->root, "etc/group", "root:x:0:\nweb:x:1000:\nextra:x:2000:web\n");
 	write_text(w->root, "www/index.html", "hello\n");
 	write_text(w->root, "bin/bad-interpreter", "#!/no/such/shell\n");
@@ -80,12 +83,12 @@ static void make_root(struct world *w)
 int world_open_driver(struct world *w, struct err *err)
 {
 	struct lxc_driver_options o = {.cluster = STR("test"),
-	                               .node = (uint64_t)getpid(),
-	                               .state_dir = w->dir,
-	                               .bin_dir = BERTH_BIN,
-	                               .resolvers = "198.51.100.53",
-	                               .denied = "",
-	                               .egress_base = 0x64400000};
+				       .node = (uint64_t)getpid(),
+				       .state_dir = w->dir,
+				       .bin_dir = BERTH_BIN,
+				       .resolvers = "198.51.100.53",
+				       .denied = "",
+				       .egress_base = 0x64400000};
 
 	return lxc_driver_new(&o, &w->driver, err);
 }
@@ -129,19 +132,19 @@ void world_program(struct world *w, struct world_start *s, const char *const *ar
 	uint64_t id = w->next_id++;
 
 	*s = (struct world_start){.how = {.sandbox = id,
-	                                  .pool_uid = 7,
-	                                  .revision = 1,
-	                                  .slot = (uint32_t)id % 64,
-	                                  .uid_base = WORLD_UIDS + (uint32_t)(id % 64 + 1) * 65536,
-	                                  .logger_uid = WORLD_UIDS + (uint32_t)id,
-	                                  .root = w->root,
-	                                  .stop_signal = SIGTERM,
-	                                  .target_port = 8080,
-	                                  .limits = {.cpu_milli = 500,
-	                                             .pids_max = 64,
-	                                             .memory_bytes = 64u << 20,
-	                                             .disk_bytes = 16u << 20,
-	                                             .log_bytes = 1u << 20}}};
+					  .pool_uid = 7,
+					  .revision = 1,
+					  .slot = (uint32_t)id % 64,
+					  .uid_base = WORLD_UIDS + (uint32_t)(id % 64 + 1) * 65536,
+					  .logger_uid = WORLD_UIDS + (uint32_t)id,
+					  .root = w->root,
+					  .stop_signal = SIGTERM,
+					  .target_port = 8080,
+					  .limits = {.cpu_milli = 500,
+						     .pids_max = 64,
+						     .memory_bytes = 64u << 20,
+						     .disk_bytes = 16u << 20,
+						     .log_bytes = 1u << 20}}};
 	for (; argv[s->how.n_argv] != NULL; s->how.n_argv++)
 		s->argv[s->how.n_argv] = str_of(argv[s->how.n_argv]);
 	s->how.argv = s->argv;
@@ -151,12 +154,14 @@ void world_program(struct world *w, struct world_start *s, const char *const *ar
 /* -- Counting -------------------------------------------------------------------------------------------------- */
 
 static long counted;
+static char
+	ours[32]; /* how the names of this driver's host objects begin: others may run on this machine too */
 
 static int count_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
 {
 	(void)st;
 	(void)where;
-	if (kind == FTW_D && strstr(path, "/lxc.") != NULL && strstr(path, "/lxc.pivot") == NULL)
+	if (kind == FTW_D && strstr(path, ours) != NULL)
 		counted++;
 	return 0;
 }
@@ -184,7 +189,9 @@ static long count_processes(void)
 		if (e->d_name[0] < '0' || e->d_name[0] > '9')
 			continue;
 		snprintf(path, sizeof path, "/proc/%s/cmdline", e->d_name);
-		if (fd_read_file(path, 65536, &b, NULL) == 0 && strncmp(buf_cstr(&b), "berth-shim", 10) == 0)
+		if (fd_read_file(path, 65536, &b, NULL) == 0 &&
+		    strncmp(buf_cstr(&b), "berth-shim", 10) == 0 &&
+		    strncmp(buf_cstr(&b) + 11, ours, strlen(ours)) == 0)
 			n++;
 	}
 	if (d != NULL)
@@ -198,6 +205,8 @@ void world_count(const struct world *w, struct world_counts *ret)
 	char path[200];
 
 	*ret = (struct world_counts){0};
+	snprintf(ours, sizeof ours, "berth-%08x-",
+		 (uint32_t)str_hash_stable(STR("test"), (uint64_t)getpid()));
 	if (fd_read_file("/proc/self/mountinfo", 4u << 20, &b, NULL) == 0) {
 		for (size_t i = 0; i < b.n; i++)
 			ret->mounts += b.p[i] == '\n';
