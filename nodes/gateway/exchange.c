@@ -152,14 +152,24 @@ size_t exchange_body(struct client *c, const char *p, size_t n)
 	return c->request_body.kind == BODY_CHUNKED ? send_chunks(c, p, n) : send_length(c, p, n);
 }
 
+void exchange_tunnel_alive(struct client *c)
+{
+	uint64_t ms = c->gw->gateway->config.tunnel_idle_ms, now = clock_wall_ms();
+	uint64_t end = (c->token_until_s + TOKEN_GRACE_S) * 1000;
+
+	c->tunnel_ms = clock_boot_ms();
+	if (c->token_until_s && end < now + ms)
+		ms = end > now ? end - now : 1;
+	client_timer(c, ms);
+}
+
 size_t exchange_tunnel(struct client *c, const char *p, size_t n)
 {
 	struct iovec iov = {(void *)(uintptr_t)p, n};
 
 	if (!c->u)
 		return n;
-	c->tunnel_ms = clock_boot_ms();
-	client_timer(c, c->gw->gateway->config.tunnel_idle_ms);
+	exchange_tunnel_alive(c);
 	to_upstream(c, &iov, 1);
 	return n;
 }

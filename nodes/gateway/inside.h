@@ -30,6 +30,8 @@
 #define INTERIM_MAX  16           /* 1xx answers to one request */
 #define TRIES_MAX    3
 #define FINISH_MS    2000
+#define TOKEN_GRACE_S 60          /* a tunnel outlives its token by this much */
+#define TRACE_ID_BYTES 24         /* of a trace and a span */
 #define FRESH_IDLE_MS 1000        /* a kept connection idle for longer is not given a request that cannot be repeated */
 
 struct client;
@@ -69,6 +71,7 @@ struct session {
 	uint64_t pool, generation, sandbox, node, index;
 	char identifier[IDENTIFIER_MAX];
 	size_t identifier_n;
+	char guid[40];                /* X-Ms-Session-Guid; empty until the first answer */
 	bool local, served, dead_told;
 	uint8_t state;                /* enum session_state */
 	uint32_t in_flight;
@@ -169,6 +172,7 @@ struct client {
 	unsigned interims;
 	struct body_state answer_body;
 	uint64_t tunnel_ms;         /* CLOCK_BOOTTIME of its last byte */
+	uint64_t token_until_s;     /* Unix time at which the request's token ends; 0: it needed none */
 	bool tunnel_client_eof, tunnel_upstream_eof;
 
 	/* the management API */
@@ -198,6 +202,8 @@ struct gw {
 	uint64_t next_correlation;
 	struct buf out; /* scratch of one call */
 	struct scan_head head;
+	uint8_t random[128 * TRACE_ID_BYTES]; /* for trace ids; the first random_left bytes are unused */
+	size_t random_left;
 	struct counters counters;
 };
 
@@ -277,6 +283,7 @@ void exchange_begin(struct client *c);             /* c->u is there */
 size_t exchange_body(struct client *c, const char *p, size_t n);
 void exchange_flush(struct client *c);
 size_t exchange_tunnel(struct client *c, const char *p, size_t n);
+void exchange_tunnel_alive(struct client *c);      /* a byte passed, or it begins */
 void exchange_done(struct client *c, bool upstream_reusable);
 void exchange_upstream_lost(struct client *c, int error); /* c->u ended or failed; 0: orderly end */
 void exchange_abort(struct client *c);             /* drops upstream and session, says nothing to the client */

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/clock.h"
 #include "core/log.h"
 
 #define FLAT_MAX 16384 /* a body slice up to here is copied behind the head rather than gathered */
@@ -111,14 +110,13 @@ void response_end(struct client *c)
 static void tunnel_begin(struct client *c)
 {
 	c->state = CLIENT_TUNNEL;
-	c->tunnel_ms = clock_boot_ms();
 	c->keep = false;
 	c->request_body.done = true;
 	if (c->session && c->session->local)
 		loop_list_add(&c->session->tunnels, &c->tunnel);
 	session_tunnel(c);
 	count(&c->gw->counters.tunnels, 1);
-	client_timer(c, c->gw->gateway->config.tunnel_idle_ms);
+	exchange_tunnel_alive(c);
 }
 
 static void frame_answer(struct client *c, const struct response_facts *f)
@@ -184,8 +182,7 @@ static void tunnel_data(struct client *c, const char *p, size_t n)
 {
 	struct iovec iov = {(void *)(uintptr_t)p, n};
 
-	c->tunnel_ms = clock_boot_ms();
-	client_timer(c, c->gw->gateway->config.tunnel_idle_ms);
+	exchange_tunnel_alive(c);
 	if (n)
 		client_write(c, &iov, 1, c->u);
 }

@@ -3,6 +3,8 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "crypto/digest.h"
 
@@ -12,14 +14,11 @@ static void add_field(struct buf *to, struct str name, struct str value)
 
 	if (!p)
 		return;
-	for (size_t i = 0; i < name.n; i++)
-		*p++ = name.p[i];
-	*p++ = ':';
-	*p++ = ' ';
-	for (size_t i = 0; i < value.n; i++)
-		*p++ = value.p[i];
-	*p++ = '\r';
-	*p++ = '\n';
+	memcpy(p, name.p, name.n);
+	memcpy(p + name.n, ": ", 2);
+	if (value.n)
+		memcpy(p + name.n + 2, value.p, value.n);
+	memcpy(p + name.n + 2 + value.n, "\r\n", 2);
 	to->n += name.n + value.n + 4;
 }
 
@@ -45,18 +44,44 @@ static bool traceparent_ok(struct str t)
 	return trace && span;
 }
 
-static void add_trace(struct buf *to, struct str given)
+/* Drawn in batches: a system call a request would be seen in its cost. */
+static const uint8_t *random_id(struct gw *gw)
 {
-	uint8_t id[24];
-	char hex[49];
+	if (gw->random_left < TRACE_ID_BYTES) {
+		crypto_random(gw->random, sizeof gw->random);
+		gw->random_left = sizeof gw->random;
+	}
+	gw->random_left -= TRACE_ID_BYTES;
+	return gw->random + gw->random_left;
+}
+
+static void add_number(struct buf *to, struct str before, uint64_t x)
+{
+	char digits[24], *p = digits + sizeof digits;
+
+	*--p = '\n';
+	*--p = '\r';
+	do
+		*--p = (char)('0' + x % 10);
+	while (x /= 10);
+	buf_add_str(to, before);
+	buf_add(to, p, (size_t)(digits + sizeof digits - p));
+}
+
+static void add_trace(struct gw *gw, struct buf *to, struct str given)
+{
+	char hex[2 * TRACE_ID_BYTES + 1];
 
 	if (traceparent_ok(given)) {
 		add_field(to, STR("traceparent"), given);
 		return;
 	}
-	crypto_random(id, sizeof id);
-	crypto_hex(id, sizeof id, hex);
-	buf_printf(to, "traceparent: 00-%.32s-%.16s-00\r\n", hex, hex + 32);
+	crypto_hex(random_id(gw), TRACE_ID_BYTES, hex);
+	buf_add_str(to, STR("traceparent: 00-"));
+	buf_add(to, hex, 32);
+	buf_add_str(to, STR("-"));
+	buf_add(to, hex + 32, 16);
+	buf_add_str(to, STR("-00\r\n"));
 }
 
 static void add_forwarded(struct client *c, const struct request_facts *f)
@@ -72,7 +97,7 @@ static void add_forwarded(struct client *c, const struct request_facts *f)
 	add_field(&c->head, STR("X-Forwarded-Proto"), c->kind == CLIENT_TLS ? STR("https") : STR("http"));
 	if (f->host.n)
 		add_field(&c->head, STR("X-Forwarded-Host"), f->host);
-	add_trace(&c->head, f->traceparent);
+	add_trace(c->gw, &c->head, f->traceparent);
 }
 
 void rewrite_request(struct client *c, const struct scan_head *head, const struct request_facts *f, struct str path)
@@ -95,7 +120,7 @@ void rewrite_request(struct client *c, const struct scan_head *head, const struc
 	if (f->f.body == BODY_CHUNKED)
 		buf_add_str(to, STR("Transfer-Encoding: chunked\r\n"));
 	else if (f->f.has_length)
-		buf_printf(to, "Content-Length: %llu\r\n", (unsigned long long)f->f.declared_length);
+		add_number(to, STR("Content-Length: "), f->f.declared_length);
 	if (f->expect_continue)
 		buf_add_str(to, STR("Expect: 100-continue\r\n"));
 	if (f->f.upgrade.n) {
@@ -106,21 +131,35 @@ void rewrite_request(struct client *c, const struct scan_head *head, const struc
 		add_forwarded(c, f);
 }
 
-/* A session's public name: stable for a generation, and not the identifier. */
+/* A session's public name: stable for a generation, and not the identifier. Written once a session. */
+static void name_session(struct session *s)
+{
+	snprintf(s->guid, sizeof s->guid, "%08x-%04x-8%03x-8%03x-%012llx", (unsigned)(s->pool & 0xffffffff),
+	         (unsigned)(s->pool >> 32 & 0xffff), (unsigned)(s->pool >> 48 & 0xfff),
+	         (unsigned)(s->generation >> 48 & 0xfff), (unsigned long long)(s->generation & 0xffffffffffffull));
+}
+
 static void add_timing(struct client *c, struct buf *out)
 {
-	const struct session *s = c->session;
+	struct session *s = c->session;
 
-	buf_printf(out, "X-Ms-Allocation-Time: %u\r\nX-Ms-New-Allocation: %s\r\n", c->allocation_ms,
-	           c->created ? "true" : "false");
-	buf_printf(out, "X-Ms-Session-Guid: %08x-%04x-8%03x-8%03x-%012llx\r\n", (unsigned)(s->pool & 0xffffffff),
-	           (unsigned)(s->pool >> 32 & 0xffff), (unsigned)(s->pool >> 48 & 0xfff),
-	           (unsigned)(s->generation >> 48 & 0xfff), (unsigned long long)(s->generation & 0xffffffffffffull));
+	if (!s->guid[0])
+		name_session(s);
+	add_number(out, STR("X-Ms-Allocation-Time: "), c->allocation_ms);
+	buf_add_str(out, c->created ? STR("X-Ms-New-Allocation: true\r\n") : STR("X-Ms-New-Allocation: false\r\n"));
+	add_field(out, STR("X-Ms-Session-Guid"), str_of(s->guid));
 }
 
 void rewrite_response(struct client *c, const struct scan_head *head, const struct response_facts *f, struct buf *out)
 {
-	buf_printf(out, "HTTP/1.1 %u %.*s\r\n", head->status, STR_ARGS(head->reason));
+	char line[] = "HTTP/1.1 000 ";
+
+	line[9] = (char)('0' + head->status / 100);
+	line[10] = (char)('0' + head->status / 10 % 10);
+	line[11] = (char)('0' + head->status % 10);
+	buf_add(out, line, sizeof line - 1);
+	buf_add_str(out, head->reason);
+	buf_add_str(out, STR("\r\n"));
 	for (unsigned i = 0; i < head->n_headers; i++)
 		if (!f->f.drop[i])
 			add_field(out, head->headers[i].name, head->headers[i].value);
@@ -137,7 +176,7 @@ void rewrite_response(struct client *c, const struct scan_head *head, const stru
 		if (c->rechunk)
 			buf_add_str(out, STR("Transfer-Encoding: chunked\r\n"));
 		else if (f->f.has_length && f->status != 204)
-			buf_printf(out, "Content-Length: %llu\r\n", (unsigned long long)f->f.declared_length);
+			add_number(out, STR("Content-Length: "), f->f.declared_length);
 		answer_connection(c, out);
 	}
 	buf_add_str(out, STR("\r\n"));
