@@ -277,6 +277,7 @@ static void client_late(struct loop_timer *timer)
 		answer(c, 504, "GatewayTimeout", "the session did not answer in time");
 		break;
 	case CLIENT_API:
+		api_client_gone(c); /* a reply that comes later finds nobody */
 		answer_retry(c, 503, "ServiceUnavailable", "the management API did not answer in time", 1);
 		break;
 	case CLIENT_TUNNEL:
