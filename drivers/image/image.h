@@ -59,7 +59,7 @@ struct image_credentials {
 	struct str username, password; /* empty: anonymous */
 };
 
-/* Which digest the reference names now, as the registry says. NULL credentials are anonymous. */
+/* Which digest the reference names now: that of an import of this name, else as the registry says. NULL credentials are anonymous. */
 int image_resolve(struct image_store *s, struct str reference, const struct image_credentials *credentials,
 		  char ret_digest[IMAGE_DIGEST_SIZE], struct err *err);
 

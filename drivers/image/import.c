@@ -12,6 +12,7 @@
 
 #include "core/fd.h"
 #include "image/disk.h"
+#include "image/names.h"
 #include "image/pull.h"
 
 #define CHUNK_BYTES 65536
@@ -159,8 +160,8 @@ static int import_directory(struct image_store *s, int fd, struct image_fetch_re
 	return r;
 }
 
-int image_import(struct image_store *s, int fd, struct str name, char ret_digest[IMAGE_DIGEST_SIZE],
-		 struct err *err)
+static int import_from(struct image_store *s, int fd, struct str name, char ret_digest[IMAGE_DIGEST_SIZE],
+		       struct err *err)
 {
 	struct image_fetch_request q = {.op = IMAGE_FETCH_IMPORT, .reference = name};
 	CLEANUP_FD int copy = -1;
@@ -179,4 +180,17 @@ int image_import(struct image_store *s, int fd, struct str name, char ret_digest
 			return r;
 	}
 	return pull_make(s, &q, copy >= 0 ? copy : fd, name, NULL, NULL, ret_digest, err);
+}
+
+int image_import(struct image_store *s, int fd, struct str name, char ret_digest[IMAGE_DIGEST_SIZE],
+		 struct err *err)
+{
+	char digest[IMAGE_DIGEST_SIZE];
+	int r = import_from(s, fd, name, digest, err);
+
+	if (r == 0)
+		r = names_set(s, name, digest, err);
+	if (r == 0 && ret_digest != NULL)
+		strcpy(ret_digest, digest);
+	return r;
 }

@@ -14,6 +14,7 @@
 
 #include "core/fd.h"
 #include "image/disk.h"
+#include "image/names.h"
 #include "image/pull.h"
 #include "image/spawn.h"
 #include "image/store.h"
@@ -394,6 +395,8 @@ int image_resolve(struct image_store *s, struct str reference, const struct imag
 
 	if (r < 0)
 		return r;
+	if (names_get(s, reference, ret_digest) == 0)
+		return 0;
 	if (credentials != NULL) {
 		q.username = credentials->username;
 		q.password = credentials->password;

@@ -43,6 +43,16 @@ def need_machine():
         skip("unshare is missing")
 
 
+def end_left_over():
+    """Ends clusters of test runs that were killed before they could."""
+    for path in pathlib.Path("/tmp").glob("berth-test.*.*"):
+        pid = path.name.split(".")[1]
+        if pid.isdigit() and not pathlib.Path(f"/proc/{pid}").exists() and (path / "node1/berth.conf").exists():
+            subprocess.run([str(BUILD / "bin/berth"), "cluster", "stop", "--dir", str(path), "--purge"], check=False,
+                           capture_output=True, timeout=120)
+            shutil.rmtree(path, ignore_errors=True)
+
+
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path, timeout):
         super().__init__("localhost", timeout=timeout)
@@ -93,24 +103,21 @@ def free_base_port(nodes):
 
 
 class Cluster:
-    def __init__(self, nodes=3, settings="", name="cluster"):
+    def __init__(self, nodes=3, settings=(), name="cluster"):
         need_machine()
+        end_left_over()
         self.dir = pathlib.Path(f"/tmp/berth-test.{os.getpid()}.{name}")
         self.n = nodes
         self.base = free_base_port(nodes)
         self.user = "berth-test"
-        self.made_user = False
         self.tokens = {}
         try:
             pwd.getpwnam(self.user)
         except KeyError:
             subprocess.run(["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", self.user], check=True)
-        extra = self.dir.with_suffix(".settings")
-        extra.write_text(settings)
         atexit.register(self.end)
         self.berth("cluster", "init", "--dir", str(self.dir), "--nodes", str(nodes), "--base-port", str(self.base),
-                   "--user", self.user, "--settings", str(extra))
-        extra.unlink()
+                   "--user", self.user, *(["--set", *settings] if settings else []))
 
     def berth(self, *args, check=True, timeout=120, env=None):
         """Runs the command line tool; with check an exit status other than 0 is an error."""
@@ -248,7 +255,7 @@ class Cluster:
         return a.json()["properties"].get("templateUpdateStatus", {}) if a.status == 200 else {}
 
     def sessions(self, pool, node=1):
-        a = self.admin("GET", f"/.berth/v1/pools/{pool}/sessions", node=node)
+        a = self.admin("GET", f"/.berth/v1{self.arm_path(pool).split('?')[0]}/sessions", node=node)
         assert a.status == 200, a
         return a.json()["value"]
 
