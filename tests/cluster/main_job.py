@@ -84,6 +84,7 @@ def test_idle_session_is_reaped():
     assert done["status"] == "Succeeded", done
     guid = who(cluster.session("brief", "idle-one"))
     began = time.monotonic()
+    wait_until("this node lists the session", 5, lambda: cluster.sessions("brief"))
     wait_until("the idle session is reaped", 20, lambda: not cluster.sessions("brief"))
     assert time.monotonic() - began >= 1.9
     assert who(cluster.session("brief", "idle-one")) != guid
