@@ -293,7 +293,7 @@ int main(int argc, char **argv)
 	if (!ok) {
 		fprintf(stderr,
 			"bench-raft [--servers 1|3] [--seconds 1..3600] [--bytes 1..%u] [--dir DIR]\n",
-			BYTES_MAX);
+			(unsigned)BYTES_MAX);
 		return 2;
 	}
 	s.servers = (unsigned)servers;
