@@ -135,21 +135,26 @@ static void on_effect(void *context, const struct effect *effect)
 
 /* -- Nodes ------------------------------------------------------------------------------------------------------- */
 
-static void boot(struct sim *s, struct sim_node *n)
+static void join(struct sim *s, struct sim_node *n)
 {
-	struct cmd_node_join join = {.id = n->id, .name = STR("node"), .raft_address = STR("r:1"),
+	struct cmd_node_join body = {.id = n->id, .name = STR("node"), .raft_address = STR("r:1"),
 	                             .peer_address = STR("p:1"), .api_address = STR("a:1"), .voter = true,
 	                             .cpu_milli = 64000, .memory_bytes = 1ull << 40};
 
+	n->join = s->now_ms + n->life + 1;
+	sim_propose(s, n, COMMAND_NODE_JOIN, &body, (struct address){ADDRESS_CONTROL, n->id, 0}, n->join);
+}
+
+static void boot(struct sim *s, struct sim_node *n)
+{
 	n->life++;
 	n->runtime = runtime_new(&(struct runtime_options){
 		.node = n->id, .incarnation = 1, .n_gateway_loops = SIM_LOOPS, .state = n->tables, .classes = cast_classes,
 		.n_classes = CAST_CLASSES, .effect = on_effect, .context = n});
 	must(n->runtime != NULL);
 	runtime_rescan(n->runtime, s->now_ms);
-	n->join = s->now_ms + n->life + 1;
 	n->epoch = 0;
-	sim_propose(s, n, COMMAND_NODE_JOIN, &join, (struct address){ADDRESS_CONTROL, n->id, 0}, n->join);
+	join(s, n);
 	sim_adopt(s, n);
 }
 
@@ -168,6 +173,10 @@ static void random_second(struct sim *s, struct sim_event *e)
 		sim_elect(s, 1 + sim_draw(s, SIM_NODES));
 	if (sim_chance(s, s->faults.restarts))
 		sim_restart(s, &s->nodes[sim_draw(s, SIM_NODES)]);
+	for (uint32_t i = 0; i < SIM_NODES; i++) {
+		if (s->nodes[i].epoch == 0)
+			join(s, &s->nodes[i]); /* the one before got lost */
+	}
 	sim_after(s, 1000, random_second);
 }
 

@@ -2,7 +2,7 @@
  * the place of Raft, faked sandboxd and gateways.
  *
  * Time goes from event to event. Every random choice comes from the seed, so a failing seed replays exactly.
- * After each applied entry the tables are audited, and what the actors may never do is checked where they would do it. */
+ * The tables are audited after each applied entry (or each few), and what the actors may never do is checked where they would do it. */
 #ifndef SIM_SIM_H
 #define SIM_SIM_H
 
@@ -76,7 +76,7 @@ struct sim {
 	uint64_t active_ms;    /* and their last activity */
 	uint32_t n_ended, n_reopened, n_starts, n_stops, n_fences;
 	uint64_t served[65536]; /* sandbox id -> generation, checked for change; ids are small numbers here */
-	bool quiet;            /* no audits after each entry, for big runs */
+	uint32_t check_every;  /* entries between audits of the tables; 0: each entry */
 	int32_t put_code;
 	uint64_t put_pool;
 	uint32_t n_put;

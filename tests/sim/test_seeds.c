@@ -120,6 +120,7 @@ static uint32_t run_seed(uint64_t seed, bool faults)
 	struct sim *s = sim_new(seed);
 	uint32_t n_asks;
 
+	s->check_every = 15; /* an audit costs as much as many entries */
 	pools[0] = sim_put(s, "first", "registry/image:1", 4 + sim_draw(s, 30), 1 + sim_draw(s, 6), 1000 + sim_draw(s, 5000));
 	pools[1] = sim_put(s, "second", "registry/image:2", 4 + sim_draw(s, 30), sim_draw(s, 4), 1000 + sim_draw(s, 5000));
 	if (faults)
