@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/fd.h"
 #include "core/log.h"
@@ -49,14 +48,12 @@ static const struct name names[] = {
 
 void settings_defaults(struct settings *s)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-
 	*s = (struct settings){.uid_base = 1000000000,
 			       .uid_count = 134217728,
 			       .memory_max = 4096ull * MIB,
 			       .log_bytes_max = 16 * MIB,
 			       .disk_bytes_max = 512 * MIB,
-			       .cpu_milli_max = cpus > 0 ? (uint32_t)cpus * 1000 : 1000,
+			       .cpu_milli_max = 2000,
 			       .pids_max = 512,
 			       .log_level = LOG_INFO};
 }
@@ -216,6 +213,8 @@ static int take_line(const char *path, int line, struct str text, struct setting
 		take_member(value, s);
 		return 0;
 	}
+	if (value.n == 0)
+		return 0; /* as if it were not there */
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		if (str_eq(name, str_of(names[i].name)))
 			return take(&names[i], value, s) < 0 ? refuse(path, line, &names[i], err) : 0;

@@ -342,6 +342,42 @@ static void records_what_ran(void **state)
 	assert_non_null(strstr(buf_cstr(&b), " sandbox=50 pool=5 revision=2"));
 }
 
+static int load(const char *file, struct err *err)
+{
+	struct settings s;
+	char path[256];
+
+	snprintf(path, sizeof path, "%s/conf", scratch);
+	assert_int_equal(fd_write_file(path, 0644, file, strlen(file), err), 0);
+	int r = settings_load(path, &s, err);
+
+	if (r == 0) {
+		assert_string_equal(s.state_dir, "/s/sandboxd");
+		assert_true(s.memory_max == 1ull << 30 && s.egress_base == 0);
+		assert_string_equal(s.denied, "10.1.2.3 9.9.9.0/24");
+	}
+	return r;
+}
+
+#define FILE_HEAD \
+	"state_dir = /s\nsandboxd_socket = /r/s\nuser = berth\negress_base =\nsandbox_memory_max = 1Gi\n"
+
+static void reads_the_nodes_file(void **state)
+{
+	struct err err = {0};
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	if (load(FILE_HEAD "listen = :80\nmember = 1 n 10.1.2.3:1 host:2\negress_denied = 9.9.9.0/24\n",
+		 &err) < 0)
+		fail_msg("%s", err.message);
+	assert_int_equal(load(FILE_HEAD "uid_base = 12\n", &err), -EINVAL);
+	assert_non_null(strstr(err.message, "conf:6: uid_base: not a number of 100000 to 4000000000"));
+	assert_int_equal(load(FILE_HEAD "resolvers = 1.1.1.1; drop\n", &err), -EINVAL);
+	assert_non_null(strstr(err.message, "resolvers: not IPv4 addresses"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest cases[] = {
@@ -357,6 +393,7 @@ int main(void)
 		cmocka_unit_test(nonsense_ends_the_connection_alone),
 		cmocka_unit_test(images_are_not_pretended),
 		cmocka_unit_test(records_what_ran),
+		cmocka_unit_test(reads_the_nodes_file),
 	};
 
 	return cmocka_run_group_tests_name("sandboxd", cases, open_server, close_server);
