@@ -94,6 +94,19 @@ static void on_images(void *context, void *arg, const struct sandboxd_reply *rep
 	reply_json(call, 200, json_pack("{s:o}", "value", list));
 }
 
+/* The images actor says it to the cluster, so that pools can be placed here at once. */
+static void tell_image(struct control *c, struct str digest)
+{
+	CLEANUP_BUF struct buf body = {0};
+	struct msg_cached cached = {.digest = digest};
+	struct envelope e = {.to = {ADDRESS_IMAGES, c->config.node_id, 0}, .from = {ADDRESS_CONTROL, c->config.node_id, 0},
+	                     .type = MSG_CACHED, .incarnation = control_incarnation(c)};
+
+	codec_encode(&body, message_body_codec[MSG_CACHED], &cached);
+	e.body = buf_str(&body);
+	control_deliver(c, &e);
+}
+
 static void on_imported(void *context, void *arg, const struct sandboxd_reply *reply, int fd)
 {
 	struct api_call *call = arg;
@@ -106,6 +119,7 @@ static void on_imported(void *context, void *arg, const struct sandboxd_reply *r
 		reply_error(call, reply->code == -ENOTCONN ? 503 : 400, "ImageImportFailed", reply->message);
 		return;
 	}
+	tell_image(api_control(call->api), reply->digest);
 	reply_json(call, 200, json_pack("{s:s%, s:s%}", "digest", reply->digest.p, reply->digest.n, "reference",
 	                                reference.p, reference.n));
 }
