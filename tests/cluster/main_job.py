@@ -63,6 +63,32 @@ def test_a_thousand_first_requests_open_one_session():
     assert max(int(a.body) for a in answers) == 1000, "each request reached the one counter"
 
 
+def metric(name, node=1):
+    text = cluster.admin("GET", "/metrics", node=node).body.decode()
+    return [float(line.split()[-1]) for line in text.splitlines() if line.split("{")[0].split(" ")[0] == name]
+
+
+def test_health_readiness_metrics():
+    for node in (1, 2, 3):
+        c = cluster.connection(node)
+        for path in ("/health", "/ready"):
+            c.request("GET", path)
+            r = c.getresponse()
+            assert r.status == 200, (path, r.status, r.read())
+            r.read()
+    assert sum(metric("berth_log_leader", n)[0] for n in (1, 2, 3)) == 1
+    before = metric("berth_requests_total")[0]
+    cluster.session("demo", "alice-1", node=1)
+    assert metric("berth_requests_total")[0] == before + 1
+    assert sum(metric("berth_pool_sessions")) >= 1
+    hashes = wait_until("the tables are equal on all nodes", 10,
+                        lambda: len({(metric("berth_tables_hash", n)[0], metric("berth_log_applied_index", n)[0])
+                                     for n in (1, 2, 3)}) == 1)
+    assert hashes
+    text = cluster.admin("GET", "/metrics").body
+    assert b"alice" not in text, "metrics name no identifier"
+
+
 def test_require_existing():
     a = cluster.session("demo", "nobody-yet", headers={"Berth-Require-Existing": "true"})
     assert a.status == 404, a
@@ -100,5 +126,5 @@ def test_delete_ends_all():
 
 run([test_pool_becomes_ready, test_same_identifier_same_sandbox_through_every_node,
      test_another_identifier_another_sandbox, test_request_goes_through_unchanged,
-     test_a_thousand_first_requests_open_one_session, test_require_existing, test_stop_session,
+     test_a_thousand_first_requests_open_one_session, test_health_readiness_metrics, test_require_existing, test_stop_session,
      test_idle_session_is_reaped, test_delete_ends_all], cluster)
