@@ -41,9 +41,9 @@ static void write_gateway(struct control *c, struct buf *to)
 	gateway_stats(c->gateway, &g);
 	figure(to, "connections_total", "counter", "Client connections accepted.", g.connections);
 	figure(to, "connections_open", "gauge", "Client connections now.", g.connections_open);
-	figure(to, "requests_total", "counter", "Requests to sessions.", g.requests);
+	figure(to, "requests_total", "counter", "Requests of clients, the management API's too.", g.requests);
 	figure(to, "requests_forwarded_total", "counter", "Of these, forwarded to another node.", g.forwarded);
-	figure(to, "tunnels_open", "gauge", "Upgraded connections now.", g.tunnels);
+	figure(to, "tunnels_total", "counter", "Connections upgraded.", g.tunnels);
 	figure(to, "opens_total", "counter", "Questions for a session's place.", g.opens);
 	figure(to, "refused_429_total", "counter", "Requests answered 429.", g.refused_429);
 	figure(to, "refused_503_total", "counter", "Requests answered 503.", g.refused_503);

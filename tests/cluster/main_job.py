@@ -79,7 +79,7 @@ def test_health_readiness_metrics():
     assert sum(metric("berth_log_leader", n)[0] for n in (1, 2, 3)) == 1
     before = metric("berth_requests_total")[0]
     cluster.session("demo", "alice-1", node=1)
-    assert metric("berth_requests_total")[0] == before + 1
+    assert metric("berth_requests_total")[0] == before + 2, "the session's, and the one that asks"
     assert sum(metric("berth_pool_sessions")) >= 1
     hashes = wait_until("the tables are equal on all nodes", 10,
                         lambda: len({(metric("berth_tables_hash", n)[0], metric("berth_log_applied_index", n)[0])
