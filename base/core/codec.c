@@ -1,80 +1,15 @@
+/* Happy path: encode walks the table and packs; decode scans the bytes once for sizes and depth, unpacks, and fills the struct.
+ * Failure modes: each names type and field; nothing is returned half-filled. */
 #include "codec.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <msgpack.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "log.h"
+#include "codec_field.h"
 #include "must.h"
 
 #define STRS_ELEMENT_MAX 32768
-
-/* -- Access to fields by offset --------------------------------------------------------------------------- */
-
-static const void *at(const void *value, const struct codec_field *f)
-{
-	return (const char *)value + f->offset;
-}
-
-static uint64_t load_uint(const void *p, uint32_t size)
-{
-	switch (size) {
-	case 1:
-		return *(const uint8_t *)p;
-	case 2:
-		return *(const uint16_t *)p;
-	case 4:
-		return *(const uint32_t *)p;
-	default:
-		must(size == 8);
-		return *(const uint64_t *)p;
-	}
-}
-
-static void store_uint(void *p, uint32_t size, uint64_t x)
-{
-	switch (size) {
-	case 1:
-		*(uint8_t *)p = (uint8_t)x;
-		return;
-	case 2:
-		*(uint16_t *)p = (uint16_t)x;
-		return;
-	case 4:
-		*(uint32_t *)p = (uint32_t)x;
-		return;
-	default:
-		must(size == 8);
-		*(uint64_t *)p = x;
-	}
-}
-
-static int64_t load_int(const void *p, uint32_t size)
-{
-	must(size == 4 || size == 8);
-	return size == 4 ? *(const int32_t *)p : *(const int64_t *)p;
-}
-
-static void *load_pointer(const void *value, const struct codec_field *f)
-{
-	void *p;
-
-	memcpy(&p, at(value, f), sizeof p);
-	return p;
-}
-
-static uint32_t load_count(const void *value, const struct codec_field *f)
-{
-	return *(const uint32_t *)(const void *)((const char *)value + f->count_offset);
-}
-
-static void store_list(void *value, const struct codec_field *f, void *items, uint32_t n)
-{
-	memcpy((char *)value + f->offset, &items, sizeof items);
-	*(uint32_t *)(void *)((char *)value + f->count_offset) = n;
-}
 
 /* -- Encoding --------------------------------------------------------------------------------------------- */
 
@@ -95,8 +30,8 @@ static void pack_struct(msgpack_packer *pk, const struct codec_type *type, const
 
 static void pack_list(msgpack_packer *pk, const struct codec_field *f, const void *value)
 {
-	const char *items = load_pointer(value, f);
-	uint32_t n = load_count(value, f);
+	const char *items = field_load_pointer(value, f);
+	uint32_t n = field_load_count(value, f);
 
 	must(n <= f->max);
 	msgpack_pack_array(pk, n);
@@ -114,26 +49,26 @@ static void pack_field(msgpack_packer *pk, const struct codec_field *f, const vo
 {
 	switch (f->kind) {
 	case CODEC_KIND_UINT: {
-		uint64_t x = load_uint(at(value, f), f->size);
+		uint64_t x = field_load_uint(field_at(value, f), f->size);
 
 		must(x <= f->max);
 		msgpack_pack_uint64(pk, x);
 		return;
 	}
 	case CODEC_KIND_INT:
-		msgpack_pack_int64(pk, load_int(at(value, f), f->size));
+		msgpack_pack_int64(pk, field_load_int(field_at(value, f), f->size));
 		return;
 	case CODEC_KIND_BOOL:
-		if (*(const bool *)at(value, f))
+		if (*(const bool *)field_at(value, f))
 			msgpack_pack_true(pk);
 		else
 			msgpack_pack_false(pk);
 		return;
 	case CODEC_KIND_STR:
-		pack_str(pk, *(const struct str *)at(value, f), f->max);
+		pack_str(pk, *(const struct str *)field_at(value, f), f->max);
 		return;
 	case CODEC_KIND_ONE:
-		pack_struct(pk, f->type, at(value, f));
+		pack_struct(pk, f->type, field_at(value, f));
 		return;
 	case CODEC_KIND_LIST:
 	case CODEC_KIND_STRS:
@@ -300,9 +235,7 @@ static int take_list(struct decoder *d, const struct codec_type *type, const str
 
 	if (n > f->max)
 		return bad(d, type, f, "too many elements");
-	size_t size = f->kind == CODEC_KIND_LIST   ? f->type->size
-	              : f->kind == CODEC_KIND_STRS ? sizeof(struct str)
-	                                           : sizeof(uint64_t);
+	size_t size = field_element_size(f);
 	char *items = n == 0 ? NULL : arena_array(d->arena, n, size);
 
 	if (n > 0 && items == NULL)
@@ -325,7 +258,7 @@ static int take_list(struct decoder *d, const struct codec_type *type, const str
 			return bad(d, type, f, "not an unsigned integer");
 		}
 	}
-	store_list(value, f, items, n);
+	field_store_list(value, f, items, n);
 	return 0;
 }
 
@@ -341,7 +274,7 @@ static int take_field(struct decoder *d, const struct codec_type *type, const st
 			return bad(d, type, f, "not an unsigned integer");
 		if (o->via.u64 > f->max)
 			return bad(d, type, f, "out of range");
-		store_uint(to, f->size, o->via.u64);
+		field_store_uint(to, f->size, o->via.u64);
 		return 0;
 	case CODEC_KIND_INT: {
 		bool negative = o->type == MSGPACK_OBJECT_NEGATIVE_INTEGER;
@@ -416,178 +349,4 @@ int codec_decode(const void *p, size_t n, const struct codec_type *type, struct 
 	if (r == 0)
 		memcpy(ret, value, type->size);
 	return r;
-}
-
-/* -- Equality, printing, copying: all through the same tables ---------------------------------------------- */
-
-static bool equal_list(const struct codec_field *f, const void *a, const void *b)
-{
-	const char *x = load_pointer(a, f), *y = load_pointer(b, f);
-	uint32_t n = load_count(a, f);
-
-	if (n != load_count(b, f))
-		return false;
-	for (uint32_t i = 0; i < n; i++) {
-		if (f->kind == CODEC_KIND_LIST
-		            ? !codec_equal(f->type, x + i * f->type->size, y + i * f->type->size)
-		    : f->kind == CODEC_KIND_STRS
-		            ? !str_eq(((const struct str *)(const void *)x)[i], ((const struct str *)(const void *)y)[i])
-		            : ((const uint64_t *)(const void *)x)[i] != ((const uint64_t *)(const void *)y)[i])
-			return false;
-	}
-	return true;
-}
-
-static bool equal_field(const struct codec_field *f, const void *a, const void *b)
-{
-	switch (f->kind) {
-	case CODEC_KIND_UINT:
-	case CODEC_KIND_INT:
-	case CODEC_KIND_BOOL:
-		return memcmp(at(a, f), at(b, f), f->size) == 0;
-	case CODEC_KIND_STR:
-		return str_eq(*(const struct str *)at(a, f), *(const struct str *)at(b, f));
-	case CODEC_KIND_ONE:
-		return codec_equal(f->type, at(a, f), at(b, f));
-	case CODEC_KIND_LIST:
-	case CODEC_KIND_STRS:
-	case CODEC_KIND_UINTS:
-		return equal_list(f, a, b);
-	}
-	must(false);
-	return false;
-}
-
-bool codec_equal(const struct codec_type *type, const void *a, const void *b)
-{
-	for (size_t i = 0; i < type->n_fields; i++) {
-		if (!equal_field(&type->fields[i], a, b))
-			return false;
-	}
-	return true;
-}
-
-static void print_str(struct buf *to, struct str s, bool secret)
-{
-	char text[256];
-
-	if (secret) {
-		buf_printf(to, "<%zu bytes>", s.n);
-		return;
-	}
-	log_escape(s.p == NULL ? "" : s.p, s.n, text, sizeof text);
-	buf_printf(to, "\"%s\"", text);
-}
-
-static void print_field(struct buf *to, const struct codec_field *f, const void *value)
-{
-	switch (f->kind) {
-	case CODEC_KIND_UINT:
-		buf_printf(to, "%" PRIu64, load_uint(at(value, f), f->size));
-		return;
-	case CODEC_KIND_INT:
-		buf_printf(to, "%" PRId64, load_int(at(value, f), f->size));
-		return;
-	case CODEC_KIND_BOOL:
-		buf_printf(to, *(const bool *)at(value, f) ? "true" : "false");
-		return;
-	case CODEC_KIND_STR:
-		print_str(to, *(const struct str *)at(value, f), f->secret);
-		return;
-	case CODEC_KIND_ONE:
-		codec_print(to, f->type, at(value, f));
-		return;
-	case CODEC_KIND_LIST:
-	case CODEC_KIND_STRS:
-	case CODEC_KIND_UINTS: {
-		const char *items = load_pointer(value, f);
-
-		buf_printf(to, "[");
-		for (uint32_t i = 0; i < load_count(value, f); i++) {
-			buf_printf(to, i == 0 ? "" : " ");
-			if (f->kind == CODEC_KIND_LIST)
-				codec_print(to, f->type, items + i * f->type->size);
-			else if (f->kind == CODEC_KIND_STRS)
-				print_str(to, ((const struct str *)(const void *)items)[i], f->secret);
-			else
-				buf_printf(to, "%" PRIu64, ((const uint64_t *)(const void *)items)[i]);
-		}
-		buf_printf(to, "]");
-		return;
-	}
-	}
-	must(false);
-}
-
-void codec_print(struct buf *to, const struct codec_type *type, const void *value)
-{
-	buf_printf(to, "{");
-	for (size_t i = 0; i < type->n_fields; i++) {
-		buf_printf(to, "%s%s=", i == 0 ? "" : " ", type->fields[i].name);
-		print_field(to, &type->fields[i], value);
-	}
-	buf_printf(to, "}");
-}
-
-static bool clone_list(struct arena *arena, const struct codec_field *f, const void *from, void *to)
-{
-	uint32_t n = load_count(from, f);
-	const char *source = load_pointer(from, f);
-	size_t size = f->kind == CODEC_KIND_LIST   ? f->type->size
-	              : f->kind == CODEC_KIND_STRS ? sizeof(struct str)
-	                                           : sizeof(uint64_t);
-	char *items = n == 0 ? NULL : arena_array(arena, n, size);
-
-	if (n > 0 && items == NULL)
-		return false;
-	for (uint32_t i = 0; i < n; i++) {
-		if (f->kind == CODEC_KIND_LIST) {
-			void *element = codec_clone(arena, f->type, source + i * size);
-
-			if (element == NULL)
-				return false;
-			memcpy(items + i * size, element, size);
-		} else if (f->kind == CODEC_KIND_STRS) {
-			struct str s = arena_str(arena, ((const struct str *)(const void *)source)[i]);
-
-			if (s.p == NULL)
-				return false;
-			((struct str *)(void *)items)[i] = s;
-		} else {
-			((uint64_t *)(void *)items)[i] = ((const uint64_t *)(const void *)source)[i];
-		}
-	}
-	store_list(to, f, items, n);
-	return true;
-}
-
-void *codec_clone(struct arena *arena, const struct codec_type *type, const void *value)
-{
-	char *copy = arena_alloc(arena, type->size);
-
-	if (copy == NULL)
-		return NULL;
-	memcpy(copy, value, type->size);
-	for (size_t i = 0; i < type->n_fields; i++) {
-		const struct codec_field *f = &type->fields[i];
-
-		if (f->kind == CODEC_KIND_STR) {
-			struct str s = *(const struct str *)at(value, f);
-			struct str mine = s.n == 0 ? STR_NONE : arena_str(arena, s);
-
-			if (s.n > 0 && mine.p == NULL)
-				return NULL;
-			memcpy(copy + f->offset, &mine, sizeof mine);
-		} else if (f->kind == CODEC_KIND_ONE) {
-			void *inner = codec_clone(arena, f->type, at(value, f));
-
-			if (inner == NULL)
-				return NULL;
-			memcpy(copy + f->offset, inner, f->type->size);
-		} else if (f->kind == CODEC_KIND_LIST || f->kind == CODEC_KIND_STRS || f->kind == CODEC_KIND_UINTS) {
-			if (!clone_list(arena, f, value, copy))
-				return NULL;
-		}
-	}
-	return copy;
 }
