@@ -3,7 +3,7 @@
  * Happy path: PUT is proposed and answered with its operation at once; then each step follows from the phase in the tables:
  * RESOLVE asks the registry which digest the tag names (skipped when the image names a digest); CACHE asks every node to have
  * it and ends as soon as one that can run sandboxes does; DELETE drains by itself, the sandboxes' nodes see it in the tables.
- * Failure modes: what may pass (the registry does not answer) is tried again with a back-off for POOL_RETRY_MS, what will not
+ * Failure modes: what may pass (the registry does not answer) is tried again with a back-off for the cluster's pull_retry_ms, what will not
  * (no such image, credentials refused) ends the operation with its cause. A new leader goes on from the phase.
  * Invariants: a step names the phase that it leaves, so that it happens once, whoever proposes it. */
 #include "pool.h"
@@ -71,7 +71,10 @@ static uint8_t step(struct pool *self, struct context *c, uint8_t phase, struct 
 
 static uint8_t failed(struct pool *self, struct context *c)
 {
-	if (!self->cause.passes || c->now_ms >= self->begun_ms + POOL_RETRY_MS)
+	const struct settings *x = &state_cluster(c->state)->settings;
+	uint64_t retry_ms = x->pull_retry_ms != 0 ? x->pull_retry_ms : POOL_RETRY_MS;
+
+	if (!self->cause.passes || c->now_ms >= self->begun_ms + retry_ms)
 		return step(self, c, PHASE_FAILED, STR_NONE);
 	self->back_off_ms = self->back_off_ms == 0 ? BACK_OFF_MS : self->back_off_ms * 2;
 	if (self->back_off_ms > BACK_OFF_MAX_MS)

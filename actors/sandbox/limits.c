@@ -16,12 +16,12 @@ uint32_t limits_or(uint32_t value, uint32_t fallback)
 	return value != 0 ? value : fallback;
 }
 
-uint64_t limits_start_ms(const struct probe *p)
+uint64_t limits_start_ms(const struct settings *cluster, const struct probe *p)
 {
-	uint64_t s;
+	uint64_t s, set_ms = cluster->start_ms != 0 ? cluster->start_ms : SANDBOX_START_MS;
 
 	if (p == NULL)
-		return SANDBOX_START_MS;
+		return set_ms;
 	s = p->initial_delay_s + (uint64_t)limits_or(p->period_s, 10) * limits_or(p->failure_threshold, 3);
-	return s * 1000 > SANDBOX_START_MS ? s * 1000 : SANDBOX_START_MS;
+	return s * 1000 > set_ms ? s * 1000 : set_ms;
 }

@@ -251,7 +251,7 @@ static uint8_t halt(struct actor *a, struct context *c, const struct message *m)
 static uint8_t start_probe_failed(struct sandbox *self, struct context *c, struct str why)
 {
 	const struct template *t = template_of(&self->actor, c);
-	uint64_t limit_ms = limits_start_ms(limits_probe(t, PROBE_STARTUP));
+	uint64_t limit_ms = limits_start_ms(&state_cluster(c->state)->settings, limits_probe(t, PROBE_STARTUP));
 
 	if (c->now_ms >= self->begun_ms + limit_ms) {
 		ending_set(&self->ending, true, "it never answered on port %u within %llu s: %.*s",

@@ -38,6 +38,7 @@ static const struct name names[] = {
 	{"sandbox_pids_max", NUMBER32, TEXT_AT(pids_max), 8, 1000000},
 	{"log_bytes_max", SIZE, TEXT_AT(log_bytes_max), 65536, UINT64_MAX / 2},
 	{"image_ca", TEXT, TEXT_AT(image_ca), 0, SETTINGS_PATH_MAX - 1},
+	{"image_stall_ms", NUMBER32, TEXT_AT(image_stall_ms), 1000, 600000},
 	{"insecure_registries", TEXT, TEXT_AT(insecure_registries), 0, 4096},
 	{"allowed_registries", TEXT, TEXT_AT(allowed_registries), 0, 4096},
 	{"resolvers", LIST, TEXT_AT(resolvers), 0, 0},
@@ -55,6 +56,7 @@ void settings_defaults(struct settings *s)
 			       .disk_bytes_max = 512 * MIB,
 			       .cpu_milli_max = 2000,
 			       .pids_max = 512,
+			       .image_stall_ms = 30000,
 			       .log_level = LOG_INFO};
 }
 

@@ -21,6 +21,7 @@ struct settings {
 	uint32_t pids_max;       /* sandbox_pids_max */
 	char image_ca[SETTINGS_PATH_MAX], insecure_registries[SETTINGS_TEXT_MAX],
 		allowed_registries[SETTINGS_TEXT_MAX];
+	uint32_t image_stall_ms; /* how long a registry may be silent */
 	char resolvers[512];  /* IPv4, spaces between */
 	char denied[1024];    /* egress_denied and the members' addresses: IPv4, spaces between */
 	uint32_t egress_base; /* egress_base: first address of sandboxes with egress; 0: from the node's id */

@@ -70,6 +70,8 @@ void cluster_status(struct call *c)
 	json_put_u64(settings, "queueMs", row->settings.queue_ms);
 	json_put_u64(settings, "leaseMs", row->settings.lease_ms);
 	json_put_u64(settings, "lostMs", row->settings.lost_ms);
+	json_put_u64(settings, "pullRetryMs", row->settings.pull_retry_ms);
+	json_put_u64(settings, "startMs", row->settings.start_ms);
 	json_put_str(settings, "domain", row->settings.domain);
 	json_put_str(settings, "environment", row->settings.environment);
 	json_put_str(settings, "region", row->settings.region);

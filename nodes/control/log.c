@@ -75,6 +75,7 @@ static void init_cluster(struct control *c)
 		.id = f->cluster_id,
 		.settings = {.cooldown_ms_min = f->cooldown_s_min * 1000, .queue_ms = f->queue_ms,
 	                     .lease_ms = f->lease_ms, .lost_ms = f->lost_ms, .operation_kept_ms = 86400000,
+	                     .pull_retry_ms = f->pull_retry_ms, .start_ms = f->start_ms,
 	                     .overcommit_cpu = (uint32_t)f->overcommit_cpu,
 	                     .overcommit_memory = (uint32_t)f->overcommit_memory, .domain = f->domain,
 	                     .environment = f->environment, .region = f->region, .tenant = f->tenant}};

@@ -34,7 +34,8 @@ static int check_cluster(const struct state *s, struct err *err)
 	      "cluster: overcommit");
 	HOLDS(c->settings.queue_ms <= APPLY_DURATION_MAX && c->settings.lease_ms <= APPLY_DURATION_MAX &&
 		      c->settings.lost_ms <= APPLY_DURATION_MAX &&
-		      c->settings.operation_kept_ms <= APPLY_DURATION_MAX,
+		      c->settings.operation_kept_ms <= APPLY_DURATION_MAX &&
+		      c->settings.pull_retry_ms <= APPLY_DURATION_MAX && c->settings.start_ms <= APPLY_DURATION_MAX,
 	      "cluster: a duration is above a hundred years");
 	return 0;
 }

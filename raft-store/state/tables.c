@@ -20,6 +20,8 @@ static const struct codec_field settings_fields[] = {
 	CODEC_STR(struct settings, environment, NAME_MAX_BYTES),
 	CODEC_STR(struct settings, region, NAME_MAX_BYTES),
 	CODEC_STR(struct settings, tenant, NAME_MAX_BYTES),
+	CODEC_U64(struct settings, pull_retry_ms),
+	CODEC_U64(struct settings, start_ms),
 };
 const struct codec_type settings_codec = CODEC_TYPE(struct settings, "settings", settings_fields);
 

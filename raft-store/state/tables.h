@@ -31,6 +31,8 @@ struct settings {
 	uint32_t overcommit_cpu, overcommit_memory; /* reservations may reach capacity x this: 8 and 1 */
 	struct str domain, environment, region; /* of the pools' endpoints: <pool>.<env>.<region>.<domain> */
 	struct str tenant;
+	uint64_t pull_retry_ms;   /* how long a pull that may succeed later is tried again; 0: 300,000 */
+	uint64_t start_ms;        /* until a sandbox's port has to answer; 0: 60,000 */
 };
 
 struct cluster_row {

@@ -7,7 +7,8 @@
 static const char *settings_fault(const struct settings *x)
 {
 	if (x->queue_ms > APPLY_DURATION_MAX || x->lease_ms > APPLY_DURATION_MAX || x->lost_ms > APPLY_DURATION_MAX ||
-	    x->operation_kept_ms > APPLY_DURATION_MAX || x->cooldown_ms_min > APPLY_DURATION_MAX)
+	    x->operation_kept_ms > APPLY_DURATION_MAX || x->cooldown_ms_min > APPLY_DURATION_MAX ||
+	    x->pull_retry_ms > APPLY_DURATION_MAX || x->start_ms > APPLY_DURATION_MAX)
 		return "settings: a duration is above a hundred years";
 	if (x->lease_ms == 0 || x->lost_ms < x->lease_ms)
 		return "settings: lease_ms must be above 0 and lost_ms at least lease_ms";
