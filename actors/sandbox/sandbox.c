@@ -400,7 +400,7 @@ static uint8_t stopped(struct actor *a, struct context *c, const struct message 
 
 	if (!awaited(self, m))
 		return SANDBOX_ACTOR_STOPPING;
-	if (reply->code != 0) {
+	if (reply->code != 0 && reply->code != -ENOENT) { /* not here: it never began, or a stop before this one ended it */
 		context_timer(c, c->now_ms + RETRY_MS);
 		return SANDBOX_ACTOR_STOPPING;
 	}

@@ -17,7 +17,7 @@
 enum sandboxd_type {
 	SANDBOXD_HELLO,   /* hello -> reply; first on every connection */
 	SANDBOXD_START,   /* start: image present, then one container; replies when its process runs */
-	SANDBOXD_STOP,    /* stop: signal, grace, then SIGKILL; replies when nothing of it runs or is left */
+	SANDBOXD_STOP,    /* stop: signal, grace, then SIGKILL; replies when nothing of it runs or is left; -ENOENT: it is not here */
 	SANDBOXD_LIST,    /* -> reply.sandboxes: what runs here */
 	SANDBOXD_DIAL,    /* dial: a connected TCP socket inside the sandbox, in the reply's descriptor */
 	SANDBOXD_RESOLVE, /* image: asks the registry which digest a reference names */
@@ -116,7 +116,7 @@ struct sandboxd_reply {
 	struct str digest;       /* RESOLVE, PULL, IMPORT */
 	uint64_t sandbox;        /* START */
 	int64_t pid;             /* START */
-	uint64_t wall_ms;        /* START: when it began; STOP: when the last of it was gone */
+	uint64_t wall_ms;        /* START: when it began; STOP, also of one not here: when the last of it was gone */
 	struct sandboxd_sandbox *sandboxes;
 	uint32_t n_sandboxes;
 	struct sandboxd_image_state *images;

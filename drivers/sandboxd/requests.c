@@ -1,6 +1,7 @@
 /* requests.c -- one request by its type. Each is answered exactly once, here or by the job that it becomes. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -68,10 +69,17 @@ static void on_start(struct server *s, struct request *q)
 
 static void on_stop(struct server *s, struct request *q)
 {
-	struct sandbox *b = find(s, q, q->p->body.stop.sandbox);
+	uint64_t id = q->p->body.stop.sandbox;
+	struct sandbox *b = sandbox_find(s, id);
+	char text[64];
 
-	if (b != NULL)
+	if (b != NULL) {
 		sandbox_stop(s, b, q->p->body.stop.grace_ms, q->asker);
+		return;
+	}
+	snprintf(text, sizeof text, "sandbox %" PRIu64 " is not here", id);
+	reply(s, &q->asker, &(struct sandboxd_reply){.code = -ENOENT, .message = str_of(text),
+						     .wall_ms = lifecycle_ended_ms(s, id)}, -1);
 }
 
 static void on_list(struct server *s, struct request *q)

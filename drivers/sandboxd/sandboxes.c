@@ -102,7 +102,7 @@ static void over(struct server *s, struct sandbox *b)
 	b->exit_known = true;
 	if (b->state == SANDBOX_RUNNING)
 		b->state = SANDBOX_OVER;
-	lifecycle_write(s, "exited", b, b->exit.wall_ms);
+	lifecycle_exited(s, b);
 	send_exited(s, b, NULL);
 }
 

@@ -14,6 +14,7 @@
 #define DIALS_MAX         4096
 #define SANDBOXES_MAX     2048
 #define IMAGES_LISTED_MAX 1024
+#define ENDED_KEPT        1024 /* ends that are remembered for whoever asks again */
 #define UIDS              65536u
 
 /* One descriptor in the loop's poll. */
@@ -78,6 +79,10 @@ struct server {
 	unsigned n_dials;
 	bool fenced, ending;
 	int events_fd; /* lifecycle records; -1: none */
+	struct ended {
+		uint64_t sandbox, wall_ms;
+	} ended[ENDED_KEPT]; /* in turn */
+	uint32_t next_ended;
 };
 
 /* watch.c */
@@ -133,6 +138,10 @@ int identity_take(struct server *s, struct str cluster, uint64_t node, struct er
 
 /* lifecycle.c: the record of what ran when, for bills to be checked against: <state>/events. */
 int lifecycle_open(struct server *s, struct err *err);
-void lifecycle_write(struct server *s, const char *event, const struct sandbox *b, uint64_t wall_ms);
+void lifecycle_started(struct server *s, const struct sandbox *b, const struct driver_limits *limits, uint64_t wall_ms);
+void lifecycle_exited(struct server *s, const struct sandbox *b);
+void lifecycle_stopped(struct server *s, const struct sandbox *b, uint64_t wall_ms);
+/* When a sandbox that is not here any more ended; now, if that is not remembered. */
+uint64_t lifecycle_ended_ms(const struct server *s, uint64_t sandbox);
 
 #endif

@@ -1,7 +1,11 @@
 /* Closed billing records go from the tables to this voter's disk; the leader trims the tables once its own copy is safe
- * and they hold more than TRIM_ABOVE. Exports read both places. */
+ * and they hold more than TRIM_ABOVE. Exports read both places. Beside them lies the record of events, which bills are
+ * recounted from. */
+#include <stdio.h>
+
 #include "control/control.h"
 #include "core/clock.h"
+#include "records/events.h"
 #include "records/records.h"
 #include "state/command.h"
 
@@ -16,8 +20,13 @@ int bookkeeping_open(struct control *c, struct err *err)
 	struct str name = arena_printf(&arena, "%.*s/berthd/records.sqlite", STR_ARGS(c->config.state_dir));
 	int r = str_copy(name, path, sizeof path);
 
-	return r < 0 ? err_set(err, r, "state_dir: the path is too long")
-	             : records_open(path, RETENTION_MS, &c->records, err);
+	if (r < 0)
+		return err_set(err, r, "state_dir: the path is too long");
+	r = records_open(path, RETENTION_MS, &c->records, err);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof path, "%.*s/berthd/events", STR_ARGS(c->config.state_dir));
+	return events_open(path, c->config.node_id, &c->events, err);
 }
 
 static void keep(struct control *c)

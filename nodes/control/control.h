@@ -28,6 +28,7 @@
 struct dialer;
 struct api;
 struct note;
+struct events;
 struct records;
 
 /* An encoded envelope on its way into the runtime. */
@@ -54,6 +55,7 @@ struct control {
 	struct tls_ctx *tls_server, *peer_server, *peer_client;
 	struct api *api;
 	struct records *records;
+	struct events *events;
 
 	struct inbox_item *inbox, **inbox_last;
 	struct note *questions; /* inlet.c: forwarded sessions that this node must first hear of */

@@ -11,6 +11,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/must.h"
+#include "records/events.h"
 
 /* Whom an outcome goes to. */
 struct outcome {
@@ -139,7 +140,10 @@ static void on_probed(void *arg, bool ok, const char *message)
 {
 	struct outcome *o = arg;
 	struct msg_probed body = {.ok = ok, .message = str_of(message)};
+	const struct sandbox_row *row = state_sandbox(o->control->state, o->to.key);
 
+	if (ok && row != NULL && row->state == SANDBOX_BOOTING)
+		events_write(o->control->events, EVENT_READY, &(struct event){.pool = row->pool, .sandbox = row->id});
 	deliver(o->control, &o->to, o->correlation, MSG_PROBED, &body);
 	free(o);
 }

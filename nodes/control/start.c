@@ -19,6 +19,7 @@
 #include "core/log.h"
 #include "core/must.h"
 #include "crypto/digest.h"
+#include "records/events.h"
 #include "records/records.h"
 
 #define PEM_MAX 65536
@@ -274,5 +275,6 @@ int control_run(const char *config_path)
 	loop_run(&c.loop);
 	gateway_free(c.gateway);
 	records_close(c.records);
+	events_close(c.events);
 	return c.exit_status;
 }

@@ -73,6 +73,14 @@ struct gateway_admit {
 	uint64_t deadline_ms; /* CLOCK_BOOTTIME */
 };
 
+/* What a gateway saw of a session, for whoever recounts bills; see records/events.h. */
+enum gateway_event_kind { GATEWAY_OPENED, GATEWAY_CONNECTED, GATEWAY_DEAD };
+struct gateway_event {
+	enum gateway_event_kind kind;
+	uint64_t pool, generation, sandbox;
+	struct str identifier; /* empty at the owner, which a forward does not tell it */
+};
+
 struct gateway_config {
 	unsigned n_loops;
 	uint64_t node, incarnation;
@@ -103,6 +111,7 @@ struct gateway_config {
 	void (*api_gone)(void *arg, uint64_t id); /* nobody listens to a reply with `more` any longer; may be NULL */
 	int (*dial)(void *arg, struct loop *l, unsigned loop, uint64_t sandbox, uint16_t port, uint32_t timeout_ms,
 	            gateway_dialed *done, void *done_arg);
+	void (*event)(void *arg, const struct gateway_event *event); /* may be NULL */
 	/* For what dial needs on a loop: before it runs (inside gateway_start), and on its own thread when it stops: pending
 	 * dials fail then, from inside loop_stop. May be NULL. */
 	int (*loop_start)(void *arg, struct loop *l, unsigned loop);

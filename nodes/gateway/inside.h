@@ -72,7 +72,7 @@ struct session {
 	char identifier[IDENTIFIER_MAX];
 	size_t identifier_n;
 	char guid[40];                /* X-Ms-Session-Guid; empty until the first answer */
-	bool local, served, dead_told;
+	bool local, served, dead_told, connected;
 	uint8_t state;                /* enum session_state */
 	uint32_t in_flight;
 	uint64_t last_activity_ms;    /* CLOCK_BOOTTIME; 0: never */
@@ -262,6 +262,7 @@ struct session *session_learn(struct gw *gw, const struct session_ref *ref, stru
 void session_wait_in(struct client *c, struct loop_link *list);
 void session_use(struct client *c, struct session *s); /* c has none yet */
 void session_proceed(struct client *c);                /* it has one: on, or waits with it */
+void session_event(struct gw *gw, const struct session *s, enum gateway_event_kind kind);
 int session_post(struct gw *gw, struct envelope *e, const struct codec_type *type, const void *body);
 
 /* route.c */

@@ -202,6 +202,8 @@ void session_opened(struct gw *gw, const struct envelope *e, const struct msg_op
 	o = container_of(node, struct open, by_correlation);
 	if (m->code == OPEN_OK)
 		s = session_learn(gw, &m->session, (struct str){o->identifier, o->identifier_n});
+	if (s && m->created)
+		session_event(gw, s, GATEWAY_OPENED);
 	if (s)
 		session_ref(s);
 	loop_list_init(&waiting);

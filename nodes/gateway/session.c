@@ -241,6 +241,16 @@ void session_use(struct client *c, struct session *s)
 	session_proceed(c);
 }
 
+void session_event(struct gw *gw, const struct session *s, enum gateway_event_kind kind)
+{
+	const struct gateway_config *config = &gw->gateway->config;
+	struct gateway_event event = {.kind = kind, .pool = s->pool, .generation = s->generation,
+	                              .sandbox = s->sandbox, .identifier = {s->identifier, s->identifier_n}};
+
+	if (config->event)
+		config->event(config->arg, &event);
+}
+
 int session_post(struct gw *gw, struct envelope *e, const struct codec_type *type, const void *body)
 {
 	const struct gateway_config *config = &gw->gateway->config;
@@ -282,8 +292,10 @@ static void tell_dead(struct gw *gw, struct session *s)
 		.to = {.kind = ADDRESS_SESSION, .node = gw->gateway->config.node, .key = s->generation},
 		.type = MSG_DEAD};
 
-	if (!s->dead_told && s->state != SESSION_ENDED)
-		s->dead_told = session_post(gw, &e, message_body_codec[MSG_DEAD], &body) == 0;
+	if (s->dead_told || s->state == SESSION_ENDED)
+		return;
+	s->dead_told = session_post(gw, &e, message_body_codec[MSG_DEAD], &body) == 0;
+	session_event(gw, s, GATEWAY_DEAD);
 }
 
 void session_unusable(struct client *c, bool dead)

@@ -284,6 +284,9 @@ static void dialed(void *arg, int fd, int error)
 		session_unref(s);
 		return;
 	}
+	if (!s->connected)
+		session_event(gw, s, GATEWAY_CONNECTED);
+	s->connected = true;
 	u->session = s; /* with its count */
 	u->open = true;
 	if (!c) {

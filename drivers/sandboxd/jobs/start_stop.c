@@ -158,7 +158,7 @@ static void started(struct server *s, struct start_job *j, struct sandbox *b)
 	s->driver->ops->info(s->driver, b->instance, &info);
 	struct sandboxd_reply r = {.sandbox = b->id, .pid = info.pid, .wall_ms = info.started_wall_ms};
 
-	lifecycle_write(s, "started", b, info.started_wall_ms);
+	lifecycle_started(s, b, &j->how.limits, info.started_wall_ms);
 	reply(s, &j->asker, &r, -1);
 	b->state = SANDBOX_RUNNING;
 	if (s->fenced && s->driver->ops->freeze(s->driver, b->instance, true, NULL) == 0)
@@ -293,8 +293,8 @@ static void done_stop(struct job *job)
 	uint64_t now = clock_wall_ms();
 
 	if (j->code == 0) {
-		lifecycle_write(s, "stopped", b, now);
-		answer_stops(s, b, 0, NULL, now);
+		lifecycle_stopped(s, b, now);
+		answer_stops(s, b, 0, NULL, b->exit_known ? b->exit.wall_ms : now);
 		sandbox_forget(s, b);
 	} else {
 		log_error("%s", j->err.message);

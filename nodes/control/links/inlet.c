@@ -7,6 +7,8 @@
 #include "control/api.h"
 #include "core/clock.h"
 #include "core/must.h"
+#include "crypto/digest.h"
+#include "records/events.h"
 
 #define CAPACITY    65536
 #define WAITING_MAX 4096
@@ -59,12 +61,25 @@ static void on_api_gone(void *arg, uint64_t id)
 	post_note(arg, &(struct note){.kind = NOTE_GONE, .id = id});
 }
 
+static void on_event(void *arg, const struct gateway_event *seen)
+{
+	static const enum event_kind kinds[] = {[GATEWAY_OPENED] = EVENT_OPENED, [GATEWAY_CONNECTED] = EVENT_CONNECTED,
+	                                        [GATEWAY_DEAD] = EVENT_DEAD};
+	struct control *c = arg;
+	struct event event = {.pool = seen->pool, .sandbox = seen->sandbox, .generation = seen->generation};
+
+	if (seen->identifier.n > 0)
+		crypto_identifier_tag(c->tag_key, seen->identifier, event.identifier_tag);
+	events_write(c->events, kinds[seen->kind], &event);
+}
+
 void inlet_fill(struct control *c, struct gateway_config *g)
 {
 	g->post = on_post;
 	g->admit = on_admit;
 	g->api = on_api;
 	g->api_gone = on_api_gone;
+	g->event = on_event;
 	g->arg = c;
 }
 

@@ -136,6 +136,7 @@ static void runs_dials_and_stops(void **state)
 {
 	static const char request[] = "GET / HTTP/1.1\r\n\r\n";
 	struct sandboxd_reply r;
+	uint64_t began = clock_wall_ms();
 	char answer[256] = "";
 	int fd = -1;
 
@@ -153,7 +154,8 @@ static void runs_dials_and_stops(void **state)
 	assert_int_equal(r.n_sandboxes, 1);
 	assert_true(r.sandboxes[0].sandbox == 1 && r.sandboxes[0].running && r.sandboxes[0].pool_uid == 5);
 	assert_int_equal(stop(1, 1000), 0);
-	assert_int_equal(stop(1, 1000), -ENOENT);
+	assert_int_equal(client_call(&client, SANDBOXD_STOP, &(struct sandboxd_stop){.sandbox = 1}, &r, NULL), -ENOENT);
+	assert_true(r.wall_ms >= began && r.wall_ms <= clock_wall_ms());
 	assert_int_equal(dial(1, 8080, NULL), -ENOENT);
 }
 
@@ -337,9 +339,10 @@ static void records_what_ran(void **state)
 	assert_int_equal(stop(50, 1000), 0);
 	snprintf(path, sizeof path, "%s/events", scratch);
 	assert_int_equal(fd_read_file(path, 65536, &b, NULL), 0);
-	assert_non_null(strstr(buf_cstr(&b), " started wall_ms="));
-	assert_non_null(strstr(buf_cstr(&b), " stopped wall_ms="));
-	assert_non_null(strstr(buf_cstr(&b), " sandbox=50 pool=5 revision=2"));
+	assert_non_null(strstr(buf_cstr(&b), "\"event\":\"started\""));
+	assert_non_null(strstr(buf_cstr(&b), "\"event\":\"stopped\""));
+	assert_non_null(strstr(buf_cstr(&b), "\"sandbox\":50,\"pool\":5,\"revision\":2"));
+	assert_non_null(strstr(buf_cstr(&b), "\"cpu_milli\":"));
 }
 
 static int load(const char *file, struct err *err)

@@ -234,6 +234,10 @@ static void test_stops_until_it_worked(void **state)
 	stage_refused(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_STOP), -ETIMEDOUT);
 	stage_run(s, 1500);
 	ends_with("", false);
+	go_to(SANDBOX_ACTOR_STOPPING, false);
+	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_STOP), -ENOENT); /* nothing of it is there */
+	assert_non_null(stage_next(s, EFFECT_PROPOSE, COMMAND_SANDBOX_GONE));
+	goes();
 }
 
 static void test_the_end_is_proposed_until_it_is(void **state)
