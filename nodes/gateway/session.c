@@ -15,6 +15,7 @@
 #include "core/must.h"
 
 #define SESSIONS_MAX 1000000u /* above, routes to other nodes are forgotten */
+#define ANSWER_MS    2000     /* for an answer to come once its deadline made it */
 
 /* --- lookups --- */
 
@@ -212,8 +213,8 @@ void session_wait_in(struct client *c, struct loop_link *list)
 	client_wait(c, CLIENT_SESSION);
 	c->gw->n_waiting++;
 	loop_list_add(list, &c->waiting);
-	/* A little beyond the deadline: placement's own answer says more. */
-	client_timer(c, (c->deadline_ms > now ? c->deadline_ms - now : 0) + 500);
+	/* Beyond the deadline: placement's own answer, sent at the deadline, says more. */
+	client_timer(c, (c->deadline_ms > now ? c->deadline_ms - now : 0) + ANSWER_MS);
 }
 
 /* c has a session: goes on, or waits with it. */

@@ -31,11 +31,16 @@ struct leaderbox *leaderbox_new(void)
 	return b;
 }
 
+static void kept_free(struct kept *k)
+{
+	arena_done(&k->memory);
+	free(k);
+}
+
 static void drop(struct leaderbox *b, struct kept *k)
 {
 	map_remove(&b->requests, &k->node);
-	arena_done(&k->memory);
-	free(k);
+	kept_free(k);
 }
 
 void leaderbox_free(struct leaderbox *b)
@@ -129,9 +134,11 @@ void leaderbox_expire(struct leaderbox *b, uint64_t boot_ms, void (*late)(void *
 		struct map_node *next = map_next(&b->requests, node);
 		struct kept *k = container_of(node, struct kept, node);
 
-		if (k->e->deadline_ms != 0 && k->e->deadline_ms <= boot_ms) {
+		if (k->e->deadline_ms != 0 && k->e->deadline_ms + LEADERBOX_SLACK_MS <= boot_ms) {
+			/* First out of the box: what `late` answers comes by leaderbox_answered. */
+			map_remove(&b->requests, &k->node);
 			late(context, k->e);
-			drop(b, k);
+			kept_free(k);
 		}
 		node = next;
 	}

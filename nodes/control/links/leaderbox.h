@@ -7,7 +7,8 @@
 
 #include "wire/envelope.h"
 
-#define LEADERBOX_MAX 20000
+#define LEADERBOX_MAX      20000
+#define LEADERBOX_SLACK_MS 1500 /* the leader answers at the deadline, with the cause; its answer needs time too */
 
 struct leaderbox;
 
@@ -24,7 +25,7 @@ bool leaderbox_refused(struct leaderbox *b, const struct envelope *refusal);
 void leaderbox_resend(struct leaderbox *b, void (*send)(void *context, const struct envelope *e), void *context);
 /* Calls send() with every request that is kept. */
 void leaderbox_each(struct leaderbox *b, void (*send)(void *context, const struct envelope *e), void *context);
-/* Takes out those past their deadline, calling late() for each. */
+/* Takes out those past their deadline and the slack, calling late() for each; late() may call leaderbox_answered. */
 void leaderbox_expire(struct leaderbox *b, uint64_t boot_ms, void (*late)(void *context, const struct envelope *e),
                       void *context);
 
