@@ -246,11 +246,21 @@ static struct upstream *upstream_new(struct gw *gw, struct conns *conns)
 	return u;
 }
 
-static void dial_failed(struct client *c)
+/* The sandbox itself refuses, or is not there: that ends its session. That sandboxd is away, has too much to do or gets
+ * no answer in time says nothing about the sandbox. */
+static bool sandbox_dead(int error)
+{
+	return error == -ECONNREFUSED || error == -ENOENT;
+}
+
+static void dial_failed(struct client *c, int error)
 {
 	if (!c)
 		return;
-	session_unusable(c, true);
+	if (sandbox_dead(error))
+		session_unusable(c, true);
+	else
+		answer_retry(c, 503, "SessionUnavailable", "the session's container cannot be reached just now", 1);
 	client_continue(c);
 }
 
@@ -276,9 +286,8 @@ static void dialed(void *arg, int fd, int error)
 		}
 	}
 	if (!u) {
-		(void)error;
 		s->conns.n--;
-		dial_failed(c);
+		dial_failed(c, error);
 		if (s->state != SESSION_ENDED && !gw->stopping)
 			serve_waiting(&s->conns, NULL);
 		session_unref(s);

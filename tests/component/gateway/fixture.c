@@ -316,7 +316,7 @@ static int control_api(void *arg, struct gateway_api_request *r)
 
 struct fake_dial {
 	struct loop_deferred deferred;
-	int fd;
+	int fd, error;
 	gateway_dialed *done;
 	void *arg;
 };
@@ -326,7 +326,7 @@ static void dial_over(struct loop_deferred *deferred)
 	struct fake_dial d = *(struct fake_dial *)deferred;
 
 	free(deferred);
-	d.done(d.arg, d.fd, d.fd < 0 ? -ECONNREFUSED : 0);
+	d.done(d.arg, d.fd, d.fd < 0 ? d.error : 0);
 }
 
 static int control_dial(void *arg, struct loop *l, unsigned loop, uint64_t sandbox, uint16_t port, uint32_t timeout_ms,
@@ -341,6 +341,7 @@ static int control_dial(void *arg, struct loop *l, unsigned loop, uint64_t sandb
 	d->deferred.run = dial_over;
 	d->done = done;
 	d->arg = done_arg;
+	d->error = f->dial_error ? f->dial_error : -ECONNREFUSED;
 	d->fd = f->refuse_dials ? -1 : client_connect(f->backend);
 	loop_defer(l, &d->deferred);
 	return 0;

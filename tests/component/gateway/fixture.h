@@ -24,7 +24,7 @@ struct fixture {
 	uint64_t node;                 /* this node */
 	_Atomic uint64_t owner;        /* what opens answer */
 	_Atomic uint64_t generation, sandbox;
-	_Atomic int opens, dials, deads, admits, admit_code, open_code, refuse_dials, gone_told;
+	_Atomic int opens, dials, deads, admits, admit_code, open_code, refuse_dials, dial_error, gone_told;
 	_Atomic uint64_t quiet_in_flight, quiet_last, quiets;
 	_Atomic uint64_t stream_id; /* of an api_request answered with `more` */
 	bool slow_open;

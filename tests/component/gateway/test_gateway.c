@@ -286,6 +286,19 @@ static void test_dead_sandbox_is_replaced(void **state)
 	assert_int_equal(f.opens, 2);
 }
 
+static void test_unreachable_sandbox_is_not_dead(void **state)
+{
+	(void)state;
+	f.refuse_dials = 1;
+	f.dial_error = -ENOTCONN; /* sandboxd is away */
+	expect("GET /" ID " HTTP/1.1\r\n" HOST "\r\n", 503, "Retry-After: ");
+	assert_int_equal(f.deads, 0);
+	assert_int_equal(f.opens, 1);
+	f.refuse_dials = 0;
+	expect("GET /" ID " HTTP/1.1\r\n" HOST "\r\n", 200, NULL);
+	assert_int_equal(f.opens, 1);
+}
+
 static void *first_request(void *arg)
 {
 	char got[65536];
@@ -523,7 +536,8 @@ int main(void)
 		GATEWAY_TEST(test_byte_by_byte_and_pipelined), GATEWAY_TEST(test_continue),
 		GATEWAY_TEST(test_sse),                 GATEWAY_TEST(test_upgrade),
 		GATEWAY_TEST(test_hostile_answers),     GATEWAY_TEST(test_open_codes),
-		GATEWAY_TEST(test_dead_sandbox_is_replaced), GATEWAY_TEST(test_many_first_requests_open_once),
+		GATEWAY_TEST(test_dead_sandbox_is_replaced), GATEWAY_TEST(test_unreachable_sandbox_is_not_dead),
+		GATEWAY_TEST(test_many_first_requests_open_once),
 		GATEWAY_TEST(test_quiesce),             GATEWAY_TEST(test_in_flight_is_counted),
 		GATEWAY_TEST(test_fenced),              GATEWAY_TEST(test_api),
 		cmocka_unit_test(test_tokens),          cmocka_unit_test(test_admin_socket),

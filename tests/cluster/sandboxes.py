@@ -1,0 +1,144 @@
+"""What of a cluster runs on this machine: containers, shims, cgroups, mounts; and load on sessions that counts in memory.
+
+Containers are found by what sandboxd writes about them (<state>/sandboxd/events), never by asking berthd.
+"""
+import contextlib
+import pathlib
+import threading
+import time
+
+
+def start_time(pid):
+    """Clock ticks after boot at which the process began; None when it is gone or a zombie."""
+    with contextlib.suppress(OSError):
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return None if fields[0] in "ZX" else int(fields[19])
+    return None
+
+
+def parent(pid):
+    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def command(pid):
+    return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def events(cluster, node):
+    """The lifecycle lines of a node, each as a dictionary with `event`."""
+    path = cluster.node_dir(node) / "state/sandboxd/events"
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        words = line.split()
+        lines.append({"event": words[1], **dict(w.split("=", 1) for w in words[2:])})
+    return lines
+
+
+def first_process(cluster, node, sandbox):
+    """The host's pid of a sandbox's first process."""
+    pids = [int(e["pid"]) for e in events(cluster, node) if e["event"] == "started" and int(e["sandbox"]) == sandbox]
+    assert pids, f"node {node} never started sandbox {sandbox}"
+    return pids[-1]
+
+
+def shim(pid):
+    """The berth-shim above a container's first process."""
+    while pid > 1:
+        pid = parent(pid)
+        if command(pid) == "berth-shim" and command(parent(pid)) != "berth-shim":
+            return pid
+    raise AssertionError("no shim above it")
+
+
+def below(cluster):
+    """All processes of the cluster's supervisors, with them."""
+    children = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit() and start_time(entry.name) is not None:
+            with contextlib.suppress(OSError):
+                children.setdefault(parent(entry.name), []).append(int(entry.name))
+    todo = [int((cluster.node_dir(n) / "run/supervisor.pid").read_text()) for n in range(1, cluster.n + 1)]
+    found = []
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        todo += children.get(pid, [])
+    return found
+
+
+def group_prefixes(cluster):
+    """Names that the cluster's cgroups begin with: seen in the paths of its containers, then kept."""
+    for pid in below(cluster):
+        with contextlib.suppress(OSError):
+            for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+                for part in line.split("/"):
+                    at = part.find("berth-")
+                    if at >= 0 and len(part) >= at + 31:
+                        cluster.__dict__.setdefault("prefixes", set()).add(part[at:at + 15])
+    return cluster.__dict__.get("prefixes", set())
+
+
+def groups(cluster):
+    prefixes = group_prefixes(cluster)
+    return sorted(str(p) for root in ("/sys/fs/cgroup",) for p in pathlib.Path(root).glob("**/*berth-*")
+                  if any(prefix in p.name for prefix in prefixes))
+
+
+def mounts(cluster):
+    return [line for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines() if str(cluster.dir) in line]
+
+
+def left(cluster):
+    """What must be the same before a pool and after it: programs that run, cgroups, mounts, sandboxes' folders."""
+    programs = sorted(c for c in map(_command, below(cluster)) if c)
+    folders = [str(p) for n in range(1, cluster.n + 1)
+               for p in (cluster.node_dir(n) / "state/sandboxd/sandboxes").glob("*")]
+    return {"programs": programs, "cgroups": groups(cluster), "mounts": mounts(cluster), "folders": folders}
+
+
+def _command(pid):
+    with contextlib.suppress(OSError):
+        return command(pid)
+    return None
+
+
+class Load:
+    """One thread an identifier: /count through the nodes in turn, until stop(). seen[i] lists (time, node, status,
+    count or None, guid, error)."""
+
+    def __init__(self, cluster, pool, identifiers, nodes=None, pause=0.02):
+        self.cluster, self.pool, self.identifiers, self.pause = cluster, pool, identifiers, pause
+        self.nodes = nodes or list(range(1, cluster.n + 1))
+        self.seen = {i: [] for i in identifiers}
+        self.stopping = False
+        self.threads = [threading.Thread(target=self._run, args=(i, k)) for k, i in enumerate(identifiers)]
+        for t in self.threads:
+            t.start()
+
+    def _run(self, identifier, turn):
+        while not self.stopping:
+            node = self.nodes[turn % len(self.nodes)]
+            turn += 1
+            at = time.monotonic()
+            try:
+                a = self.cluster.session(self.pool, identifier, "/count", node=node, timeout=30)
+                count = int(a.body) if a.status == 200 else None
+                self.seen[identifier].append((at, node, a.status, count, a.headers.get("x-ms-session-guid"),
+                                              a.headers.get("retry-after"), a.body[:200] if a.status != 200 else b""))
+            except OSError as e:
+                self.seen[identifier].append((at, node, 0, None, None, None, repr(e)))
+            except Exception as e:  # http.client: the connection ended before an answer
+                self.seen[identifier].append((at, node, 0, None, None, None, repr(e)))
+            time.sleep(self.pause)
+
+    def stop(self):
+        self.stopping = True
+        for t in self.threads:
+            t.join()
+        return self.seen
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
