@@ -16,6 +16,7 @@
 #include "core/clock.h"
 #include "core/fd.h"
 #include "core/must.h"
+#include "keeper.h"
 #include "lxc/lxc_driver.h"
 #include "scripted/scripted_driver.h"
 
@@ -83,7 +84,7 @@ static void make_root(struct world *w)
 int world_open_driver(struct world *w, struct err *err)
 {
 	struct lxc_driver_options o = {.cluster = STR("test"),
-				       .node = (uint64_t)getpid(),
+				       .node = w->node,
 				       .state_dir = w->dir,
 				       .bin_dir = BERTH_BIN,
 				       .resolvers = "198.51.100.53",
@@ -97,7 +98,7 @@ int world_open(struct world *w, bool lxc)
 {
 	struct err err = {0};
 
-	*w = (struct world){.next_id = 1};
+	*w = (struct world){.next_id = 1, .node = (uint64_t)getpid(), .keeper = -1};
 	snprintf(w->dir, sizeof w->dir, "/tmp/berth-test.%d", (int)getpid());
 	snprintf(w->root, sizeof w->root, "%s/image", w->dir);
 	if (mkdir(w->dir, 0711) != 0 || chmod(w->dir, 0711) != 0)
@@ -105,8 +106,11 @@ int world_open(struct world *w, bool lxc)
 	if (!lxc)
 		return scripted_driver_new(&w->driver, &err);
 	make_root(w);
-	int r = world_open_driver(w, &err);
+	int r = keeper_start(w, &w->keeper);
 
+	if (r < 0)
+		return r;
+	r = world_open_driver(w, &err);
 	if (r < 0)
 		fprintf(stderr, "%s\n", err.message);
 	return r;
@@ -124,6 +128,7 @@ void world_close(struct world *w)
 {
 	if (w->driver != NULL)
 		w->driver->ops->close(w->driver);
+	keeper_end(&w->keeper);
 	nftw(w->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
@@ -206,7 +211,7 @@ void world_count(const struct world *w, struct world_counts *ret)
 
 	*ret = (struct world_counts){0};
 	snprintf(ours, sizeof ours, "berth-%08x-",
-		 (uint32_t)str_hash_stable(STR("test"), (uint64_t)getpid()));
+		 (uint32_t)str_hash_stable(STR("test"), w->node));
 	if (fd_read_file("/proc/self/mountinfo", 4u << 20, &b, NULL) == 0) {
 		for (size_t i = 0; i < b.n; i++)
 			ret->mounts += b.p[i] == '\n';

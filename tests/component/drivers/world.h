@@ -11,12 +11,14 @@ struct world {
 	char dir[128], root[160];
 	struct driver *driver;
 	uint64_t next_id;
+	uint64_t node; /* as the driver is told: this process's id */
+	int keeper;    /* see keeper.h; -1 without containers */
 };
 
 /* Why containers cannot be tested here, or NULL. */
 const char *world_lacks_lxc(void);
 int world_open(struct world *w, bool lxc);
-/* Closes the driver and removes the directory. */
+/* Closes the driver, ends what a failed test left running, and removes the directory. */
 void world_close(struct world *w);
 int world_open_driver(struct world *w, struct err *err);
 
