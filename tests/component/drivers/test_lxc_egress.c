@@ -84,6 +84,8 @@ static int open_world(void **state)
 	(void)state;
 	if (unshare(CLONE_NEWNET) != 0 || world_open(&world, true) < 0)
 		return -1;
+	/* A new namespace begins with the machine's value. */
+	shell("echo 0 >/proc/sys/net/ipv4/ip_forward");
 	start_outside();
 	return 0;
 }
