@@ -267,7 +267,7 @@ void control_tick(struct loop_timer *timer)
 
 	loop_timer_set(&c->loop, &c->tick, TICK_MS);
 	leaderbox_expire(c->leaderbox, now, on_late, c);
-	leaderbox_resend(c->leaderbox, send_to_leader, c);
+	leaderbox_resend(c->leaderbox, now, send_to_leader, c);
 	check_lease(c, now);
 	bookkeeping_tick(c, now);
 	/* Not joined yet, or declared lost meanwhile: join with a new epoch. */

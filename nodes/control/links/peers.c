@@ -286,6 +286,13 @@ static bool take_hello(struct inbound *in, const uint8_t *payload, size_t n)
 		return false;
 	}
 	in->node = named;
+	/* It is there, perhaps again: answers to what it asks now need our own connection to it. */
+	struct peer *peer = find(p, named);
+
+	if (peer != NULL && peer->stream == NULL && loop_timer_armed(&peer->retry)) {
+		loop_timer_clear(p->o.loop, &peer->retry);
+		dial(peer);
+	}
 	return true;
 }
 
