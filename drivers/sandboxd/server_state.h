@@ -11,6 +11,8 @@
 
 #define CONNECTIONS_MAX   128
 #define OUTBOX_MAX        1024 /* packets that wait for one connection to read */
+#define OUTBOX_BYTES_MAX  (8u << 20)
+#define STOPS_MAX         64   /* askers who wait for the end of one sandbox */
 #define DIALS_MAX         4096
 #define SANDBOXES_MAX     2048
 #define IMAGES_LISTED_MAX 1024
@@ -51,6 +53,7 @@ struct sandbox {
 	struct driver_exit exit;    /* when over */
 	bool exit_known, switching; /* switching: a job turns its egress on or off */
 	struct asker *stops;        /* all who asked to stop it */
+	unsigned n_stops;
 	uint32_t stop_grace_ms;
 };
 

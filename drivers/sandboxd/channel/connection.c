@@ -1,6 +1,7 @@
 /* connection.c -- berthd's connections: SOCK_SEQPACKET, so that one packet is one message.
  * Each of berthd's loops has its own. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -11,6 +12,7 @@
 
 #include "core/fd.h"
 #include "core/log.h"
+#include "core/must.h"
 #include "sandboxd/server_state.h"
 
 #define PACKETS_A_TURN 64 /* then the others get theirs */
@@ -29,6 +31,7 @@ struct connection {
 	bool hello, broken;
 	struct outgoing *first, *last;
 	unsigned n_waiting;
+	size_t bytes_waiting;
 	struct connection *next;
 };
 
@@ -83,6 +86,7 @@ static void drop_first(struct connection *c)
 	if (c->first == NULL)
 		c->last = NULL;
 	c->n_waiting--;
+	c->bytes_waiting -= o->n;
 	fd_close(&o->fd);
 	free(o);
 }
@@ -90,20 +94,22 @@ static void drop_first(struct connection *c)
 /* A connection that does not read is cut: what it missed it learns from the list after it came back. */
 static void enqueue(struct server *s, struct connection *c, const struct buf *b, int fd)
 {
-	struct outgoing *o = c->n_waiting < OUTBOX_MAX ? malloc(sizeof *o + b->n) : NULL;
+	bool fits = c->n_waiting < OUTBOX_MAX && c->bytes_waiting + b->n <= OUTBOX_BYTES_MAX;
+	struct outgoing *o = fits ? malloc(sizeof *o + b->n) : NULL;
 
 	if (o == NULL) {
 		c->broken = true;
 		shutdown(c->watch.fd, SHUT_RDWR);
 		return;
 	}
-	*o = (struct outgoing){.fd = fd < 0 ? -1 : dup(fd), .n = b->n};
+	*o = (struct outgoing){.fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0), .n = b->n};
 	memcpy(o->bytes, b->p, b->n);
 	if (c->last != NULL)
 		c->last->next = o;
 	else
 		c->first = o;
 	c->last = o;
+	c->bytes_waiting += b->n;
 	if (c->n_waiting++ == 0)
 		want_write(s, c, true);
 }
@@ -138,10 +144,12 @@ void reply(struct server *s, const struct asker *to, struct sandboxd_reply *r, i
 
 	if (c == NULL || c->broken)
 		return;
-	packet_encode(&b, SANDBOXD_REPLY, to->correlation, r);
-	if (buf_failed(&b)) {
+	if (packet_encode(&b, SANDBOXD_REPLY, to->correlation, r) < 0) {
+		struct sandboxd_reply why = {.code = -EMSGSIZE, .message = STR("the answer is too long for one packet")};
+
 		log_error("a reply exceeds %u bytes", SANDBOXD_PACKET_MAX);
-		return;
+		buf_clear(&b);
+		must(packet_encode(&b, SANDBOXD_REPLY, to->correlation, &why) == 0);
 	}
 	send_packet(s, c, &b, fd);
 }
@@ -163,7 +171,7 @@ void send_exited(struct server *s, const struct sandbox *b, struct connection *o
 				    .wall_ms = b->exit.wall_ms};
 	CLEANUP_BUF struct buf bytes = {0};
 
-	packet_encode(&bytes, SANDBOXD_EXITED, 0, &e);
+	must(packet_encode(&bytes, SANDBOXD_EXITED, 0, &e) == 0);
 	for (struct connection *c = s->connections; c != NULL; c = c->next) {
 		if ((only == NULL || c == only) && c->hello && !c->broken)
 			send_packet(s, c, &bytes, -1);

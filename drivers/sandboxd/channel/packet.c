@@ -37,14 +37,17 @@ int packet_decode(const void *p, size_t n, struct arena *arena, struct packet *r
 	return 0;
 }
 
-void packet_encode(struct buf *to, enum sandboxd_type type, uint64_t correlation, const void *body)
+int packet_encode(struct buf *to, enum sandboxd_type type, uint64_t correlation, const void *body)
 {
 	CLEANUP_BUF struct buf inner = BUF_MAX(BODY_BYTES_MAX);
 	struct sandboxd_message m = {.type = (uint8_t)type, .correlation = correlation};
 
 	codec_encode(&inner, sandboxd_body_codec[type], body);
+	if (buf_failed(&inner))
+		return -EMSGSIZE;
 	m.body = buf_str(&inner);
 	codec_encode(to, &sandboxd_message_codec, &m);
+	return buf_failed(to) ? -EMSGSIZE : 0;
 }
 
 static bool has_nul(struct str s)

@@ -26,7 +26,8 @@ struct packet {
 
 /* Strings live in the arena. -EBADMSG: not a request of ours. */
 int packet_decode(const void *p, size_t n, struct arena *arena, struct packet *ret, struct err *err);
-void packet_encode(struct buf *to, enum sandboxd_type type, uint64_t correlation, const void *body);
+/* -EMSGSIZE: longer than one packet; `to` is of no use then. */
+int packet_encode(struct buf *to, enum sandboxd_type type, uint64_t correlation, const void *body);
 
 /* What a start may ask for: -EINVAL names the field and what is allowed. */
 int packet_check_start(const struct sandboxd_start *s, struct err *err);

@@ -283,6 +283,7 @@ static void answer_stops(struct server *s, struct sandbox *b, int code, const st
 		b->stops = a->next;
 		free(a);
 	}
+	b->n_stops = 0;
 }
 
 static void done_stop(struct job *job)
@@ -334,22 +335,24 @@ static void run_stop_now(struct server *s, struct sandbox *b)
 
 void sandbox_stop(struct server *s, struct sandbox *b, uint32_t grace_ms, struct asker asker)
 {
-	struct asker *a = malloc(sizeof *a);
+	struct asker *a = b->n_stops < STOPS_MAX ? malloc(sizeof *a) : NULL;
+	struct err err = {0};
 
+	if (b->state == SANDBOX_STOPPING && grace_ms == 0)
+		s->driver->ops->kill(s->driver, b->instance);
 	if (a == NULL) {
-		reply_code(s, &asker, -ENOMEM, NULL);
+		reply_code(s, &asker, err_set(&err, -EBUSY, "stop sandbox %" PRIu64 ": %u wait for it already", b->id, b->n_stops),
+			   &err);
 		return;
 	}
+	b->n_stops++;
 	*a = asker;
 	a->next = b->stops;
 	b->stops = a;
 	b->stop_grace_ms = grace_ms > GRACE_MS_MAX ? GRACE_MS_MAX : grace_ms;
 	switch (b->state) {
 	case SANDBOX_STARTING: /* stopped when it is started */
-		return;
 	case SANDBOX_STOPPING:
-		if (grace_ms == 0)
-			s->driver->ops->kill(s->driver, b->instance);
 		return;
 	case SANDBOX_RUNNING:
 	case SANDBOX_OVER:

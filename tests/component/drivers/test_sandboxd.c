@@ -159,6 +159,27 @@ static void runs_dials_and_stops(void **state)
 	assert_int_equal(dial(1, 8080, NULL), -ENOENT);
 }
 
+/* Whoever asks again and again for the end of one fills no memory. */
+static void bounds_those_who_wait_for_a_stop(void **state)
+{
+	struct sandboxd_start slow = program(60, "slow", "1000");
+	struct sandboxd_stop end = {.sandbox = 60};
+	uint64_t asked[100], started;
+	struct sandboxd_reply r;
+
+	(void)state;
+	words[2] = STR("serve");
+	slow.n_command = 3;
+	started = client_send(&client, SANDBOXD_START, &slow, -1);
+	for (unsigned i = 0; i < 100; i++)
+		asked[i] = client_send(&client, SANDBOXD_STOP, &end, -1);
+	assert_int_equal(client_wait(&client, asked[99], &r, NULL), 0);
+	assert_int_equal(r.code, -EBUSY);
+	assert_int_equal(client_wait(&client, started, &r, NULL), 0);
+	assert_int_equal(client_wait(&client, asked[0], &r, NULL), 0);
+	assert_int_equal(r.code, 0);
+}
+
 static void tells_everybody_of_an_exit(void **state)
 {
 	struct sandboxd_exited e;
@@ -385,6 +406,7 @@ int main(void)
 {
 	const struct CMUnitTest cases[] = {
 		cmocka_unit_test(runs_dials_and_stops),
+		cmocka_unit_test(bounds_those_who_wait_for_a_stop),
 		cmocka_unit_test(tells_everybody_of_an_exit),
 		cmocka_unit_test(a_failed_start_names_the_cause),
 		cmocka_unit_test(refuses_bad_starts),

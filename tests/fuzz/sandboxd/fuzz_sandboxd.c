@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_start(&p.body.start);
 	if (sandboxd_body_codec[p.type] == NULL)
 		return 0;
-	packet_encode(&again, p.type, p.correlation, &p.body);
+	must(packet_encode(&again, p.type, p.correlation, &p.body) == 0);
 	must(packet_decode(again.p, again.n, &arena, &q, &err) == 0 && q.type == p.type);
 	must(codec_equal(sandboxd_body_codec[p.type], &p.body, &q.body));
 	return 0;
