@@ -8,6 +8,8 @@ import pathlib
 import threading
 import time
 
+import harness
+
 
 def start_time(pid):
     """Clock ticks after boot at which the process began; None when it is gone or a zombie."""
@@ -71,14 +73,12 @@ def group_prefixes(cluster):
                 for part in line.split("/"):
                     at = part.find("berth-")
                     if at >= 0 and len(part) >= at + 31:
-                        cluster.__dict__.setdefault("prefixes", set()).add(part[at:at + 15])
+                        cluster.__dict__.setdefault("prefixes", set()).add(part[at:at + 14])
     return cluster.__dict__.get("prefixes", set())
 
 
 def groups(cluster):
-    prefixes = group_prefixes(cluster)
-    return sorted(str(p) for root in ("/sys/fs/cgroup",) for p in pathlib.Path(root).glob("**/*berth-*")
-                  if any(prefix in p.name for prefix in prefixes))
+    return sorted(path for prefix in group_prefixes(cluster) for path in harness.cgroups(prefix))
 
 
 def mounts(cluster):
