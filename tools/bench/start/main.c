@@ -1,0 +1,359 @@
+/* bench-start -- from nothing to the first HTTP answer: a sandbox of sandboxd beside a container of crun, in turns.
+ *
+ *   bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --bundle CRUN_BUNDLE [--rounds N] [--hold N]
+ *
+ * Happy path: the archive is imported; then in each round START, DIAL and GET, STOP; and `crun run --detach`, a connection
+ * through its network namespace and GET, `crun delete`. A line each on stdout, in microseconds:
+ *   berth <until it runs> <until the first byte>
+ *   crun  <until it runs> <until the first byte>
+ * With --hold it ends with N of each running: it prints "held berth PID..." and "held crun PID...", waits for the
+ * end of its stdin, and ends them. Both are asked on port 80 and tried again each 0.2 ms while nobody listens.
+ * Failure modes: whatever fails is said, what runs is ended, the exit status is 1. Needs root. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "calls.h"
+#include "core/fd.h"
+
+#define CLUSTER  "00000000-0000-4000-8000-00000000be4c"
+#define HOLD_MAX 64
+#define RETRY_US 200
+#define RETRIES  25000
+
+extern char **environ;
+
+struct bench {
+	const char *socket, *image, *bundle;
+	unsigned rounds, hold;
+	struct calls calls;
+	struct str digest;
+	int own_net;
+	uint64_t next_sandbox;
+	unsigned next_name;
+};
+
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* Asks over the connected socket; 0 once a byte of the answer is there. */
+static int get(int fd, struct err *err)
+{
+	static const char request[] = "GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
+	char answer[12];
+
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) < 0 ||
+	    recv(fd, answer, sizeof answer, MSG_WAITALL) != sizeof answer || memcmp(answer, "HTTP/1.1 200", 12) != 0)
+		return err_set(err, -EPROTO, "the server did not answer 200");
+	return 0;
+}
+
+/* -- sandboxd -------------------------------------------------------------------------------------------------- */
+
+static int import_image(struct bench *b, struct err *err)
+{
+	struct sandboxd_image image = {.reference = STR("bench/sample:1")};
+	struct sandboxd_reply reply;
+	CLEANUP_FD int fd = open(b->image, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_system(err, -errno, "%s", b->image);
+	int r = calls_call(&b->calls, SANDBOXD_IMPORT, &image, fd, &reply, NULL, err);
+
+	if (r == 0)
+		b->digest = reply.digest;
+	return r;
+}
+
+static int berth_dial(struct bench *b, uint64_t sandbox, int *ret_fd, struct err *err)
+{
+	struct sandboxd_dial dial = {.sandbox = sandbox, .port = 80, .timeout_ms = 5000};
+	struct sandboxd_reply reply;
+
+	for (unsigned i = 0;; i++) {
+		int r = calls_call(&b->calls, SANDBOXD_DIAL, &dial, -1, &reply, ret_fd, err);
+
+		if (r != -ECONNREFUSED || i == RETRIES)
+			return r;
+		usleep(RETRY_US);
+	}
+}
+
+static int berth_start(struct bench *b, uint64_t *ret_sandbox, int64_t *ret_pid, bool tell, struct err *err)
+{
+	struct sandboxd_start start = {.sandbox = ++b->next_sandbox, .pool = STR("bench"), .pool_uid = 1, .revision = 1,
+	                               .digest = b->digest, .cpu_milli = 1000, .memory_bytes = 256u << 20, .target_port = 80};
+	struct sandboxd_reply reply;
+	CLEANUP_FD int fd = -1;
+	uint64_t began = now_us();
+	int r = calls_call(&b->calls, SANDBOXD_START, &start, -1, &reply, NULL, err);
+	uint64_t runs = now_us();
+
+	if (r < 0)
+		return r;
+	*ret_sandbox = start.sandbox;
+	*ret_pid = reply.pid;
+	r = berth_dial(b, start.sandbox, &fd, err);
+	if (r == 0)
+		r = get(fd, err);
+	if (r == 0 && tell)
+		printf("berth %" PRIu64 " %" PRIu64 "\n", runs - began, now_us() - began);
+	return r;
+}
+
+static int berth_stop(struct bench *b, uint64_t sandbox, struct err *err)
+{
+	struct sandboxd_stop stop = {.sandbox = sandbox};
+	struct sandboxd_reply reply;
+
+	return calls_call(&b->calls, SANDBOXD_STOP, &stop, -1, &reply, NULL, err);
+}
+
+/* -- crun ------------------------------------------------------------------------------------------------------ */
+
+static int run_program(char *const *argv, struct err *err)
+{
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+	int status, r = posix_spawn_file_actions_init(&actions);
+
+	/* What the container prints is none of our figures. */
+	if (r == 0)
+		r = posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+	if (r == 0)
+		r = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	if (r != 0)
+		return err_system(err, -r, "%s", argv[0]);
+	if (waitpid(pid, &status, 0) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		return err_set(err, -EIO, "%s %s failed", argv[0], argv[1]);
+	return 0;
+}
+
+static void crun_name(unsigned number, char *to, size_t size)
+{
+	snprintf(to, size, "berth-bench-%d-%u", (int)getpid(), number);
+}
+
+/* A socket that belongs to the container's network namespace. */
+static int socket_inside(struct bench *b, int net, struct err *err)
+{
+	int fd = -1;
+
+	if (setns(net, CLONE_NEWNET) == 0)
+		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		err_system(err, -errno, "a socket in crun's network namespace");
+	if (setns(b->own_net, CLONE_NEWNET) < 0)
+		exit(1); /* nothing that this process does from here on would be in its place */
+	return fd;
+}
+
+static int crun_dial(struct bench *b, int64_t pid, int *ret_fd, struct err *err)
+{
+	struct sockaddr_in to = {
+		.sin_family = AF_INET, .sin_port = htons(80), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%" PRId64 "/ns/net", pid);
+	CLEANUP_FD int net = open(path, O_RDONLY | O_CLOEXEC);
+
+	for (unsigned i = 0;; i++) {
+		CLEANUP_FD int fd = net < 0 ? -1 : socket_inside(b, net, err);
+
+		if (fd < 0)
+			return -EIO;
+		if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0) {
+			*ret_fd = fd_take(&fd);
+			return 0;
+		}
+		if (errno != ECONNREFUSED || i == RETRIES)
+			return err_system(err, -errno, "connect into crun's container");
+		usleep(RETRY_US);
+	}
+}
+
+static int read_pid(const char *path, int64_t *ret, struct err *err)
+{
+	CLEANUP_BUF struct buf text = {0};
+	int r = fd_read_file(path, 64, &text, err);
+
+	if (r == 0) {
+		buf_add(&text, "", 1);
+		*ret = atoll(text.p);
+	}
+	return r;
+}
+
+static int crun_start(struct bench *b, unsigned number, int64_t *ret_pid, bool tell, struct err *err)
+{
+	char name[64], file[300];
+
+	crun_name(number, name, sizeof name);
+	snprintf(file, sizeof file, "%s/pid", b->bundle);
+	char *argv[] = {"crun", "--cgroup-manager=cgroupfs", "run", "--detach", "--pid-file", file, "--bundle",
+	                (char *)(uintptr_t)b->bundle, name, NULL};
+	CLEANUP_FD int fd = -1;
+	uint64_t began = now_us();
+	int r = run_program(argv, err);
+
+	if (r == 0)
+		r = read_pid(file, ret_pid, err);
+	uint64_t runs = now_us();
+
+	if (r == 0)
+		r = crun_dial(b, *ret_pid, &fd, err);
+	if (r == 0)
+		r = get(fd, err);
+	if (r == 0 && tell)
+		printf("crun %" PRIu64 " %" PRIu64 "\n", runs - began, now_us() - began);
+	return r;
+}
+
+static int crun_delete(unsigned number, struct err *err)
+{
+	char name[64];
+
+	crun_name(number, name, sizeof name);
+	char *argv[] = {"crun", "--cgroup-manager=cgroupfs", "delete", "--force", name, NULL};
+
+	return run_program(argv, err);
+}
+
+/* -- Rounds ---------------------------------------------------------------------------------------------------- */
+
+static int one_round(struct bench *b, bool tell, struct err *err)
+{
+	uint64_t sandbox = 0;
+	int64_t pid;
+	struct err again = {0};
+	int r = berth_start(b, &sandbox, &pid, tell, err);
+
+	if (sandbox != 0)
+		berth_stop(b, sandbox, r == 0 ? err : &again);
+	if (r < 0)
+		return r;
+	unsigned number = ++b->next_name;
+
+	r = crun_start(b, number, &pid, tell, err);
+	crun_delete(number, r == 0 ? err : &again);
+	return r;
+}
+
+static void print_held(const char *what, const int64_t *pids, unsigned n)
+{
+	printf("held %s", what);
+	for (unsigned i = 0; i < n; i++)
+		printf(" %" PRId64, pids[i]);
+	printf("\n");
+	fflush(stdout);
+}
+
+static int hold(struct bench *b, struct err *err)
+{
+	int64_t berth[HOLD_MAX], crun[HOLD_MAX];
+	uint64_t sandboxes[HOLD_MAX] = {0};
+	unsigned n, first = b->next_name + 1;
+	struct err late = {0};
+	int r = 0;
+
+	for (n = 0; r == 0 && n < b->hold; n++) {
+		r = berth_start(b, &sandboxes[n], &berth[n], false, err);
+		if (r == 0)
+			r = crun_start(b, ++b->next_name, &crun[n], false, err);
+	}
+	if (r == 0) {
+		print_held("berth", berth, n);
+		print_held("crun", crun, n);
+		while (getchar() != EOF)
+			;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		if (sandboxes[i] != 0)
+			berth_stop(b, sandboxes[i], &late);
+	}
+	for (unsigned i = first; i <= b->next_name; i++)
+		crun_delete(i, &late);
+	return r;
+}
+
+static int run(struct bench *b, struct err *err)
+{
+	b->own_net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (b->own_net < 0)
+		return err_system(err, -errno, "/proc/self/ns/net");
+	int r = calls_open(&b->calls, b->socket, CLUSTER, err);
+
+	if (r == 0)
+		r = import_image(b, err);
+	if (r == 0)
+		r = one_round(b, false, err); /* the caches are warm for both */
+	for (unsigned i = 0; r == 0 && i < b->rounds; i++)
+		r = one_round(b, true, err);
+	fflush(stdout);
+	if (r == 0 && b->hold > 0)
+		r = hold(b, err);
+	calls_close(&b->calls);
+	fd_close(&b->own_net);
+	return r;
+}
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --bundle CRUN_BUNDLE "
+	                "[--cgroups cgroupfs|disabled] [--rounds 0-10000] [--hold 0-%d]\n", HOLD_MAX);
+	return 2;
+}
+
+static bool number(const char *text, uint64_t max, unsigned *ret)
+{
+	uint64_t value;
+
+	if (str_u64(str_of(text), max, &value) < 0)
+		return false;
+	*ret = (unsigned)value;
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	struct bench b = {.rounds = 20};
+	struct err err = {0};
+
+	for (int i = 1; i + 1 < argc; i += 2) {
+		if (strcmp(argv[i], "--socket") == 0)
+			b.socket = argv[i + 1];
+		else if (strcmp(argv[i], "--image") == 0)
+			b.image = argv[i + 1];
+		else if (strcmp(argv[i], "--bundle") == 0)
+			b.bundle = argv[i + 1];
+		else if ((strcmp(argv[i], "--rounds") != 0 || !number(argv[i + 1], 10000, &b.rounds)) &&
+		         (strcmp(argv[i], "--hold") != 0 || !number(argv[i + 1], HOLD_MAX, &b.hold)))
+			return usage();
+	}
+	if (argc % 2 != 1 || b.socket == NULL || b.image == NULL || b.bundle == NULL)
+		return usage();
+	signal(SIGPIPE, SIG_IGN);
+	if (run(&b, &err) < 0) {
+		fprintf(stderr, "bench-start: %s\n", err.message);
+		return 1;
+	}
+	return 0;
+}
