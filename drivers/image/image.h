@@ -91,7 +91,8 @@ struct image {
 int image_acquire(struct image_store *s, struct str digest, const struct image **ret, struct err *err);
 void image_release(struct image_store *s, const struct image *image);
 
-/* A list in the arena; reference counts are those of acquire. */
+/* A list in the arena; reference counts are those of acquire. An index by whose digest an image is found too is listed behind
+ * the images, with 0 bytes: revisions name it. */
 struct image_state {
 	struct str digest, reference;
 	uint64_t bytes, last_used_ms; /* wall time */

@@ -358,6 +358,8 @@ int image_list(struct image_store *s, struct arena *arena, struct image_state **
 	pthread_mutex_lock(&s->mutex);
 	for (struct image_entry *e = s->entries; e != NULL; e = e->next)
 		n++;
+	for (struct image_alias *a = s->aliases; a != NULL; a = a->next)
+		n++;
 	list = arena_array(arena, n, sizeof *list);
 	for (struct image_entry *e = s->entries; list != NULL && e != NULL; e = e->next) {
 		list[i++] = (struct image_state){.digest = arena_str(arena, str_of(e->digest)),
@@ -365,6 +367,13 @@ int image_list(struct image_store *s, struct arena *arena, struct image_state **
 						 .bytes = e->image.bytes,
 						 .last_used_ms = e->last_used_ms,
 						 .users = e->users};
+	}
+	for (struct image_alias *a = s->aliases; list != NULL && a != NULL; a = a->next) {
+		list[i++] =
+			(struct image_state){.digest = arena_str(arena, str_of(a->digest)),
+					     .reference = arena_str(arena, str_of(a->entry->image.reference)),
+					     .last_used_ms = a->entry->last_used_ms,
+					     .users = a->entry->users};
 	}
 	pthread_mutex_unlock(&s->mutex);
 	if (list == NULL)

@@ -83,8 +83,10 @@ static void index_and_docker_manifest(void **state)
 	size_t n = 0;
 
 	assert_int_equal(image_list(s, &arena, &list, &n), 0);
-	assert_int_equal(n, 2);
+	assert_int_equal(n, 3); /* two images, and the index as another name of one */
 	assert_int_equal(list[0].users, 0);
+	assert_true(str_eq(list[2].digest, str_of(index_digest)));
+	assert_int_equal(list[2].bytes, 0);
 	image_store_close(s);
 }
 
