@@ -10,8 +10,11 @@ struct cause {
 	char message[768];
 };
 
-/* code: the negative errno of sandboxd. -ENOENT: no such image; -EACCES, -EPERM: credentials refused; time-outs and
- * refused connections: the registry; others: the image itself. */
+/* code: the negative errno of sandboxd. -ENOENT: no such image; -EACCES: credentials refused; time-outs and
+ * refused connections: the registry; others: the image itself. -EPERM: this cluster's settings forbid it. */
 void cause_of(struct cause *ret, const struct template *t, int32_t code, struct str message);
+
+/* Says more about the node than about the image: it was not asked, or has no room. */
+bool cause_is_of_node(int32_t code);
 
 #endif

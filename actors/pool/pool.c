@@ -31,6 +31,8 @@ struct pool {
 	uint64_t caching[NODES_MAX]; /* requests to the nodes' cache actors; 0: answered */
 	uint32_t n_caching;
 	struct cause cause;
+	uint32_t n_failed; /* nodes of this round that cannot have it */
+	int32_t code;      /* that `cause` tells */
 	struct {
 		struct asker asker;
 		uint64_t request; /* 0: free */
@@ -127,6 +129,7 @@ static uint8_t cache(struct pool *self, struct context *c, const struct template
 	if (is_cached(c, t->digest))
 		return step(self, c, PHASE_SUCCEEDED, STR_NONE);
 	self->n_caching = 0;
+	self->n_failed = 0;
 	for (const struct node_row *node = NULL; (node = state_next_node(c->state, node)) != NULL;) {
 		if (can_run(node) && self->n_caching < NODES_MAX)
 			self->caching[self->n_caching++] = context_request(
@@ -319,7 +322,23 @@ static uint8_t resolve_lost(struct actor *a, struct context *c, const struct mes
 	return failed(self, c);
 }
 
-/* One node's answer. When none is left and none has it, the last cause counts. */
+/* Of several nodes' causes the first that is not a node's own trouble is told; if one may pass, so may all. */
+static void one_more_cause(struct pool *self, const struct template *t, int32_t code, struct str message)
+{
+	struct cause cause;
+	bool passes;
+
+	cause_of(&cause, t, code, message);
+	passes = cause.passes || (self->n_failed > 0 && self->cause.passes);
+	if (self->n_failed == 0 || cause_is_of_node(self->code)) {
+		self->cause = cause;
+		self->code = code;
+	}
+	self->cause.passes = passes;
+	self->n_failed++;
+}
+
+/* One node's answer. When none is left and none has it, the operation fails or is tried again. */
 static uint8_t node_answered(struct pool *self, struct context *c, uint64_t request, int32_t code, struct str message)
 {
 	const struct template *t = template_of(&self->actor, c);
@@ -335,7 +354,7 @@ static uint8_t node_answered(struct pool *self, struct context *c, uint64_t requ
 	if (!ours || t == NULL)
 		return POOL_ACTOR_CACHING;
 	if (code != 0)
-		cause_of(&self->cause, t, code, message);
+		one_more_cause(self, t, code, message);
 	if (left > 0)
 		return POOL_ACTOR_CACHING;
 	return failed(self, c);

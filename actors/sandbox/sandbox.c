@@ -221,7 +221,7 @@ static uint8_t rising_changed(struct actor *a, struct context *c, const struct m
 
 	(void)m;
 	if (row == NULL || row->state == SANDBOX_STOPPING)
-		return stop((struct sandbox *)a, c, SANDBOX_GRACE_MS);
+		return stop((struct sandbox *)a, c, 0); /* it has served nobody, and may not listen to signals yet */
 	if (row->state != SANDBOX_BOOTING)
 		return serve((struct sandbox *)a, c);
 	return a->state;

@@ -52,3 +52,34 @@ static const struct codec_field template_fields[] = {
 	CODEC_U16(struct template, target_port),
 };
 const struct codec_type template_codec = CODEC_TYPE(struct template, "template", template_fields);
+
+/* The first component is a host if it could not be a name on Docker Hub. */
+static bool looks_like_host(struct str s)
+{
+	if (str_eq(s, STR("localhost")) || str_find(s, '.') < s.n || str_find(s, ':') < s.n)
+		return true;
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] >= 'A' && s.p[i] <= 'Z')
+			return true;
+	}
+	return false;
+}
+
+static struct str plain_host(struct str host)
+{
+	if (str_eq_nocase(host, STR("index.docker.io")) || str_eq_nocase(host, STR("registry-1.docker.io")))
+		return STR("docker.io");
+	return str_ends(host, STR(":443")) ? str_slice(host, 0, host.n - 4) : host;
+}
+
+struct str template_registry_of(struct str image)
+{
+	struct str host, name;
+
+	return str_cut(image, '/', &host, &name) && looks_like_host(host) ? plain_host(host) : STR("docker.io");
+}
+
+bool template_credentials_apply(const struct template *t)
+{
+	return str_eq_nocase(plain_host(t->registry.server), template_registry_of(t->image));
+}

@@ -65,4 +65,9 @@ struct template {
 
 extern const struct codec_type env_var_codec, http_header_codec, probe_codec, registry_credentials_codec, template_codec;
 
+/* The host, perhaps with a port, that an image's name leads to: "docker.io" when it names none. Borrows from image. */
+struct str template_registry_of(struct str image);
+/* Credentials go to the server that they are for, never to another one that an image names. */
+bool template_credentials_apply(const struct template *t);
+
 #endif

@@ -91,7 +91,9 @@ static int fill_image(struct control *c, const struct effect *e, struct sandboxd
 {
 	const struct revision_row *revision = state_revision(c->state, e->pool, e->revision);
 
-	if (revision == NULL || revision->template.registry.password_secret.n == 0)
+	image->username = STR_NONE;
+	if (revision == NULL || revision->template.registry.password_secret.n == 0 ||
+	    !template_credentials_apply(&revision->template))
 		return 0;
 	image->username = revision->template.registry.username;
 	return secrets_open(c->keyring, c->state, e->pool, revision->template.registry.password_secret, arena,

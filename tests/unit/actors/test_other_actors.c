@@ -152,6 +152,15 @@ static void test_pool_nodes_cannot_cache(void **state)
 	stage_run(s, 1000);
 	assert_non_null(stage_next(s, EFFECT_SEND, MSG_CACHE));
 	stage_free(s);
+	pool_in(POOL_ACTOR_CACHING); /* also when another one's cause would not pass, whichever comes last */
+	ask = stage_next(s, EFFECT_SEND, MSG_CACHE);
+	stage_post(s, ADDRESS_POOL, s->pool, MSG_REFUSED, ask->correlation, &(struct msg_refused){-ENOENT, STR("x")});
+	s->looked = 0;
+	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL), -EACCES);
+	s->looked = s->n_seen;
+	stage_run(s, 1000);
+	assert_non_null(stage_next(s, EFFECT_SEND, MSG_CACHE));
+	stage_free(s);
 }
 
 /* -- Cache and images ------------------------------------------------------------------------------------------ */

@@ -139,6 +139,30 @@ static void secrets_are_not_printed(void **state)
 	assert_non_null(strstr(buf_cstr(&b), "NAME"));
 }
 
+static void credentials_go_to_their_server(void **state)
+{
+	static const struct { const char *server, *image; bool apply; } cases[] = {
+		{"registry.example:5000", "registry.example:5000/team/app:1", true},
+		{"Registry.Example", "registry.example/app@sha256:0", true},
+		{"registry.example", "registry.example:443/app", true},
+		{"registry.example", "registry.example:5000/app", false},
+		{"registry.example", "other.example/registry.example/app", false},
+		{"registry.example", "app:1", false},
+		{"docker.io", "team/app", true},
+		{"index.docker.io", "app", true},
+		{"localhost", "localhost/app", true},
+		{"", "app", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct template t = {.image = str_of(cases[i].image), .registry.server = str_of(cases[i].server)};
+
+		if (template_credentials_apply(&t) != cases[i].apply)
+			fail_msg("%s for %s", cases[i].server, cases[i].image);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +170,7 @@ int main(void)
 		cmocka_unit_test(sandboxd),
 		cmocka_unit_test(shared),
 		cmocka_unit_test(secrets_are_not_printed),
+		cmocka_unit_test(credentials_go_to_their_server),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
