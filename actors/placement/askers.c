@@ -318,6 +318,21 @@ static bool keep(struct askers *as, struct context *c, struct group *g, const st
 	return true;
 }
 
+/* The same question again: its sender does not know whether the first copy came. */
+static bool asked_already(const struct group *g, const struct message *m)
+{
+	const struct envelope *e = m->envelope;
+
+	for (const struct waiting *w = g == NULL ? NULL : g->first; w != NULL; w = w->next) {
+		const struct address *from = &w->asker.from;
+
+		if (e->correlation != 0 && w->asker.correlation == e->correlation && from->node == e->from.node &&
+		    from->kind == e->from.kind && from->key == e->from.key)
+			return true;
+	}
+	return false;
+}
+
 static void answer_now(struct context *c, const struct message *m, uint8_t code, const char *why)
 {
 	context_reply(c, m, MSG_OPENED, &(struct msg_opened){.code = code, .message = str_of(why)});
@@ -346,6 +361,8 @@ void askers_open(struct askers *as, struct context *c, const struct message *m)
 		answer_now(c, m, OPEN_NO_SESSION, "there is no session with this identifier");
 		return;
 	}
+	if (asked_already(g, m))
+		return;
 	if (g == NULL)
 		g = group_new(as, open, m->envelope->from.node);
 	if (g == NULL || !keep(as, c, g, m)) {

@@ -122,6 +122,21 @@ static uint8_t open(struct actor *a, struct context *c, const struct message *m)
 	return PLACEMENT_LEADING;
 }
 
+/* The same question again, while the first copy is under way. */
+static bool stopping_already(const struct placement *self, const struct message *m)
+{
+	const struct envelope *e = m->envelope;
+
+	for (uint32_t i = 0; i < STOPS_MAX; i++) {
+		const struct asker *asker = &self->stops[i].asker;
+
+		if (self->stops[i].request != 0 && e->correlation != 0 && asker->correlation == e->correlation &&
+		    asker->from.node == e->from.node && asker->from.kind == e->from.kind && asker->from.key == e->from.key)
+			return true;
+	}
+	return false;
+}
+
 static uint8_t stop(struct actor *a, struct context *c, const struct message *m)
 {
 	struct placement *self = (struct placement *)a;
@@ -137,6 +152,8 @@ static uint8_t stop(struct actor *a, struct context *c, const struct message *m)
 		context_reply(c, m, MSG_STOPPED, &(struct msg_stopped){0});
 		return PLACEMENT_LEADING;
 	}
+	if (stopping_already(self, m))
+		return PLACEMENT_LEADING;
 	for (uint32_t i = 0; i < STOPS_MAX; i++) {
 		if (self->stops[i].request != 0)
 			continue;

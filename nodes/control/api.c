@@ -79,7 +79,7 @@ static bool match_call(const struct map_node *node, const void *key)
 	return container_of(node, struct api_call, node)->request->id == *(const uint64_t *)key;
 }
 
-static struct api_call *find(const struct api *a, uint64_t id)
+struct api_call *api_call_of(const struct api *a, uint64_t id)
 {
 	struct map_node *node = map_find(&a->calls, map_hash_u64(id), match_call, &id);
 
@@ -114,7 +114,7 @@ void api_finish(struct api_call *call, struct arm_reply *reply)
 
 void api_gone(struct api *a, uint64_t id)
 {
-	struct api_call *call = find(a, id);
+	struct api_call *call = api_call_of(a, id);
 
 	if (call != NULL)
 		api_drop(call);
@@ -259,7 +259,7 @@ static void answer(struct api_call *call, uint16_t type, const void *body)
 
 void api_answered(struct api *a, const struct envelope *e)
 {
-	struct api_call *call = find(a, e->to.key);
+	struct api_call *call = api_call_of(a, e->to.key);
 	const struct codec_type *type = message_body_codec[e->type];
 	void *body;
 
@@ -293,7 +293,10 @@ static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 	if (call->held_type != 0) {
 		if (now >= call->deadline_ms || arm_shown(a->control->state, call->held_type, call->held))
 			answer(call, call->held_type, call->held);
-	} else if (call->waits && !call->streaming && now >= call->deadline_ms) {
+	} else if (call->waits && call->streaming && now >= call->deadline_ms) {
+		gateway_api_end(a->control->gateway, call->request->id);
+		api_drop(call);
+	} else if (call->waits && now >= call->deadline_ms) {
 		arm_reply_error(&reply, 504, "OperationTimedOut",
 		                "The leader did not answer in time; the request may still be carried out.");
 		api_finish(call, &reply);

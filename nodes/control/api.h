@@ -35,6 +35,8 @@ struct api_call {
 };
 
 struct control *api_control(struct api *a);
+/* NULL: it was answered, or its client is gone. */
+struct api_call *api_call_of(const struct api *a, uint64_t id);
 /* Sends the reply and forgets the call. */
 void api_finish(struct api_call *call, struct arm_reply *reply);
 /* Forgets a call that was answered through the gateway directly. */

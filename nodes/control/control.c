@@ -267,12 +267,13 @@ void control_tick(struct loop_timer *timer)
 
 	loop_timer_set(&c->loop, &c->tick, TICK_MS);
 	leaderbox_expire(c->leaderbox, now, on_late, c);
-	leaderbox_resend(c->leaderbox, send_to_leader, c);
+	leaderbox_resend(c->leaderbox, now, send_to_leader, c);
 	check_lease(c, now);
 	bookkeeping_tick(c, now);
-	/* Not joined yet, or declared lost meanwhile: join with a new epoch. */
+	/* Not joined yet, declared lost meanwhile, or joined by a copy of the command that came later: with a new epoch. */
 	if (proposer_epoch(c->proposer) == 0 ||
-	    (self != NULL && self->epoch == proposer_epoch(c->proposer) && self->state == NODE_LOST))
+	    (self != NULL && (self->epoch > proposer_epoch(c->proposer) ||
+	                      (self->epoch == proposer_epoch(c->proposer) && self->state == NODE_LOST))))
 		control_join(c);
 	control_kick(c);
 }

@@ -68,15 +68,44 @@ static void run_token(struct api_call *call)
 
 /* -- Images -------------------------------------------------------------------------------------------------- */
 
+/* A call of sandboxd on behalf of a request, which may be gone when the answer comes. */
+struct asked {
+	struct api *api;
+	uint64_t id; /* of the request */
+};
+
+static void ask_sandboxd(struct api_call *call, uint8_t type, const void *body, int fd, sandboxd_replied *replied)
+{
+	struct asked *asked = malloc(sizeof *asked);
+
+	must(asked != NULL);
+	*asked = (struct asked){call->api, call->request->id};
+	sandboxd_client_call(api_control(call->api)->sandboxd, type, body, fd, 0, replied, asked);
+}
+
+/* The request, or NULL. */
+static struct api_call *take_asked(void *arg, int fd)
+{
+	struct asked *asked = arg;
+	struct api_call *call = api_call_of(asked->api, asked->id);
+
+	if (fd >= 0)
+		close(fd);
+	free(asked);
+	return call;
+}
+
 static void on_images(void *context, void *arg, const struct sandboxd_reply *reply, int fd)
 {
-	struct api_call *call = arg;
+	struct api_call *call = take_asked(arg, fd);
 	json_t *list = json_array();
 	char used[CLOCK_TEXT_SIZE];
 
 	(void)context;
-	if (fd >= 0)
-		close(fd);
+	if (call == NULL) {
+		json_decref(list);
+		return;
+	}
 	if (reply->code < 0) {
 		json_decref(list);
 		reply_error(call, 503, "ImagesUnavailable", reply->message);
@@ -109,17 +138,18 @@ static void tell_image(struct control *c, struct str digest)
 
 static void on_imported(void *context, void *arg, const struct sandboxd_reply *reply, int fd)
 {
-	struct api_call *call = arg;
+	struct api_call *call = take_asked(arg, fd);
+
+	if (reply->code == 0)
+		tell_image(context, reply->digest);
+	if (call == NULL)
+		return;
 	struct str reference = call->outcome.import.reference;
 
-	(void)context;
-	if (fd >= 0)
-		close(fd);
 	if (reply->code < 0) {
 		reply_error(call, reply->code == -ENOTCONN ? 503 : 400, "ImageImportFailed", reply->message);
 		return;
 	}
-	tell_image(api_control(call->api), reply->digest);
 	reply_json(call, 200, json_pack("{s:s%, s:s%}", "digest", reply->digest.p, reply->digest.n, "reference",
 	                                reference.p, reference.n));
 }
@@ -144,7 +174,7 @@ static void run_import(struct api_call *call)
 		reply_error(call, 400, "InvalidPath", str_of(err.message));
 		return;
 	}
-	sandboxd_client_call(api_control(call->api)->sandboxd, SANDBOXD_IMPORT, &image, fd, 0, on_imported, call);
+	ask_sandboxd(call, SANDBOXD_IMPORT, &image, fd, on_imported);
 }
 
 /* -- Logs: pulled piece by piece from the sandbox's node, which may be this one ------------------------------------ */
@@ -159,6 +189,8 @@ static void ask_piece(struct api_call *call, uint32_t tail)
 	                     .correlation = call->request->id, .deadline_ms = clock_boot_ms() + LOG_ANSWER_MS,
 	                     .incarnation = control_incarnation(c)};
 
+	call->waits = true;
+	call->deadline_ms = e.deadline_ms;
 	codec_encode(&body, message_body_codec[MSG_LOG], &ask);
 	e.body = buf_str(&body);
 	control_send(c, &e);
@@ -171,9 +203,7 @@ static void on_poll(struct loop_timer *timer)
 
 static void run_logs(struct api_call *call)
 {
-	call->waits = true;
 	call->poll.fire = on_poll;
-	call->deadline_ms = clock_boot_ms() + LOG_ANSWER_MS;
 	ask_piece(call, call->outcome.logs.tail);
 }
 
@@ -191,6 +221,7 @@ void tasks_logged(struct api_call *call, const struct msg_logged *piece)
 	struct control *c = api_control(call->api);
 	uint64_t id = call->request->id;
 
+	call->waits = false; /* until the next piece is asked for */
 	if (piece->code < 0) {
 		if (!call->streaming) {
 			reply_error(call, piece->code == -ENOENT ? 404 : 503, "LogUnavailable", piece->message);
@@ -300,7 +331,7 @@ void tasks_run(struct api_call *call)
 		run_logs(call);
 		return;
 	case ARM_TASK_IMAGES:
-		sandboxd_client_call(api_control(call->api)->sandboxd, SANDBOXD_IMAGES, NULL, -1, 0, on_images, call);
+		ask_sandboxd(call, SANDBOXD_IMAGES, NULL, -1, on_images);
 		return;
 	case ARM_TASK_IMPORT:
 		run_import(call);

@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 
 #include "core/arena.h"
+#include "core/clock.h"
 #include "core/must.h"
 #include "gateway/inside.h"
 
@@ -365,6 +366,8 @@ static int gw_new(struct gateway *g, unsigned index, struct err *err)
 	}
 	gw->gateway = g;
 	gw->index = index;
+	/* Another node may still answer what the process before this one asked. */
+	gw->next_correlation = clock_boot_ms() << 16;
 	loop_list_init(&gw->clients);
 	gw->tokens = token_cache_new();
 	r = gw->tokens ? mailbox_new(&gw->loop, MAILBOX_MAX, obey, order_drop, gw, &gw->mailbox, err) : -ENOMEM;

@@ -200,7 +200,7 @@ void session_opened(struct gw *gw, const struct envelope *e, const struct msg_op
 	if (!node)
 		return;
 	o = container_of(node, struct open, by_correlation);
-	if (m->code == OPEN_OK)
+	if (m->code == OPEN_OK && m->session.pool == o->pool)
 		s = session_learn(gw, &m->session, (struct str){o->identifier, o->identifier_n});
 	if (s && m->created)
 		session_event(gw, s, GATEWAY_OPENED);

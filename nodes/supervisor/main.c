@@ -167,10 +167,20 @@ static int start_due(struct supervisor *s)
 	return (int)wait;
 }
 
+/* An end that the daemon did not mean, such as a crash, is told although it was to end. */
+static void tell_stopped(const char *name, int status)
+{
+	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGTERM)
+		log_warn("%s was killed by signal %d while it stopped", name, WTERMSIG(status));
+	else if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
+		log_warn("%s ended with status %d while it stopped", name, WEXITSTATUS(status));
+}
+
 static void stop_both(struct supervisor *s)
 {
 	struct child *children[] = {&s->berthd, &s->sandboxd};
 	uint64_t deadline = clock_boot_ms() + STOP_MS;
+	int status = 0;
 
 	for (int i = 0; i < 2; i++) {
 		pid_t pid = children[i]->pid;
@@ -178,15 +188,17 @@ static void stop_both(struct supervisor *s)
 		if (pid == 0)
 			continue;
 		kill(pid, SIGTERM);
-		while (waitpid(pid, NULL, WNOHANG) == 0) {
+		while (waitpid(pid, &status, WNOHANG) == 0) {
 			if (clock_boot_ms() > deadline) {
 				log_warn("%s did not end within %d ms: killed", children[i]->name, STOP_MS);
 				kill(pid, SIGKILL);
 				waitpid(pid, NULL, 0);
+				status = 0;
 				break;
 			}
 			usleep(10000);
 		}
+		tell_stopped(children[i]->name, status);
 	}
 }
 

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import socket
 import ssl
@@ -102,6 +103,17 @@ def free_base_port(nodes):
     raise AssertionError("no free ports")
 
 
+# What a daemon must never log, whatever is done to it: a sanitizer's report, a crash, a bad end when it was asked to end.
+FAULT = re.compile(r"ERROR: \w+Sanitizer|runtime error:|was killed by signal (?!9;|15;)|while it stopped")
+clusters = []
+
+
+def cgroups(name):
+    """The cgroups, in all hierarchies, of containers whose names begin so. Those of others may vanish meanwhile."""
+    return sorted(os.path.join(folder, d) for folder, folders, _ in os.walk("/sys/fs/cgroup") for d in folders
+                  if re.match(rf"lxc\.\w+\.{name}-", d))
+
+
 class Cluster:
     def __init__(self, nodes=3, settings=(), name="cluster"):
         need_machine()
@@ -111,6 +123,8 @@ class Cluster:
         self.base = free_base_port(nodes)
         self.user = "berth-test"
         self.tokens = {}
+        self.faults = []
+        clusters.append(self)
         try:
             pwd.getpwnam(self.user)
         except KeyError:
@@ -134,10 +148,40 @@ class Cluster:
     def end(self):
         if not self.dir.exists():
             return
+        names = self._container_names()
         r = self.berth("cluster", "stop", "--dir", str(self.dir), "--purge", check=False, timeout=120)
         if r.returncode != 0:
-            print(r.stdout + r.stderr)
+            self.faults.append(f"cluster stop --purge: {r.stdout}{r.stderr}")
+        for node in range(1, self.n + 1):
+            lines = self.log(node).splitlines()
+            self.faults += [f"node{node}: " + "\n".join(lines[i:i + 25]) for i, line in enumerate(lines) if FAULT.search(line)]
+        self.faults += self._left_over(names)
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def _processes(self):
+        """(pid, command) of everything that has a file of this cluster open or named."""
+        for proc in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                files = [os.readlink(fd) for fd in (proc / "fd").iterdir()]
+                if int(proc.name) != os.getpid() and (str(self.dir) + "/" in command or
+                                                      any(f.startswith(str(self.dir) + "/") for f in files)):
+                    yield int(proc.name), command
+
+    def _container_names(self):
+        """How the names of the host's objects of these nodes begin: berth-<hash of cluster and node>."""
+        found = (re.match(r"berth-shim (berth-[0-9a-f]{8})-", command) for _, command in self._processes())
+        return {m.group(1) for m in found if m}
+
+    def _left_over(self, names):
+        """What ending the cluster should have removed from the machine."""
+        left = [f"process {pid}: {command}" for pid, command in self._processes() if "cluster stop" not in command]
+        left += [f"mount: {m}" for m in pathlib.Path("/proc/self/mounts").read_text().splitlines() if str(self.dir) in m]
+        links = os.listdir("/sys/class/net")
+        for name in names:
+            left += [f"cgroup: {path}" for path in cgroups(name)]
+            left += [f"interface: {link}" for link in links if link.startswith(f"bth{name[-6:]}n")]
+        return ["left behind: " + what for what in left]
 
     # --- places
 
@@ -299,5 +343,10 @@ def run(tests, cluster=None):
     if failed and cluster is not None:
         for node in range(1, cluster.n + 1):
             print(f"--- log of node{node}, its end\n" + "\n".join(cluster.log(node).splitlines()[-60:]))
-    print(f"{len(tests) - failed} passed, {failed} failed")
+    for each in clusters:
+        each.end()
+        failed += bool(each.faults)
+        for fault in each.faults:
+            print(f"FAILED  the cluster's end: {fault}")
+    print(f"{max(len(tests) - failed, 0)} passed, {failed} failed")
     sys.exit(1 if failed else 0)

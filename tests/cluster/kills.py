@@ -51,7 +51,7 @@ def check_counters(seen, identifiers, since=0.0):
     """The counter in memory only ever grows, by one a request or by one more where an answer was lost."""
     for identifier in identifiers:
         last = None
-        for at, node, status, count, *rest in seen[identifier]:
+        for _, _, status, count, *_ in seen[identifier]:
             if status != 200:
                 continue
             assert last is None or count > last, (identifier, last, count)
@@ -90,7 +90,7 @@ def kill_under_load(pid, seconds=2.0):
 def check_refusals(seen, identifiers, killed_node, at):
     """Through other nodes: at most what was in flight is lost; the rest is 503 with Retry-After."""
     for identifier in identifiers:
-        for moment, node, status, _, _, retry, text in seen[identifier]:
+        for moment, node, status, _, _, retry, text, _ in seen[identifier]:
             if node == killed_node or status == 200:
                 continue
             if moment >= at + 0.1:

@@ -3,9 +3,12 @@
 Containers are found by what sandboxd writes about them (<state>/sandboxd/events), never by asking berthd.
 """
 import contextlib
+import json
 import pathlib
 import threading
 import time
+
+import harness
 
 
 def start_time(pid):
@@ -25,18 +28,14 @@ def command(pid):
 
 
 def events(cluster, node):
-    """The lifecycle lines of a node, each as a dictionary with `event`."""
+    """What sandboxd wrote when it started, lost and stopped sandboxes (docs/events.md)."""
     path = cluster.node_dir(node) / "state/sandboxd/events"
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        words = line.split()
-        lines.append({"event": words[1], **dict(w.split("=", 1) for w in words[2:])})
-    return lines
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def first_process(cluster, node, sandbox):
     """The host's pid of a sandbox's first process."""
-    pids = [int(e["pid"]) for e in events(cluster, node) if e["event"] == "started" and int(e["sandbox"]) == sandbox]
+    pids = [e["pid"] for e in events(cluster, node) if e["event"] == "started" and e["sandbox"] == sandbox]
     assert pids, f"node {node} never started sandbox {sandbox}"
     return pids[-1]
 
@@ -74,14 +73,12 @@ def group_prefixes(cluster):
                 for part in line.split("/"):
                     at = part.find("berth-")
                     if at >= 0 and len(part) >= at + 31:
-                        cluster.__dict__.setdefault("prefixes", set()).add(part[at:at + 15])
+                        cluster.__dict__.setdefault("prefixes", set()).add(part[at:at + 14])
     return cluster.__dict__.get("prefixes", set())
 
 
 def groups(cluster):
-    prefixes = group_prefixes(cluster)
-    return sorted(str(p) for root in ("/sys/fs/cgroup",) for p in pathlib.Path(root).glob("**/*berth-*")
-                  if any(prefix in p.name for prefix in prefixes))
+    return sorted(path for prefix in group_prefixes(cluster) for path in harness.cgroups(prefix))
 
 
 def mounts(cluster):
@@ -104,7 +101,7 @@ def _command(pid):
 
 class Load:
     """One thread an identifier: /count through the nodes in turn, until stop(). seen[i] lists (time, node, status,
-    count or None, guid, error)."""
+    count or None, guid, retry-after, error, seconds)."""
 
     def __init__(self, cluster, pool, identifiers, nodes=None, pause=0.02):
         self.cluster, self.pool, self.identifiers, self.pause = cluster, pool, identifiers, pause
@@ -124,11 +121,12 @@ class Load:
                 a = self.cluster.session(self.pool, identifier, "/count", node=node, timeout=30)
                 count = int(a.body) if a.status == 200 else None
                 self.seen[identifier].append((at, node, a.status, count, a.headers.get("x-ms-session-guid"),
-                                              a.headers.get("retry-after"), a.body[:200] if a.status != 200 else b""))
+                                              a.headers.get("retry-after"), a.body[:200] if a.status != 200 else b"",
+                                              time.monotonic() - at))
             except OSError as e:
-                self.seen[identifier].append((at, node, 0, None, None, None, repr(e)))
+                self.seen[identifier].append((at, node, 0, None, None, None, repr(e), time.monotonic() - at))
             except Exception as e:  # http.client: the connection ended before an answer
-                self.seen[identifier].append((at, node, 0, None, None, None, repr(e)))
+                self.seen[identifier].append((at, node, 0, None, None, None, repr(e), time.monotonic() - at))
             time.sleep(self.pause)
 
     def stop(self):

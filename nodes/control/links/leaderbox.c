@@ -11,7 +11,8 @@ struct kept {
 	struct map_node node;
 	struct arena memory;
 	struct envelope *e;
-	bool again; /* the one who got it does not lead */
+	bool again;       /* the one who got it does not lead */
+	uint64_t sent_ms; /* 0: not seen by leaderbox_resend yet */
 };
 
 struct leaderbox {
@@ -108,13 +109,17 @@ bool leaderbox_refused(struct leaderbox *b, const struct envelope *refusal)
 	return true;
 }
 
-void leaderbox_resend(struct leaderbox *b, void (*send)(void *context, const struct envelope *e), void *context)
+void leaderbox_resend(struct leaderbox *b, uint64_t boot_ms, void (*send)(void *context, const struct envelope *e),
+                      void *context)
 {
 	for (struct map_node *node = map_next(&b->requests, NULL); node != NULL; node = map_next(&b->requests, node)) {
 		struct kept *k = container_of(node, struct kept, node);
+		bool lost = k->sent_ms != 0 && boot_ms - k->sent_ms >= LEADERBOX_RESEND_MS;
 
-		if (k->again)
+		if (k->again || lost)
 			send(context, k->e);
+		if (k->again || lost || k->sent_ms == 0)
+			k->sent_ms = boot_ms;
 		k->again = false;
 	}
 }

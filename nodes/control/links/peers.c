@@ -15,7 +15,9 @@
 
 #define DIAL_MS_MIN 100
 #define DIAL_MS_MAX 1000
-#define IN_MAX      256 /* accepted connections at a time */
+#define IN_MAX      256   /* accepted connections at a time */
+#define HELLO_MS    5000  /* for a handshake and a hello */
+#define CONNECT_MS  3000
 
 struct hello {
 	uint32_t protocol;
@@ -45,8 +47,10 @@ struct inbound {
 	struct inbound *next, **prev;
 	struct peers *peers;
 	struct stream *stream;
+	struct loop_timer patience; /* until its hello */
 	struct buf in;
 	uint64_t node; /* 0 until its hello */
+	bool closing;
 };
 
 struct peers {
@@ -54,7 +58,7 @@ struct peers {
 	struct listener *listener;
 	struct peer *list[PEERS_MAX];
 	unsigned n;
-	struct inbound *inbound;
+	struct inbound *inbound; /* the latest first */
 	unsigned n_inbound;
 	uint64_t complained_ms;
 	bool closing;
@@ -148,6 +152,7 @@ static void out_open(struct stream *s, void *arg)
 	}
 	peer->up = true;
 	peer->pause_ms = 0;
+	loop_timer_clear(p->o.loop, &peer->retry);
 	p->o.changed(p->o.context, peer->node, true);
 }
 
@@ -172,9 +177,15 @@ static void out_error(struct stream *s, void *arg, int error)
 	peer_down(arg);
 }
 
+/* Between attempts: the next one. During one: it took too long; out_closed goes on. */
 static void retry_fire(struct loop_timer *timer)
 {
-	dial(container_of(timer, struct peer, retry));
+	struct peer *peer = container_of(timer, struct peer, retry);
+
+	if (peer->stream != NULL)
+		stream_close(peer->stream);
+	else
+		dial(peer);
 }
 
 static void out_closed(struct stream *s, void *arg)
@@ -200,9 +211,10 @@ static void dial(struct peer *peer)
 {
 	struct peers *p = peer->peers;
 
-	if (stream_connect(p->o.loop, (const struct sockaddr *)&peer->address, p->o.client, &out_ops, peer,
-	                   &peer->stream, NULL) < 0)
-		loop_timer_set(p->o.loop, &peer->retry, DIAL_MS_MAX);
+	int r = stream_connect(p->o.loop, (const struct sockaddr *)&peer->address, p->o.client, &out_ops, peer,
+	                       &peer->stream, NULL);
+
+	loop_timer_set(p->o.loop, &peer->retry, r < 0 ? DIAL_MS_MAX : CONNECT_MS);
 }
 
 int peers_add(struct peers *p, uint64_t node, struct str address, struct err *err)
@@ -268,6 +280,12 @@ bool peers_reachable(const struct peers *p, uint64_t node)
 
 /* -- Accepting --------------------------------------------------------------------------------------------- */
 
+static void in_close(struct inbound *in)
+{
+	in->closing = true;
+	stream_close(in->stream);
+}
+
 static bool take_hello(struct inbound *in, const uint8_t *payload, size_t n)
 {
 	CLEANUP_ARENA struct arena arena = {0};
@@ -285,7 +303,20 @@ static bool take_hello(struct inbound *in, const uint8_t *payload, size_t n)
 		complain(p, "a peer was refused", "its hello names another node, cluster or protocol");
 		return false;
 	}
+	/* A node has one connection: an older one is left over from a network that came and went. */
+	for (struct inbound *other = p->inbound; other != NULL; other = other->next) {
+		if (other->node == named)
+			in_close(other);
+	}
 	in->node = named;
+	loop_timer_clear(p->o.loop, &in->patience);
+	/* It is there, perhaps again: answers to what it asks now need our own connection to it. */
+	struct peer *peer = find(p, named);
+
+	if (peer != NULL && peer->stream == NULL && loop_timer_armed(&peer->retry)) {
+		loop_timer_clear(p->o.loop, &peer->retry);
+		dial(peer);
+	}
 	return true;
 }
 
@@ -323,22 +354,23 @@ static void in_data(struct stream *s, void *arg, const char *bytes, size_t n)
 {
 	struct inbound *in = arg;
 
+	(void)s;
 	buf_add(&in->in, bytes, n);
 	if (buf_failed(&in->in) || !take_frames(in))
-		stream_close(s);
+		in_close(in);
 }
 
 static void in_eof(struct stream *s, void *arg)
 {
-	(void)arg;
-	stream_close(s);
+	(void)s;
+	in_close(arg);
 }
 
 static void in_error(struct stream *s, void *arg, int error)
 {
-	(void)arg;
+	(void)s;
 	(void)error;
-	stream_close(s);
+	in_close(arg);
 }
 
 static void in_closed(struct stream *s, void *arg)
@@ -346,6 +378,7 @@ static void in_closed(struct stream *s, void *arg)
 	struct inbound *in = arg;
 
 	(void)s;
+	loop_timer_clear(in->peers->o.loop, &in->patience);
 	*in->prev = in->next;
 	if (in->next != NULL)
 		in->next->prev = in->prev;
@@ -357,23 +390,45 @@ static void in_closed(struct stream *s, void *arg)
 static const struct stream_ops in_ops = {
 	.on_data = in_data, .on_eof = in_eof, .on_error = in_error, .on_closed = in_closed};
 
+static void out_of_patience(struct loop_timer *timer)
+{
+	in_close(container_of(timer, struct inbound, patience));
+}
+
+/* Whoever connects without a word may not keep nodes away: the one that has waited longest makes room. */
+static void make_room(struct peers *p)
+{
+	struct inbound *oldest = NULL;
+
+	for (struct inbound *in = p->inbound; in != NULL; in = in->next) {
+		if (in->node == 0 && !in->closing)
+			oldest = in;
+	}
+	if (oldest != NULL)
+		in_close(oldest);
+}
+
 static void accepted(struct stream *s, void *arg)
 {
 	struct peers *p = arg;
-	struct inbound *in = p->n_inbound < IN_MAX ? calloc(1, sizeof *in) : NULL;
+	struct inbound *in = NULL;
 
+	if (p->n_inbound >= IN_MAX)
+		make_room(p);
+	if (p->n_inbound < 2 * IN_MAX) /* those that close are still counted */
+		in = calloc(1, sizeof *in);
 	if (in == NULL) {
-		stream_set(s, &(struct stream_ops){0}, NULL);
 		stream_close(s);
 		return;
 	}
 	*in = (struct inbound){.peers = p, .stream = s, .in = BUF_MAX(PEER_FRAME_MAX + LOOP_READ_BYTES + 4),
-	                       .next = p->inbound, .prev = &p->inbound};
+	                       .next = p->inbound, .prev = &p->inbound, .patience = {.fire = out_of_patience}};
 	if (p->inbound != NULL)
 		p->inbound->prev = &in->next;
 	p->inbound = in;
 	p->n_inbound++;
 	stream_set(s, &in_ops, in);
+	loop_timer_set(p->o.loop, &in->patience, HELLO_MS);
 }
 
 /* -- Beginning and end --------------------------------------------------------------------------------------- */

@@ -61,8 +61,26 @@ static void test_refused_is_sent_again_once(void **state)
 	assert_int_equal(leaderbox_keep(b, &one), 0);
 	assert_false(leaderbox_refused(b, &unknown));
 	assert_true(leaderbox_refused(b, &refusal));
-	leaderbox_resend(b, count, &n);
-	leaderbox_resend(b, count, &n);
+	leaderbox_resend(b, 5000, count, &n);
+	leaderbox_resend(b, 5001, count, &n);
+	assert_int_equal(n, 1);
+	leaderbox_free(b);
+}
+
+/* The answer went to a connection that broke, or to the process that asked before us. */
+static void test_unanswered_is_sent_again(void **state)
+{
+	struct leaderbox *b = leaderbox_new();
+	struct envelope one = request(0, 7, 0);
+	unsigned n = 0;
+
+	(void)state;
+	assert_int_equal(leaderbox_keep(b, &one), 0);
+	leaderbox_resend(b, 5000, count, &n);
+	leaderbox_resend(b, 4999 + LEADERBOX_RESEND_MS, count, &n);
+	assert_int_equal(n, 0);
+	leaderbox_resend(b, 5000 + LEADERBOX_RESEND_MS, count, &n);
+	leaderbox_resend(b, 5001 + LEADERBOX_RESEND_MS, count, &n);
 	assert_int_equal(n, 1);
 	leaderbox_free(b);
 }
@@ -127,6 +145,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_answered_is_forgotten), cmocka_unit_test(test_refused_is_sent_again_once),
+		cmocka_unit_test(test_unanswered_is_sent_again),
 		cmocka_unit_test(test_deadline), cmocka_unit_test(test_a_late_one_is_refused_once), cmocka_unit_test(test_only_what_may_be_repeated),
 	};
 
