@@ -57,7 +57,7 @@ struct driver_info {
 	int64_t pid; /* of the first process, in the host's pid namespace */
 	uint32_t slot;
 	uint16_t target_port;
-	bool egress;
+	bool egress; /* it has it, and it is on */
 	char digest[DIGEST_MAX + 1];
 };
 

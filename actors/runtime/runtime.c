@@ -208,6 +208,7 @@ void runtime_adopted(struct runtime *r, const struct sandboxd_sandbox *list, uin
 			if (list[i].sandbox == a->key) {
 				body.running = list[i].running;
 				body.pid = list[i].pid;
+				body.egress = list[i].egress;
 			}
 		}
 		engine_tell(r, a, MSG_ADOPTED, &body, 0);

@@ -1,5 +1,6 @@
 #include "ending.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -38,4 +39,10 @@ void ending_exit(struct ending *e, const struct sandboxd_exited *exited, const s
 		ending_set(e, failed, "its process is gone%s", when);
 		break;
 	}
+}
+
+bool ending_unknown(int32_t code)
+{
+	return code == -ENOTCONN || code == -ECONNRESET || code == -EPIPE || code == -EINPROGRESS ||
+	       code == -ETIMEDOUT || code == -EAGAIN || code == -ECONNREFUSED;
 }

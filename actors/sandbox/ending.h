@@ -17,4 +17,7 @@ void ending_exit(struct ending *e, const struct sandboxd_exited *exited, const s
                  const char *when);
 void ending_set(struct ending *e, bool failed, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* Sandboxd was away, or did not answer: it may have been done or not. */
+bool ending_unknown(int32_t code);
+
 #endif

@@ -2,6 +2,14 @@
 
 #include "sandbox.h"
 
+const struct template *limits_template(const struct actor *a, const struct context *c)
+{
+	const struct sandbox_row *row = state_sandbox(c->state, a->key);
+	const struct revision_row *revision = row == NULL ? NULL : state_revision(c->state, row->pool, row->revision);
+
+	return revision == NULL ? NULL : &revision->template;
+}
+
 const struct probe *limits_probe(const struct template *t, enum probe_kind kind)
 {
 	for (uint32_t i = 0; t != NULL && i < t->n_probes; i++) {

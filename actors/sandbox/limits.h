@@ -3,8 +3,10 @@
 #ifndef SANDBOX_LIMITS_H
 #define SANDBOX_LIMITS_H
 
-#include "state/tables.h"
+#include "runtime/actor.h"
 
+/* Of the sandbox that the actor stands for; NULL: its row or revision is gone. */
+const struct template *limits_template(const struct actor *a, const struct context *c);
 /* NULL: the template has none of this kind, or is NULL. */
 const struct probe *limits_probe(const struct template *t, enum probe_kind kind);
 /* A field that was left at 0 has its default. */

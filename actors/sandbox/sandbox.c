@@ -14,6 +14,7 @@
 
 #include "ending.h"
 #include "limits.h"
+#include "outbound.h"
 
 #define RETRY_MS        1000
 #define PROPOSE_MS      5000
@@ -31,19 +32,12 @@ struct sandbox {
 	uint32_t failures;  /* of the liveness probe, in a row */
 	struct asker halter;
 	struct ending ending;
+	struct outbound outbound;
 };
 
 static const struct sandbox_row *row_of(const struct actor *a, const struct context *c)
 {
 	return state_sandbox(c->state, a->key);
-}
-
-static const struct template *template_of(const struct actor *a, const struct context *c)
-{
-	const struct sandbox_row *row = row_of(a, c);
-	const struct revision_row *revision = row == NULL ? NULL : state_revision(c->state, row->pool, row->revision);
-
-	return revision == NULL ? NULL : &revision->template;
 }
 
 static uint8_t stop(struct sandbox *self, struct context *c, uint32_t grace_ms)
@@ -58,7 +52,7 @@ static uint8_t start(struct sandbox *self, struct context *c)
 {
 	const struct sandbox_row *row = row_of(&self->actor, c);
 	const struct pool_row *pool = row == NULL ? NULL : state_pool(c->state, row->pool);
-	const struct template *t = template_of(&self->actor, c);
+	const struct template *t = limits_template(&self->actor, c);
 
 	if (pool == NULL || t == NULL) {
 		ending_set(&self->ending, true, "its pool or revision is gone");
@@ -66,6 +60,7 @@ static uint8_t start(struct sandbox *self, struct context *c)
 	}
 	if (self->begun_ms == 0)
 		self->begun_ms = c->now_ms;
+	self->outbound.open = row->egress;
 	self->request = context_drive(
 		c, SANDBOXD_START,
 		&(struct sandboxd_start){.sandbox = row->id, .pool = pool->name, .pool_uid = pool->uid,
@@ -73,14 +68,14 @@ static uint8_t start(struct sandbox *self, struct context *c)
 	                                 .n_command = t->n_command, .args = t->args, .n_args = t->n_args,
 	                                 .env = t->env, .n_env = t->n_env, .cpu_milli = t->cpu_milli,
 	                                 .memory_bytes = t->memory_bytes, .target_port = t->target_port,
-	                                 .egress = pool->limits.egress},
+	                                 .egress = row->egress},
 		row->pool, row->revision, SANDBOX_START_MS);
 	return SANDBOX_ACTOR_STARTING;
 }
 
 static uint8_t probe(struct sandbox *self, struct context *c)
 {
-	const struct template *t = template_of(&self->actor, c);
+	const struct template *t = limits_template(&self->actor, c);
 	const struct probe *p = limits_probe(t, PROBE_STARTUP);
 
 	self->request = context_probe(c, self->actor.key, p, t == NULL ? 0 : t->target_port,
@@ -94,16 +89,18 @@ static uint8_t runs(struct sandbox *self, struct context *c)
 		self->begun_ms = c->now_ms;
 	self->probe_gap_ms = PROBE_FIRST_MS;
 	context_timer(c, 0);
+	outbound_check(&self->outbound, c, row_of(&self->actor, c));
 	return probe(self, c);
 }
 
 static uint8_t serve(struct sandbox *self, struct context *c)
 {
-	const struct probe *p = limits_probe(template_of(&self->actor, c), PROBE_LIVENESS);
+	const struct probe *p = limits_probe(limits_template(&self->actor, c), PROBE_LIVENESS);
 
 	self->request = 0;
 	self->failures = 0;
 	context_timer(c, p == NULL ? 0 : c->now_ms + limits_or(p->initial_delay_s, 1) * 1000ull);
+	outbound_check(&self->outbound, c, row_of(&self->actor, c));
 	return SANDBOX_ACTOR_SERVING;
 }
 
@@ -167,13 +164,8 @@ static uint8_t adopt(struct actor *a, struct context *c, const struct message *m
 {
 	const struct msg_adopted *adopted = m->body;
 
+	((struct sandbox *)a)->outbound.open = adopted->egress;
 	return begin((struct sandbox *)a, c, adopted->running);
-}
-
-static bool outcome_unknown(int32_t code)
-{
-	return code == -ENOTCONN || code == -ECONNRESET || code == -EPIPE || code == -EINPROGRESS ||
-	       code == -ETIMEDOUT || code == -EAGAIN || code == -ECONNREFUSED;
 }
 
 static bool awaited(const struct sandbox *self, const struct message *m)
@@ -190,7 +182,7 @@ static uint8_t started(struct actor *a, struct context *c, const struct message 
 		return SANDBOX_ACTOR_STARTING;
 	if (reply->code == 0 || reply->code == -EEXIST)
 		return runs(self, c);
-	if (outcome_unknown(reply->code) && c->now_ms < self->begun_ms + SANDBOX_START_MS) {
+	if (ending_unknown(reply->code) && c->now_ms < self->begun_ms + SANDBOX_START_MS) {
 		context_timer(c, c->now_ms + RETRY_MS);
 		return SANDBOX_ACTOR_STARTING;
 	}
@@ -224,6 +216,8 @@ static uint8_t rising_changed(struct actor *a, struct context *c, const struct m
 		return stop((struct sandbox *)a, c, 0); /* it has served nobody, and may not listen to signals yet */
 	if (row->state != SANDBOX_BOOTING)
 		return serve((struct sandbox *)a, c);
+	if (a->state != SANDBOX_ACTOR_STARTING) /* else when it runs */
+		outbound_check(&((struct sandbox *)a)->outbound, c, row);
 	return a->state;
 }
 
@@ -250,7 +244,7 @@ static uint8_t halt(struct actor *a, struct context *c, const struct message *m)
 
 static uint8_t start_probe_failed(struct sandbox *self, struct context *c, struct str why)
 {
-	const struct template *t = template_of(&self->actor, c);
+	const struct template *t = limits_template(&self->actor, c);
 	uint64_t limit_ms = limits_start_ms(&state_cluster(c->state)->settings, limits_probe(t, PROBE_STARTUP));
 
 	if (c->now_ms >= self->begun_ms + limit_ms) {
@@ -277,7 +271,7 @@ static uint8_t start_probe_lost(struct actor *a, struct context *c, const struct
 {
 	const struct msg_refused *refused = m->body;
 
-	if (!awaited((struct sandbox *)a, m))
+	if (outbound_lost(&((struct sandbox *)a)->outbound, c, m) || !awaited((struct sandbox *)a, m))
 		return SANDBOX_ACTOR_PROBING;
 	return start_probe_failed((struct sandbox *)a, c, refused->message);
 }
@@ -285,18 +279,26 @@ static uint8_t start_probe_lost(struct actor *a, struct context *c, const struct
 static uint8_t probe_again(struct actor *a, struct context *c, const struct message *m)
 {
 	(void)m;
+	outbound_check(&((struct sandbox *)a)->outbound, c, row_of(a, c));
 	return probe((struct sandbox *)a, c);
+}
+
+static uint8_t readopted(struct sandbox *self, struct context *c, const struct message *m, bool failed, const char *why)
+{
+	const struct msg_adopted *adopted = m->body;
+
+	if (!adopted->running) {
+		ending_set(&self->ending, failed, "%s", why);
+		return stop(self, c, 0);
+	}
+	self->outbound = (struct outbound){.open = adopted->egress};
+	outbound_check(&self->outbound, c, row_of(&self->actor, c));
+	return self->actor.state;
 }
 
 static uint8_t readopt_rising(struct actor *a, struct context *c, const struct message *m)
 {
-	struct sandbox *self = (struct sandbox *)a;
-	const struct msg_adopted *adopted = m->body;
-
-	if (adopted->running)
-		return a->state;
-	ending_set(&self->ending, true, "its process ended before it was ready");
-	return stop(self, c, 0);
+	return readopted((struct sandbox *)a, c, m, true, "its process ended before it was ready");
 }
 
 static uint8_t announced(struct actor *a, struct context *c, const struct message *m)
@@ -313,14 +315,15 @@ static uint8_t announced(struct actor *a, struct context *c, const struct messag
 
 static uint8_t announce_lost(struct actor *a, struct context *c, const struct message *m)
 {
-	(void)m;
-	context_timer(c, c->now_ms + RETRY_MS / 4);
+	if (!outbound_lost(&((struct sandbox *)a)->outbound, c, m))
+		context_timer(c, c->now_ms + RETRY_MS / 4);
 	return a->state;
 }
 
 static uint8_t announce_again(struct actor *a, struct context *c, const struct message *m)
 {
 	(void)m;
+	outbound_check(&((struct sandbox *)a)->outbound, c, row_of(a, c));
 	return propose_ready((struct sandbox *)a, c);
 }
 
@@ -331,16 +334,29 @@ static uint8_t serving_changed(struct actor *a, struct context *c, const struct 
 	(void)m;
 	if (row == NULL || row->state == SANDBOX_STOPPING)
 		return stop((struct sandbox *)a, c, SANDBOX_GRACE_MS);
+	outbound_check(&((struct sandbox *)a)->outbound, c, row);
 	return SANDBOX_ACTOR_SERVING;
+}
+
+static uint8_t switched(struct actor *a, struct context *c, const struct message *m)
+{
+	struct sandbox *self = (struct sandbox *)a;
+	const struct sandboxd_reply *reply = m->body;
+
+	if (outbound_driven(&self->outbound, c, m))
+		return a->state;
+	ending_set(&self->ending, false, "its egress could not be turned off: %.*s", STR_ARGS(reply->message));
+	return stop(self, c, 0);
 }
 
 static uint8_t live_probe(struct actor *a, struct context *c, const struct message *m)
 {
 	struct sandbox *self = (struct sandbox *)a;
-	const struct template *t = template_of(a, c);
+	const struct template *t = limits_template(a, c);
 	const struct probe *p = limits_probe(t, PROBE_LIVENESS);
 
 	(void)m;
+	outbound_check(&self->outbound, c, row_of(a, c));
 	if (p == NULL)
 		return SANDBOX_ACTOR_SERVING;
 	self->request = context_probe(c, a->key, p, t->target_port, limits_or(p->timeout_s, 1) * 1000ull);
@@ -350,7 +366,7 @@ static uint8_t live_probe(struct actor *a, struct context *c, const struct messa
 static uint8_t live_answer(struct sandbox *self, struct context *c, bool ok, struct str why)
 {
 	const struct sandbox_row *row = row_of(&self->actor, c);
-	const struct probe *p = limits_probe(template_of(&self->actor, c), PROBE_LIVENESS);
+	const struct probe *p = limits_probe(limits_template(&self->actor, c), PROBE_LIVENESS);
 
 	if (p == NULL)
 		return SANDBOX_ACTOR_SERVING;
@@ -377,20 +393,14 @@ static uint8_t live_probe_lost(struct actor *a, struct context *c, const struct 
 {
 	const struct msg_refused *refused = m->body;
 
-	if (!awaited((struct sandbox *)a, m))
+	if (outbound_lost(&((struct sandbox *)a)->outbound, c, m) || !awaited((struct sandbox *)a, m))
 		return SANDBOX_ACTOR_SERVING;
 	return live_answer((struct sandbox *)a, c, false, refused->message);
 }
 
 static uint8_t readopt_serving(struct actor *a, struct context *c, const struct message *m)
 {
-	struct sandbox *self = (struct sandbox *)a;
-	const struct msg_adopted *adopted = m->body;
-
-	if (adopted->running)
-		return SANDBOX_ACTOR_SERVING;
-	ending_set(&self->ending, false, "its process ended while sandboxd was away");
-	return stop(self, c, 0);
+	return readopted((struct sandbox *)a, c, m, false, "its process ended while sandboxd was away");
 }
 
 static uint8_t stopped(struct actor *a, struct context *c, const struct message *m)
@@ -494,7 +504,7 @@ static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] = {
 		[MSG_TIMER]    = ON(probe_again, T(PROBING)),
 		[MSG_CHANGED]  = ON(rising_changed, T(PROBING) | T(SERVING) | T(STOPPING)),
 		[MSG_PROPOSED] = IGNORE,
-		[MSG_DRIVEN]   = IGNORE,
+		[MSG_DRIVEN]   = ON(switched, T(PROBING) | T(STOPPING)),
 		[MSG_EXITED]   = ON(exited, T(STOPPING)),
 		[MSG_ADOPTED]  = ON(readopt_rising, T(PROBING) | T(STOPPING)),
 		[MSG_PROBED]   = ON(start_probed, T(PROBING) | T(ANNOUNCING) | T(STOPPING)),
@@ -505,7 +515,7 @@ static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] = {
 		[MSG_TIMER]    = ON(announce_again, T(ANNOUNCING)),
 		[MSG_CHANGED]  = ON(rising_changed, T(ANNOUNCING) | T(SERVING) | T(STOPPING)),
 		[MSG_PROPOSED] = ON(announced, T(ANNOUNCING) | T(SERVING) | T(STOPPING)),
-		[MSG_DRIVEN]   = IGNORE,
+		[MSG_DRIVEN]   = ON(switched, T(ANNOUNCING) | T(STOPPING)),
 		[MSG_EXITED]   = ON(exited, T(STOPPING)),
 		[MSG_ADOPTED]  = ON(readopt_rising, T(ANNOUNCING) | T(STOPPING)),
 		[MSG_PROBED]   = IGNORE,
@@ -516,7 +526,7 @@ static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] = {
 		[MSG_TIMER]    = ON(live_probe, T(SERVING)),
 		[MSG_CHANGED]  = ON(serving_changed, T(SERVING) | T(STOPPING)),
 		[MSG_PROPOSED] = IGNORE,
-		[MSG_DRIVEN]   = IGNORE,
+		[MSG_DRIVEN]   = ON(switched, T(SERVING) | T(STOPPING)),
 		[MSG_EXITED]   = ON(exited, T(STOPPING)),
 		[MSG_ADOPTED]  = ON(readopt_serving, T(SERVING) | T(STOPPING)),
 		[MSG_PROBED]   = ON(live_probed, T(SERVING) | T(STOPPING)),

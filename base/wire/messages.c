@@ -39,6 +39,7 @@ static const struct codec_field adopted_fields[] = {
 	CODEC_U64(struct msg_adopted, sandbox),
 	CODEC_I64(struct msg_adopted, pid),
 	CODEC_BOOL(struct msg_adopted, running),
+	CODEC_BOOL(struct msg_adopted, egress),
 };
 static const struct codec_type adopted_codec = CODEC_TYPE(struct msg_adopted, "adopted", adopted_fields);
 

@@ -96,7 +96,7 @@ struct msg_proposed {
 	uint64_t operation;
 	bool waiting;        /* SESSION_OPEN: no sandbox yet */
 };
-struct msg_adopted { uint64_t sandbox; int64_t pid; bool running; };
+struct msg_adopted { uint64_t sandbox; int64_t pid; bool running, egress; };
 struct msg_probed { bool ok; struct str message; };
 
 struct msg_open {

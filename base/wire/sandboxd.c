@@ -73,6 +73,7 @@ static const struct codec_field sandbox_fields[] = {
 	CODEC_U16(struct sandboxd_sandbox, target_port),
 	CODEC_BOOL(struct sandboxd_sandbox, running),
 	CODEC_BOOL(struct sandboxd_sandbox, frozen),
+	CODEC_BOOL(struct sandboxd_sandbox, egress),
 };
 static const struct codec_type sandbox_codec = CODEC_TYPE(struct sandboxd_sandbox, "sandbox", sandbox_fields);
 

@@ -95,6 +95,7 @@ struct sandboxd_sandbox {
 	int64_t pid; /* of its first process, in the host's pid namespace */
 	uint16_t target_port;
 	bool running, frozen;
+	bool egress; /* it may send to the outside now */
 };
 
 struct sandboxd_image_state {

@@ -183,7 +183,7 @@ static void op_info(struct driver *d, struct driver_instance *i, struct driver_i
 				    .pid = i->running.pid,
 				    .slot = i->meta.slot,
 				    .target_port = i->meta.target_port,
-				    .egress = i->meta.egress};
+				    .egress = i->meta.egress && sandbox_dir_egress_on(i->dir)};
 	memcpy(ret->digest, i->digest, sizeof ret->digest);
 }
 
@@ -223,6 +223,8 @@ static int op_egress(struct driver *base, struct driver_instance *i, bool on, st
 
 	if (r == 0)
 		r = egress_switch(d->egress, i->meta.slot, on, err);
+	if (r < 0 && !on)
+		(void)sandbox_dir_set_egress(i->dir, true, NULL); /* it is still on, and whoever asks is told so */
 	return r == 0 && on ? sandbox_dir_set_egress(i->dir, true, err) : r;
 }
 

@@ -93,7 +93,7 @@ static void on_list(struct server *s, struct request *q)
 	}
 	for (struct map_node *n = map_next(&s->sandboxes, NULL); n != NULL; n = map_next(&s->sandboxes, n)) {
 		const struct sandbox *b = container_of(n, struct sandbox, node);
-		struct driver_info info = {.sandbox = b->id};
+		struct driver_info info = {.sandbox = b->id, .egress = true}; /* of one being started: it may */
 
 		if (b->instance != NULL)
 			s->driver->ops->info(s->driver, b->instance, &info);
@@ -105,7 +105,8 @@ static void on_list(struct server *s, struct request *q)
 						  .pid = info.pid,
 						  .target_port = info.target_port,
 						  .running = b->state != SANDBOX_OVER && !b->exit_known,
-						  .frozen = b->frozen};
+						  .frozen = b->frozen,
+						  .egress = info.egress};
 	}
 	reply(s, &q->asker, &r, -1);
 }

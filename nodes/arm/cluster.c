@@ -116,7 +116,10 @@ void cluster_pool_status(struct call *c)
 	struct pool_counts n = state_pool_counts(c->state, row->uid);
 	const struct operation_row *operation = state_operation(c->state, row->operation);
 	json_t *body = json_new_object(), *to;
+	uint32_t with_egress = 0;
 
+	for (const struct sandbox_row *b = NULL; (b = state_next_pool_sandbox(c->state, row->uid, b)) != NULL;)
+		with_egress += b->egress;
 	json_put_str(body, "name", row->name);
 	json_put_u64(body, "uid", row->uid);
 	json_put_cstr(body, "provisioningState",
@@ -128,6 +131,8 @@ void cluster_pool_status(struct call *c)
 	json_put_u64(to, "ready", n.ready);
 	json_put_u64(to, "bound", n.bound);
 	json_put_u64(to, "stopping", n.stopping);
+	json_put_u64(to, "withEgress", with_egress);
+	json_put_cstr(body, "egress", row->limits.egress ? "enabled" : "disabled");
 	to = json_put_object(body, "sessions");
 	json_put_u64(to, "waiting", n.waiting);
 	json_put_u64(to, "live", n.live);

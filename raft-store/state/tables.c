@@ -123,6 +123,7 @@ static const struct codec_field sandbox_fields[] = {
 	CODEC_U64(struct sandbox_row, memory_bytes),
 	CODEC_U64(struct sandbox_row, created_ms),
 	CODEC_U64(struct sandbox_row, ready_ms),
+	CODEC_BOOL(struct sandbox_row, egress),
 };
 const struct codec_type sandbox_row_codec = CODEC_TYPE(struct sandbox_row, "sandbox", sandbox_fields);
 

@@ -119,6 +119,7 @@ struct sandbox_row {
 	uint32_t cpu_milli;
 	uint64_t memory_bytes;  /* reserved on the node until the row goes */
 	uint64_t created_ms, ready_ms;
+	bool egress;            /* as its pool had it when it was made; turned off with the pool's, never on again */
 };
 
 enum session_state { SESSION_WAITING, SESSION_LIVE, SESSION_CLOSING, SESSION_STATES };

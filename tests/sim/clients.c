@@ -116,7 +116,8 @@ uint64_t sim_put(struct sim *s, const char *name, const char *image, uint32_t ma
 {
 	struct msg_pool_put put = {.subscription = STR("s"), .resource_group = STR("g"), .name = str_of(name),
 	                           .document = STR("{}"),
-	                           .limits = {.max_sessions = max, .ready_target = ready, .cooldown_ms = cooldown_ms},
+	                           .limits = {.max_sessions = max, .ready_target = ready, .cooldown_ms = cooldown_ms,
+	                                      .egress = s->put_egress},
 	                           .template = {.container_name = STR("c"), .image = str_of(image), .cpu_milli = 250,
 	                                        .memory_bytes = 64 << 20, .target_port = 8080},
 	                           .new_revision = true};

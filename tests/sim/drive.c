@@ -67,7 +67,8 @@ static void start(struct sim *s, struct sim_node *n, const struct effect *e)
 		return;
 	}
 	must(n->n_runs < SIM_RUNS_MAX);
-	n->runs[n->n_runs++] = (struct sim_run){body->sandbox, s->now_ms + delay_ms + sim_draw(s, 100), body->target_port};
+	n->runs[n->n_runs++] = (struct sim_run){body->sandbox, s->now_ms + delay_ms + sim_draw(s, 100), body->target_port,
+	                                   body->egress};
 	if (sim_chance(s, s->faults.deaf))
 		n->runs[n->n_runs - 1].listens_ms = UINT64_MAX;
 	reply(s, n, e, delay_ms, &(struct sandboxd_reply){.sandbox = body->sandbox, .pid = 1, .wall_ms = SIM_WALL_MS + s->now_ms});
@@ -137,6 +138,13 @@ void sim_drive(struct sim *s, struct sim_node *n, const struct effect *e)
 	} else if (e->type == SANDBOXD_FENCE) {
 		s->n_fences++;
 		reply(s, n, e, 1, &(struct sandboxd_reply){0});
+	} else if (e->type == SANDBOXD_EGRESS) {
+		const struct sandboxd_egress *egress = e->body;
+		struct sim_run *run = sim_run_of(n, egress->sandbox);
+
+		if (run != NULL)
+			run->egress = egress->on;
+		reply(s, n, e, 1 + sim_draw(s, 20), &(struct sandboxd_reply){.code = run == NULL ? -ENOENT : 0});
 	} else {
 		sim_fail(s, "no fake for %s", sandboxd_type_name[e->type]);
 	}
@@ -159,7 +167,8 @@ static void adopt_now(struct sim *s, struct sim_event *e)
 	if (e->life != n->life)
 		return;
 	for (uint32_t i = 0; i < n->n_runs; i++)
-		list[i] = (struct sandboxd_sandbox){.sandbox = n->runs[i].sandbox, .pid = 1, .running = true};
+		list[i] = (struct sandboxd_sandbox){.sandbox = n->runs[i].sandbox, .pid = 1, .running = true,
+		                                    .egress = n->runs[i].egress};
 	runtime_adopted(n->runtime, list, n->n_runs, s->now_ms);
 }
 

@@ -30,6 +30,7 @@ struct sim_run {
 	uint64_t sandbox;
 	uint64_t listens_ms;
 	uint16_t port;
+	bool egress;
 };
 
 struct sim_node {
@@ -78,6 +79,7 @@ struct sim {
 	uint64_t served[65536]; /* sandbox id -> generation, checked for change; ids are small numbers here */
 	uint32_t check_every;  /* entries between audits of the tables; 0: each entry */
 	int32_t put_code;
+	bool put_egress; /* of the next sim_put */
 	uint64_t put_pool;
 	uint32_t n_put;
 	int32_t resolve_code;  /* what RESOLVE answers */

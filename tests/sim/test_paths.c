@@ -372,6 +372,36 @@ static void test_orphans_are_stopped(void **state)
 	sim_free(s);
 }
 
+static bool nothing_may_send(struct sim *s)
+{
+	for (uint64_t id = 1; id <= SIM_NODES; id++) {
+		for (uint32_t i = 0; i < sim_node(s, id)->n_runs; i++) {
+			if (sim_node(s, id)->runs[i].egress)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Also in those that a restarted daemon adopts. */
+static void test_egress_is_turned_off(void **state)
+{
+	struct sim *s = sim_new(9);
+
+	(void)state;
+	s->put_egress = true;
+	pool = sim_put(s, "p", "registry/image:1", 10, 3, 300000);
+	assert_true(sim_until(s, is_full, 20000));
+	sim_open(s, 2, pool, "user-1", 0);
+	assert_true(sim_until(s, all_answered, 5000));
+	assert_false(nothing_may_send(s));
+	sim_restart(s, sim_node(s, 2));
+	s->put_egress = false;
+	sim_put(s, "p", "registry/image:1", 10, 3, 300000);
+	assert_true(sim_until(s, nothing_may_send, 10000));
+	sim_free(s);
+}
+
 static void test_leases_last(void **state)
 {
 	struct sim *s = sim_new(1);
@@ -404,6 +434,7 @@ int main(void)
 		cmocka_unit_test(test_an_operation_survives_its_leader),
 		cmocka_unit_test(test_a_restarted_daemon_adopts),
 		cmocka_unit_test(test_orphans_are_stopped),
+		cmocka_unit_test(test_egress_is_turned_off),
 		cmocka_unit_test(test_leases_last),
 	};
 

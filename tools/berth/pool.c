@@ -28,6 +28,8 @@ static const struct column show_columns[] = {
 	{"cpu/memory", CONTAINER "resources.cpu/" CONTAINER "resources.memory"},
 	{"ready/target", "berth.sandboxes.ready/berth.readyTarget"},
 	{"booting", "berth.sandboxes.booting"},
+	{"egress", "berth.egress"},
+	{"with egress", "berth.sandboxes.withEgress"},
 	{"sessions/max", "berth.sessions.live/berth.maxSessions"},
 	{"waiting", "berth.sessions.waiting"},
 	{"closing", "berth.sessions.closing"},

@@ -235,6 +235,9 @@ static bool is_new_revision(const struct call *c, const struct pool_row *stored,
 
 	if (row == NULL || stored->provisioning == PROVISIONING_FAILED)
 		return true;
+	/* Sandboxes that were started without egress cannot get it. Taking it away needs no others: the tables turn it off. */
+	if (put->limits.egress && !stored->limits.egress)
+		return true;
 	for (uint32_t i = 0; i < put->n_secrets; i++)
 		for (uint32_t k = 0; put->secrets[i].sealed.n > 0 && k < put->template.n_env; k++)
 			if (str_eq(put->template.env[k].secret_ref, put->secrets[i].name))

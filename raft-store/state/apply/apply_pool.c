@@ -209,6 +209,18 @@ static void start_operation(struct apply *a, struct pool_row *pool, bool created
 	store_put(a->s, KIND_OPERATIONS, &operation);
 }
 
+/* At once, for all: each node sees its rows change. */
+static void turn_egress_off(struct apply *a, uint64_t pool)
+{
+	for (const struct sandbox_row *sandbox = NULL; (sandbox = state_next_pool_sandbox(a->s, pool, sandbox)) != NULL;) {
+		struct sandbox_row row = *sandbox;
+
+		row.egress = false;
+		if (sandbox->egress)
+			sandbox = store_put(a->s, KIND_SANDBOXES, &row);
+	}
+}
+
 static void put_row(struct apply *a, const struct msg_pool_put *c, const struct pool_row *old)
 {
 	struct pool_row row = old != NULL ? *old : (struct pool_row){.uid = apply_next_id(a), .created_ms = a->now_ms};
@@ -237,6 +249,8 @@ static void put_row(struct apply *a, const struct msg_pool_put *c, const struct 
 		store_put(a->s, KIND_REVISIONS, &(struct revision_row){.pool = row.uid, .revision = row.desired_revision,
 		                                                       .template = c->template, .created_ms = a->now_ms});
 	put_secrets(a, c, row.uid);
+	if (!row.limits.egress)
+		turn_egress_off(a, row.uid);
 	apply_settle(a, row.uid);
 	apply_trim(a, row.uid);
 }

@@ -136,7 +136,8 @@ void apply_sandbox_boot(struct apply *a, const void *body)
 	row = (struct sandbox_row){.id = apply_next_id(a), .pool = c->pool, .revision = c->revision, .node = c->node,
 	                           .node_epoch = node->epoch, .state = SANDBOX_BOOTING,
 	                           .cpu_milli = revision->template.cpu_milli,
-	                           .memory_bytes = revision->template.memory_bytes, .created_ms = a->now_ms};
+	                           .memory_bytes = revision->template.memory_bytes, .created_ms = a->now_ms,
+	                           .egress = pool->limits.egress};
 	reserved = *node;
 	reserved.cpu_reserved += row.cpu_milli;
 	reserved.memory_reserved += row.memory_bytes;

@@ -93,19 +93,37 @@ static uint64_t join(struct stage *s, uint64_t node)
 	return s->epoch[node];
 }
 
-static void put_pool(struct stage *s)
+static struct msg_pool_put pool_put(const struct stage *s)
 {
 	static struct probe probes[] = {
 		{.kind = PROBE_LIVENESS, .how = PROBE_TCP, .port = 80, .period_s = 5, .failure_threshold = 2, .initial_delay_s = 1}};
-	struct msg_pool_put put = {.subscription = STR("s"), .resource_group = STR("g"), .name = STR("p"), .document = STR("{}"),
-	                           .limits = {.max_sessions = 10, .cooldown_ms = 5000},
-	                           .template = {.container_name = STR("c"), .image = STR("r/i:1"), .cpu_milli = 250,
-	                                        .memory_bytes = 1 << 26, .target_port = 80, .probes = probes,
-	                                        .n_probes = s->with_probes ? 1 : 0},
-	                           .new_revision = true};
-	struct result r = stage_apply(s, STAGE_NODE, COMMAND_POOL_PUT, &put);
-	struct str digest = STR("sha256:1");
 
+	return (struct msg_pool_put){
+		.subscription = STR("s"), .resource_group = STR("g"), .name = STR("p"), .document = STR("{}"),
+		.limits = {.max_sessions = 10, .cooldown_ms = 5000, .egress = s->egress},
+		.template = {.container_name = STR("c"), .image = STR("r/i:1"), .cpu_milli = 250, .memory_bytes = 1 << 26,
+	                     .target_port = 80, .probes = probes, .n_probes = s->with_probes ? 1 : 0}};
+}
+
+void stage_egress(struct stage *s, bool on)
+{
+	struct msg_pool_put put;
+
+	s->egress = on;
+	put = pool_put(s);
+	put.limits.ready_target = 3;
+	must(stage_apply(s, STAGE_NODE, COMMAND_POOL_PUT, &put).code == 0);
+	stage_run(s, 0);
+}
+
+static void put_pool(struct stage *s)
+{
+	struct msg_pool_put put = pool_put(s);
+	struct str digest = STR("sha256:1");
+	struct result r;
+
+	put.new_revision = true;
+	r = stage_apply(s, STAGE_NODE, COMMAND_POOL_PUT, &put);
 	must(r.code == 0);
 	s->pool = r.id;
 	put.limits.ready_target = 3; /* room for the sandboxes that tests make; no operation of its own */
@@ -216,7 +234,7 @@ void stage_refused(struct stage *s, const struct seen *to, int32_t code)
 
 void stage_adopted(struct stage *s, uint64_t sandbox, bool running)
 {
-	struct sandboxd_sandbox one = {.sandbox = sandbox, .pid = 1, .running = true};
+	struct sandboxd_sandbox one = {.sandbox = sandbox, .pid = 1, .running = true, .egress = s->runs_with_egress};
 
 	runtime_adopted(s->runtime, &one, running ? 1 : 0, s->now_ms);
 	stage_run(s, 0);

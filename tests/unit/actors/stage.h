@@ -26,6 +26,7 @@ struct stage {
 	struct seen seen[STAGE_EFFECTS];
 	uint32_t n_seen, looked; /* what stage_next looks at begins at `looked` */
 	bool with_probes;
+	bool egress, runs_with_egress; /* the pool's; what sandboxd lists */
 };
 
 /* Two nodes, a pool whose image node 1 holds; sandboxd has listed nothing. Node 1 leads if `leads`. */
@@ -45,6 +46,8 @@ void stage_driven(struct stage *s, const struct seen *to, int32_t code);
 void stage_probed(struct stage *s, const struct seen *to, bool ok);
 void stage_refused(struct stage *s, const struct seen *to, int32_t code);
 void stage_adopted(struct stage *s, uint64_t sandbox, bool running);
+/* Updates the pool. */
+void stage_egress(struct stage *s, bool on);
 /* A row; its actor is made. */
 uint64_t stage_boot(struct stage *s);
 

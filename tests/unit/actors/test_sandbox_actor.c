@@ -255,6 +255,69 @@ static void test_the_end_is_proposed_until_it_is(void **state)
 	goes();
 }
 
+/* With egress; then the pool's is turned off. */
+static void go_and_close(enum sandbox_actor_state state)
+{
+	s = stage_new(false, false);
+	stage_egress(s, true);
+	stage_adopted(s, 0, false);
+	id = stage_boot(s);
+	if (state > SANDBOX_ACTOR_STARTING)
+		stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_START), 0);
+	if (state > SANDBOX_ACTOR_PROBING)
+		stage_probed(s, stage_next(s, EFFECT_PROBE, 0), true);
+	if (state > SANDBOX_ACTOR_ANNOUNCING)
+		stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){id});
+	stage_egress(s, false);
+	if (state == SANDBOX_ACTOR_STARTING) {
+		uint32_t looked = s->looked;
+
+		assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_EGRESS)); /* it does not run yet */
+		s->looked = looked;
+		stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_START), 0);
+	}
+}
+
+static void test_egress_is_turned_off(void **state)
+{
+	static const enum sandbox_actor_state from[] = {SANDBOX_ACTOR_STARTING, SANDBOX_ACTOR_PROBING, SANDBOX_ACTOR_ANNOUNCING,
+	                                                SANDBOX_ACTOR_SERVING};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
+		go_and_close(from[i]);
+		stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_EGRESS), 0);
+		stage_run(s, 3000);
+		assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_EGRESS));
+		goes();
+		go_and_close(from[i]);
+		stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_EGRESS), -EIO);
+		ends_with("its egress could not be turned off: driven", false);
+	}
+}
+
+static void test_egress_is_turned_off_until_it_is(void **state)
+{
+	static const enum sandbox_actor_state from[] = {SANDBOX_ACTOR_PROBING, SANDBOX_ACTOR_ANNOUNCING, SANDBOX_ACTOR_SERVING};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
+		go_and_close(from[i]);
+		stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_EGRESS), -EBUSY);
+		stage_run(s, 1500);
+		stage_refused(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_EGRESS), -ETIMEDOUT);
+		stage_run(s, 1500);
+		stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_EGRESS), -ENOTCONN);
+		s->runs_with_egress = true; /* sandboxd comes back, and it was not done */
+		stage_adopted(s, id, true);
+		stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_EGRESS), 0);
+		stage_egress(s, true); /* does not give it back */
+		stage_run(s, 3000);
+		assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_EGRESS));
+		goes();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -270,6 +333,8 @@ int main(void)
 		cmocka_unit_test(test_liveness),
 		cmocka_unit_test(test_stops_until_it_worked),
 		cmocka_unit_test(test_the_end_is_proposed_until_it_is),
+		cmocka_unit_test(test_egress_is_turned_off),
+		cmocka_unit_test(test_egress_is_turned_off_until_it_is),
 	};
 
 	blank_from_environment();

@@ -255,6 +255,31 @@ static void test_too_many_are_stopped(void **unused)
 	machine_done(&m);
 }
 
+/* Off at once for all; on for those that are made afterwards. */
+static void test_pool_egress(void **unused)
+{
+	struct machine m;
+	uint64_t pool = start(&m, 10, 3), first, second;
+	struct msg_pool_put put = machine_put("echo", 10, 3);
+
+	(void)unused;
+	put.new_revision = false;
+	put.limits.egress = true;
+	first = machine_ready(&m, pool, 1);
+	assert_false(state_sandbox(m.s, first)->egress);
+	machine_do(&m, 1, COMMAND_POOL_PUT, &put);
+	assert_false(state_sandbox(m.s, first)->egress);
+	second = machine_ready(&m, pool, 1);
+	assert_true(state_sandbox(m.s, second)->egress);
+	put.limits.egress = false;
+	machine_do(&m, 1, COMMAND_POOL_PUT, &put);
+	assert_false(state_sandbox(m.s, second)->egress);
+	put.limits.egress = true;
+	machine_do(&m, 1, COMMAND_POOL_PUT, &put);
+	assert_false(state_sandbox(m.s, second)->egress);
+	machine_done(&m);
+}
+
 static void test_pool_put(void **unused)
 {
 	struct machine m;
@@ -429,6 +454,7 @@ int main(void)
 		cmocka_unit_test(test_capacity),
 		cmocka_unit_test(test_sessions),
 		cmocka_unit_test(test_too_many_are_stopped),
+		cmocka_unit_test(test_pool_egress),
 		cmocka_unit_test(test_pool_put),
 		cmocka_unit_test(test_failed_update),
 		cmocka_unit_test(test_lowered_maximum),
