@@ -143,7 +143,17 @@ static uint8_t cache(struct pool *self, struct context *c, const struct template
 	return POOL_ACTOR_CACHING;
 }
 
-/* Does what the tables' phase asks for. */
+/* Some PUT or DELETE of this pool has no outcome yet. */
+static bool waited_for(const struct pool *self)
+{
+	for (uint32_t i = 0; i < ASKERS_MAX; i++) {
+		if (self->askers[i].request != 0)
+			return true;
+	}
+	return false;
+}
+
+/* Does what the tables' phase asks for. A deletion may be applied before its proposal is answered. */
 static uint8_t look(struct pool *self, struct context *c)
 {
 	const struct operation_row *operation = operation_of(&self->actor, c);
@@ -153,7 +163,7 @@ static uint8_t look(struct pool *self, struct context *c)
 	if (self->actor.key == 0)
 		return POOL_ACTOR_IDLE;
 	if (state_pool(c->state, self->actor.key) == NULL)
-		return POOL_ACTOR_GONE;
+		return waited_for(self) ? POOL_ACTOR_IDLE : POOL_ACTOR_GONE;
 	if (operation == NULL || t == NULL || operation->ended_ms != 0)
 		return POOL_ACTOR_IDLE;
 	if (operation->id != self->operation) {
@@ -187,7 +197,7 @@ static uint8_t unlead(struct actor *a, struct context *c, const struct message *
 	}
 	self->operation = 0;
 	context_timer(c, 0);
-	return POOL_ACTOR_FOLLOWING;
+	return a->key != 0 && state_pool(c->state, a->key) == NULL ? POOL_ACTOR_GONE : POOL_ACTOR_FOLLOWING;
 }
 
 /* Made after the node began to lead, or before. */
@@ -256,6 +266,16 @@ static bool answered(struct pool *self, struct context *c, uint64_t request, con
 	return false;
 }
 
+/* The last outcome of a pool that is gone was told. */
+static uint8_t settled(const struct pool *self, const struct context *c)
+{
+	const struct actor *a = &self->actor;
+
+	return a->state == POOL_ACTOR_IDLE && a->key != 0 && state_pool(c->state, a->key) == NULL && !waited_for(self)
+	               ? POOL_ACTOR_GONE
+	               : a->state;
+}
+
 static uint8_t proposed(struct actor *a, struct context *c, const struct message *m)
 {
 	struct pool *self = (struct pool *)a;
@@ -264,7 +284,7 @@ static uint8_t proposed(struct actor *a, struct context *c, const struct message
 	                                 .operation = body->operation, .created = body->created};
 
 	answered(self, c, m->envelope->correlation, &answer);
-	return a->state;
+	return settled(self, c);
 }
 
 static uint8_t proposal_lost(struct actor *a, struct context *c, const struct message *m)
@@ -273,7 +293,7 @@ static uint8_t proposal_lost(struct actor *a, struct context *c, const struct me
 	const struct msg_refused *body = m->body;
 
 	answered(self, c, m->envelope->correlation, &(struct msg_pool_answer){.code = body->code, .message = body->message});
-	return a->state;
+	return settled(self, c);
 }
 
 static uint8_t stepped(struct actor *a, struct context *c, const struct message *m)
@@ -408,18 +428,18 @@ static const struct sm_cell cells[POOL_ACTOR_STATES][MSG_TYPES] = {
 	},
 	[POOL_ACTOR_IDLE] = {
 		[MSG_TIMER]       = IGNORE,
-		[MSG_LEADING]     = ON(unlead, T(IDLE) | T(FOLLOWING)),
+		[MSG_LEADING]     = ON(unlead, T(IDLE) | T(FOLLOWING) | T(GONE)),
 		[MSG_CHANGED]     = ON(changed, LOOKS),
-		[MSG_PROPOSED]    = ON(proposed, T(IDLE)),
+		[MSG_PROPOSED]    = ON(proposed, T(IDLE) | T(GONE)),
 		[MSG_DRIVEN]      = IGNORE,
 		[MSG_CACHED]      = IGNORE,
 		[MSG_POOL_PUT]    = ON(put, T(IDLE)),
 		[MSG_POOL_DELETE] = ON(delete, T(IDLE)),
-		[MSG_REFUSED]     = ON(proposal_lost, T(IDLE)),
+		[MSG_REFUSED]     = ON(proposal_lost, T(IDLE) | T(GONE)),
 	},
 	[POOL_ACTOR_RESOLVING] = {
 		[MSG_TIMER]       = IGNORE,
-		[MSG_LEADING]     = ON(unlead, T(RESOLVING) | T(FOLLOWING)),
+		[MSG_LEADING]     = ON(unlead, T(RESOLVING) | T(FOLLOWING) | T(GONE)),
 		[MSG_CHANGED]     = ON(changed, LOOKS),
 		[MSG_PROPOSED]    = ON(proposed, T(RESOLVING)),
 		[MSG_DRIVEN]      = ON(resolved, T(RESOLVING) | T(STEPPING) | T(BACKING)),
@@ -430,7 +450,7 @@ static const struct sm_cell cells[POOL_ACTOR_STATES][MSG_TYPES] = {
 	},
 	[POOL_ACTOR_CACHING] = {
 		[MSG_TIMER]       = ON(cache_looked, LOOKS),
-		[MSG_LEADING]     = ON(unlead, T(CACHING) | T(FOLLOWING)),
+		[MSG_LEADING]     = ON(unlead, T(CACHING) | T(FOLLOWING) | T(GONE)),
 		[MSG_CHANGED]     = ON(changed, LOOKS),
 		[MSG_PROPOSED]    = ON(proposed, T(CACHING)),
 		[MSG_DRIVEN]      = IGNORE,
@@ -441,7 +461,7 @@ static const struct sm_cell cells[POOL_ACTOR_STATES][MSG_TYPES] = {
 	},
 	[POOL_ACTOR_STEPPING] = {
 		[MSG_TIMER]       = IGNORE,
-		[MSG_LEADING]     = ON(unlead, T(STEPPING) | T(FOLLOWING)),
+		[MSG_LEADING]     = ON(unlead, T(STEPPING) | T(FOLLOWING) | T(GONE)),
 		[MSG_CHANGED]     = ON(changed, LOOKS),
 		[MSG_PROPOSED]    = ON(stepped, LOOKS),
 		[MSG_DRIVEN]      = IGNORE,
@@ -452,7 +472,7 @@ static const struct sm_cell cells[POOL_ACTOR_STATES][MSG_TYPES] = {
 	},
 	[POOL_ACTOR_BACKING] = {
 		[MSG_TIMER]       = ON(again, LOOKS),
-		[MSG_LEADING]     = ON(unlead, T(BACKING) | T(FOLLOWING)),
+		[MSG_LEADING]     = ON(unlead, T(BACKING) | T(FOLLOWING) | T(GONE)),
 		[MSG_CHANGED]     = ON(changed, LOOKS),
 		[MSG_PROPOSED]    = ON(proposed, T(BACKING)),
 		[MSG_DRIVEN]      = IGNORE,
