@@ -66,7 +66,7 @@ struct sandboxd_stop {
 
 struct sandboxd_dial {
 	uint64_t sandbox;
-	uint16_t port;
+	uint16_t port; /* 0: the target port that it was started with */
 	uint32_t timeout_ms;
 };
 

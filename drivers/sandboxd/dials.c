@@ -62,6 +62,12 @@ static int start(struct server *s, struct sandbox *b, uint16_t port, struct dial
 	if (s->n_dials >= DIALS_MAX)
 		return err_set(err, -EAGAIN, "%u connections into sandboxes are under way already",
 			       DIALS_MAX);
+	if (port == 0) {
+		struct driver_info info = {.sandbox = b->id};
+
+		s->driver->ops->info(s->driver, b->instance, &info);
+		port = info.target_port;
+	}
 	r = s->driver->ops->dial(s->driver, b->instance, port, &fd, err);
 	if (r == 0)
 		r = watch_add(s, &d->watch, fd, EPOLLOUT, err);

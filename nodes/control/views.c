@@ -9,12 +9,9 @@
 static void add_pool(struct control *c, struct view *view, const struct pool_row *pool)
 {
 	const struct settings *settings = &state_cluster(c->state)->settings;
-	uint64_t revision = pool->active_revision != 0 ? pool->active_revision : pool->desired_revision;
-	const struct revision_row *row = state_revision(c->state, pool->uid, revision);
 	CLEANUP_ARENA struct arena arena = {0};
 	struct view_pool v = {.uid = pool->uid, .subscription = pool->subscription, .resource_group = pool->resource_group,
-	                      .name = pool->name, .target_port = row == NULL ? 0 : row->template.target_port,
-	                      .queue_timeout_ms = (uint32_t)settings->queue_ms,
+	                      .name = pool->name, .queue_timeout_ms = (uint32_t)settings->queue_ms,
 	                      .request_timeout_ms = REQUEST_TIMEOUT_MS, .cooldown_ms = pool->limits.cooldown_ms};
 
 	v.scope = arena_printf(&arena, "/subscriptions/%.*s/resourceGroups/%.*s/providers/Microsoft.App/sessionPools/%.*s",

@@ -41,6 +41,7 @@ struct gateway_api_request {
 	uid_t uid;       /* of the process behind the admin socket; else (uid_t)-1 */
 	struct str method, path, query;  /* path: as sent, behind a pool's path prefix when pool_uid is set */
 	struct str host, authorization, content_type, accept; /* STR_NONE when absent */
+	struct str client_request_id; /* that the client wants to see in the answer; else STR_NONE */
 	struct str body;
 	uint64_t pool_uid; /* the pool that host or path names (for /.management/...); 0: none */
 	void *memory;
@@ -60,7 +61,7 @@ struct gateway_api_reply {
 	bool more; /* the body goes on: gateway_api_chunk, then gateway_api_end */
 };
 
-/* dial: a connected socket into a local sandbox. `done` runs later on the same loop's thread, exactly once, never inside
+/* dial: a connected socket to the target port of a local sandbox, which is that of the revision it was started from. `done` runs later on the same loop's thread, exactly once, never inside
  * the call: fd >= 0 (now the gateway's) or error < 0 (-errno). */
 typedef void gateway_dialed(void *done_arg, int fd, int error);
 
@@ -109,7 +110,7 @@ struct gateway_config {
 	int (*admit)(void *arg, const struct gateway_admit *admit); /* answered by gateway_admitted */
 	int (*api)(void *arg, struct gateway_api_request *request);
 	void (*api_gone)(void *arg, uint64_t id); /* nobody listens to a reply with `more` any longer; may be NULL */
-	int (*dial)(void *arg, struct loop *l, unsigned loop, uint64_t sandbox, uint16_t port, uint32_t timeout_ms,
+	int (*dial)(void *arg, struct loop *l, unsigned loop, uint64_t sandbox, uint32_t timeout_ms,
 	            gateway_dialed *done, void *done_arg);
 	void (*event)(void *arg, const struct gateway_event *event); /* may be NULL */
 	/* For what dial needs on a loop: before it runs (inside gateway_start), and on its own thread when it stops: pending

@@ -154,7 +154,6 @@ struct client {
 	size_t head_n;              /* of `head` without what the way adds */
 	bool kept_overflow, head_pending;
 	uint64_t pool;
-	uint16_t target_port;
 	uint32_t idle_ms, queue_ms;
 	uint64_t cooldown_ms, deadline_ms, gone;
 	char identifier[IDENTIFIER_MAX];

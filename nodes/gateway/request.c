@@ -64,7 +64,6 @@ static bool authorized(struct client *c, const struct request_facts *f, const st
 static void use_pool(struct client *c, const struct view_pool *pool)
 {
 	c->pool = pool->uid;
-	c->target_port = pool->target_port;
 	c->queue_ms = pool->queue_timeout_ms ? pool->queue_timeout_ms : QUEUE_MS;
 	c->idle_ms = pool->request_timeout_ms ? pool->request_timeout_ms : IDLE_MS;
 	c->cooldown_ms = pool->cooldown_ms ? pool->cooldown_ms : COOLDOWN_MS;

@@ -320,7 +320,7 @@ static void dial(struct client *c)
 	session_ref(d->session);
 	d->session->conns.n++;
 	c->dialing = d;
-	if (config->dial(config->arg, &c->gw->loop, c->gw->index, c->session->sandbox, c->target_port,
+	if (config->dial(config->arg, &c->gw->loop, c->gw->index, c->session->sandbox,
 	                 config->dial_timeout_ms, dialed, d) == 0)
 		return;
 	c->dialing = NULL;

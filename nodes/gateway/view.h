@@ -16,7 +16,6 @@ struct view_pool {
 	struct str subscription, resource_group, name;
 	struct str host;            /* "<pool>.<env>.<region>.<domain>"; empty: reached by path alone */
 	struct str scope;           /* the resource's id, for roles: /subscriptions/.../sessionPools/<name> */
-	uint16_t target_port;
 	uint32_t queue_timeout_ms;  /* how long a first request waits for a sandbox; 0: 10 s */
 	uint32_t request_timeout_ms; /* without a byte in either direction; 0: 240 s */
 	uint64_t cooldown_ms;       /* a tunnel that was silent for longer does not count as busy; 0: 300 s */

@@ -85,11 +85,11 @@ static void on_dialed(void *context, void *arg, const struct sandboxd_reply *rep
 	loop_defer(dial->loop, &dial->deferred);
 }
 
-static int on_dial(void *arg, struct loop *l, unsigned loop, uint64_t sandbox, uint16_t port, uint32_t timeout_ms,
+static int on_dial(void *arg, struct loop *l, unsigned loop, uint64_t sandbox, uint32_t timeout_ms,
                    gateway_dialed *done, void *done_arg)
 {
 	struct control *c = arg;
-	struct sandboxd_dial call = {.sandbox = sandbox, .port = port, .timeout_ms = timeout_ms};
+	struct sandboxd_dial call = {.sandbox = sandbox, .timeout_ms = timeout_ms};
 	struct dial *dial = calloc(1, sizeof *dial);
 
 	must(dial != NULL);

@@ -329,14 +329,13 @@ static void dial_over(struct loop_deferred *deferred)
 	d.done(d.arg, d.fd, d.fd < 0 ? d.error : 0);
 }
 
-static int control_dial(void *arg, struct loop *l, unsigned loop, uint64_t sandbox, uint16_t port, uint32_t timeout_ms,
+static int control_dial(void *arg, struct loop *l, unsigned loop, uint64_t sandbox, uint32_t timeout_ms,
                         gateway_dialed *done, void *done_arg)
 {
 	struct fixture *f = arg;
 	struct fake_dial *d = calloc(1, sizeof *d);
 
 	(void)loop, (void)sandbox, (void)timeout_ms;
-	assert_int_equal(port, 8080);
 	f->dials++;
 	d->deferred.run = dial_over;
 	d->done = done;
@@ -372,7 +371,6 @@ void fixture_publish(struct fixture *f, uint16_t peer_port)
 	                         .name = STR("pool"),
 	                         .host = STR(FIXTURE_HOST),
 	                         .scope = STR(FIXTURE_SCOPE),
-	                         .target_port = 8080,
 	                         .queue_timeout_ms = 3000,
 	                         .request_timeout_ms = 20000,
 	                         .cooldown_ms = 500};

@@ -296,7 +296,8 @@ static void test_unreachable_sandbox_is_not_dead(void **state)
 	assert_int_equal(f.opens, 1);
 	f.refuse_dials = 0;
 	expect("GET /" ID " HTTP/1.1\r\n" HOST "\r\n", 200, NULL);
-	assert_int_equal(f.opens, 1);
+	assert_in_range(f.opens, 1, 2); /* the other loop may have taken this connection: it asks for its own route */
+	assert_int_equal(f.deads, 0);
 }
 
 static void *first_request(void *arg)
