@@ -62,6 +62,9 @@ enum message_type {
 	/* control of any node <-> control of a sandbox's node */
 	MSG_LOG,         /* log: a piece of a sandbox's console log */
 	MSG_LOGGED,      /* logged: the reply */
+	/* control of any node <-> control of the leader */
+	MSG_INDEX,       /* up to which entry must my tables go, to show what yours show? */
+	MSG_INDEXED,     /* indexed: the reply */
 	MSG_TYPES
 };
 
@@ -168,6 +171,8 @@ struct msg_refused { int32_t code; struct str message; };
 #define LOG_PIECE_MAX 65536
 struct msg_log { uint64_t sandbox, offset; uint32_t tail; }; /* tail > 0: start at the last so many lines */
 struct msg_logged { int32_t code; struct str message; struct str bytes; uint64_t offset; }; /* offset: of the next piece */
+
+struct msg_indexed { uint64_t index; };
 
 extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec, pool_put_codec, pool_delete_codec;
 extern const struct codec_type *const message_body_codec[MSG_TYPES];

@@ -102,19 +102,21 @@ static bool matches(struct call *c, const char *path)
 	return i == c->n_segments;
 }
 
-static const struct route *find(struct call *c, bool *ret_known_path)
+/* NULL: none; then *ret_allowed lists the methods that this path takes. */
+static const struct route *find(struct call *c, struct str *ret_allowed)
 {
 	const struct route *list = c->request->pool != 0 ? data_routes : routes;
 	size_t n = c->request->pool != 0 ? sizeof data_routes / sizeof *data_routes
 					 : sizeof routes / sizeof *routes;
 
-	*ret_known_path = false;
+	*ret_allowed = STR_NONE;
 	for (size_t i = 0; i < n; i++) {
 		if (!matches(c, list[i].path))
 			continue;
-		*ret_known_path = true;
 		if (str_eq(c->request->method, str_of(list[i].method)))
 			return &list[i];
+		*ret_allowed = call_printf(c, "%.*s%s%s", STR_ARGS(*ret_allowed), ret_allowed->n > 0 ? ", " : "",
+					   list[i].method);
 	}
 	return NULL;
 }
@@ -193,11 +195,18 @@ static bool find_pool(struct call *c)
 	return false;
 }
 
+static void refuse_method(struct call *c, struct str allowed)
+{
+	call_error(c, 405, "MethodNotAllowed", "The method %.*s is not allowed here, but %.*s.",
+		   STR_ARGS(c->request->method), STR_ARGS(allowed));
+	arm_reply_header(&c->out->reply, "allow", allowed);
+}
+
 static void run(struct call *c)
 {
 	const struct route *route;
 	struct err err = {0};
-	bool known;
+	struct str allowed;
 
 	if (call_parse(c, &err) < 0) {
 		call_error(c, 400, "InvalidRequestUri", "The request's URI is not valid: %s.", err.message);
@@ -207,11 +216,10 @@ static void run(struct call *c)
 		call_error(c, 404, "ResourceNotFound", "The session pool does not exist.");
 		return;
 	}
-	route = find(c, &known);
+	route = find(c, &allowed);
 	if (route == NULL) {
-		if (known)
-			call_error(c, 405, "MethodNotAllowed", "The method %.*s is not allowed here.",
-				   STR_ARGS(c->request->method));
+		if (allowed.n > 0)
+			refuse_method(c, allowed);
 		else if (c->request->pool != 0)
 			call_error(c, 400, "SessionRequestNotSupported",
 				   "Below /.management there are stopSession, getSession and listSessions.");
@@ -226,12 +234,6 @@ static void run(struct call *c)
 	route->handler(c);
 }
 
-static void common_headers(const struct arm_request *request, struct arm_reply *reply)
-{
-	if (request->request_id.n > 0)
-		arm_reply_header(reply, "x-ms-request-id", request->request_id);
-}
-
 void arm_handle(const struct arm *arm, const struct arm_request *request, const struct state *state,
 		struct arena *arena, struct arm_outcome *ret)
 {
@@ -244,8 +246,6 @@ void arm_handle(const struct arm *arm, const struct arm_request *request, const 
 	}
 	*c = (struct call){.arm = arm, .request = request, .state = state, .arena = arena, .out = ret};
 	run(c);
-	if (ret->kind == ARM_REPLY)
-		common_headers(request, &ret->reply);
 }
 
 static const struct route *route_of(struct str method, struct str path)
@@ -254,9 +254,9 @@ static const struct route *route_of(struct str method, struct str path)
 	struct arm_request request = {.method = method, .path = path};
 	struct arm arm = {0};
 	struct call c = {.arm = &arm, .request = &request, .arena = &arena};
-	bool known;
+	struct str allowed;
 
-	return call_parse(&c, NULL) < 0 ? NULL : find(&c, &known);
+	return call_parse(&c, NULL) < 0 ? NULL : find(&c, &allowed);
 }
 
 bool arm_public(struct str method, struct str path)
@@ -301,6 +301,5 @@ void arm_answer(const struct arm *arm, const struct arm_outcome *outcome, const 
 					    : STR("No leader answered in time")));
 		arm_reply_header(&out.reply, "retry-after", STR("2"));
 	}
-	common_headers(c.request, &out.reply);
 	*ret = out.reply;
 }

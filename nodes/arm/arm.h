@@ -43,7 +43,6 @@ struct arm_request {
 	struct str scheme, host; /* "https", the Host header: links in answers begin so */
 	struct arm_caller caller;
 	uint64_t now_ms;       /* wall clock */
-	struct str request_id; /* answered as x-ms-request-id; empty: none */
 	uint64_t pool;         /* not 0: a call below this pool's endpoint; path is then "/.management/..." */
 };
 

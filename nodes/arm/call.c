@@ -84,8 +84,9 @@ static int parse_query(struct call *c, struct err *err)
 		if (!str_cut(part, '=', &name, &value))
 			value = STR("");
 		r = decode(c->arena, name, true, &p->name, err);
+		/* An identifier may hold '+' and never a space: as the gateway reads it. */
 		if (r == 0)
-			r = decode(c->arena, value, true, &p->value, err);
+			r = decode(c->arena, value, !str_eq_nocase(p->name, STR("identifier")), &p->value, err);
 		if (r < 0)
 			return err_wrap(err, "query");
 		c->n_query++;
@@ -204,9 +205,13 @@ json_t *call_body(struct call *c)
 			   "The request has no body; a JSON object is required.");
 		return NULL;
 	}
+	if (c->request->body.n > ARM_BODY_MAX) {
+		call_error(c, 413, "RequestTooLarge", "The body has %zu bytes; at most %u are allowed.",
+			   c->request->body.n, ARM_BODY_MAX);
+		return NULL;
+	}
 	if (json_parse(c->request->body, &bounds, &body, &err) < 0) {
-		call_error(c, err.code == -E2BIG ? 413 : 400, "InvalidRequestContent",
-			   "The body is not valid JSON: %s.", err.message);
+		call_error(c, 400, "InvalidRequestContent", "The body is not valid JSON: %s.", err.message);
 		return NULL;
 	}
 	if (!json_is_object(body)) {

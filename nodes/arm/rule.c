@@ -204,7 +204,9 @@ static json_t *check_map(struct walk *w, const struct rule *rule, json_t *value)
 	json_object_foreach(value, key, element)
 	{
 		if (!json_is_string(element) && !(json_is_null(element) && w->mode == RULE_PATCH)) {
-			WRONG(w, "InvalidParameterValue", "%s.%.100s: must be a string.", w->at, key);
+			rule_error(w->errors, "InvalidParameterValue",
+				   call_printf(w->errors->call, "%s.%.100s", w->at, key),
+				   "%s.%.100s: must be a string.", w->at, key);
 			return NULL;
 		}
 	}

@@ -30,7 +30,15 @@ static bool identifier_good(struct str s)
 static bool need_identifier(struct call *c, struct str *ret)
 {
 	struct str id = call_query(c, "identifier");
+	uint32_t n = 0;
 
+	for (uint32_t i = 0; i < c->n_query; i++)
+		n += str_eq_nocase(c->query[i].name, STR("identifier"));
+	if (n > 1) {
+		call_error(c, 400, "SessionRequestValidationFailed",
+			   "identifier: the query parameter must be given once.");
+		return false;
+	}
 	if (id.p != NULL && identifier_good(id)) {
 		*ret = id;
 		return true;

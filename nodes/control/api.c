@@ -1,8 +1,10 @@
-/* Happy path: a request comes whole from a gateway loop; its token is checked; arm makes a reply, a message to an actor, or
+/* Happy path: a request comes whole from a gateway loop; its token is checked; a follower asks the leader how far its tables
+ * must go, so that a client that wrote through one node reads it through any other; arm makes a reply, a message to an actor, or
  * a task of it; the actor's answer becomes the reply, once this node's tables show what the answer tells of.
- * Failure modes: no or a bad token 401; an actor that does not answer within 30 s: 504 with the operation unknown. */
+ * Failure modes: no or a bad token 401; no leader, or none that answers within a second: these tables as they are; an actor that does not answer within 30 s: 504 with the operation unknown. */
 #include "control/api.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +18,9 @@
 
 #define ANSWER_MS 30000
 #define SHOWN_MS  2000
+#define INDEX_MS  1000
 #define CALLS_MAX 4096
+#define CLIENT_ID_MAX 128
 
 struct api {
 	struct control *control;
@@ -105,8 +109,23 @@ static void send_reply(struct control *c, uint64_t id, const struct arm_reply *r
 	gateway_api_reply(c->gateway, id, &out);
 }
 
+/* As Azure Resource Manager's: an id of its own for every answer, and the client's when it asks for that. */
+static void add_ids(const struct api_call *call, struct arm_reply *reply)
+{
+	struct str asked = call->request->client_request_id;
+	bool good = asked.n > 0 && asked.n <= CLIENT_ID_MAX;
+
+	for (size_t i = 0; good && i < asked.n; i++)
+		good = isalnum((unsigned char)asked.p[i]) || strchr("-_.:", asked.p[i]) != NULL;
+	arm_reply_header(reply, "x-ms-request-id", str_of(call->id));
+	arm_reply_header(reply, "x-ms-correlation-request-id", str_of(call->id));
+	if (good)
+		arm_reply_header(reply, "x-ms-client-request-id", asked);
+}
+
 void api_finish(struct api_call *call, struct arm_reply *reply)
 {
+	add_ids(call, reply);
 	send_reply(call->api->control, call->request->id, reply);
 	arm_reply_done(reply);
 	api_drop(call);
@@ -195,25 +214,12 @@ static void post(struct api_call *call)
 		control_deliver(c, &e);
 }
 
-static void handle(struct api_call *call)
+/* With tables that are as new as the leader's were. */
+static void serve(struct api_call *call)
 {
-	struct gateway_api_request *q = call->request;
 	struct api *a = call->api;
-	struct arm_reply reply = {0};
-	struct err err = {0};
 
-	if (answer_open(call))
-		return;
-	call->question = (struct arm_request){.method = q->method, .path = q->path, .query = q->query, .body = q->body,
-	                                      .scheme = q->peer == PEER_PLAIN ? STR("http") : STR("https"),
-	                                      .host = q->host, .now_ms = clock_wall_ms(), .pool = q->pool_uid};
-	if (!str_starts(q->path, STR("/metadata/")) && find_caller(call, &call->question.caller, &err) < 0) {
-		log_debug("management request refused: %s", err.message);
-		arm_reply_error(&reply, 401, "InvalidAuthenticationToken", "The access token is missing or invalid.");
-		arm_reply_header(&reply, "www-authenticate", STR("Bearer"));
-		api_finish(call, &reply);
-		return;
-	}
+	call->deadline_ms = clock_boot_ms() + ANSWER_MS;
 	arm_handle(&a->arm, &call->question, a->control->state, &call->arena, &call->outcome);
 	switch ((enum arm_outcome_kind)call->outcome.kind) {
 	case ARM_REPLY:
@@ -229,6 +235,59 @@ static void handle(struct api_call *call)
 	must(false);
 }
 
+static void ask_index(struct api_call *call)
+{
+	struct control *c = call->api->control;
+	struct envelope e = {.to = {ADDRESS_CONTROL, NODE_LEADER, 0},
+	                     .from = {ADDRESS_API, c->config.node_id, call->request->id}, .type = MSG_INDEX,
+	                     .correlation = call->request->id, .deadline_ms = clock_boot_ms() + INDEX_MS,
+	                     .incarnation = control_incarnation(c)};
+
+	call->asks = true;
+	call->deadline_ms = e.deadline_ms;
+	control_send(c, &e);
+}
+
+void api_index(struct control *c, const struct envelope *question)
+{
+	CLEANUP_BUF struct buf body = {0};
+	struct msg_indexed indexed = {.index = consensus_applied(c->consensus)};
+	struct envelope e = {.to = question->from, .from = question->to, .type = MSG_INDEXED,
+	                     .correlation = question->correlation, .incarnation = control_incarnation(c)};
+
+	if (!c->leads) {
+		control_refuse(c, question, -EAGAIN, "this node does not lead");
+		return;
+	}
+	codec_encode(&body, message_body_codec[MSG_INDEXED], &indexed);
+	e.body = buf_str(&body);
+	control_send(c, &e);
+}
+
+static void handle(struct api_call *call)
+{
+	struct gateway_api_request *q = call->request;
+	struct control *c = call->api->control;
+	struct arm_reply reply = {0};
+	struct err err = {0};
+
+	if (answer_open(call))
+		return;
+	call->question = (struct arm_request){.method = q->method, .path = q->path, .query = q->query, .body = q->body,
+	                                      .scheme = q->peer == PEER_PLAIN ? STR("http") : STR("https"),
+	                                      .host = q->host, .now_ms = clock_wall_ms(), .pool = q->pool_uid};
+	if (!str_starts(q->path, STR("/metadata/")) && find_caller(call, &call->question.caller, &err) < 0) {
+		log_debug("management request refused: %s", err.message);
+		arm_reply_error(&reply, 401, "InvalidAuthenticationToken", "The access token is missing or invalid.");
+		arm_reply_header(&reply, "www-authenticate", STR("Bearer"));
+		api_finish(call, &reply);
+	} else if (c->leads || c->leader == 0) {
+		serve(call);
+	} else {
+		ask_index(call);
+	}
+}
+
 void api_request(struct api *a, struct gateway_api_request *request)
 {
 	struct api_call *call = a->calls.n < CALLS_MAX ? calloc(1, sizeof *call) : NULL;
@@ -242,6 +301,7 @@ void api_request(struct api *a, struct gateway_api_request *request)
 		return;
 	}
 	*call = (struct api_call){.api = a, .request = request, .deadline_ms = clock_boot_ms() + ANSWER_MS};
+	crypto_uuid(call->id);
 	must(map_insert(&a->calls, &call->node, map_hash_u64(request->id)) == 0);
 	handle(call);
 }
@@ -257,19 +317,32 @@ static void answer(struct api_call *call, uint16_t type, const void *body)
 	api_finish(call, &reply);
 }
 
+static void indexed(struct api_call *call, uint16_t type, const void *body)
+{
+	const struct msg_indexed *answer = body;
+
+	call->asks = false;
+	if (type == MSG_INDEXED && consensus_applied(call->api->control->consensus) < answer->index)
+		call->index = answer->index;
+	else
+		serve(call);
+}
+
 void api_answered(struct api *a, const struct envelope *e)
 {
 	struct api_call *call = api_call_of(a, e->to.key);
 	const struct codec_type *type = message_body_codec[e->type];
 	void *body;
 
-	if (call == NULL || !call->waits || type == NULL)
+	if (call == NULL || !(call->waits || call->asks) || type == NULL)
 		return;
 	body = arena_alloc(&call->arena, type->size);
 	must(body != NULL);
 	if (codec_decode(e->body.p, e->body.n, type, &call->arena, body, NULL) < 0)
 		return;
-	if (e->type == MSG_LOGGED) {
+	if (call->asks) {
+		indexed(call, e->type, body);
+	} else if (e->type == MSG_LOGGED) {
 		tasks_logged(call, body);
 	} else if (call->streaming) {
 		const struct msg_refused *refused = body;
@@ -290,7 +363,13 @@ static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 {
 	struct arm_reply reply = {0};
 
-	if (call->held_type != 0) {
+	if (call->asks || call->index != 0) {
+		if (now < call->deadline_ms && (call->asks || consensus_applied(a->control->consensus) < call->index))
+			return;
+		call->asks = false;
+		call->index = 0;
+		serve(call);
+	} else if (call->held_type != 0) {
 		if (now >= call->deadline_ms || arm_shown(a->control->state, call->held_type, call->held))
 			answer(call, call->held_type, call->held);
 	} else if (call->waits && call->streaming && now >= call->deadline_ms) {

@@ -4,12 +4,15 @@
 #define CONTROL_API_H
 
 #include "control/control.h"
+#include "crypto/digest.h"
 
 struct api *api_new(struct control *c);
 /* Takes the request; it is answered exactly once through the gateway. */
 void api_request(struct api *a, struct gateway_api_request *request);
 /* An actor's answer, or its refusal, to ADDRESS_API. */
 void api_answered(struct api *a, const struct envelope *e);
+/* Answers MSG_INDEX of another node. */
+void api_index(struct control *c, const struct envelope *question);
 /* The client of a streamed answer went away. */
 void api_gone(struct api *a, uint64_t id);
 void api_leader(struct api *a, uint64_t leader, uint64_t term);
@@ -25,6 +28,9 @@ struct api_call {
 	struct arm_request question; /* arm's continuation points to it */
 	struct arm_outcome outcome;
 	uint64_t deadline_ms; /* CLOCK_BOOTTIME */
+	char id[UUID_TEXT_SIZE]; /* x-ms-request-id */
+	bool asks;            /* the leader for its index */
+	uint64_t index;       /* not handled before the tables go so far; 0: does not wait for it */
 	bool waits;           /* for an actor's answer */
 	uint16_t held_type;   /* an answer that waits for the tables; 0: none */
 	const void *held;

@@ -124,6 +124,8 @@ void control_send(struct control *c, const struct envelope *e)
 	} else if (e->to.kind == ADDRESS_CONTROL) {
 		if (e->type == MSG_LOG)
 			tasks_log(c, e);
+		else if (e->type == MSG_INDEX)
+			api_index(c, e);
 	} else if (e->to.kind == ADDRESS_GATEWAY) {
 		codec_encode(&bytes, &envelope_codec, e);
 		gateway_post(c->gateway, (unsigned)e->to.key, bytes.p, bytes.n);

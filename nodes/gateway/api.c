@@ -104,6 +104,7 @@ void api_begin(struct client *c, const struct request_facts *f, uint64_t pool, s
 		.authorization = keep(a, f->authorization),
 		.content_type = keep(a, f->content_type),
 		.accept = keep(a, f->accept),
+		.client_request_id = f->return_client_request_id ? keep(a, f->client_request_id) : STR_NONE,
 		.pool_uid = pool,
 		.memory = a,
 	};

@@ -8,6 +8,7 @@ enum field {
 	FIELD_OTHER,
 	FIELD_ACCEPT,
 	FIELD_AUTHORIZATION,
+	FIELD_CLIENT_REQUEST_ID,
 	FIELD_BERTH, /* any Berth-* but those below */
 	FIELD_CONNECTION,
 	FIELD_CONTENT_LENGTH,
@@ -20,6 +21,7 @@ enum field {
 	FIELD_PER_CONNECTION, /* Keep-Alive, Proxy-Connection, TE, Trailer */
 	FIELD_PROXY_AUTHORIZATION,
 	FIELD_REQUIRE_EXISTING,
+	FIELD_RETURN_CLIENT_REQUEST_ID,
 	FIELD_TIMING, /* X-Ms-Allocation-Time and its kin */
 	FIELD_TRACEPARENT,
 	FIELD_TRANSFER_ENCODING,
@@ -56,7 +58,9 @@ static const struct {
 	NAME("x-ms-session-guid", FIELD_TIMING),
 	NAME("x-ms-new-allocation", FIELD_TIMING),
 	NAME("x-ms-allocation-time", FIELD_TIMING),
+	NAME("x-ms-client-request-id", FIELD_CLIENT_REQUEST_ID),
 	NAME("berth-require-existing", FIELD_REQUIRE_EXISTING),
+	NAME("x-ms-return-client-request-id", FIELD_RETURN_CLIENT_REQUEST_ID),
 };
 
 static enum field field_of(struct str name)
@@ -133,7 +137,7 @@ static void gather(struct gathered *g, struct head_facts *f, enum field field, s
 	case FIELD_OTHER: case FIELD_ACCEPT: case FIELD_AUTHORIZATION: case FIELD_BERTH: case FIELD_CONTENT_TYPE:
 	case FIELD_EXPECT: case FIELD_FORWARDED: case FIELD_HOP: case FIELD_HOP_RESULT: case FIELD_HOST:
 	case FIELD_PER_CONNECTION: case FIELD_PROXY_AUTHORIZATION: case FIELD_REQUIRE_EXISTING: case FIELD_TIMING:
-	case FIELD_TRACEPARENT:
+	case FIELD_TRACEPARENT: case FIELD_CLIENT_REQUEST_ID: case FIELD_RETURN_CLIENT_REQUEST_ID:
 		break;
 	}
 }
@@ -257,6 +261,14 @@ static void gather_request(struct gathered *g, struct request_facts *r, unsigned
 		break;
 	case FIELD_CONTENT_TYPE:
 		r->content_type = value;
+		drop = false;
+		break;
+	case FIELD_CLIENT_REQUEST_ID:
+		r->client_request_id = value;
+		drop = false;
+		break;
+	case FIELD_RETURN_CLIENT_REQUEST_ID:
+		r->return_client_request_id = str_eq_nocase(value, STR("true"));
 		drop = false;
 		break;
 	case FIELD_OTHER: case FIELD_TIMING:

@@ -23,8 +23,9 @@ struct request_facts {
 	struct str method, path, query; /* path begins with '/'; query without '?' */
 	bool has_query;
 	struct str host, authorization, content_type, accept, traceparent, hop;
+	struct str client_request_id; /* to be answered, if return_client_request_id */
 	unsigned minor;
-	bool is_head, expect_continue, require_existing;
+	bool is_head, expect_continue, require_existing, return_client_request_id;
 	bool replayable; /* safe and without a body: may be sent again when a kept connection turns out dead */
 };
 

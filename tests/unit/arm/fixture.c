@@ -143,8 +143,7 @@ int fixture_call(struct fixture *f, const char *method, const char *path, const 
 				      .host = f->host,
 				      .caller = f->caller,
 				      .now_ms = f->now_ms,
-				      .pool = f->pool,
-				      .request_id = STR("r1")};
+				      .pool = f->pool};
 
 	clear(f);
 	f->now_ms += 1000;
