@@ -115,7 +115,7 @@ def cgroups(name):
 
 
 class Cluster:
-    def __init__(self, nodes=3, settings=(), name="cluster"):
+    def __init__(self, nodes=3, settings=(), name="cluster", options=()):
         need_machine()
         end_left_over()
         self.dir = pathlib.Path(f"/tmp/berth-test.{os.getpid()}.{name}")
@@ -131,7 +131,7 @@ class Cluster:
             subprocess.run(["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", self.user], check=True)
         atexit.register(self.end)
         self.berth("cluster", "init", "--dir", str(self.dir), "--nodes", str(nodes), "--base-port", str(self.base),
-                   "--user", self.user, *(["--set", *settings] if settings else []))
+                   "--user", self.user, *options, *(["--set", *settings] if settings else []))
 
     def berth(self, *args, check=True, timeout=120, env=None):
         """Runs the command line tool; with check an exit status other than 0 is an error."""
