@@ -45,6 +45,8 @@ void effects_proposed(void *control, const struct address *to, uint64_t correlat
 			if (code == 0 && result != NULL) {
 				proposer_joined(c->proposer, result->id);
 				runtime_joined(c->runtime, result->id, clock_boot_ms());
+				/* The first list may have come before the log was applied: rows that it had no actor for. */
+				sandboxd_client_list(c->sandboxd);
 				log_info("joined the cluster: node %.*s, epoch %llu", STR_ARGS(c->config.node_name),
 				         (unsigned long long)result->id);
 			}

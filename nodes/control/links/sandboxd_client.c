@@ -104,6 +104,12 @@ static void on_listed(void *context, void *arg, const struct sandboxd_reply *rep
 		c->o.listed(context, reply->sandboxes, reply->n_sandboxes);
 }
 
+void sandboxd_client_list(struct sandboxd_client *c)
+{
+	if (c->ready)
+		send_call(c, SANDBOXD_LIST, NULL, -1, 0, on_listed, c);
+}
+
 static void on_hello(void *context, void *arg, const struct sandboxd_reply *reply, int fd)
 {
 	struct sandboxd_client *c = arg;
@@ -119,7 +125,7 @@ static void on_hello(void *context, void *arg, const struct sandboxd_reply *repl
 		return;
 	}
 	c->ready = true;
-	send_call(c, SANDBOXD_LIST, NULL, -1, 0, on_listed, c);
+	sandboxd_client_list(c);
 }
 
 static void take_reply(struct sandboxd_client *c, uint64_t correlation, struct str body, struct arena *arena, int fd)
