@@ -276,6 +276,7 @@ void billing_export(struct call *c)
 	body = json_new_object();
 	json_put_time(body, "from", e.from_ms);
 	json_put_time(body, "to", e.to_ms);
+	json_put_time(body, "asOf", state_cluster(c->state)->time_ms);
 	put_units(body);
 	buf_printf(&e.text, "kind,pool,pool_name,from,to,final,vcpu_seconds,cpu_milli_ms,memory_gib_seconds,"
 			    "memory_byte_ms,"
