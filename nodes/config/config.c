@@ -49,7 +49,7 @@ static const struct option options[] = {
 	{"admin_socket", OPTION_PATH, AT(admin_socket), true, NULL, 0, 0, "the local operator's HTTP socket"},
 	{"admin_group", OPTION_TEXT, AT(admin_group), false, NULL, 0, 31, "group that may use it; empty: root and the daemon's user"},
 	{"user", OPTION_TEXT, AT(user), true, NULL, 1, 31, "unprivileged user that berthd runs as"},
-	{"gateway_loops", OPTION_NUMBER, AT(gateway_loops), false, "1", 1, 64, "threads that serve clients"},
+	{"gateway_loops", OPTION_NUMBER, AT(gateway_loops), false, "1", 1, 16, "threads that serve clients"},
 	{"cpu_milli", OPTION_NUMBER, AT(cpu_milli), false, "0", 0, 10000000, "CPU to hand out, 1000 = one core; 0: the machine's"},
 	{"memory", OPTION_SIZE, AT(memory_bytes), false, "0", 0, UINT64_MAX / 2, "memory to hand out; 0: the machine's"},
 	{"log_level", OPTION_LEVEL, AT(log_level), false, "info", 0, 3, "debug, info, warn or error"},

@@ -2,6 +2,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "control/control.h"
 
@@ -36,9 +39,20 @@ static int reference(void)
 	return 0;
 }
 
+/* Keys and secrets are in our memory: no core of it, no reading by others of our user; what we make is ours alone. */
+static void keep_to_ourselves(void)
+{
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+#ifndef __SANITIZE_ADDRESS__ /* its look for leaks reads our memory */
+	prctl(PR_SET_DUMPABLE, 0);
+#endif
+	umask(0077);
+}
+
 int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);
+	keep_to_ourselves();
 	if (argc == 2 && strncmp(argv[1], "--config=", 9) == 0)
 		return control_run(argv[1] + 9);
 	if (argc == 3 && strcmp(argv[1], "--config") == 0)

@@ -196,6 +196,16 @@ void client_next(struct client *c)
 
 /* --- the stream's other callbacks --- */
 
+/* The handshake is done. The cluster's CA also signs certificates for clients' TLS: these name no node. */
+static void client_open(struct stream *s, void *arg)
+{
+	struct client *c = arg;
+	uint64_t node;
+
+	if (c->kind == CLIENT_NODE && stream_peer_node(s, &node) < 0)
+		client_close(c);
+}
+
 static void client_eof(struct stream *s, void *arg)
 {
 	struct client *c = arg;
@@ -288,6 +298,7 @@ static void client_late(struct loop_timer *timer)
 }
 
 static const struct stream_ops client_ops = {
+	.on_open = client_open,
 	.on_data = client_data,
 	.on_drain = client_drain,
 	.on_eof = client_eof,

@@ -31,6 +31,26 @@ void child_arg(struct child *c, const char *format, ...)
 	va_end(args);
 }
 
+/* What the operator's shell had set stays there; what a build for tests reads goes along. */
+static char **environment(void)
+{
+	static const char *const kept[] = {"ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS",
+	                                   "LLVM_PROFILE_FILE", "GCOV_PREFIX", "GCOV_PREFIX_STRIP"};
+	static char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+	static char *list[sizeof kept / sizeof *kept + 2];
+	size_t n = 0;
+
+	list[n++] = path;
+	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+		const char *value = getenv(kept[i]);
+
+		if (value != NULL)
+			must(asprintf(&list[n++], "%s=%s", kept[i], value) >= 0);
+	}
+	list[n] = NULL;
+	return list;
+}
+
 /* In the fork: becomes the daemon. It dies with its supervisor; containers do not, they hang on their shims. */
 static void child_become(const struct child *c, pid_t supervisor)
 {
@@ -44,7 +64,9 @@ static void child_become(const struct child *c, pid_t supervisor)
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != supervisor)
 		_exit(125);
-	execv(c->program, c->args);
+	if (chdir("/") < 0)
+		_exit(124);
+	execve(c->program, c->args, environment());
 	fprintf(stderr, "berth-supervisor: %s: %s\n", c->program, strerror(errno));
 	_exit(127);
 }

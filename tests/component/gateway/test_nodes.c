@@ -203,6 +203,20 @@ static void test_impostors(void **state)
 	far_server = real;
 }
 
+/* A certificate of the cluster's own CA, but for clients' TLS: it names no node. */
+static void test_certificate_of_no_node_is_refused(void **state)
+{
+	struct tls_ctx *nobody = test_ctx(&ca, TLS_CLIENT, "node1", "DNS:localhost", &ca);
+
+	(void)state;
+	start(nobody);
+	assert_int_equal(ask("GET /" ID " HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n") / 100, 5);
+	assert_int_equal(far.admits, 0);
+	assert_int_equal(far.dials, 0);
+	teardown(NULL);
+	tls_ctx_unref(nobody);
+}
+
 /* A client with TLS: keep-alive over one session, and a large body. */
 static void test_tls_client(void **state)
 {
@@ -276,7 +290,7 @@ int main(void)
 		NODES_TEST(test_forwards),        NODES_TEST(test_streams_and_tunnels),
 		NODES_TEST(test_stale_is_asked_again), NODES_TEST(test_dead_there),
 		NODES_TEST(test_lagging_owner),   NODES_TEST(test_unreachable_owner),
-		cmocka_unit_test(test_impostors), cmocka_unit_test(test_tls_client),
+		cmocka_unit_test(test_impostors), cmocka_unit_test(test_certificate_of_no_node_is_refused), cmocka_unit_test(test_tls_client),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
