@@ -29,6 +29,7 @@ struct group {
 	uint64_t told_ms;       /* when its owner was told */
 	uint64_t asking_node;   /* of the first asker: a sandbox of that node is preferred */
 	bool created;
+	bool was_full;          /* the pool had all of its sessions when this group was looked at */
 	struct str identifier;  /* behind the struct */
 };
 
@@ -190,7 +191,7 @@ static void why_not(const struct context *c, const struct group *g, struct msg_o
 		ret->code = OPEN_FULL;
 		ret->retry_after_s = 10;
 		snprintf(text, size, "the session pool has its maximum of %u sessions", pool->limits.max_sessions);
-	} else if (row == NULL) {
+	} else if (row == NULL && !g->created && !g->was_full) {
 		ret->code = OPEN_UNAVAILABLE;
 		snprintf(text, size, "the cluster did not answer in time");
 	} else {
@@ -282,6 +283,7 @@ static void advance(struct askers *as, struct context *c, struct group *g)
 
 		uint32_t taken = sessions_of(&n), max = pool->limits.max_sessions;
 
+		g->was_full = g->was_full || taken >= max;
 		/* Proposals of all pools first: that needs no walk. */
 		if (taken + as->requests.n < max || taken + proposed_of_pool(as, g->pool) < max)
 			propose(as, c, g);
@@ -398,6 +400,7 @@ bool askers_proposed(struct askers *as, struct context *c, uint64_t request, con
 		g->created = body->created;
 	else
 		g->retry_ms = c->now_ms + RETRY_MS;
+	g->was_full = g->was_full || (body != NULL && body->code == -EUSERS);
 	advance(as, c, g);
 	return true;
 }
