@@ -20,6 +20,8 @@ import threading
 import time
 import traceback
 
+import keeper
+
 BUILD = pathlib.Path(os.environ["BERTH_BUILD"])
 SOURCE = pathlib.Path(os.environ["BERTH_SOURCE"])
 IMAGE = os.environ.get("BERTH_IMAGE", "")
@@ -130,6 +132,7 @@ class Cluster:
         except KeyError:
             subprocess.run(["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", self.user], check=True)
         atexit.register(self.end)
+        self.keeper = keeper.start(BUILD / "bin/berth", self.dir)
         self.berth("cluster", "init", "--dir", str(self.dir), "--nodes", str(nodes), "--base-port", str(self.base),
                    "--user", self.user, *options, *(["--set", *settings] if settings else []))
 
