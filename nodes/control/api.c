@@ -197,6 +197,24 @@ static bool answer_open(struct api_call *call)
 	return true;
 }
 
+/* What is answered from the tables waits until these are as new as the node's own joining. */
+static bool answer_early(struct api_call *call)
+{
+	static const char *const without_tables[] = {"/metadata/", "/.berth/v1/cluster", "/.berth/v1/tokens"};
+	struct arm_reply reply = {0};
+
+	if (control_caught_up(call->api->control))
+		return false;
+	for (size_t i = 0; i < sizeof without_tables / sizeof *without_tables; i++) {
+		if (str_starts(call->request->path, str_of(without_tables[i])))
+			return false;
+	}
+	arm_reply_error(&reply, 503, "ServiceUnavailable", "This node has not caught up with the cluster yet.");
+	arm_reply_header(&reply, "retry-after", STR("1"));
+	api_finish(call, &reply);
+	return true;
+}
+
 static void post(struct api_call *call)
 {
 	struct control *c = call->api->control;
@@ -219,6 +237,8 @@ static void serve(struct api_call *call)
 {
 	struct api *a = call->api;
 
+	if (answer_early(call))
+		return;
 	call->deadline_ms = clock_boot_ms() + ANSWER_MS;
 	arm_handle(&a->arm, &call->question, a->control->state, &call->arena, &call->outcome);
 	switch ((enum arm_outcome_kind)call->outcome.kind) {

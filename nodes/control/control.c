@@ -25,6 +25,11 @@ uint64_t control_incarnation(const struct control *c)
 	return known == 0 ? 1 : known;
 }
 
+bool control_caught_up(const struct control *c)
+{
+	return proposer_epoch(c->proposer) != 0;
+}
+
 void control_kick(struct control *c)
 {
 	loop_defer(&c->loop, &c->turn);
@@ -219,7 +224,7 @@ static void run_turn(struct control *c)
 	proposer_turn(c->proposer, now, clock_wall_ms());
 	inlet_applied(c);
 	api_turn(c->api);
-	if (c->view_dirty) {
+	if (c->view_dirty && control_caught_up(c)) {
 		c->view_dirty = false;
 		views_publish(c);
 	}

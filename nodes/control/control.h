@@ -78,6 +78,8 @@ int control_run(const char *config_path);
 
 /* Of the cluster; a new one begins with 1. Restoring a backup means a restart. */
 uint64_t control_incarnation(const struct control *c);
+/* The tables are at least as new as this process's own joining: until then they may lack what was acknowledged long ago. */
+bool control_caught_up(const struct control *c);
 /* Soon, but not inside this call: a turn. */
 void control_kick(struct control *c);
 /* Puts an envelope into the runtime's inbox of the next turn. */

@@ -152,6 +152,10 @@ void request_begin(struct client *c, const struct scan_head *head)
 	path = f.path;
 	if (cut_pool_path(&path, &subscription, &group, &name)) {
 		pool = c->gw->view ? view_by_name(c->gw->view, subscription, group, name) : NULL;
+		if (!c->gw->view) {
+			answer_retry(c, 503, "ServiceUnavailable", "this node has not caught up with the cluster yet", 1);
+			return;
+		}
 		if (!pool) {
 			answer(c, 404, "ResourceNotFound", "there is no such session pool");
 			return;
