@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "core/buf.h"
@@ -34,8 +35,7 @@ struct egress {
 	char resolvers[512], denied[1024];
 	bool attached[EGRESS_SLOTS_MAX], on[EGRESS_SLOTS_MAX];
 	unsigned n_attached;
-	bool forward_changed; /* by us: what is not ours is not forwarded then */
-	int netns;
+	int netns; /* ours; a lock on it is one among all nodes of this machine */
 };
 
 static void pair_name(const struct egress *e, uint32_t slot, char ret[IF_NAMESIZE])
@@ -96,7 +96,7 @@ static void add_chains(const struct egress *e, struct buf *b)
 	buf_printf(b,
 		   "chain out { meta nfproto != ipv4 drop; iifname . ip saddr != @on drop; "
 		   "oifname \"" ANY_NODES "\" drop; ip daddr @resolvers udp dport 53 accept; "
-		   "ip daddr @resolvers tcp dport 53 accept; udp dport 53 drop; tcp dport { 53, 853 } drop; "
+		   "ip daddr @resolvers tcp dport 53 accept; meta l4proto { tcp, udp } th dport { 53, 853 } drop; "
 		   "ip daddr @denied drop; accept; }\n");
 	buf_printf(b, "chain back { meta nfproto != ipv4 drop; oifname . ip daddr != @on drop; "
 		      "ct state established,related accept; drop; }\n");
@@ -105,8 +105,6 @@ static void add_chains(const struct egress *e, struct buf *b)
 		   "out; "
 		   "oifname \"bth%06xn*\" jump back; ",
 		   node, node);
-	if (e->forward_changed)
-		buf_printf(b, "iifname != \"" ANY_NODES "\" oifname != \"" ANY_NODES "\" drop; ");
 	buf_printf(b, "}\nchain post { type nat hook postrouting priority srcnat; ip saddr ");
 	add_address(b, e->base);
 	buf_printf(b, "/20 oifname != \"" ANY_NODES "\" masquerade; }\n");
@@ -130,26 +128,55 @@ static int apply(const struct egress *e, struct err *err)
 
 /* -- Forwarding ------------------------------------------------------------------------------------------------- */
 
-static int allow_forwarding(struct egress *e, struct err *err)
-{
-	CLEANUP_BUF struct buf b = {0};
-	CLEANUP_FD int fd = -1;
-	int r = fd_read_file(FORWARD_FILE, 16, &b, err);
+/* A machine that did not forward shall not become everybody's router: while the switch is ours, a table of its own drops
+ * what comes from no sandbox and goes to none. The table also remembers, for all nodes on this machine and beyond their
+ * daemons, that the switch has to go back. Attaching holds the lock shared, so that nobody switches back meanwhile. */
+#define FORWARD_TABLE "inet berth_forward"
+static const char forward_batch[] =
+	"add table " FORWARD_TABLE "\ndelete table " FORWARD_TABLE "\ntable " FORWARD_TABLE " { chain forward { "
+	"type filter hook forward priority filter - 5; iifname != \"" ANY_NODES "\" oifname != \"" ANY_NODES "\" drop; }\n}\n";
 
-	if (r < 0 || buf_cstr(&b)[0] == '1')
-		return r;
-	/* The machine did not forward until now; the rule that keeps it so for everybody else comes first. */
-	e->forward_changed = true;
-	r = apply(e, err);
-	if (r < 0)
-		return r;
-	fd = open(FORWARD_FILE, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || fd_write_all(fd, "1", 1) < 0)
-		return err_system(err, -errno, "write %s", FORWARD_FILE);
-	return 0;
+static void lock_machine(const struct egress *e, int how)
+{
+	while (flock(e->netns, how) != 0 && errno == EINTR)
+		;
 }
 
-static bool others_have_pairs(void)
+static int write_forwarding(const char *value, struct err *err)
+{
+	CLEANUP_FD int fd = open(FORWARD_FILE, O_WRONLY | O_CLOEXEC);
+
+	return fd < 0 || fd_write_all(fd, value, 1) < 0 ? err_system(err, -errno, "write %s", FORWARD_FILE) : 0;
+}
+
+static int forwards(bool *ret, struct err *err)
+{
+	CLEANUP_BUF struct buf b = {0};
+	int r = fd_read_file(FORWARD_FILE, 16, &b, err);
+
+	*ret = r == 0 && buf_cstr(&b)[0] == '1';
+	return r;
+}
+
+/* Under the shared lock, which it keeps. */
+static int allow_forwarding(struct egress *e, struct err *err)
+{
+	bool on;
+	int r = forwards(&on, err);
+
+	if (r < 0 || on)
+		return r;
+	lock_machine(e, LOCK_EX);
+	r = forwards(&on, err);
+	if (r == 0 && !on)
+		r = nft_apply(str_of(forward_batch), err);
+	if (r == 0 && !on)
+		r = write_forwarding("1", err);
+	lock_machine(e, LOCK_SH);
+	return r;
+}
+
+static bool any_pairs(void)
 {
 	struct if_nameindex *all = if_nameindex();
 	bool found = false;
@@ -160,15 +187,15 @@ static bool others_have_pairs(void)
 	return found;
 }
 
-/* With the last pair on this machine forwarding goes back to what it was. */
+/* With the last pair on this machine, of whichever node, forwarding goes back to what it was. */
 static void restore_forwarding(struct egress *e)
 {
-	if (!e->forward_changed || e->n_attached > 0 || others_have_pairs())
+	if (e->n_attached > 0 || any_pairs())
 		return;
-	CLEANUP_FD int fd = open(FORWARD_FILE, O_WRONLY | O_CLOEXEC);
-
-	if (fd >= 0 && fd_write_all(fd, "0", 1) == 0)
-		e->forward_changed = false;
+	lock_machine(e, LOCK_EX);
+	if (!any_pairs() && nft_has_table(FORWARD_TABLE) && write_forwarding("0", NULL) == 0)
+		(void)nft_apply(STR("delete table " FORWARD_TABLE "\n"), NULL);
+	lock_machine(e, LOCK_UN);
 }
 
 /* -- Pairs ------------------------------------------------------------------------------------------------------ */
@@ -262,11 +289,13 @@ int egress_attach(struct egress *e, uint32_t slot, int netns, struct err *err)
 		return err_set(err, -ERANGE, "egress: slot %u, at most %u have one", slot, EGRESS_SLOTS_MAX);
 	pthread_mutex_lock(&e->lock);
 	set_slot(e, slot, true, true);
+	lock_machine(e, LOCK_SH);
 	r = apply(e, err);
 	if (r == 0)
 		r = allow_forwarding(e, err);
 	if (r == 0)
 		r = make_pair(e, slot, netns, err);
+	lock_machine(e, LOCK_UN);
 	if (r < 0) {
 		set_slot(e, slot, false, false);
 		(void)apply(e, NULL);
@@ -325,8 +354,9 @@ void egress_adopt(struct egress *e, uint32_t slot, bool on)
 int egress_settle(struct egress *e, struct err *err)
 {
 	struct if_nameindex *all = if_nameindex();
-	char prefix[IF_NAMESIZE];
+	char prefix[IF_NAMESIZE], table[32];
 	unsigned strays = 0;
+	int r = 0;
 
 	snprintf(prefix, sizeof prefix, "bth%06xn", e->hash & 0xffffff);
 	for (struct if_nameindex *i = all; i != NULL && i->if_name != NULL; i++) {
@@ -341,7 +371,12 @@ int egress_settle(struct egress *e, struct err *err)
 		strays++;
 	}
 	if_freenameindex(all);
-	return e->n_attached + strays > 0 ? apply(e, err) : 0;
+	snprintf(table, sizeof table, "inet berth_%06x", e->hash & 0xffffff);
+	if (e->n_attached + strays > 0 || nft_has_table(table)) {
+		r = apply(e, err);
+		restore_forwarding(e);
+	}
+	return r;
 }
 
 void egress_resolv_conf(const struct egress *e, char *ret, size_t size)

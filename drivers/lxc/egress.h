@@ -5,6 +5,7 @@
  * DNS to the resolvers only; IPv6 never; nothing to the host itself. Each change replaces the whole table in one
  * batch of the nft program, which the kernel takes or refuses as one; established flows end with their entry in @on,
  * because each packet is looked up.
+ * The machine's ip_forward is turned on for the first pair of any node and back off with the last, if it was off.
  * Failure: when nft refuses, nothing changed, and the caller is told.
  * Ingress does not come this way: it is dialled inside. Thread: any; calls are serialised inside. */
 #ifndef LXC_EGRESS_H

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -65,4 +66,12 @@ int nft_apply(struct str batch, struct err *err)
 
 	str_cut(buf_str(&said), '\n', &line, &rest);
 	return err_set(err, -EIO, "nft refused the rules: %.*s", STR_ARGS(line));
+}
+
+bool nft_has_table(const char *table)
+{
+	char batch[64];
+
+	snprintf(batch, sizeof batch, "list table %s\n", table);
+	return nft_apply(str_of(batch), NULL) == 0;
 }

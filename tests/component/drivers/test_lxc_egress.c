@@ -82,7 +82,8 @@ static void start_outside(void)
 static int open_world(void **state)
 {
 	(void)state;
-	if (unshare(CLONE_NEWNET) != 0 || world_open(&world, true) < 0)
+	/* A new namespace may inherit the machine's own setting; this one does not forward. */
+	if (unshare(CLONE_NEWNET) != 0 || shell_status("echo 0 >/proc/sys/net/ipv4/ip_forward") != 0 || world_open(&world, true) < 0)
 		return -1;
 	/* A new namespace begins with the machine's value. */
 	shell("echo 0 >/proc/sys/net/ipv4/ip_forward");
