@@ -218,6 +218,17 @@ static const struct codec_field indexed_fields[] = {
 };
 static const struct codec_type indexed_codec = CODEC_TYPE(struct msg_indexed, "indexed", indexed_fields);
 
+static const struct codec_field activity_fields[] = {
+	CODEC_UINTS(struct msg_activity, generations, ACTIVITY_MAX),
+};
+static const struct codec_type activity_codec = CODEC_TYPE(struct msg_activity, "activity", activity_fields);
+
+static const struct codec_field active_fields[] = {
+	CODEC_UINTS(struct msg_active, generations, ACTIVITY_MAX),
+	CODEC_UINTS(struct msg_active, ago_ms, ACTIVITY_MAX),
+};
+static const struct codec_type active_codec = CODEC_TYPE(struct msg_active, "active", active_fields);
+
 /* MSG_DRIVEN and MSG_EXITED carry the reply and the event of sandboxd.h. */
 const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_LEADING] = &leading_codec,         [MSG_CHANGED] = &changed_codec,
@@ -232,7 +243,8 @@ const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_POOL_ANSWER] = &pool_answer_codec, [MSG_STOP] = &stop_codec,
 	[MSG_STOPPED] = &stopped_codec,         [MSG_CACHE] = &cache_codec,
 	[MSG_CACHED] = &cached_codec,           [MSG_REFUSED] = &refused_codec,
-	[MSG_INDEXED] = &indexed_codec,
+	[MSG_INDEXED] = &indexed_codec,         [MSG_ACTIVITY] = &activity_codec,
+	[MSG_ACTIVE] = &active_codec,
 	[MSG_LOG] = &log_codec,                 [MSG_LOGGED] = &logged_codec,
 	[MSG_HALT] = &halt_codec,               [MSG_HALTED] = &halted_codec,
 	[MSG_RENEW] = &renew_codec,             [MSG_RENEWED] = &renewed_codec,
@@ -254,4 +266,5 @@ const char *const message_type_name[MSG_TYPES] = {
 	[MSG_HALT] = "halt",         [MSG_HALTED] = "halted",           [MSG_RENEW] = "renew",
 	[MSG_RENEWED] = "renewed",   [MSG_ORPHANS] = "orphans",         [MSG_JUDGE] = "judge",
 	[MSG_JUDGED] = "judged",     [MSG_INDEX] = "index",             [MSG_INDEXED] = "indexed",
+	[MSG_ACTIVITY] = "activity", [MSG_ACTIVE] = "active",
 };

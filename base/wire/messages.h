@@ -65,6 +65,9 @@ enum message_type {
 	/* control of any node <-> control of the leader */
 	MSG_INDEX,       /* up to which entry must my tables go, to show what yours show? */
 	MSG_INDEXED,     /* indexed: the reply */
+	/* control of any node <-> control of the sessions' owner <-> its gateway loops */
+	MSG_ACTIVITY,    /* activity: when were these sessions last used? */
+	MSG_ACTIVE,      /* active: the reply; sessions that were never used here are left out */
 	MSG_TYPES
 };
 
@@ -173,6 +176,14 @@ struct msg_log { uint64_t sandbox, offset; uint32_t tail; }; /* tail > 0: start 
 struct msg_logged { int32_t code; struct str message; struct str bytes; uint64_t offset; }; /* offset: of the next piece */
 
 struct msg_indexed { uint64_t index; };
+#define ACTIVITY_MAX 1000
+struct msg_activity { uint64_t *generations; uint32_t n_generations; };
+struct msg_active { /* two lists of one length */
+	uint64_t *generations;
+	uint32_t n_generations;
+	uint64_t *ago_ms; /* 0: right now */
+	uint32_t n_ago_ms;
+};
 
 extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec, pool_put_codec, pool_delete_codec;
 extern const struct codec_type *const message_body_codec[MSG_TYPES];

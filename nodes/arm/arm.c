@@ -246,6 +246,10 @@ void arm_handle(const struct arm *arm, const struct arm_request *request, const 
 	}
 	*c = (struct call){.arm = arm, .request = request, .state = state, .arena = arena, .out = ret};
 	run(c);
+	if (c->n_asks > 0) {
+		arm_reply_done(&ret->reply);
+		*ret = (struct arm_outcome){.kind = ARM_ASK, .asks = c->asks, .n_asks = c->n_asks};
+	}
 }
 
 static const struct route *route_of(struct str method, struct str path)

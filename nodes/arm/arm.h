@@ -37,12 +37,20 @@ struct arm_caller {
 	bool local; /* came over the admin socket: may do everything */
 };
 
+/* When a session was last used: its owner alone knows. */
+struct arm_activity {
+	uint64_t node, generation;
+	uint64_t at_ms; /* wall clock; 0: not known */
+};
+
 struct arm_request {
 	struct str method, path, query; /* as received: still percent-encoded; the query without '?' */
 	struct str body;
 	struct str scheme, host; /* "https", the Host header: links in answers begin so */
 	struct arm_caller caller;
 	uint64_t now_ms;       /* wall clock */
+	const struct arm_activity *activity; /* NULL: not asked for yet */
+	uint32_t n_activity;
 	uint64_t pool;         /* not 0: a call below this pool's endpoint; path is then "/.management/..." */
 };
 
@@ -56,8 +64,6 @@ struct arm {
 		    struct str *ret_sealed, struct err *err);
 	/* A keyed hash of an identifier, for callers who may not see it: hex digits, terminated. */
 	void (*hash_identifier)(void *context, struct str identifier, char ret_hex[33]);
-	/* Wall clock of a session's last request as known here; 0: unknown. May be NULL. */
-	uint64_t (*last_activity_ms)(void *context, uint64_t pool, uint64_t generation);
 	/* Calls each() for closed records that the tables do not hold any more, overlapping [from, to). May be NULL. */
 	int (*old_records)(void *context, uint64_t from_ms, uint64_t to_ms,
 			   void (*each)(void *to, const struct record_row *record), void *to,
@@ -101,7 +107,7 @@ struct arm_import_ask {
 	struct str path; /* absolute, of this host */
 };
 
-enum arm_outcome_kind { ARM_REPLY, ARM_POST, ARM_TASK };
+enum arm_outcome_kind { ARM_REPLY, ARM_POST, ARM_TASK, ARM_ASK };
 
 struct arm_outcome {
 	uint8_t kind;           /* enum arm_outcome_kind */
@@ -117,6 +123,9 @@ struct arm_outcome {
 	struct arm_token_ask token;
 	struct arm_logs_ask logs;
 	struct arm_import_ask import;
+
+	struct arm_activity *asks; /* ASK: find these out, as far as possible, and call arm_handle again with them */
+	uint32_t n_asks;
 
 	const struct arm_continuation *then; /* of arm_answer */
 };

@@ -34,6 +34,8 @@ struct call {
 	struct str base;  /* "https://host": links begin so */
 	uint32_t version; /* api-version as yyyymmdd */
 	struct str version_text;
+	struct arm_activity *asks; /* what the owners of sessions must be asked before this can be answered */
+	uint32_t n_asks;
 	const struct pool_row *pool; /* for routes of one pool that must exist */
 };
 

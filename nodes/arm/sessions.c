@@ -71,16 +71,28 @@ void sessions_data_stop(struct call *c)
 		post_stop(c, THEN_STOP_DATA, id);
 }
 
-static uint64_t last_activity(const struct call *c, const struct session_row *row)
+/* Wall clock of the last request; at first it is only noted that the session's owner must be asked. */
+static uint64_t last_activity(struct call *c, const struct session_row *row)
 {
-	uint64_t at = 0;
+	const struct arm_request *q = c->request;
+	uint64_t at = row->opened_ms;
 
-	if (c->arm->last_activity_ms != NULL)
-		at = c->arm->last_activity_ms(c->arm->context, row->pool, row->generation);
-	return at > row->opened_ms ? at : row->opened_ms;
+	if (q->activity == NULL) {
+		if (c->asks == NULL)
+			c->asks = arena_array(c->arena, ACTIVITY_MAX, sizeof *c->asks);
+		must(c->asks != NULL);
+		if (c->n_asks < ACTIVITY_MAX)
+			c->asks[c->n_asks++] = (struct arm_activity){.node = row->node, .generation = row->generation};
+		return at;
+	}
+	for (uint32_t i = 0; i < q->n_activity; i++) {
+		if (q->activity[i].generation == row->generation && q->activity[i].at_ms > at)
+			at = q->activity[i].at_ms;
+	}
+	return at;
 }
 
-static json_t *data_session(const struct call *c, const struct session_row *row)
+static json_t *data_session(struct call *c, const struct session_row *row)
 {
 	json_t *body = json_new_object();
 	uint64_t last = last_activity(c, row);
@@ -140,7 +152,7 @@ void sessions_data_list(struct call *c)
 	call_json(c, 200, body);
 }
 
-static json_t *operator_session(const struct call *c, const struct session_row *row, bool identifiers)
+static json_t *operator_session(struct call *c, const struct session_row *row, bool identifiers)
 {
 	const struct node_row *node = state_node(c->state, row->node);
 	json_t *to = json_new_object();

@@ -233,7 +233,7 @@ static void post(struct api_call *call)
 }
 
 /* With tables that are as new as the leader's were. */
-static void serve(struct api_call *call)
+void api_serve(struct api_call *call)
 {
 	struct api *a = call->api;
 
@@ -250,6 +250,9 @@ static void serve(struct api_call *call)
 		return;
 	case ARM_TASK:
 		tasks_run(call);
+		return;
+	case ARM_ASK:
+		activity_ask(call);
 		return;
 	}
 	must(false);
@@ -302,7 +305,7 @@ static void handle(struct api_call *call)
 		arm_reply_header(&reply, "www-authenticate", STR("Bearer"));
 		api_finish(call, &reply);
 	} else if (c->leads || c->leader == 0) {
-		serve(call);
+		api_serve(call);
 	} else {
 		ask_index(call);
 	}
@@ -345,7 +348,7 @@ static void indexed(struct api_call *call, uint16_t type, const void *body)
 	if (type == MSG_INDEXED && consensus_applied(call->api->control->consensus) < answer->index)
 		call->index = answer->index;
 	else
-		serve(call);
+		api_serve(call);
 }
 
 void api_answered(struct api *a, const struct envelope *e)
@@ -354,7 +357,7 @@ void api_answered(struct api *a, const struct envelope *e)
 	const struct codec_type *type = message_body_codec[e->type];
 	void *body;
 
-	if (call == NULL || !(call->waits || call->asks) || type == NULL)
+	if (call == NULL || !(call->waits || call->asks || call->owners_left > 0) || type == NULL)
 		return;
 	body = arena_alloc(&call->arena, type->size);
 	must(body != NULL);
@@ -362,6 +365,8 @@ void api_answered(struct api *a, const struct envelope *e)
 		return;
 	if (call->asks) {
 		indexed(call, e->type, body);
+	} else if (call->owners_left > 0) {
+		activity_answered(call, e->type, body);
 	} else if (e->type == MSG_LOGGED) {
 		tasks_logged(call, body);
 	} else if (call->streaming) {
@@ -383,12 +388,17 @@ static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 {
 	struct arm_reply reply = {0};
 
-	if (call->asks || call->index != 0) {
+	if (call->owners_left > 0) {
+		if (now < call->deadline_ms)
+			return;
+		call->owners_left = 0;
+		api_serve(call);
+	} else if (call->asks || call->index != 0) {
 		if (now < call->deadline_ms && (call->asks || consensus_applied(a->control->consensus) < call->index))
 			return;
 		call->asks = false;
 		call->index = 0;
-		serve(call);
+		api_serve(call);
 	} else if (call->held_type != 0) {
 		if (now >= call->deadline_ms || arm_shown(a->control->state, call->held_type, call->held))
 			answer(call, call->held_type, call->held);

@@ -31,6 +31,7 @@ struct api_call {
 	char id[UUID_TEXT_SIZE]; /* x-ms-request-id */
 	bool asks;            /* the leader for its index */
 	uint64_t index;       /* not handled before the tables go so far; 0: does not wait for it */
+	uint32_t owners_left; /* of sessions, asked for their activity */
 	bool waits;           /* for an actor's answer */
 	uint16_t held_type;   /* an answer that waits for the tables; 0: none */
 	const void *held;
@@ -52,6 +53,15 @@ void tasks_run(struct api_call *call);
 void tasks_logged(struct api_call *call, const struct msg_logged *piece);
 /* The owner's side of a log: answers MSG_LOG. */
 void tasks_log(struct control *c, const struct envelope *request);
+/* activity.c: when sessions were last used. Asks the owners that the outcome names, then api_serve. */
+void activity_ask(struct api_call *call);
+void activity_answered(struct api_call *call, uint16_t type, const void *body);
+/* The owner's side: asks the gateway loops of this node. */
+void activity_question(struct control *c, const struct envelope *question);
+void activity_gathered(struct control *c, const struct envelope *answer);
+void activity_tick(struct control *c, uint64_t now);
+/* Makes what arm makes of the request. */
+void api_serve(struct api_call *call);
 /* metrics.c: Prometheus text, and the causes why this node is not ready (empty: it is). */
 void metrics_write(struct control *c, struct buf *to);
 void metrics_not_ready(struct control *c, struct buf *to);

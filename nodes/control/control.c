@@ -131,6 +131,10 @@ void control_send(struct control *c, const struct envelope *e)
 			tasks_log(c, e);
 		else if (e->type == MSG_INDEX)
 			api_index(c, e);
+		else if (e->type == MSG_ACTIVITY)
+			activity_question(c, e);
+		else if (e->type == MSG_ACTIVE)
+			activity_gathered(c, e);
 	} else if (e->to.kind == ADDRESS_GATEWAY) {
 		codec_encode(&bytes, &envelope_codec, e);
 		gateway_post(c->gateway, (unsigned)e->to.key, bytes.p, bytes.n);
@@ -277,6 +281,7 @@ void control_tick(struct loop_timer *timer)
 	leaderbox_resend(c->leaderbox, now, send_to_leader, c);
 	check_lease(c, now);
 	bookkeeping_tick(c, now);
+	activity_tick(c, now);
 	/* Not joined yet, declared lost meanwhile, or joined by a copy of the command that came later: with a new epoch. */
 	if (proposer_epoch(c->proposer) == 0 ||
 	    (self != NULL && (self->epoch > proposer_epoch(c->proposer) ||

@@ -27,6 +27,7 @@
 
 struct dialer;
 struct api;
+struct gather;
 struct note;
 struct events;
 struct records;
@@ -63,6 +64,10 @@ struct control {
 	struct loop_deferred turn;
 	struct loop_timer timer, tick;
 	uv_signal_t terminate, hangup;
+
+	struct gather *gathers; /* activity.c */
+	unsigned n_gathers;
+	uint64_t gather_key;
 
 	uint64_t leader; /* as the actors know it; 0: none */
 	bool leads, started, stopping, allowed, view_dirty, joining;

@@ -74,12 +74,13 @@ static void envelope_arrived(struct gw *gw, const struct order *o)
 		struct msg_opened opened;
 		struct msg_refused refused;
 		struct msg_session_event event;
+		struct msg_activity activity;
 	} body;
 
 	if (codec_decode(o->bytes, o->n, &envelope_codec, &arena, &e, NULL))
 		return;
 	if (e.type != MSG_OPENED && e.type != MSG_REFUSED && e.type != MSG_QUIESCE && e.type != MSG_REOPEN &&
-	    e.type != MSG_ENDED)
+	    e.type != MSG_ENDED && e.type != MSG_ACTIVITY)
 		return;
 	if (codec_decode(e.body.p, e.body.n, message_body_codec[e.type], &arena, &body, NULL))
 		return;

@@ -4,11 +4,12 @@
  *
  * The seam, all of it asynchronous:
  *   control -> gateway   gateway_publish (pools, nodes), gateway_publish_keys (tokens), gateway_post (envelopes to
- *                        ADDRESS_GATEWAY: MSG_OPENED, MSG_REFUSED, MSG_QUIESCE, MSG_REOPEN, MSG_ENDED),
+ *                        ADDRESS_GATEWAY: MSG_OPENED, MSG_REFUSED, MSG_QUIESCE, MSG_REOPEN, MSG_ENDED,
+ *                        MSG_ACTIVITY),
  *                        gateway_admitted, gateway_api_reply / _chunk / _end. From any thread.
  *   gateway -> control   the functions of gateway_config. They run on a loop's thread: post to control's mailbox and return.
  * What the gateway sends: MSG_OPEN to {ADDRESS_PLACEMENT, NODE_LEADER, 0}; MSG_DEAD to {ADDRESS_SESSION, own node, generation};
- * MSG_QUIET as the reply to MSG_QUIESCE. MSG_QUIESCE, MSG_REOPEN and MSG_ENDED must reach every loop of the node.
+ * MSG_QUIET as the reply to MSG_QUIESCE, MSG_ACTIVE to MSG_ACTIVITY. MSG_QUIESCE, MSG_REOPEN and MSG_ENDED must reach every loop of the node.
  *
  * Owner: control. gateway_free stops the threads. */
 #ifndef GATEWAY_GATEWAY_H

@@ -414,6 +414,24 @@ static void quiesce(struct gw *gw, const struct envelope *e, const struct msg_se
 	session_post(gw, &reply, message_body_codec[MSG_QUIET], &quiet);
 }
 
+static void tell_activity(struct gw *gw, const struct envelope *e, const struct msg_activity *m)
+{
+	uint64_t now = clock_boot_ms(), generations[ACTIVITY_MAX], ago_ms[ACTIVITY_MAX];
+	struct msg_active active = {.generations = generations, .ago_ms = ago_ms};
+	struct envelope reply = {.to = e->from, .type = MSG_ACTIVE, .correlation = e->correlation};
+
+	for (uint32_t i = 0; i < m->n_generations; i++) {
+		const struct session *s = session_by_generation(gw, m->generations[i]);
+		uint64_t last = s && s->local ? last_activity(s) : 0;
+
+		if (!last)
+			continue;
+		generations[active.n_generations++] = m->generations[i];
+		ago_ms[active.n_ago_ms++] = now > last ? now - last : 0;
+	}
+	session_post(gw, &reply, message_body_codec[MSG_ACTIVE], &active);
+}
+
 void session_message(struct gw *gw, const struct envelope *e, const void *body)
 {
 	const struct msg_session_event *event = body;
@@ -427,6 +445,8 @@ void session_message(struct gw *gw, const struct envelope *e, const void *body)
 		session_opened(gw, e, &m);
 	} else if (e->type == MSG_QUIESCE) {
 		quiesce(gw, e, event);
+	} else if (e->type == MSG_ACTIVITY) {
+		tell_activity(gw, e, body);
 	} else if (e->type == MSG_REOPEN || e->type == MSG_ENDED) {
 		s = session_by_generation(gw, event->generation);
 		if (s && e->type == MSG_ENDED) {

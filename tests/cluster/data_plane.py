@@ -205,6 +205,19 @@ def test_management_calls():
         assert a.status == 400 and "skip" in error(a)["message"], a
 
 
+def test_last_access_is_the_owners():
+    path = f"{cluster.pool_path('data')}/.management/getSession?identifier=access-1&api-version={API}"
+    ask("GET", f"{cluster.pool_path('data')}/?identifier=access-1", node=1)
+    first = ask("POST", path, node=2).json()
+    time.sleep(0.05)
+    ask("GET", f"{cluster.pool_path('data')}/?identifier=access-1", node=3)
+    seen = [ask("POST", path, node=node).json() for node in (1, 2, 3)]
+    for got in seen:
+        assert got["createdAt"] == first["createdAt"], (first, got)
+        assert got["lastAccessedAt"] > first["lastAccessedAt"], (first, got)
+        assert got["expiresAt"] > first["expiresAt"], (first, got)
+
+
 def test_older_revision_keeps_its_port():
     """A session that is bound to the revision with port 80 goes on after an update to port 8081."""
     guid = ask("GET", f"{cluster.pool_path('data')}/count?identifier=old-port", node=1).headers["x-ms-session-guid"]
@@ -237,5 +250,5 @@ def test_deleted_pool():
 
 
 run([test_calls_of_code_interpreters_arrive_unchanged, test_traceparent, test_pool_by_host, test_wrong_identifiers,
-     test_unknown_pools, test_tokens, test_roles, test_management_calls,
+     test_unknown_pools, test_tokens, test_roles, test_management_calls, test_last_access_is_the_owners,
      test_older_revision_keeps_its_port, test_a_write_is_read_through_every_node, test_deleted_pool], cluster)

@@ -96,6 +96,11 @@ static void handle(struct arm_request *request)
 	request->now_ms = 1767225600000;
 	request->scheme = STR("https");
 	arm_handle(&arm, request, state, &arena, &outcome);
+	if (outcome.kind == ARM_ASK) {
+		request->activity = outcome.asks;
+		request->n_activity = outcome.n_asks;
+		arm_handle(&arm, request, state, &arena, &outcome);
+	}
 	if (outcome.kind == ARM_POST) {
 		struct msg_pool_answer answer = {.pool = 1, .operation = 5};
 		struct msg_stopped stopped = {0};

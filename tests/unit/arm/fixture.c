@@ -148,6 +148,14 @@ int fixture_call(struct fixture *f, const char *method, const char *path, const 
 	clear(f);
 	f->now_ms += 1000;
 	arm_handle(&f->arm, &request, f->state, &f->arena, &f->outcome);
+	if (f->outcome.kind == ARM_ASK) { /* every session was used one second ago */
+		for (uint32_t i = 0; i < f->outcome.n_asks; i++)
+			f->outcome.asks[i].at_ms = f->now_ms - 1000;
+		request.activity = f->outcome.asks;
+		request.n_activity = f->outcome.n_asks;
+		arm_handle(&f->arm, &request, f->state, &f->arena, &f->outcome);
+		assert_int_not_equal(f->outcome.kind, ARM_ASK);
+	}
 	if (f->outcome.kind == ARM_POST)
 		answer(f);
 	else
