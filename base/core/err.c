@@ -49,8 +49,3 @@ int err_wrap(struct err *e, const char *format, ...)
 	return e->code;
 }
 
-void err_clear(struct err *e)
-{
-	e->code = 0;
-	e->message[0] = '\0';
-}

@@ -51,25 +51,12 @@ void crypto_uuid(char ret[UUID_TEXT_SIZE])
 	uuid_text(bytes, 4, ret);
 }
 
-void crypto_uuid_of(struct str name, char ret[UUID_TEXT_SIZE])
-{
-	uint8_t hash[SHA256_BYTES];
-
-	crypto_sha256(name, hash);
-	uuid_text(hash, 8, ret);
-}
-
 void crypto_identifier_tag(const uint8_t key[32], struct str identifier, char ret[IDENTIFIER_TAG_SIZE])
 {
 	uint8_t hash[crypto_generichash_BYTES_MIN];
 
 	crypto_generichash(hash, sizeof hash, (const unsigned char *)identifier.p, identifier.n, key, 32);
 	crypto_hex(hash, 8, ret);
-}
-
-bool crypto_equal(const void *a, const void *b, size_t n)
-{
-	return sodium_memcmp(a, b, n) == 0;
 }
 
 void crypto_wipe(void *p, size_t n)

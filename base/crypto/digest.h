@@ -16,12 +16,8 @@ void crypto_hex(const void *p, size_t n, char *ret);
 int crypto_unhex(struct str hex, void *ret, size_t n);
 /* A random version 4 UUID (RFC 9562). */
 void crypto_uuid(char ret[UUID_TEXT_SIZE]);
-/* A stable UUID for a name: version 8 from its SHA-256. */
-void crypto_uuid_of(struct str name, char ret[UUID_TEXT_SIZE]);
 /* What logs, metrics and traces show of a session identifier: 16 hex digits of its keyed hash. */
 void crypto_identifier_tag(const uint8_t key[32], struct str identifier, char ret[IDENTIFIER_TAG_SIZE]);
-/* Equal in time that depends on n alone. */
-bool crypto_equal(const void *a, const void *b, size_t n);
 /* Overwrites memory that held a secret. */
 void crypto_wipe(void *p, size_t n);
 

@@ -218,11 +218,6 @@ void stream_resume(struct stream *s)
 		stream_arm(s);
 }
 
-bool stream_paused(const struct stream *s)
-{
-	return s->paused;
-}
-
 /* --- making --- */
 
 struct stream *stream_make(struct loop *l, int family, struct tls_ctx *tls, struct err *err)
@@ -253,11 +248,6 @@ void stream_set(struct stream *s, const struct stream_ops *ops, void *arg)
 {
 	s->ops = ops;
 	s->arg = arg;
-}
-
-void *stream_arg(const struct stream *s)
-{
-	return s->arg;
 }
 
 void stream_opened(struct stream *s)
@@ -460,11 +450,6 @@ void stream_finish(struct stream *s, unsigned wait_ms)
 }
 
 /* --- asking --- */
-
-bool stream_is_open(const struct stream *s)
-{
-	return s->open && !s->closing && !s->failed;
-}
 
 const struct sockaddr *stream_peer(const struct stream *s)
 {

@@ -42,7 +42,6 @@ int stream_adopt(struct loop *l, int fd, struct tls_ctx *tls, const struct strea
                  struct stream **ret, struct err *err);
 /* For an accepted stream (listener.h), inside the accept callback. */
 void stream_set(struct stream *s, const struct stream_ops *ops, void *arg);
-void *stream_arg(const struct stream *s);
 
 /* STREAM_DONE, STREAM_QUEUED (written or kept; stop the source until on_drain) or -errno (then close). Before on_open all is kept. */
 int stream_write(struct stream *s, const struct iovec *iov, int n);
@@ -51,7 +50,6 @@ size_t stream_queued(const struct stream *s); /* bytes kept */
 /* Reading starts by itself. Paused, nothing is read and nothing delivered; the end is not noticed either. */
 void stream_pause(struct stream *s);
 void stream_resume(struct stream *s);
-bool stream_paused(const struct stream *s);
 /* Ends our half behind what is queued: close_notify, then FIN. */
 void stream_shutdown(struct stream *s);
 /* At once; what is queued is lost. Twice is fine. */
@@ -60,7 +58,6 @@ void stream_close(struct stream *s);
  * Of the callbacks only on_closed follows. For a last answer to somebody who may still be sending. */
 void stream_finish(struct stream *s, unsigned wait_ms);
 
-bool stream_is_open(const struct stream *s);
 /* The address of the other side; family AF_UNIX for unix sockets. */
 const struct sockaddr *stream_peer(const struct stream *s);
 /* As tls_session_peer_node; -ENOENT without TLS. */

@@ -299,7 +299,7 @@ static void handle(struct api_call *call)
 	call->question = (struct arm_request){.method = q->method, .path = q->path, .query = q->query, .body = q->body,
 	                                      .scheme = q->peer == PEER_PLAIN ? STR("http") : STR("https"),
 	                                      .host = q->host, .now_ms = clock_wall_ms(), .pool = q->pool_uid};
-	if (!str_starts(q->path, STR("/metadata/")) && find_caller(call, &call->question.caller, &err) < 0) {
+	if (!arm_public(q->method, q->path) && find_caller(call, &call->question.caller, &err) < 0) {
 		log_debug("management request refused: %s", err.message);
 		arm_reply_error(&reply, 401, "InvalidAuthenticationToken", "The access token is missing or invalid.");
 		arm_reply_header(&reply, "www-authenticate", STR("Bearer"));

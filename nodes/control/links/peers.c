@@ -271,13 +271,6 @@ int peers_send(struct peers *p, uint64_t node, uint8_t type, const void *payload
 	return 0;
 }
 
-bool peers_reachable(const struct peers *p, uint64_t node)
-{
-	const struct peer *peer = find(p, node);
-
-	return peer != NULL && peer->up;
-}
-
 /* -- Accepting --------------------------------------------------------------------------------------------- */
 
 static void in_close(struct inbound *in)
