@@ -90,6 +90,14 @@ void proposer_free(struct proposer *p)
 	free(p);
 }
 
+/* What may be proposed: what this program knows and all others too. */
+static uint16_t level(const struct proposer *p)
+{
+	uint32_t replicated = state_cluster(p->o.state)->feature_level;
+
+	return (uint16_t)(replicated < FEATURE_LEVEL ? replicated : FEATURE_LEVEL);
+}
+
 /* -- Coming in ------------------------------------------------------------------------------------------- */
 
 void proposer_submit(struct proposer *p, uint8_t type, const void *body, const struct address *to,
@@ -122,9 +130,13 @@ int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, siz
 	for (uint32_t i = 0; i < forward.n_commands; i++) {
 		const struct command *c = &forward.commands[i];
 
-		if (c->node != from && !NO_EPOCH(c->type))
+		if (c->node != from)
 			return err_set(err, -EPERM, "node %llu sent a command in the name of node %llu",
 			               (unsigned long long)from, (unsigned long long)c->node);
+		/* In the log it would stop every node that does not know it, and each of its restarts. */
+		if (c->type >= COMMAND_TYPES || c->feature > level(p))
+			return err_set(err, -EPROTO, "node %llu sent command type %u of feature level %u, the cluster's is %u",
+			               (unsigned long long)from, c->type, c->feature, level(p));
 		if (!p->leads || p->n_foreign >= 4 * ENTRY_COMMANDS_MAX)
 			continue;
 		struct foreign *f = calloc(1, sizeof *f);
@@ -258,7 +270,7 @@ static uint32_t gather(struct proposer *p, struct command *commands, uint32_t n,
 		w->sent_ms = now_ms;
 		*bytes += w->body.n + 64;
 		commands[n++] = (struct command){
-			.type = w->type, .feature = FEATURE_LEVEL, .node = p->o.node,
+			.type = w->type, .feature = level(p), .node = p->o.node,
 			.epoch = NO_EPOCH(w->type) ? 0 : p->epoch, .sequence = w->sequence, .body = buf_str(&w->body)};
 	}
 	return n;

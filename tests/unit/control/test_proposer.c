@@ -249,6 +249,27 @@ static void test_forwarded(void **state)
 	assert_int_equal(f->n_answers, 1);
 }
 
+/* One of these in the log would stop all nodes, and again at each start. */
+static void test_what_nobody_knows_is_not_proposed(void **state)
+{
+	struct fixture *f = *state;
+	struct command commands[] = {
+		{.type = COMMAND_TYPES, .feature = FEATURE_LEVEL, .node = 2, .epoch = 7, .sequence = 1},
+		{.type = 255, .feature = FEATURE_LEVEL, .node = 2, .epoch = 7, .sequence = 1},
+		{.type = COMMAND_NODE_CORDON, .feature = FEATURE_LEVEL + 1, .node = 2, .epoch = 7, .sequence = 1}};
+
+	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+		CLEANUP_BUF struct buf bytes = {0};
+		struct forward forward = {.commands = &commands[i], .n_commands = 1};
+		struct err err = {0};
+
+		codec_encode(&bytes, &forward_codec, &forward);
+		assert_int_equal(proposer_forwarded(f->p, 2, bytes.p, bytes.n, &err), -EPROTO);
+	}
+	proposer_turn(f->p, 2000, 5001000);
+	assert_int_equal(f->n_entries, 0);
+}
+
 /* Wall clocks jump; cluster time does not go back and goes on by the steady clock. */
 static void test_cluster_time(void **state)
 {
@@ -274,6 +295,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_one_turn_one_entry), CASE(test_sent_again_executed_once), CASE(test_new_leader_gets_it_at_once),
 		CASE(test_refused_hand_over),  CASE(test_deadline), CASE(test_too_many), CASE(test_forwarded),
+		CASE(test_what_nobody_knows_is_not_proposed),
 		CASE(test_cluster_time),
 	};
 
