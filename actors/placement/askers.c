@@ -8,6 +8,8 @@
 #include "core/must.h"
 #include "placement.h"
 
+#define ANSWER_TEXT_MAX 1000 /* below that of messages */
+
 #define PROPOSE_MS 3000
 #define RETRY_MS   50
 #define DEAD_MS    1000 /* how often the owner of a dead sandbox is told */
@@ -162,6 +164,19 @@ static uint32_t sessions_of(const struct pool_counts *n)
 	return n->waiting + n->live + n->closing;
 }
 
+/* Nothing of the pool came up yet, and nothing has failed either. */
+static void why_unproven(const struct context *c, const struct pool_row *pool, const struct pool_counts *n, char *text,
+                         size_t size)
+{
+	const struct revision_row *revision = state_revision(c->state, pool->uid, pool->active_revision);
+
+	if (n->booting > 0 && revision != NULL)
+		snprintf(text, size, "the session pool has no sandbox yet: %u boot, and none has answered on port %u",
+		         n->booting, revision->template.target_port);
+	else
+		snprintf(text, size, "the session pool has no sandbox yet: no node that holds its image has room for one");
+}
+
 /* Why this group has no session, for people and for the status that they get. */
 static void why_not(const struct context *c, const struct group *g, struct msg_opened *ret, char *text, size_t size)
 {
@@ -194,6 +209,10 @@ static void why_not(const struct context *c, const struct group *g, struct msg_o
 	} else if (row == NULL && !g->created && !g->was_full) {
 		ret->code = OPEN_UNAVAILABLE;
 		snprintf(text, size, "the cluster did not answer in time");
+	} else if (!g->was_full && n.ready + n.live + n.closing == 0) {
+		ret->code = OPEN_CANNOT_START;
+		ret->retry_after_s = 5;
+		why_unproven(c, pool, &n, text, size);
 	} else {
 		ret->code = OPEN_FULL;
 		ret->retry_after_s = 5;
@@ -205,7 +224,7 @@ static void why_not(const struct context *c, const struct group *g, struct msg_o
 static void answer_why_not(struct askers *as, struct context *c, struct group *g)
 {
 	struct msg_opened body = {0};
-	char text[512];
+	char text[ANSWER_TEXT_MAX];
 
 	why_not(c, g, &body, text, sizeof text);
 	answer_all(as, c, g, &body);
@@ -410,7 +429,7 @@ static bool expire(struct askers *as, struct context *c, struct group *g)
 {
 	struct waiting *left = NULL, **end = &left;
 	struct msg_opened body = {0};
-	char text[512];
+	char text[ANSWER_TEXT_MAX];
 
 	why_not(c, g, &body, text, sizeof text);
 	while (g->first != NULL) {

@@ -9,6 +9,7 @@
 #define BACK_OFF_MS      500
 #define BACK_OFF_MAX_MS  60000
 #define NODES_MAX        1024
+#define SLOT_MS          2000 /* a boot that takes longer waits for its own program and holds no slot any more */
 
 struct spot {
 	const struct node_row *row;
@@ -68,6 +69,16 @@ static uint32_t at_most(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
+/* Half of the cluster's boot slots: more of a pool of which nothing came up yet would only be more of the same. */
+static uint32_t unproven_max(const struct context *c)
+{
+	uint32_t n = 0;
+
+	for (const struct node_row *row = NULL; (row = state_next_node(c->state, row)) != NULL;)
+		n += row->state == NODE_UP;
+	return n * PLACEMENT_BOOTS_PER_NODE / 2;
+}
+
 /* How many sandboxes of a failing pool may boot now. */
 static uint32_t allowed(const struct pool_row *pool, uint32_t booting, uint64_t cluster_ms)
 {
@@ -95,10 +106,15 @@ static bool need_of(const struct round *round, const struct pool_row *pool, uint
 	*ret = (struct need){.pool = pool, .template = &revision->template};
 	ret->for_waiters = n.waiting > have ? at_most(lacks, n.waiting - have) : 0;
 	ret->for_target = lacks - ret->for_waiters;
-	return lacks > 0;
+	if (n.ready == 0 && n.live == 0) {
+		uint32_t most = unproven_max(round->c), under_way = booting + ret->for_waiters;
+
+		ret->for_target = at_most(ret->for_target, most > under_way ? most - under_way : 0);
+	}
+	return ret->for_waiters + ret->for_target > 0;
 }
 
-static void find_spots(struct round *round)
+static void find_spots(struct round *round, uint64_t cluster_ms)
 {
 	const struct state *s = round->c->state;
 
@@ -109,7 +125,7 @@ static void find_spots(struct round *round)
 			continue;
 		*spot = (struct spot){.row = row, .cpu_milli = row->cpu_reserved, .memory_bytes = row->memory_reserved};
 		for (const struct sandbox_row *x = NULL; (x = state_next_node_sandbox(s, row->id, x)) != NULL;)
-			spot->booting += x->state == SANDBOX_BOOTING;
+			spot->booting += x->state == SANDBOX_BOOTING && cluster_ms < x->created_ms + SLOT_MS;
 		for (uint32_t i = 0; i < REFILL_PROPOSALS_MAX; i++) {
 			const struct refill_proposal *p = &round->refill->proposals[i];
 			const struct pool_row *pool = p->request == 0 ? NULL : state_pool(s, p->pool);
@@ -221,13 +237,30 @@ static bool replacing(const struct refill *r, uint64_t pool)
 	return false;
 }
 
+/* What still boots of an older revision would come up for nobody. */
+static void stop_outdated_boots(struct round *round, const struct pool_row *pool)
+{
+	for (const struct sandbox_row *row = NULL;
+	     (row = state_next_pool_sandbox(round->c->state, pool->uid, row)) != NULL;) {
+		struct refill_proposal *p = free_proposal(round->refill);
+
+		if (p == NULL || row->state != SANDBOX_BOOTING || row->revision == pool->active_revision)
+			continue;
+		*p = (struct refill_proposal){.pool = pool->uid};
+		p->request = context_propose(round->c, COMMAND_SANDBOX_STOPPING, &(struct cmd_sandbox){row->id},
+		                             PROPOSE_MS);
+	}
+}
+
 /* Rolling: a quarter of the outdated ready ones at a time, the next when the pool is full again and nothing of it boots. */
-static void replace_outdated(struct round *round, const struct pool_row *pool)
+static void replace_outdated(struct round *round, const struct pool_row *pool, uint64_t cluster_ms)
 {
 	const struct revision_row *revision = state_revision(round->c->state, pool->uid, pool->active_revision);
 	struct pool_counts n = state_pool_counts(round->c->state, pool->uid);
 	uint32_t old = 0, stop;
 
+	if (n.booting > 0 && pool->active_revision != 0 && !replacing(round->refill, pool->uid))
+		stop_outdated_boots(round, pool);
 	if (n.ready == 0 || n.booting > 0 || n.stopping > 0 || revision == NULL || pool->failures > 0 ||
 	    replacing(round->refill, pool->uid))
 		return;
@@ -236,7 +269,7 @@ static void replace_outdated(struct round *round, const struct pool_row *pool)
 	if (old == 0)
 		return;
 	if (round->n_spots == 0)
-		find_spots(round);
+		find_spots(round, cluster_ms);
 	if (best_spot(round, &revision->template) == NULL)
 		return;
 	stop = old / 4 > 0 ? old / 4 : 1;
@@ -268,12 +301,12 @@ void refill_run(struct refill *r, struct context *c, uint64_t cluster_ms)
 	for (const struct pool_row *pool = NULL; (pool = state_next_pool(c->state, pool)) != NULL;)
 		round->n_needs += need_of(round, pool, cluster_ms, &round->needs[round->n_needs]);
 	if (round->n_needs > 0) {
-		find_spots(round);
+		find_spots(round, cluster_ms);
 		boot_round_robin(round, true);
 		boot_round_robin(round, false);
 	}
 	for (const struct pool_row *pool = NULL; (pool = state_next_pool(c->state, pool)) != NULL;)
-		replace_outdated(round, pool);
+		replace_outdated(round, pool, cluster_ms);
 	free(round->needs);
 	free(round);
 }

@@ -46,3 +46,13 @@ bool ending_unknown(int32_t code)
 	return code == -ENOTCONN || code == -ECONNRESET || code == -EPIPE || code == -EINPROGRESS ||
 	       code == -ETIMEDOUT || code == -EAGAIN || code == -ECONNREFUSED;
 }
+
+void ending_silent(struct ending *e, uint16_t port, uint16_t exposed, uint64_t limit_ms, struct str why)
+{
+	char hint[64] = "";
+
+	if (exposed != 0 && exposed != port)
+		snprintf(hint, sizeof hint, "; the image exposes port %u", exposed);
+	ending_set(e, true, "it never answered on port %u within %llu s: %.*s%s", port,
+	           (unsigned long long)limit_ms / 1000, STR_ARGS(why), hint);
+}

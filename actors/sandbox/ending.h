@@ -20,4 +20,7 @@ void ending_set(struct ending *e, bool failed, const char *format, ...) __attrib
 /* Sandboxd was away, or did not answer: it may have been done or not. */
 bool ending_unknown(int32_t code);
 
+/* Its port or startup probe did not answer in time; exposed: the port that the image names, 0: none. */
+void ending_silent(struct ending *e, uint16_t port, uint16_t exposed, uint64_t limit_ms, struct str why);
+
 #endif

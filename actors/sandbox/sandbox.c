@@ -30,6 +30,7 @@ struct sandbox {
 	uint64_t begun_ms;  /* of the first start or the adoption */
 	uint64_t probe_gap_ms;
 	uint32_t failures;  /* of the liveness probe, in a row */
+	uint16_t exposed_port; /* that the image names; 0: none, or not known */
 	struct asker halter;
 	struct ending ending;
 	struct outbound outbound;
@@ -180,6 +181,7 @@ static uint8_t started(struct actor *a, struct context *c, const struct message 
 
 	if (!awaited(self, m))
 		return SANDBOX_ACTOR_STARTING;
+	self->exposed_port = reply->exposed_port;
 	if (reply->code == 0 || reply->code == -EEXIST)
 		return runs(self, c);
 	if (ending_unknown(reply->code) && c->now_ms < self->begun_ms + SANDBOX_START_MS) {
@@ -248,8 +250,7 @@ static uint8_t start_probe_failed(struct sandbox *self, struct context *c, struc
 	uint64_t limit_ms = limits_start_ms(&state_cluster(c->state)->settings, limits_probe(t, PROBE_STARTUP));
 
 	if (c->now_ms >= self->begun_ms + limit_ms) {
-		ending_set(&self->ending, true, "it never answered on port %u within %llu s: %.*s",
-		           t == NULL ? 0u : t->target_port, (unsigned long long)limit_ms / 1000, STR_ARGS(why));
+		ending_silent(&self->ending, t == NULL ? 0 : t->target_port, self->exposed_port, limit_ms, why);
 		return stop(self, c, 0);
 	}
 	context_timer(c, c->now_ms + self->probe_gap_ms);

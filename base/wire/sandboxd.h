@@ -122,7 +122,7 @@ struct sandboxd_reply {
 	uint32_t n_sandboxes;
 	struct sandboxd_image_state *images;
 	uint32_t n_images;
-	uint16_t exposed_port;   /* PULL: the first of the image's ExposedPorts, or 0 */
+	uint16_t exposed_port;   /* PULL, START: the first of the image's ExposedPorts, or 0 */
 	struct str version;      /* HELLO */
 	uint32_t memory_mb, cpus; /* HELLO: of the machine */
 };

@@ -150,8 +150,8 @@ static void opened_one(struct client *c, const struct msg_opened *m, struct sess
 {
 	c->created = m->created;
 	c->allocation_ms = m->allocation_ms;
-	char message[256] = "";
-	str_copy(str_slice(m->message, 0, m->message.n < 255 ? m->message.n : 255), message, sizeof message);
+	char message[1025] = ""; /* as long as the envelope's may be */
+	str_copy(str_slice(m->message, 0, m->message.n < 1024 ? m->message.n : 1024), message, sizeof message);
 	switch ((enum open_code)m->code) {
 	case OPEN_OK:
 		if (s)

@@ -149,6 +149,12 @@ static void free_start(struct start_job *j)
 	free(j);
 }
 
+/* The first that the image exposes; 0: none, or there is no image. */
+static uint16_t exposed_port(const struct image *image)
+{
+	return image != NULL && image->config->n_exposed_ports > 0 ? (uint16_t)image->config->exposed_ports[0] : 0;
+}
+
 static void started(struct server *s, struct start_job *j, struct sandbox *b)
 {
 	struct driver_info info;
@@ -156,7 +162,10 @@ static void started(struct server *s, struct start_job *j, struct sandbox *b)
 	b->instance = j->instance;
 	b->image = j->image;
 	s->driver->ops->info(s->driver, b->instance, &info);
-	struct sandboxd_reply r = {.sandbox = b->id, .pid = info.pid, .wall_ms = info.started_wall_ms};
+	struct sandboxd_reply r = {.sandbox = b->id,
+				   .pid = info.pid,
+				   .wall_ms = info.started_wall_ms,
+				   .exposed_port = exposed_port(j->image)};
 
 	lifecycle_started(s, b, &j->how.limits, info.started_wall_ms);
 	reply(s, &j->asker, &r, -1);

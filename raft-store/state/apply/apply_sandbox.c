@@ -223,12 +223,13 @@ void apply_sandbox_stopping(struct apply *a, const void *body)
 	store_put(a->s, KIND_SANDBOXES, &row);
 }
 
-static void count_failure(struct apply *a, uint64_t uid, struct str message)
+/* One of an older revision says nothing about the pool as it is now. */
+static void count_failure(struct apply *a, const struct sandbox_row *sandbox, struct str message)
 {
-	const struct pool_row *pool = state_pool(a->s, uid);
+	const struct pool_row *pool = state_pool(a->s, sandbox->pool);
 	struct pool_row row;
 
-	if (pool == NULL)
+	if (pool == NULL || sandbox->revision != pool->active_revision)
 		return;
 	row = *pool;
 	row.failures += row.failures < UINT32_MAX;
@@ -247,7 +248,7 @@ void apply_sandbox_gone(struct apply *a, const void *body)
 		return;
 	a->result->id = c->sandbox;
 	if (c->failed)
-		count_failure(a, sandbox->pool, c->message);
+		count_failure(a, sandbox, c->message);
 	if (sandbox->state == SANDBOX_BOUND) {
 		session = state_session_by_generation(a->s, sandbox->generation);
 		must(session != NULL);
