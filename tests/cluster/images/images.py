@@ -8,9 +8,11 @@ import io
 import json
 import os
 import pathlib
+import platform
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import tarfile
 import threading
@@ -42,6 +44,13 @@ def _run(*args):
     r = subprocess.run(args, capture_output=True, text=True, check=False)
     assert r.returncode == 0, f"{' '.join(args)}: {r.stdout}{r.stderr}"
     return r.stdout
+
+
+def crashing_program():
+    """A static program whose first instruction is none: SIGILL."""
+    machine, code = {"x86_64": (62, b"\x0f\x0b"), "aarch64": (183, b"\0\0\0\0")}.get(platform.machine()) or skip("unknown machine")
+    head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, machine, 1, 0x400078, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    return head + struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, 120 + len(code), 120 + len(code), 4096) + code
 
 
 class Hanging:
@@ -103,7 +112,7 @@ class Images:
         return {"mediaType": KINDS[kind], "digest": "sha256:" + digest, "size": len(data)}
 
     def layout(self, name, files=(), **config):
-        """A layout directory with the sample's files, one more layer of (path, text, mode), and other Entrypoint, Cmd, Env and so on."""
+        """A layout directory with the sample's files, one more layer of (path, content, mode), and other Entrypoint, Cmd, Env and so on."""
         layout = self.dir / "layouts" / name
         shutil.copytree(self.dir / "sample", layout)
         image = json.loads(json.dumps(self.config))
@@ -112,10 +121,11 @@ class Images:
         if files:
             tar = io.BytesIO()
             with tarfile.open(fileobj=tar, mode="w") as t:
-                for path, text, mode in files:
+                for path, content, mode in files:
+                    data = content.encode() if isinstance(content, str) else content
                     info = tarfile.TarInfo(path)
-                    info.size, info.mode = len(text), mode
-                    t.addfile(info, io.BytesIO(text.encode()))
+                    info.size, info.mode = len(data), mode
+                    t.addfile(info, io.BytesIO(data))
             image["rootfs"]["diff_ids"].append("sha256:" + hashlib.sha256(tar.getvalue()).hexdigest())
             manifest["layers"].append(self._put(layout, "layer", gzip.compress(tar.getvalue(), mtime=0)))
         manifest["config"] = self._put(layout, "config", json.dumps(image).encode())
