@@ -101,6 +101,9 @@ static uint8_t decide(struct session *self, struct context *c)
 	const struct pool_row *pool = state_pool(c->state, self->pool);
 	uint64_t cooldown_ms = pool == NULL ? 0 : pool->limits.cooldown_ms;
 
+	/* One that has served refuses now: its exit would end it; this does not. */
+	if (self->reason == REAP_DEAD && self->served)
+		return reopen(self, c);
 	if (self->reason == REAP_IDLE &&
 	    (self->busy || (self->last_activity_boot_ms != 0 && self->last_activity_boot_ms + cooldown_ms > c->now_ms)))
 		return reopen(self, c);
@@ -147,7 +150,7 @@ static uint8_t reap(struct actor *a, struct context *c, const struct message *m)
 	return quiesce((struct session *)a, c, m, body->reason);
 }
 
-/* A sandbox that refuses connections: whatever the loops say, it ends; they tell whether it ever served. */
+/* A sandbox that refuses connections: it ends, unless a loop says that it has served before. */
 static uint8_t dead(struct actor *a, struct context *c, const struct message *m)
 {
 	struct session *self = (struct session *)a;
@@ -176,7 +179,7 @@ static uint8_t quiet(struct actor *a, struct context *c, const struct message *m
 		self->busy = true;
 	if (body->last_activity_boot_ms > self->last_activity_boot_ms)
 		self->last_activity_boot_ms = body->last_activity_boot_ms;
-	if (body->in_flight > 0 || body->last_activity_boot_ms != 0)
+	if (body->served)
 		self->served = true;
 	return quiet_counted(self, c);
 }
@@ -352,6 +355,7 @@ static void init(struct actor *a, struct context *c)
 	if (row != NULL) {
 		self->pool = row->pool;
 		self->sandbox = row->sandbox;
+		self->served = context_epoch(c) == 0; /* opened before this process began: nobody remembers */
 	}
 }
 

@@ -81,6 +81,7 @@ static const struct codec_field quiet_fields[] = {
 	CODEC_U64(struct msg_quiet, generation),
 	CODEC_U32(struct msg_quiet, in_flight),
 	CODEC_U64(struct msg_quiet, last_activity_boot_ms),
+	CODEC_BOOL(struct msg_quiet, served),
 };
 static const struct codec_type quiet_codec = CODEC_TYPE(struct msg_quiet, "quiet", quiet_fields);
 

@@ -123,6 +123,7 @@ struct msg_quiet {
 	uint64_t generation;
 	uint32_t in_flight;               /* requests, and tunnels that carried bytes within the cooldown */
 	uint64_t last_activity_boot_ms;   /* 0: never seen here */
+	bool served;                      /* an answer of its sandbox went through here */
 };
 enum reap_reason { REAP_IDLE, REAP_MAX_ALIVE, REAP_STOPPED, REAP_EXITED, REAP_POOL_DELETED, REAP_DEAD, REAP_REASONS };
 struct msg_reap { uint8_t reason; };

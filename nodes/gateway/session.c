@@ -301,11 +301,16 @@ static void tell_dead(struct gw *gw, struct session *s)
 
 void session_unusable(struct client *c, bool dead)
 {
+	static const char refuses[] = "the session's container does not accept connections on its target port";
 	struct session *s = c->session;
 	struct gw *gw = c->gw;
 	bool again = c->kind != CLIENT_NODE && ++c->tries < TRIES_MAX && !c->kept_overflow && !c->answer_begun &&
 	             !c->interims && !(dead && s->served);
 
+	if (dead && s->local && s->served) { /* its server may be starting again, and what it keeps is worth waiting for */
+		answer(c, 502, "BadGateway", refuses);
+		return;
+	}
 	if (dead && s->local)
 		tell_dead(gw, s);
 	c->gone = dead ? s->sandbox : 0;
@@ -317,8 +322,7 @@ void session_unusable(struct client *c, bool dead)
 	session_unref(s);
 	if (!again) {
 		refuse(c, dead ? "dead" : "stale", dead ? 502 : 503, dead ? "BadGateway" : "SessionUnavailable",
-		       dead ? "the session's container does not accept connections on its target port"
-		            : "the session is moving or ending");
+		       dead ? refuses : "the session is moving or ending");
 		return;
 	}
 	exchange_abort(c);
@@ -410,6 +414,7 @@ static void quiesce(struct gw *gw, const struct envelope *e, const struct msg_se
 		s->state = SESSION_QUIET;
 	quiet.in_flight = busy(gw, s);
 	quiet.last_activity_boot_ms = last_activity(s);
+	quiet.served = s->served;
 	struct envelope reply = {.to = e->from, .type = MSG_QUIET, .correlation = e->correlation};
 	session_post(gw, &reply, message_body_codec[MSG_QUIET], &quiet);
 }

@@ -60,7 +60,7 @@ static void quiesce(struct sim *s, uint64_t node, const struct envelope *e, cons
 	CLEANUP_BUF struct buf bytes = {0};
 
 	codec_encode(&bytes, message_body_codec[MSG_QUIET],
-	             &(struct msg_quiet){event->generation, s->busy ? 1 : 0, s->active_ms});
+	             &(struct msg_quiet){event->generation, s->busy ? 1 : 0, s->active_ms, s->active_ms != 0});
 	runtime_post(sim_node(s, node)->runtime,
 	             &(struct envelope){.to = e->from, .from = e->to, .type = MSG_QUIET, .correlation = e->correlation,
 	                                .incarnation = 1, .body = buf_str(&bytes)},

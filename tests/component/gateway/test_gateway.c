@@ -286,6 +286,26 @@ static void test_dead_sandbox_is_replaced(void **state)
 	assert_int_equal(f.opens, 2);
 }
 
+static void test_one_that_served_is_not_dead(void **state)
+{
+	static const char get[] = "GET /" ID " HTTP/1.1\r\n" HOST "\r\n";
+	int fd = client_connect(port); /* all through one loop */
+
+	(void)state;
+	client_ask(fd, "GET /surplus" ID " HTTP/1.1\r\n" HOST "\r\n", answer, sizeof answer);
+	assert_int_equal(answer_status(answer), 200); /* the only connection into the sandbox ends with it */
+	f.refuse_dials = 1;
+	client_ask(fd, get, answer, sizeof answer);
+	assert_int_equal(answer_status(answer), 502);
+	assert_non_null(strstr(answer, "does not accept connections"));
+	assert_int_equal(f.deads, 0);
+	f.refuse_dials = 0;
+	client_ask(fd, get, answer, sizeof answer);
+	assert_int_equal(answer_status(answer), 200);
+	assert_int_equal(f.opens, 1);
+	close(fd);
+}
+
 static void test_unreachable_sandbox_is_not_dead(void **state)
 {
 	(void)state;
@@ -537,7 +557,7 @@ int main(void)
 		GATEWAY_TEST(test_byte_by_byte_and_pipelined), GATEWAY_TEST(test_continue),
 		GATEWAY_TEST(test_sse),                 GATEWAY_TEST(test_upgrade),
 		GATEWAY_TEST(test_hostile_answers),     GATEWAY_TEST(test_open_codes),
-		GATEWAY_TEST(test_dead_sandbox_is_replaced), GATEWAY_TEST(test_unreachable_sandbox_is_not_dead),
+		GATEWAY_TEST(test_dead_sandbox_is_replaced), GATEWAY_TEST(test_unreachable_sandbox_is_not_dead), GATEWAY_TEST(test_one_that_served_is_not_dead),
 		GATEWAY_TEST(test_many_first_requests_open_once),
 		GATEWAY_TEST(test_quiesce),             GATEWAY_TEST(test_in_flight_is_counted),
 		GATEWAY_TEST(test_fenced),              GATEWAY_TEST(test_api),

@@ -284,6 +284,7 @@ static uint64_t generation, sandbox;
 static void live_session(void)
 {
 	s = stage_new(false, false);
+	runtime_joined(s->runtime, s->epoch[STAGE_NODE], s->now_ms);
 	stage_adopted(s, 0, false);
 	sandbox = stage_boot(s);
 	stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){sandbox});
@@ -298,7 +299,7 @@ static void quiet(bool busy)
 		const struct seen *ask = stage_next(s, EFFECT_SEND, MSG_QUIESCE);
 
 		assert_non_null(ask);
-		stage_post(s, ADDRESS_SESSION, generation, MSG_QUIET, ask->correlation, &(struct msg_quiet){generation, busy && i == 0, 0});
+		stage_post(s, ADDRESS_SESSION, generation, MSG_QUIET, ask->correlation, &(struct msg_quiet){generation, busy && i == 0, 0, false});
 	}
 }
 
@@ -333,6 +334,33 @@ static void test_session_refuses_and_reopens(void **state)
 	stage_run(s, 3000);
 	assert_non_null(stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_CLOSING));
 	stage_free(s);
+}
+
+static void dead(bool served)
+{
+	live_session();
+	stage_post(s, ADDRESS_SESSION, generation, MSG_DEAD, 71, &(struct msg_session_event){.sandbox = sandbox});
+	for (int i = 0; i < 2; i++) {
+		const struct seen *ask = stage_next(s, EFFECT_SEND, MSG_QUIESCE);
+
+		assert_non_null(ask);
+		stage_post(s, ADDRESS_SESSION, generation, MSG_QUIET, ask->correlation,
+		           &(struct msg_quiet){generation, 1, 5, served && i == 1}); /* who asks is in flight */
+	}
+	if (served) {
+		assert_non_null(stage_next(s, EFFECT_SEND, MSG_REOPEN));
+		assert_null(stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_CLOSING));
+	} else {
+		assert_non_null(stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_CLOSING));
+	}
+	stage_free(s);
+}
+
+static void test_session_of_a_dead_sandbox(void **state)
+{
+	(void)state;
+	dead(false);
+	dead(true);
 }
 
 static void close_row(void)
@@ -535,6 +563,7 @@ int main(void)
 		cmocka_unit_test(test_images_are_listed_again),
 		cmocka_unit_test(test_images_that_come_meanwhile),
 		cmocka_unit_test(test_session_refuses_and_reopens),
+		cmocka_unit_test(test_session_of_a_dead_sandbox),
 		cmocka_unit_test(test_session_is_closed_by_others),
 		cmocka_unit_test(test_session_ends_until_it_is_ended),
 		cmocka_unit_test(test_session_row_goes_while_halting),
