@@ -48,4 +48,3 @@ int err_wrap(struct err *e, const char *format, ...)
 	memcpy(e->message, whole, strlen(whole) + 1);
 	return e->code;
 }
-

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/api.h"
+#include "control/api/api.h"
 #include "control/links/inlet.h"
 #include "core/clock.h"
 #include "core/log.h"

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "cast/cast.h"
-#include "control/api.h"
+#include "control/api/api.h"
 #include "control/control.h"
 #include "control/links/dialer.h"
 #include "control/links/inlet.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/api.h"
+#include "control/api/api.h"
 #include "core/clock.h"
 #include "core/must.h"
 #include "crypto/digest.h"

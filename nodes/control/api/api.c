@@ -2,7 +2,7 @@
  * must go, so that a client that wrote through one node reads it through any other; arm makes a reply, a message to an actor, or
  * a task of it; the actor's answer becomes the reply, once this node's tables show what the answer tells of.
  * Failure modes: no or a bad token 401; no leader, or none that answers within a second: these tables as they are; an actor that does not answer within 30 s: 504 with the operation unknown. */
-#include "control/api.h"
+#include "control/api/api.h"
 
 #include <ctype.h>
 #include <errno.h>

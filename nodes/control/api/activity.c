@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "control/api.h"
+#include "control/api/api.h"
 #include "core/clock.h"
 #include "core/must.h"
 

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "control/api.h"
+#include "control/api/api.h"
 #include "core/clock.h"
 #include "core/fd.h"
 #include "core/must.h"

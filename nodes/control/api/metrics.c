@@ -1,7 +1,7 @@
 /* The node's figures in Prometheus's text format, and what keeps it from being ready. Identifiers never appear. */
 #include <inttypes.h>
 
-#include "control/api.h"
+#include "control/api/api.h"
 #include "core/clock.h"
 
 static void figure(struct buf *to, const char *name, const char *type, const char *help, uint64_t value)
