@@ -1,6 +1,6 @@
 """Sums up what ctest wrote: time and counts by label, each skipped test with its reason, each failed one.
 
-usage: check-report.py [--phase NAME JUNIT TESTS_JSON]... [--broken TEXT]...
+usage: check-report.py [--phase NAME JUNIT TESTS_JSON]... [--unstable PHASE TEST]... [--broken TEXT]...
 
 TESTS_JSON is `ctest --show-only=json-v1`, which knows the labels. Each --broken is a failed test: a phase
 that was cut or did not build. The last line is "N passed, N failed, N skipped"; exit code 1 when something failed."""
@@ -43,11 +43,16 @@ def read_phase(name, junit, tests, rows, skipped, failed):
 
 
 def main(words):
-    rows, skipped, failed = {}, [], []
+    rows, skipped, failed, unstable = {}, [], [], []
     while words:
         if words[0] == "--phase":
             read_phase(*words[1:4], rows, skipped, failed)
             words = words[4:]
+        elif words[0] == "--unstable":
+            name = " ".join(words[1:3])
+            if name not in failed:
+                unstable.append(f"{name}: failed, then passed when it was run again")
+            words = words[3:]
         else:
             failed.append(words[1])
             rows[(words[1].split(":")[0], "FAILED")] = [0, 1, 0, 0.0]
@@ -55,7 +60,7 @@ def main(words):
     print(f"{'phase':10} {'label':12} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>9}")
     for (phase, label), (passed, bad, skips, seconds) in rows.items():
         print(f"{phase:10} {label:12} {passed:7} {bad:7} {skips:8} {seconds:9.1f}")
-    for title, lines in (("skipped", skipped), ("FAILED", failed)):
+    for title, lines in (("skipped", skipped), ("UNSTABLE", unstable), ("FAILED", failed)):
         for line in lines:
             print(f"{title}: {line}")
     totals = [sum(row[i] for row in rows.values()) for i in range(3)]
