@@ -1,7 +1,7 @@
 /* client.c -- see client.h.
  *
  * A place that cannot be reached or answers 503 is left for the next one; after all were tried there is a second round one
- * second later. A request that may have been executed (the connection broke after it was sent) is repeated only when
+ * second later, and as long as one of them answers (503: the cluster elects a leader) there are more. A request that may have been executed (the connection broke after it was sent) is repeated only when
  * that is harmless: all of the API's writes are (PUT, PATCH, DELETE of a named pool, stop of a named session). */
 #include <ctype.h>
 #include <curl/curl.h>
@@ -16,7 +16,8 @@
 #include "core/log.h"
 #include "json/build.h"
 
-#define ROUNDS            2
+#define ROUNDS            2  /* when nobody answers */
+#define ROUNDS_LIVE       10 /* when somebody does, with 503 */
 #define CONNECT_MS        3000
 #define REQUEST_S         120
 #define PROGRESS_AFTER_MS 2000
@@ -252,14 +253,14 @@ static int call(struct client *c, size_t first, size_t n, const char *method, co
 	char message[CURL_ERROR_SIZE] = "";
 	CLEANUP_BUF struct buf text = {0};
 	CURLcode code = CURLE_OK;
-	size_t last = first;
+	size_t last = first, rounds = ROUNDS;
 
 	if (body != NULL)
 		json_print(&text, body, false);
-	for (size_t i = 0; i < n * ROUNDS; i++) {
+	for (size_t i = 0; i < n * rounds; i++) {
 		size_t at = (first + i % n) % c->n_places;
 
-		if (i == n)
+		if (i > 0 && i % n == 0)
 			sleep(1);
 		last = at;
 		code = perform(c, &c->places[at], method, path, body != NULL ? buf_str(&text) : STR_NONE, ret,
@@ -268,6 +269,8 @@ static int call(struct client *c, size_t first, size_t n, const char *method, co
 			c->first = at;
 			return finish(ret);
 		}
+		if (code == CURLE_OK)
+			rounds = ROUNDS_LIVE;
 		if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
 			break;
 	}
@@ -359,11 +362,11 @@ int client_stream(struct client *c, const char *path)
 		s.error.status = (int)status;
 		curl_slist_free_all(headers);
 		curl_easy_cleanup(s.curl);
-		if (code == CURLE_OK && status != 503)
+		if (code == CURLE_OK && (status != 503 || i + 1 == c->n_places))
 			r = finish(&s.error);
 		response_done(&s.error);
 		/* Once something was shown, another node would show it again. */
-		if (status != 0 && status != 503)
+		if (status != 0 && (status != 503 || i + 1 == c->n_places))
 			return code == CURLE_OK ? r : EXIT_UNAVAILABLE;
 	}
 	fprintf(stderr, "berth: no node answered: ");
