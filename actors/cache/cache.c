@@ -30,21 +30,42 @@ static bool is_held(const struct cache *self, const struct context *c, struct st
 	       str_eq(digest, str_of(self->held[1]));
 }
 
+static bool is_asked(const struct cache *self, struct str digest)
+{
+	for (uint32_t i = 0; i < ASKERS_MAX; i++) {
+		if (self->askers[i].asker.correlation != 0 && str_eq(digest, str_of(self->askers[i].digest)))
+			return true;
+	}
+	return false;
+}
+
+/* What somebody waits for goes first: an active image that its registry lost must not keep the desired one away. */
 static const struct template *lacking(const struct cache *self, const struct context *c, uint64_t *ret_revision)
 {
 	const struct pool_row *pool = state_pool(c->state, self->actor.key);
+	const struct template *found = NULL;
 
 	for (int i = 0; pool != NULL && i < 2; i++) {
 		uint64_t id = i == 0 ? pool->active_revision : pool->desired_revision;
 		const struct revision_row *revision = state_revision(c->state, pool->uid, id);
+		const struct template *t = revision == NULL ? NULL : &revision->template;
 
-		if (revision != NULL && revision->template.digest.n > 0 &&
-		    !is_held(self, c, revision->template.digest)) {
-			*ret_revision = id;
-			return &revision->template;
-		}
+		if (t == NULL || t->digest.n == 0 || is_held(self, c, t->digest) ||
+		    (found != NULL && !is_asked(self, t->digest)))
+			continue;
+		found = t;
+		*ret_revision = id;
 	}
-	return NULL;
+	return found;
+}
+
+static uint8_t pull(struct cache *self, struct context *c, const struct template *t, uint64_t revision)
+{
+	self->request = context_drive(c, SANDBOXD_PULL,
+	                              &(struct sandboxd_image){.reference = t->image, .digest = t->digest,
+	                                                       .username = t->registry.username},
+	                              self->actor.key, revision, PULL_MS);
+	return CACHE_PULLING;
 }
 
 static uint8_t look(struct cache *self, struct context *c)
@@ -57,11 +78,7 @@ static uint8_t look(struct cache *self, struct context *c)
 		return CACHE_GONE;
 	if (t == NULL || str_copy(t->digest, self->pulling, sizeof self->pulling) < 0)
 		return CACHE_SETTLED;
-	self->request = context_drive(c, SANDBOXD_PULL,
-	                              &(struct sandboxd_image){.reference = t->image, .digest = t->digest,
-	                                                       .username = t->registry.username},
-	                              self->actor.key, revision, PULL_MS);
-	return CACHE_PULLING;
+	return pull(self, c, t, revision);
 }
 
 static void answer(struct cache *self, struct context *c, const char *digest, int32_t code, struct str message)
@@ -87,7 +104,13 @@ static uint8_t changed_meanwhile(struct actor *a, struct context *c, const struc
 
 static uint8_t failed(struct cache *self, struct context *c, int32_t code, struct str message)
 {
+	uint64_t revision = 0;
+	const struct template *t;
+
 	answer(self, c, self->pulling, code, message);
+	t = lacking(self, c, &revision);
+	if (t != NULL && is_asked(self, t->digest) && str_copy(t->digest, self->pulling, sizeof self->pulling) == 0)
+		return pull(self, c, t, revision); /* of those that asked, none is left for what has just failed */
 	self->back_off_ms = self->back_off_ms == 0 ? BACK_OFF_MS : self->back_off_ms * 2;
 	if (self->back_off_ms > BACK_OFF_MAX_MS)
 		self->back_off_ms = BACK_OFF_MAX_MS;

@@ -266,6 +266,8 @@ static int status_error(const struct registry *r, long status, const char *what,
 	if (status == 429)
 		return err_set(err, -EBUSY, "%s answered 429 for %s: its rate limit is reached", r->ref.host,
 			       what);
+	if (status >= 500) /* it may get well again */
+		return err_set(err, -EAGAIN, "%s answered %ld for %s", r->ref.host, status, what);
 	return err_set(err, -EPROTO, "%s answered %ld for %s", r->ref.host, status, what);
 }
 

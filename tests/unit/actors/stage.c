@@ -56,6 +56,8 @@ static void on_effect(void *context, const struct effect *e)
 
 		to->code = step->phase;
 		note(to, step->code.n > 0 ? step->code : step->digest);
+	} else if (e->kind == EFFECT_DRIVE && e->type == SANDBOXD_PULL) {
+		note(to, ((const struct sandboxd_image *)e->body)->digest);
 	}
 }
 

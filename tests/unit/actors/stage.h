@@ -16,7 +16,7 @@ struct seen {
 	struct address from, to;
 	uint64_t correlation;
 	int32_t code;        /* of a reply, or `failed`, `unserved` bits of SANDBOX_GONE */
-	char text[400];      /* of SANDBOX_GONE, a refusal, a step: its message */
+	char text[400];      /* of SANDBOX_GONE, a refusal, a step: its message; of PULL: the digest */
 };
 
 struct stage {

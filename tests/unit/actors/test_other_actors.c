@@ -194,6 +194,35 @@ static void test_cache_answers(void **state)
 	stage_free(s);
 }
 
+/* The active image went away and its registry lost it; the update's image is not kept waiting for its back-off. */
+static void test_cache_pulls_what_is_asked_for_first(void **state)
+{
+	struct msg_pool_put put = put_body("r/i:2");
+	const struct seen *pull;
+
+	(void)state;
+	s = stage_new(false, false);
+	stage_apply(s, STAGE_NODE, COMMAND_NODE_IMAGES, &(struct cmd_node_images){.node = STAGE_NODE});
+	stage_apply(s, STAGE_NODE, COMMAND_POOL_PUT, &put);
+	pull = stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL);
+	assert_string_equal(pull->text, "sha256:1");
+	stage_apply(s, STAGE_NODE, COMMAND_OPERATION_STEP,
+	            &(struct cmd_operation_step){.operation = state_pool(s->tables, s->pool)->operation, .from = PHASE_RESOLVE,
+	                                         .phase = PHASE_CACHE, .digest = STR("sha256:9")});
+	ask_cache(55, "sha256:9");
+	stage_driven(s, pull, -ENOENT);
+	pull = stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL);
+	assert_non_null(pull); /* at once */
+	assert_string_equal(pull->text, "sha256:9");
+	stage_driven(s, pull, -ENOSPC);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_CACHED)->code, -ENOSPC);
+	assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL)); /* nobody waits any more: not before the back-off is over */
+	ask_cache(56, "sha256:9");
+	pull = stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL);
+	assert_string_equal(pull->text, "sha256:9");
+	stage_free(s);
+}
+
 static void test_cache_ends_with_its_pool(void **state)
 {
 	(void)state;
@@ -558,6 +587,7 @@ int main(void)
 		cmocka_unit_test(test_pool_causes),
 		cmocka_unit_test(test_pool_nodes_cannot_cache),
 		cmocka_unit_test(test_cache_answers),
+		cmocka_unit_test(test_cache_pulls_what_is_asked_for_first),
 		cmocka_unit_test(test_cache_ends_with_its_pool),
 		cmocka_unit_test(test_cache_pulls_by_itself),
 		cmocka_unit_test(test_images_are_listed_again),
