@@ -35,6 +35,10 @@ struct egress {
 	char resolvers[512], denied[1024];
 	bool attached[EGRESS_SLOTS_MAX], on[EGRESS_SLOTS_MAX];
 	unsigned n_attached;
+	/* What egress_tend() knows: the kernel's count after our last change, and at its last look; the table's content. */
+	uint32_t applied, looked;
+	uint64_t content; /* 0: changed by us since the last look */
+	bool forward_ours;
 	int netns; /* ours; a lock on it is one among all nodes of this machine */
 };
 
@@ -111,7 +115,7 @@ static void add_chains(const struct egress *e, struct buf *b)
 }
 
 /* Takes the whole table away and puts it back, in one transaction: no packet sees it missing. */
-static int apply(const struct egress *e, struct err *err)
+static int apply(struct egress *e, struct err *err)
 {
 	CLEANUP_BUF struct buf b = BUF_MAX(BATCH_BYTES_MAX);
 	unsigned node = e->hash & 0xffffff;
@@ -123,7 +127,12 @@ static int apply(const struct egress *e, struct err *err)
 		add_chains(e, &b);
 		buf_printf(&b, "}\n");
 	}
-	return buf_failed(&b) ? err_set(err, -E2BIG, "egress rules: too many") : nft_apply(buf_str(&b), err);
+	int r = buf_failed(&b) ? err_set(err, -E2BIG, "egress rules: too many") : nft_apply(buf_str(&b), err);
+
+	e->content = 0;
+	if (r == 0 && nft_generation(&e->applied) < 0)
+		e->applied = 0;
+	return r;
 }
 
 /* -- Forwarding ------------------------------------------------------------------------------------------------- */
@@ -172,6 +181,7 @@ static int allow_forwarding(struct egress *e, struct err *err)
 		r = nft_apply(str_of(forward_batch), err);
 	if (r == 0 && !on)
 		r = write_forwarding("1", err);
+	e->forward_ours = e->forward_ours || (r == 0 && !on);
 	lock_machine(e, LOCK_SH);
 	return r;
 }
@@ -190,7 +200,10 @@ static bool any_pairs(void)
 /* With the last pair on this machine, of whichever node, forwarding goes back to what it was. */
 static void restore_forwarding(struct egress *e)
 {
-	if (e->n_attached > 0 || any_pairs())
+	if (e->n_attached > 0)
+		return;
+	e->forward_ours = false;
+	if (any_pairs())
 		return;
 	lock_machine(e, LOCK_EX);
 	if (!any_pairs() && nft_has_table(FORWARD_TABLE) && write_forwarding("0", NULL) == 0)
@@ -293,6 +306,8 @@ int egress_attach(struct egress *e, uint32_t slot, int netns, struct err *err)
 	r = apply(e, err);
 	if (r == 0)
 		r = allow_forwarding(e, err);
+	if (r == 0 && e->n_attached == 1 && !e->forward_ours) /* another node's, or the machine's own */
+		e->forward_ours = nft_has_table(FORWARD_TABLE);
 	if (r == 0)
 		r = make_pair(e, slot, netns, err);
 	lock_machine(e, LOCK_UN);
@@ -372,11 +387,69 @@ int egress_settle(struct egress *e, struct err *err)
 	}
 	if_freenameindex(all);
 	snprintf(table, sizeof table, "inet berth_%06x", e->hash & 0xffffff);
+	e->forward_ours = e->n_attached > 0 && nft_has_table(FORWARD_TABLE);
 	if (e->n_attached + strays > 0 || nft_has_table(table)) {
 		r = apply(e, err);
 		restore_forwarding(e);
 	}
 	return r;
+}
+
+/* Is the table what we made it? -EAGAIN: somebody changed rules and we had not looked at ours since we did. */
+static int check_table(struct egress *e, uint32_t generation)
+{
+	char table[32];
+	uint64_t content;
+
+	snprintf(table, sizeof table, "inet berth_%06x", e->hash & 0xffffff);
+	content = nft_fingerprint(table);
+	if (content == 0 || (e->content != 0 && e->content != content))
+		return -ENOENT;
+	if (e->content == 0 && e->applied != generation)
+		return -EAGAIN;
+	e->content = content;
+	return 0;
+}
+
+static int tend(struct egress *e, struct err *err)
+{
+	uint32_t generation = 0;
+	int r = nft_generation(&generation), found, restored = 0;
+	bool on;
+
+	if (r < 0)
+		return err_system(err, r, "the kernel's generation of rules");
+	if (generation != e->looked || e->content == 0) {
+		found = check_table(e, generation);
+		if (e->forward_ours && !nft_has_table(FORWARD_TABLE)) {
+			r = nft_apply(str_of(forward_batch), err);
+			restored = 1;
+		}
+		if (r == 0 && found < 0)
+			r = apply(e, err);
+		if (r == 0 && found < 0)
+			(void)check_table(e, e->applied); /* at once: on a busy machine others change theirs all the time */
+		restored = restored || found == -ENOENT;
+		e->looked = generation;
+	}
+	if (r == 0 && forwards(&on, NULL) == 0 && !on) {
+		lock_machine(e, LOCK_SH);
+		r = allow_forwarding(e, err);
+		lock_machine(e, LOCK_UN);
+		restored = 1;
+	}
+	return r < 0 ? r : restored;
+}
+
+int egress_tend(struct egress *e, struct err *err)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&e->lock);
+	if (e->n_attached > 0)
+		r = tend(e, err);
+	pthread_mutex_unlock(&e->lock);
+	return r < 0 ? err_wrap(err, "egress") : r;
 }
 
 void egress_resolv_conf(const struct egress *e, char *ret, size_t size)

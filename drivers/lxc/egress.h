@@ -6,6 +6,7 @@
  * batch of the nft program, which the kernel takes or refuses as one; established flows end with their entry in @on,
  * because each packet is looked up.
  * The machine's ip_forward is turned on for the first pair of any node and back off with the last, if it was off.
+ * Each second egress_tend() repairs what others did to the table: flushed, deleted, or changed rules.
  * Failure: when nft refuses, nothing changed, and the caller is told.
  * Ingress does not come this way: it is dialled inside. Thread: any; calls are serialised inside. */
 #ifndef LXC_EGRESS_H
@@ -39,6 +40,9 @@ int egress_detach(struct egress *e, uint32_t slot, struct err *err);
  * pairs of this node that nobody named. */
 void egress_adopt(struct egress *e, uint32_t slot, bool on);
 int egress_settle(struct egress *e, struct err *err);
+/* Looks whether the rules and the forwarding are as they should be, and restores them. 0: they were; 1: restored. Costs a
+ * question to the kernel unless some rule on the machine was changed since. */
+int egress_tend(struct egress *e, struct err *err);
 /* What /etc/resolv.conf says inside. */
 void egress_resolv_conf(const struct egress *e, char *ret, size_t size);
 

@@ -228,6 +228,11 @@ static int op_egress(struct driver *base, struct driver_instance *i, bool on, st
 	return r == 0 && on ? sandbox_dir_set_egress(i->dir, true, err) : r;
 }
 
+static int op_tend(struct driver *base, struct err *err)
+{
+	return egress_tend(((struct lxc_driver *)base)->egress, err);
+}
+
 static void op_release(struct driver *d, struct driver_instance *i)
 {
 	(void)d;
@@ -262,6 +267,7 @@ static const struct driver_ops lxc_ops = {
 	.info = op_info,
 	.stats = op_stats,
 	.log = op_log,
+	.tend = op_tend,
 	.release = op_release,
 	.close = op_close,
 };

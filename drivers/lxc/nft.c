@@ -1,12 +1,17 @@
 #include "nft.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,8 +19,9 @@
 
 #define NFT        "/usr/sbin/nft"
 #define ERRORS_MAX 4096
+#define LISTING_MAX (4u << 20)
 
-static int spawn(int in, int errors, pid_t *ret_pid)
+static int spawn(int in, int out, int errors, pid_t *ret_pid)
 {
 	char *const argv[] = {(char[]){"nft"}, (char[]){"-f"}, (char[]){"-"}, NULL};
 	char *const env[] = {(char[]){"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, NULL};
@@ -26,7 +32,7 @@ static int spawn(int in, int errors, pid_t *ret_pid)
 
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_adddup2(&files, in, 0);
-	posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
+	posix_spawn_file_actions_adddup2(&files, out, 1);
 	posix_spawn_file_actions_adddup2(&files, errors, 2);
 	posix_spawn_file_actions_addclosefrom_np(&files, 3);
 	posix_spawnattr_init(&attr);
@@ -39,7 +45,8 @@ static int spawn(int in, int errors, pid_t *ret_pid)
 	return -r;
 }
 
-int nft_apply(struct str batch, struct err *err)
+/* `out` takes what it prints. */
+static int run(struct str batch, int out, struct err *err)
 {
 	CLEANUP_FD int in = memfd_create("nft", MFD_CLOEXEC);
 	CLEANUP_FD int errors = memfd_create("nft", MFD_CLOEXEC);
@@ -47,13 +54,13 @@ int nft_apply(struct str batch, struct err *err)
 	pid_t pid = -1;
 	int status = -1, r;
 
-	if (in < 0 || errors < 0)
+	if (in < 0 || errors < 0 || out < 0)
 		return err_system(err, -errno, "nft");
 	r = fd_write_all(in, batch.p, batch.n);
 	if (r == 0 && lseek(in, 0, SEEK_SET) != 0)
 		r = -errno;
 	if (r == 0)
-		r = spawn(in, errors, &pid);
+		r = spawn(in, out, errors, &pid);
 	if (r < 0)
 		return err_system(err, r, "run %s", NFT);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -66,6 +73,54 @@ int nft_apply(struct str batch, struct err *err)
 
 	str_cut(buf_str(&said), '\n', &line, &rest);
 	return err_set(err, -EIO, "nft refused the rules: %.*s", STR_ARGS(line));
+}
+
+int nft_apply(struct str batch, struct err *err)
+{
+	CLEANUP_FD int out = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	return run(batch, out, err);
+}
+
+uint64_t nft_fingerprint(const char *table)
+{
+	CLEANUP_FD int out = memfd_create("nft", MFD_CLOEXEC);
+	CLEANUP_BUF struct buf text = BUF_MAX(LISTING_MAX);
+	char batch[64];
+
+	snprintf(batch, sizeof batch, "list table %s\n", table);
+	if (run(str_of(batch), out, NULL) < 0 || lseek(out, 0, SEEK_SET) != 0 || fd_read_all(out, &text) < 0)
+		return 0;
+	return str_hash_stable(buf_str(&text), 0) | 1;
+}
+
+/* NFT_MSG_GETGEN is answered by one NFT_MSG_NEWGEN with the attribute NFTA_GEN_ID (linux/netfilter/nf_tables.h). */
+int nft_generation(uint32_t *ret)
+{
+	struct {
+		struct nlmsghdr head;
+		struct nfgenmsg family;
+	} ask = {.head = {.nlmsg_len = sizeof ask, .nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN,
+			  .nlmsg_flags = NLM_F_REQUEST}};
+	CLEANUP_FD int s = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+	_Alignas(struct nlmsghdr) char answer[1024];
+	ssize_t n;
+
+	if (s < 0 || send(s, &ask, sizeof ask, 0) != sizeof ask || (n = recv(s, answer, sizeof answer, 0)) < 0)
+		return -errno;
+	for (size_t at = NLMSG_LENGTH(sizeof(struct nfgenmsg)); at + sizeof(struct nlattr) <= (size_t)n;) {
+		struct nlattr a;
+		uint32_t id;
+
+		memcpy(&a, answer + at, sizeof a);
+		if (a.nla_type == NFTA_GEN_ID && a.nla_len == sizeof a + sizeof id && at + a.nla_len <= (size_t)n) {
+			memcpy(&id, answer + at + sizeof a, sizeof id);
+			*ret = ntohl(id);
+			return 0;
+		}
+		at += a.nla_len > 0 ? (a.nla_len + 3u) & ~3u : sizeof a;
+	}
+	return -EPROTO;
 }
 
 bool nft_has_table(const char *table)

@@ -64,13 +64,22 @@ struct dial {
 	struct dial *next;
 };
 
+/* A look of the driver after the host, under way while `driver` is set. */
+struct tending {
+	struct job job;
+	struct driver *driver;
+	int code;
+	struct err err;
+};
+
 struct server {
 	struct server_options o;
 	struct driver *driver; /* NULL before the first hello */
 	char cluster[65];
 	uint64_t node;
 	int poll;
-	struct watch listener, signals, fence, work_done, image_work_done;
+	struct watch listener, signals, fence, tick, work_done, image_work_done;
+	struct tending tending;
 	struct jobs *work, *image_work;
 	struct connection *connections;
 	unsigned n_connections;
@@ -121,6 +130,9 @@ void sandbox_stop_if_asked(struct server *s, struct sandbox *b);
 
 /* switch_egress.c */
 void sandbox_egress(struct server *s, struct sandbox *b, bool on, struct asker asker);
+
+/* tend.c */
+int tend_open(struct server *s, struct err *err);
 
 /* dials.c */
 void dial_start(struct server *s, struct sandbox *b, uint16_t port, uint32_t timeout_ms, struct asker asker);

@@ -352,6 +352,16 @@ def test_nodes_do_not_disturb_each_other():
             "public": "reached", "private": "blocked"}
 
 
+def test_rules_that_somebody_flushed_come_back():
+    were = set(tables())
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    wait_until("the tables are back", 20, lambda: set(tables()) == were)
+    wait_until("it is told", 5, lambda: any("rules: they are restored" in cluster.log(n) for n in (1, 2, 3)))
+    for name in ("open-1", "open-2"):
+        got = matrix("open", name, {"public": (f"{PUBLIC} 80", True), "private": (f"{PRIVATE} 80", False)})
+        assert got == {"public": "reached", "private": "blocked"}, got
+
+
 def test_nothing_is_left():
     for pool in ("open", "shut"):
         cluster.wait_operation(cluster.admin("DELETE", cluster.arm_path(pool)))
@@ -363,7 +373,7 @@ def test_nothing_is_left():
 try:
     run([test_without_egress_nothing, test_with_egress_the_public_alone, test_rules_come_before_the_first_packet,
          test_off_applies_at_once_to_bound_and_ready, test_on_again_for_new_sandboxes, test_off_while_sandboxd_is_away,
-         test_nodes_do_not_disturb_each_other, test_nothing_is_left], cluster)
+         test_nodes_do_not_disturb_each_other, test_rules_that_somebody_flushed_come_back, test_nothing_is_left], cluster)
 finally:
     cluster.end()
     outside.end()

@@ -211,6 +211,33 @@ static void it_can_be_turned_off(void **state)
 	stop(i);
 }
 
+static void what_others_change_is_restored(void **state)
+{
+	static const char *const break_it[] = {"nft flush ruleset", "nft delete table inet berth_forward",
+					       "nft flush table inet $(nft list tables | sed -n 's/.* \\(berth_[0-9]\\)/\\1/p' | head -1)",
+					       "echo 0 >/proc/sys/net/ipv4/ip_forward"};
+	static const char *const wanted[] = {"public reached", "private blocked", "done", NULL};
+	const struct driver_ops *ops = world.driver->ops;
+	struct driver_instance *first = begin("sleep 600", true), *i;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(ops->tend(world.driver, &err), 0);
+	for (size_t n = 0; n < sizeof break_it / sizeof *break_it; n++) {
+		shell("%s", break_it[n]);
+		if (ops->tend(world.driver, &err) != 1)
+			fail_msg("not restored after: %s", break_it[n]);
+		assert_int_equal(ops->tend(world.driver, &err), 0);
+		assert_int_equal(ops->tend(world.driver, &err), 0);
+	}
+	shell("nft add table inet berth_test_other && nft delete table inet berth_test_other");
+	assert_int_equal(ops->tend(world.driver, &err), 0); /* of somebody else: none of our business */
+	i = begin(PROBE "get public 198.51.100.2 80; get private 10.9.9.2 80; echo done; sleep 60", true);
+	expect(i, wanted);
+	stop(i);
+	stop(first);
+}
+
 static void nothing_is_left(void **state)
 {
 	(void)state;
@@ -225,6 +252,7 @@ int main(void)
 		cmocka_unit_test(only_the_public_is_reached),
 		cmocka_unit_test(without_egress_nothing_is),
 		cmocka_unit_test(it_can_be_turned_off),
+		cmocka_unit_test(what_others_change_is_restored),
 		cmocka_unit_test(nothing_is_left),
 	};
 	const char *lacks = world_lacks_lxc();

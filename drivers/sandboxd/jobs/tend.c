@@ -1,0 +1,53 @@
+/* tend.c -- once a second the driver looks after what it set up on the host for all its sandboxes, on a thread, and what
+ * somebody else changed there is repaired and told. One look at a time. */
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "sandboxd/server_state.h"
+
+#define PERIOD_S 1
+
+static void run_tend(struct job *job)
+{
+	struct tending *t = container_of(job, struct tending, job);
+
+	t->code = t->driver->ops->tend(t->driver, &t->err);
+}
+
+static void done_tend(struct job *job)
+{
+	struct tending *t = container_of(job, struct tending, job);
+
+	if (t->code > 0)
+		log_warn("somebody changed this node's network rules: they are restored");
+	else if (t->code < 0)
+		log_error("this node's network rules: %s", t->err.message);
+	t->driver = NULL;
+}
+
+static void on_tick(struct server *s, struct watch *w, uint32_t events)
+{
+	uint64_t count;
+
+	(void)events;
+	if (read(w->fd, &count, sizeof count) != (ssize_t)sizeof count || s->driver == NULL ||
+	    s->driver->ops->tend == NULL || s->tending.driver != NULL)
+		return;
+	s->tending = (struct tending){.job = {.run = run_tend, .done = done_tend}, .driver = s->driver};
+	if (jobs_post(s->work, &s->tending.job) < 0)
+		s->tending.driver = NULL;
+}
+
+int tend_open(struct server *s, struct err *err)
+{
+	static const struct itimerspec every = {.it_value = {.tv_sec = PERIOD_S}, .it_interval = {.tv_sec = PERIOD_S}};
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+	s->tick.on = on_tick;
+	if (fd < 0 || timerfd_settime(fd, 0, &every, NULL) != 0)
+		return err_system(err, -errno, "timerfd");
+	return watch_add(s, &s->tick, fd, EPOLLIN, err);
+}
