@@ -73,13 +73,13 @@ static void wheel_run_slot(struct loop *l, uint64_t slot)
 {
 	struct loop_link due;
 
+	l->wheel_used[slot / 64] &= ~(1ull << (slot % 64));
 	if (loop_list_empty(&l->wheel[slot]))
 		return;
 	/* Moved aside first: what fires may set and clear any timer. */
 	due = l->wheel[slot];
 	due.next->prev = due.prev->next = &due;
 	loop_list_init(&l->wheel[slot]);
-	l->wheel_used[slot / 64] &= ~(1ull << (slot % 64));
 	while (!loop_list_empty(&due)) {
 		struct loop_timer *timer = container_of(due.next, struct loop_timer, link);
 		loop_list_remove(&timer->link);
@@ -139,7 +139,7 @@ void loop_timer_clear(struct loop *l, struct loop_timer *timer)
 	timer->due_ms = 0;
 	if (!loop_link_in(&timer->link))
 		return;
-	loop_list_remove(&timer->link); /* the slot's bit may stay set: a wake-up that finds nothing */
+	loop_list_remove(&timer->link); /* the slot's bit may stay set: one wake-up that finds nothing */
 	if (--l->n_timers == 0) {
 		uv_timer_stop(&l->wheel_timer); /* so that a loop with nothing to wait for ends */
 		l->wheel_due_ms = 0;

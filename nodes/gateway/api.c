@@ -7,6 +7,7 @@
 #include "core/arena.h"
 
 #define ANSWER_MS     120000
+#define BODIES_MAX    (64u << 20) /* of one loop: they are read before anybody looked at the token */
 #define FOLLOW_QUEUED (1u << 20) /* a reader of a streamed answer that lags by more is cut off */
 
 static struct str keep(struct arena *a, struct str s)
@@ -38,8 +39,27 @@ struct client *api_find(struct gw *gw, uint64_t id)
 	return node ? container_of(node, struct client, by_api) : NULL;
 }
 
+static void release(struct client *c)
+{
+	c->gw->api_reserved -= c->api_reserved;
+	c->api_reserved = 0;
+}
+
+static bool reserve(struct client *c, const struct request_facts *f)
+{
+	size_t n = f->f.body == BODY_LENGTH ? (size_t)f->f.length : f->f.body == BODY_NONE ? 0 : GATEWAY_API_BODY_MAX;
+
+	release(c);
+	if (c->gw->api_reserved + n > BODIES_MAX)
+		return false;
+	c->gw->api_reserved += n;
+	c->api_reserved = n;
+	return true;
+}
+
 static void api_forget(struct client *c)
 {
+	release(c);
 	if (c->api_id)
 		map_remove(&c->gw->apis, &c->by_api);
 	c->api_id = 0;
@@ -63,7 +83,7 @@ static void hand_over(struct client *c)
 	struct gateway_api_request *request = c->api;
 
 	request->body = arena_str(request->memory, buf_str(&c->api_body));
-	buf_clear(&c->api_body);
+	buf_done(&c->api_body); /* large for a connection that may be kept for long */
 	request->id = (uint64_t)c->gw->index << 48 | (++c->gw->next_correlation & 0xffffffffffff);
 	if (!request->body.p || map_insert(&c->gw->apis, &c->by_api, map_hash_u64(request->id))) {
 		answer_retry(c, 503, "ServiceUnavailable", "no memory", 1);
@@ -113,6 +133,10 @@ void api_begin(struct client *c, const struct request_facts *f, uint64_t pool, s
 	c->api_body.max = GATEWAY_API_BODY_MAX;
 	if (f->f.body == BODY_LENGTH && f->f.length > GATEWAY_API_BODY_MAX) {
 		answer(c, 413, "RequestTooLarge", "the body must have at most 1 MiB");
+		return;
+	}
+	if (!reserve(c, f)) {
+		answer_retry(c, 503, "ServiceUnavailable", "too many large requests at once", 1);
 		return;
 	}
 	if (c->request_body.done) {

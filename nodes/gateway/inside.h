@@ -180,6 +180,7 @@ struct client {
 	bool api_more;
 	struct gateway_api_request *api;
 	struct buf api_body;
+	size_t api_reserved;        /* of gw->api_reserved */
 };
 
 struct gw {
@@ -198,6 +199,7 @@ struct gw {
 	struct map generations, keys_of_sessions, opens, keys_of_opens, peers, apis;
 	struct loop_link clients;
 	unsigned n_clients, n_waiting;
+	size_t api_reserved;            /* bytes of bodies for the management API, here and at control */
 	uint64_t next_correlation;
 	struct buf out; /* scratch of one call */
 	struct scan_head head;
