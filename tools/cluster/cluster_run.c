@@ -204,13 +204,21 @@ static int purge_node(const struct node *node, struct err *err)
 	if (pid < 0)
 		return err_system(err, -errno, "purge %s", node->name);
 	if (pid == 0) {
+		char log[PATH_MAX + 16];
+
+		snprintf(log, sizeof log, "%s/log", node->dir);
+		int fd = open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+
+		if (fd >= 0)
+			dup2(fd, 2);
 		execl(program, "berth-supervisor", "--purge", node->conf, (char *)NULL);
 		_exit(127);
 	}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		continue;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		return err_set(err, -EIO, "%s: not all of its sandboxes could be removed", node->name);
+		return err_set(err, -EIO, "%s: not all of its sandboxes could be removed (its log: %s/log)",
+		               node->name, node->dir);
 	return 0;
 }
 

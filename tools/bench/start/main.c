@@ -32,8 +32,6 @@
 #define RETRY_US 200
 #define RETRIES  25000
 
-extern char **environ;
-
 struct bench {
 	const char *socket, *image, *bundle;
 	unsigned rounds, hold;
