@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,7 +14,8 @@
 #include "core/fd.h"
 #include "sandboxd/server_state.h"
 
-#define BYTES_MAX (64l * 1024 * 1024)
+#define BYTES_MAX      (64l * 1024 * 1024)
+#define RECALLED_BYTES (256u * 1024)
 
 static int open_file(struct server *s, bool anew)
 {
@@ -25,8 +28,43 @@ static int open_file(struct server *s, bool anew)
 	return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
 }
 
+static void remember(struct server *s, uint64_t sandbox, uint64_t wall_ms)
+{
+	for (uint32_t i = 0; i < ENDED_KEPT; i++) {
+		if (s->ended[i].wall_ms != 0 && s->ended[i].sandbox == sandbox)
+			return; /* its exit comes before its stop, and is its end */
+	}
+	s->ended[s->next_ended++ % ENDED_KEPT] = (struct ended){sandbox, wall_ms};
+}
+
+/* The ends that a former sandboxd wrote last: who waits for their stop may have lost the answer with it. */
+static void recall(struct server *s)
+{
+	char path[SETTINGS_PATH_MAX + 16], event[16];
+	CLEANUP_FREE char *text = malloc(RECALLED_BYTES + 1);
+	CLEANUP_FD int fd = -1;
+	uint64_t wall_ms, sandbox;
+	ssize_t n;
+
+	snprintf(path, sizeof path, "%s/events", s->o.settings->state_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || text == NULL)
+		return;
+	(void)lseek(fd, -(off_t)RECALLED_BYTES, SEEK_END); /* a shorter file is read from its beginning */
+	n = read(fd, text, RECALLED_BYTES);
+	text[n < 0 ? 0 : n] = '\0';
+	for (char *line = text, *next; (next = strchr(line, '\n')) != NULL; line = next + 1) {
+		*next = '\0';
+		if (sscanf(line, "{\"event\":\"%15[a-z]\",\"time\":\"%*[^\"]\",\"wall_ms\":%" SCNu64
+				 ",\"node\":%*u,\"sandbox\":%" SCNu64, event, &wall_ms, &sandbox) == 3 &&
+		    (strcmp(event, "exited") == 0 || strcmp(event, "stopped") == 0))
+			remember(s, sandbox, wall_ms);
+	}
+}
+
 int lifecycle_open(struct server *s, struct err *err)
 {
+	recall(s);
 	s->events_fd = open_file(s, false);
 	return s->events_fd < 0 ? err_system(err, -errno, "%s/events", s->o.settings->state_dir) : 0;
 }
@@ -77,7 +115,7 @@ void lifecycle_exited(struct server *s, const struct sandbox *b)
 
 void lifecycle_stopped(struct server *s, const struct sandbox *b, uint64_t wall_ms)
 {
-	s->ended[s->next_ended++ % ENDED_KEPT] = (struct ended){b->id, b->exit_known ? b->exit.wall_ms : wall_ms};
+	remember(s, b->id, b->exit_known ? b->exit.wall_ms : wall_ms);
 	put(s, "stopped", b, wall_ms, "");
 }
 

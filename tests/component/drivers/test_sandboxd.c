@@ -350,6 +350,29 @@ static void images_are_not_pretended(void **state)
 	assert_int_equal(client_call(&client, SANDBOXD_IMAGES, NULL, NULL, NULL), -ENOTSUP);
 }
 
+/* Ends are told to whoever asks later, of this sandboxd or the next. */
+static void remembers_ends(void **state)
+{
+	struct sandboxd_stop again = {.sandbox = 55};
+	struct sandboxd_reply r;
+	uint64_t ended;
+
+	(void)state;
+	assert_int_equal(start(55, "serve", NULL, NULL), 0);
+	assert_int_equal(client_call(&client, SANDBOXD_STOP, &again, &r, NULL), 0);
+	ended = r.wall_ms;
+	client_close(&client);
+	kill(server_pid, SIGTERM);
+	assert_int_equal(waitpid(server_pid, NULL, 0), server_pid);
+	server_pid = fork();
+	if (server_pid == 0)
+		serve(getuid());
+	assert_int_equal(client_connect(&client, settings.socket), 0);
+	assert_int_equal(client_hello(&client, CLUSTER, 1), 0);
+	assert_int_equal(client_call(&client, SANDBOXD_STOP, &again, &r, NULL), -ENOENT);
+	assert_int_equal(r.wall_ms, ended);
+}
+
 static void records_what_ran(void **state)
 {
 	CLEANUP_BUF struct buf b = {0};
@@ -418,6 +441,7 @@ int main(void)
 		cmocka_unit_test(nonsense_ends_the_connection_alone),
 		cmocka_unit_test(images_are_not_pretended),
 		cmocka_unit_test(records_what_ran),
+		cmocka_unit_test(remembers_ends),
 		cmocka_unit_test(reads_the_nodes_file),
 	};
 
