@@ -134,7 +134,8 @@ class Setup:
         cluster.put_pool(POOL, max_sessions=2, ready=0, cpu=2, memory="4Gi", cooldown=3600)
         assert cluster.session(POOL, IDENTIFIER, PATH, query="&n=200").status == 200
         self.token = token_of(cluster)
-        self.owner = wait_until("the session is listed", 5, lambda: cluster.sessions(POOL))[0]["node"]
+        self.owner = wait_until("this node lists the session", 5,
+                                lambda: [x["node"] for x in cluster.sessions(POOL) if "node" in x])[0]
         self.server = server_of(cluster, self.owner)
         subprocess.run(["ip", "netns", "attach", namespace, str(self.server)], check=True)
         prefix = cluster.pool_path(POOL)
