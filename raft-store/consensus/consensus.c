@@ -348,6 +348,7 @@ static void on_turn(uv_prepare_t *turn)
 	if (c->phase != CONSENSUS_RUNNING)
 		return;
 	propose_flush(c);
+	guard_turn(c->guard);
 	watermark_turn(c);
 }
 

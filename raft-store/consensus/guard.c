@@ -19,6 +19,8 @@
 
 #include "core/must.h"
 
+#define FOLLOWERS_MAX 16 /* one beyond that hears of commits with the heartbeats */
+
 /* A write of log entries on its way to the disk. */
 struct guarded_append {
 	struct guard *guard;
@@ -27,6 +29,14 @@ struct guarded_append {
 	raft_io_append_cb done;
 	raft_term term;      /* when the write began */
 	raft_index verified; /* up to where the leader that sent the entries compared our log with its own */
+};
+
+/* What this leader knows of a follower, for GUARD_COMMIT_NEWS. */
+struct follower {
+	raft_id id;
+	raft_term term;   /* in which the rest was learnt */
+	raft_index acked; /* it has stored our log up to here */
+	raft_index told;  /* the commit index that our last message to it carried */
 };
 
 struct guard {
@@ -50,6 +60,7 @@ struct guard {
 	const struct guarded_append *completing; /* whose completion the library handles right now */
 	bool comparing;                          /* the library handles an AppendEntries message right now */
 	raft_index compared;                     /* ... that compares our log up to here */
+	struct follower followers[FOLLOWERS_MAX];
 	uint64_t counts[GUARD_RULES];
 };
 
@@ -243,6 +254,49 @@ static void hear_result(struct guard *g, struct raft_message *m)
 		r->last_stored = stored;
 }
 
+/* The entry of a server, of this term; NULL when there is no room. */
+static struct follower *follower_of(struct guard *g, raft_id id)
+{
+	raft_term term = g->raft->current_term;
+	struct follower *unused = NULL;
+	for (unsigned i = 0; i < FOLLOWERS_MAX; i++) {
+		struct follower *f = &g->followers[i];
+		if (f->id == id && f->term == term)
+			return f;
+		if (f->id == id || (unused == NULL && f->term != term))
+			unused = f;
+	}
+	if (unused != NULL)
+		*unused = (struct follower){.id = id, .term = term};
+	return unused;
+}
+
+static void note_acked(struct guard *g, const struct raft_message *m)
+{
+	const struct raft_append_entries_result *result = &m->append_entries_result;
+	struct follower *f;
+	if (g->raft->state != RAFT_LEADER || result->rejected != 0 || result->term != g->raft->current_term)
+		return;
+	f = follower_of(g, m->server_id);
+	if (f != NULL && result->last_log_index > f->acked)
+		f->acked = result->last_log_index;
+}
+
+static void note_told(struct guard *g, const struct raft_message *m)
+{
+	const struct raft_append_entries *sent = &m->append_entries;
+	raft_index last = sent->prev_log_index + sent->n_entries;
+	struct follower *f = follower_of(g, m->server_id);
+	if (f != NULL)
+		f->told = sent->leader_commit < last ? sent->leader_commit : last;
+}
+
+static void news_sent(struct raft_io_send *request, int status)
+{
+	(void)status; /* lost news come with the next heartbeat */
+	free(request);
+}
+
 /* Rule GUARD_TRAILING: the library rolls an uncommitted configuration back to the entry of the committed
  * one, and crashes if that was compacted away. One change at a time is the library's own rule
  * (RAFT_CANTCHANGE). Upstream: baa8f52 "Ensure configuration rollback is possible". */
@@ -275,6 +329,7 @@ static void on_message(struct raft_io *io, struct raft_message *m)
 	case RAFT_IO_APPEND_ENTRIES_RESULT:
 		if (deaf_before_barrier(g, &m->append_entries_result))
 			break;
+		note_acked(g, m);
 		hear_result(g, m);
 		break;
 	case RAFT_IO_TIMEOUT_NOW:
@@ -347,6 +402,8 @@ static int guarded_send(struct raft_io *io, struct raft_io_send *request, const 
 			raft_io_send_cb done)
 {
 	struct guard *g = guard_of(io);
+	if (m->type == RAFT_IO_APPEND_ENTRIES)
+		note_told(g, m);
 	if (m->type != RAFT_IO_APPEND_ENTRIES_RESULT)
 		return g->send(io, request, m, done);
 	/* The library frees the request of an answer about a finished write that could not be sent. */
@@ -395,6 +452,35 @@ void guard_settle(struct guard *g)
 		g->options.settled(g->options.arg);
 }
 
+/* Rule GUARD_COMMIT_NEWS: the library tells followers the commit index with the next entries, or with a heartbeat
+ * when there are none: a follower applies the last entry of a burst up to a heartbeat late. A follower that has
+ * acknowledged all of the log, all of it committed, is sent the heartbeat now. It is a message that the
+ * library may send at any time; what it compares is what that follower acknowledged in this term. Once a turn, behind
+ * the turn's proposals: new entries carry the news themselves. */
+void guard_turn(struct guard *g)
+{
+	struct raft *r = g->raft;
+	raft_index last = raft_last_index(r);
+	raft_term term = guard_term_of(g, last);
+	if (!rule_on(g, GUARD_COMMIT_NEWS) || r->state != RAFT_LEADER || r->commit_index != last || term == 0)
+		return;
+	for (unsigned i = 0; i < r->configuration.n; i++) {
+		const struct raft_server *s = &r->configuration.servers[i];
+		struct follower *f = s->id == r->id ? NULL : follower_of(g, s->id);
+		if (f == NULL || f->acked != last || f->told >= last)
+			continue;
+		struct raft_message m = {.type = RAFT_IO_APPEND_ENTRIES, .server_id = s->id, .server_address = s->address,
+					 .append_entries = {.term = r->current_term, .prev_log_index = last,
+							    .prev_log_term = term, .leader_commit = last}};
+		struct raft_io_send *request = malloc(sizeof *request);
+		f->told = last; /* also when it cannot be sent: tried once */
+		if (request == NULL || g->send(r->io, request, &m, news_sent) != 0)
+			free(request);
+		else
+			g->counts[GUARD_COMMIT_NEWS]++;
+	}
+}
+
 bool guard_leads(const struct guard *g)
 {
 	return g->raft->state == RAFT_LEADER && g->applied_term == g->raft->current_term;
@@ -423,6 +509,7 @@ const char *guard_rule_name(enum guard_rule rule)
 		[GUARD_COMMIT_LIMIT] = "commit_limit", [GUARD_COMPACTED] = "compacted",
 		[GUARD_BUSY_TICK] = "busy_tick",       [GUARD_BUSY_TRANSFER] = "busy_transfer",
 		[GUARD_PEER_MATCH] = "peer_match",     [GUARD_TRAILING] = "trailing",
+		[GUARD_COMMIT_NEWS] = "commit_news",
 	};
 	must(rule >= 0 && rule < GUARD_RULES);
 	return names[rule];

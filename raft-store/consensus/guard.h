@@ -29,6 +29,7 @@ enum guard_rule {
 	GUARD_BUSY_TRANSFER, /* nor by TimeoutNow */
 	GUARD_PEER_MATCH,    /* the leader commits what a quorum has, though its own write is ahead (speed) */
 	GUARD_TRAILING,      /* enough log stays behind a snapshot to roll a configuration back */
+	GUARD_COMMIT_NEWS,   /* followers hear of a commit at once, not with the next heartbeat (speed) */
 	GUARD_RULES,
 };
 
@@ -51,6 +52,9 @@ void guard_free(struct guard *g);
 
 /* raft_start may itself make the only voter a leader: call this right after it. */
 void guard_settle(struct guard *g);
+
+/* Before the loop waits, behind what the turn proposed. */
+void guard_turn(struct guard *g);
 
 /* This server leads and the barrier of its term is applied: everything that was committed before is applied. */
 bool guard_leads(const struct guard *g);

@@ -114,6 +114,10 @@ static int io_send(struct raft_io *io, struct raft_io_send *request, const struc
 	assert_true(f->n_sends < FAKE_SENDS);
 	f->sends[f->n_sends] = request;
 	f->send_done[f->n_sends++] = done;
+	if (m->type == RAFT_IO_APPEND_ENTRIES) {
+		f->entries = m->append_entries;
+		f->entries_to = m->server_id;
+	}
 	if (m->type == RAFT_IO_APPEND_ENTRIES_RESULT) {
 		f->results++;
 		f->result = m->append_entries_result;

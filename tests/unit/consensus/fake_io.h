@@ -38,6 +38,8 @@ struct fake {
 	unsigned results; /* AppendEntries answers sent */
 	raft_id result_to;
 	struct raft_append_entries_result result; /* the last one */
+	raft_id entries_to;
+	struct raft_append_entries entries; /* the last one sent */
 	unsigned settled;
 };
 

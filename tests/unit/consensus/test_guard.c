@@ -279,6 +279,57 @@ static void test_peer_match(void **state)
 	assert_int_equal(committed_behind_own_disk(0), 3);
 }
 
+/* How many messages follow a follower's answer that commits the last entry. */
+static unsigned sent_after_commit(struct fake *f, uint32_t off)
+{
+	fake_start(f, 1, NULL, 0, off);
+	fake_elect(f);
+	fake_written(f, 0); /* the barrier, 2 */
+	unsigned before = f->n_sends;
+	fake_hear_result(f, 2, 2, 2);
+	assert_int_equal(f->raft.commit_index, 2);
+	guard_turn(f->guard);
+	return f->n_sends - before;
+}
+
+static void test_commit_news(void **state)
+{
+	struct fake f;
+	(void)state;
+	assert_int_equal(sent_after_commit(&f, OFF(GUARD_COMMIT_NEWS)), 0);
+	fake_stop(&f);
+	assert_int_equal(sent_after_commit(&f, 0), 1);
+	assert_int_equal(f.entries_to, 2);
+	assert_int_equal(f.entries.leader_commit, 2);
+	assert_int_equal(f.entries.prev_log_index, 2);
+	assert_int_equal(f.entries.prev_log_term, 2);
+	assert_int_equal(f.entries.n_entries, 0);
+	/* Once to each, and to the slow one when it has all. */
+	unsigned before = f.n_sends;
+	fake_hear_result(&f, 2, 2, 2);
+	guard_turn(f.guard);
+	assert_int_equal(f.n_sends, before);
+	fake_hear_result(&f, 3, 2, 2);
+	guard_turn(f.guard);
+	assert_int_equal(f.n_sends, before + 1);
+	assert_int_equal(f.entries_to, 3);
+	/* Nothing while an entry is under way: it will carry the news of the one before, or be committed soon. */
+	fake_propose(&f);
+	fake_propose(&f);
+	fake_written(&f, 0);
+	fake_written(&f, 0);
+	before = f.n_sends;
+	fake_hear_result(&f, 2, 2, 3);
+	guard_turn(f.guard);
+	assert_int_equal(f.raft.commit_index, 3);
+	assert_int_equal(f.n_sends, before);
+	fake_hear_result(&f, 2, 2, 4);
+	guard_turn(f.guard);
+	assert_int_equal(f.n_sends, before + 1);
+	assert_int_equal(f.entries.leader_commit, 4);
+	fake_stop(&f);
+}
+
 static void test_trailing(void **state)
 {
 	struct raft r = {0};
@@ -332,6 +383,7 @@ int main(void)
 		cmocka_unit_test(test_busy_tick),
 		cmocka_unit_test(test_busy_transfer),
 		cmocka_unit_test(test_peer_match),
+		cmocka_unit_test(test_commit_news),
 		cmocka_unit_test(test_trailing),
 		cmocka_unit_test(test_term_of),
 		cmocka_unit_test(test_every_rule_has_a_name),
