@@ -18,7 +18,7 @@
 
 #define RETRY_MS        1000
 #define PROPOSE_MS      5000
-#define PROBE_FIRST_MS  50
+#define PROBE_FIRST_MS  2 /* most servers listen within milliseconds; the gap doubles */
 #define PROBE_LAST_MS   1000
 #define PROBE_WAIT_MS   1000
 #define LIVENESS_MS     10000

@@ -1,4 +1,4 @@
-/* The wheel: slot = due / 16 ms mod 512. A timer further away than a round of the wheel stays in its slot and is looked at once a
+/* The wheel: slot = due / 4 ms mod 2048. A timer further away than a round of the wheel stays in its slot and is looked at once a
  * round. Setting a timer to a later time leaves it where it is: when its slot comes up it moves on.
  * A bitmap of slots in use says how long the one uv_timer has to sleep, so an idle loop does not wake. */
 #include "loop/loop.h"

@@ -1,6 +1,6 @@
 /* loop.h -- one event loop of one thread: a uv_loop, the buffers that its streams share, timers and deferred calls.
  *
- * Timers sit in a wheel of 16 ms slots driven by one uv_timer: setting a timer again to a later time is one store, so a
+ * Timers sit in a wheel of 4 ms slots driven by one uv_timer: setting a timer again to a later time is one store, so a
  * connection can move its deadline with every byte. A timer fires up to one slot late, never early.
  * A deferred call runs before the loop blocks again, never inside the call that asked for it.
  * Owner and thread: whoever calls loop_init; everything here is for that thread alone, except through mailbox.h. */
@@ -17,8 +17,8 @@
 #include "core/err.h"
 
 #define LOOP_READ_BYTES   65536
-#define LOOP_WHEEL_SLOTS  512
-#define LOOP_WHEEL_MS     16
+#define LOOP_WHEEL_SLOTS  2048
+#define LOOP_WHEEL_MS     4
 
 struct loop_link {
 	struct loop_link *next, *prev;
