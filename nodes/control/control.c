@@ -280,6 +280,7 @@ void control_tick(struct loop_timer *timer)
 	leaderbox_expire(c->leaderbox, now, on_late, c);
 	leaderbox_resend(c->leaderbox, now, send_to_leader, c);
 	check_lease(c, now);
+	c->view_dirty |= silence_look(&c->silence, c->state, c->config.node_id, now);
 	bookkeeping_tick(c, now);
 	activity_tick(c, now);
 	/* Not joined yet, declared lost meanwhile, or joined by a copy of the command that came later: with a new epoch. */

@@ -14,6 +14,7 @@
 #include "control/links/peers.h"
 #include "control/proposer.h"
 #include "control/links/sandboxd_client.h"
+#include "control/links/silence.h"
 #include "core/buf.h"
 #include "core/map.h"
 #include "crypto/keyring.h"
@@ -46,6 +47,7 @@ struct control {
 	struct runtime *runtime;
 	struct proposer *proposer;
 	struct leaderbox *leaderbox;
+	struct silence silence;
 	struct peers *peers;
 	struct sandboxd_client *sandboxd;
 	struct gateway *gateway;

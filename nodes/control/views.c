@@ -31,7 +31,7 @@ void views_publish(struct control *c)
 	for (const struct pool_row *p = state_next_pool(c->state, NULL); p != NULL; p = state_next_pool(c->state, p))
 		add_pool(c, view, p);
 	for (const struct node_row *n = state_next_node(c->state, NULL); n != NULL; n = state_next_node(c->state, n)) {
-		struct view_node v = {.id = n->id};
+		struct view_node v = {.id = n->id, .silent = silence_of(&c->silence, n->id)};
 
 		if (peers_address(n->peer_address, &v.peer, &err) < 0)
 			log_warn("node %.*s: %s", STR_ARGS(n->name), err.message);

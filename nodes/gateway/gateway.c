@@ -123,6 +123,7 @@ static void obey(void *arg, void *p, size_t n)
 	case ORDER_VIEW:
 		view_unref(gw->view);
 		gw->view = o->pointer;
+		upstream_silent_nodes(gw);
 		break;
 	case ORDER_KEYS:
 		token_keys_unref(gw->keys);

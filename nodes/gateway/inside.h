@@ -278,6 +278,7 @@ void upstream_put(struct upstream *u, bool reusable);
 void upstream_close(struct upstream *u);
 void upstream_close_all(struct conns *conns, bool tell);
 void upstream_forget_dial(struct client *c);
+void upstream_silent_nodes(struct gw *gw);         /* a new view: lets go of what waits for nodes that it calls silent */
 void upstream_peers_done(struct gw *gw);
 
 /* exchange.c: the request's way to the upstream and its end. */

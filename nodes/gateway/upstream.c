@@ -137,6 +137,43 @@ void upstream_close_all(struct conns *conns, bool tell)
 	}
 }
 
+static bool silent(const struct gw *gw, uint64_t node)
+{
+	const struct view_node *n = gw->view ? view_node(gw->view, node) : NULL;
+
+	return n && n->silent;
+}
+
+static void close_silent(struct conns *conns)
+{
+	while (!loop_list_empty(&conns->waiting)) {
+		struct client *c = container_of(conns->waiting.next, struct client, waiting);
+		loop_list_remove(&c->waiting);
+		session_unusable(c, false);
+		client_continue(c);
+	}
+	while (!loop_list_empty(&conns->all)) {
+		struct upstream *u = container_of(conns->all.next, struct upstream, link_all);
+		struct client *c = u->c;
+		if (c && c->state == CLIENT_TUNNEL)
+			client_close(c);
+		else if (c) /* perhaps delivered: not sent again */
+			answer_retry(c, 503, "SessionUnavailable", "the session's node does not answer", 1);
+		upstream_close(u); /* nothing if that did it */
+	}
+}
+
+void upstream_silent_nodes(struct gw *gw)
+{
+	struct map_node *node = NULL;
+
+	while ((node = map_next(&gw->peers, node))) {
+		struct peer *peer = container_of(node, struct peer, by_node);
+		if (silent(gw, peer->node))
+			close_silent(&peer->conns);
+	}
+}
+
 /* --- the stream's callbacks --- */
 
 static void upstream_lost(struct upstream *u, int error)
@@ -370,6 +407,10 @@ void upstream_get(struct client *c)
 			return;
 		}
 		conns = &peer->conns;
+		if (silent(c->gw, peer->node)) { /* its session may be elsewhere by now */
+			session_unusable(c, false);
+			return;
+		}
 	}
 	if (!loop_list_empty(&conns->idle)) {
 		u = container_of(conns->idle.prev, struct upstream, link_idle);

@@ -24,6 +24,7 @@ struct view_pool {
 struct view_node {
 	uint64_t id;
 	struct sockaddr_storage peer; /* of its peer listener */
+	bool silent;                  /* its lease ended as far as this node knows: it serves nobody */
 };
 
 struct view *view_new(void);
