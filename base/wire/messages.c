@@ -118,6 +118,7 @@ static const struct codec_field pool_put_fields[] = {
 	CODEC_ONE(struct msg_pool_put, template, &template_codec),
 	CODEC_LIST(struct msg_pool_put, secrets, 64, &secret_put_codec),
 	CODEC_U64(struct msg_pool_put, expect_uid),
+	CODEC_U64(struct msg_pool_put, expect_operation),
 	CODEC_BOOL(struct msg_pool_put, new_revision),
 };
 const struct codec_type pool_put_codec = CODEC_TYPE(struct msg_pool_put, "pool_put", pool_put_fields);

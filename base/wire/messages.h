@@ -148,6 +148,7 @@ struct msg_pool_put {
 	struct secret_put *secrets;
 	uint32_t n_secrets;
 	uint64_t expect_uid;     /* 0: create, or replace whatever is there; else -ESTALE unless it is this one */
+	uint64_t expect_operation; /* of the pool that was read to make this; 0: any; else -ESTALE unless it is the last one */
 	bool new_revision;       /* the template differs from the stored one */
 };
 struct msg_pool_delete { uint64_t pool; };

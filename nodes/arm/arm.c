@@ -279,6 +279,13 @@ bool arm_shown(const struct state *state, uint16_t type, const void *body)
 	return state_operation(state, answer->operation) != NULL;
 }
 
+bool arm_again(const struct arm_outcome *outcome, uint16_t type, const void *body)
+{
+	const struct msg_pool_answer *answer = body;
+
+	return type == MSG_POOL_ANSWER && outcome->then->then == THEN_PATCH && answer->code == -ESTALE;
+}
+
 void arm_answer(const struct arm *arm, const struct arm_outcome *outcome, const struct state *state,
 		uint16_t type, const void *body, struct arena *arena, struct arm_reply *ret)
 {

@@ -44,7 +44,7 @@ struct applied {
  *                   + lease_ms.
  * NODE_CORDON       -ENOENT; -EINVAL draining without cordoned.
  * NODE_IMAGES       -ENOENT, -EHOSTDOWN; -EINVAL a digest is empty or too long.
- * POOL_PUT          -EBUSY being deleted; -ESTALE expect_uid is another or gone. The secrets named become
+ * POOL_PUT          -EBUSY being deleted; -ESTALE expect_uid is another or gone, expect_operation not the last. The secrets named become
  *                   the pool's; one without value keeps the stored one (-EINVAL: none stored). A running
  *                   operation is cancelled. When nothing but limits or document of a Succeeded pool change,
  *                   the operation has succeeded at once. A lowered maximum ends no session.

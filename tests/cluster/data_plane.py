@@ -7,7 +7,7 @@ import json
 import time
 
 import harness
-from harness import API, Cluster, run, wait_until
+from harness import API, Cluster, in_parallel, run, wait_until
 
 cluster = Cluster(settings=["cooldown_min=2", "domain=berth.test"]).start()
 cluster.import_image()
@@ -240,6 +240,15 @@ def test_a_write_is_read_through_every_node():
             assert got == {"round": str(i)}, (i, writer, node, got)
 
 
+def test_patches_at_once_keep_each_other():
+    def patch(i):
+        return cluster.admin("PATCH", cluster.arm_path("data"), {"tags": {f"writer{i}": str(i)}}, node=i % 3 + 1)
+    answers = in_parallel(9, patch)
+    assert [a.status for a in answers] == [202] * 9, answers
+    tags = cluster.pool("data", 2).json()["tags"]
+    assert {f"writer{i}": str(i) for i in range(9)}.items() <= tags.items(), tags
+
+
 def test_deleted_pool():
     a = cluster.admin("DELETE", cluster.arm_path("data"), node=3)
     assert a.status == 202, a
@@ -251,4 +260,5 @@ def test_deleted_pool():
 
 run([test_calls_of_code_interpreters_arrive_unchanged, test_traceparent, test_pool_by_host, test_wrong_identifiers,
      test_unknown_pools, test_tokens, test_roles, test_management_calls, test_last_access_is_the_owners,
-     test_older_revision_keeps_its_port, test_a_write_is_read_through_every_node, test_deleted_pool], cluster)
+     test_older_revision_keeps_its_port, test_a_write_is_read_through_every_node,
+     test_patches_at_once_keep_each_other, test_deleted_pool], cluster)

@@ -96,8 +96,10 @@ static void write_pool(struct call *c, bool patch)
 	json_decref(body);
 	if (r < 0)
 		return;
-	if (patch)
+	if (patch) {
 		put->expect_uid = stored->uid;
+		put->expect_operation = stored->operation;
+	}
 	then.put = put;
 	then.location = location_of(c, put->document);
 	continuation_post(c, patch ? THEN_PATCH : THEN_PUT,

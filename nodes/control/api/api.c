@@ -20,6 +20,7 @@
 #define SHOWN_MS  2000
 #define INDEX_MS  1000
 #define CALLS_MAX 4096
+#define AGAIN_MAX 16
 #define CLIENT_ID_MAX 128
 
 struct api {
@@ -287,10 +288,20 @@ void api_index(struct control *c, const struct envelope *question)
 	control_send(c, &e);
 }
 
+/* Serves once these tables show what the leader's do. */
+static void serve_latest(struct api_call *call)
+{
+	struct control *c = call->api->control;
+
+	if (c->leads || c->leader == 0)
+		api_serve(call);
+	else
+		ask_index(call);
+}
+
 static void handle(struct api_call *call)
 {
 	struct gateway_api_request *q = call->request;
-	struct control *c = call->api->control;
 	struct arm_reply reply = {0};
 	struct err err = {0};
 
@@ -304,10 +315,8 @@ static void handle(struct api_call *call)
 		arm_reply_error(&reply, 401, "InvalidAuthenticationToken", "The access token is missing or invalid.");
 		arm_reply_header(&reply, "www-authenticate", STR("Bearer"));
 		api_finish(call, &reply);
-	} else if (c->leads || c->leader == 0) {
-		api_serve(call);
 	} else {
-		ask_index(call);
+		serve_latest(call);
 	}
 }
 
@@ -375,6 +384,10 @@ void api_answered(struct api *a, const struct envelope *e)
 
 		if (e->type == MSG_REFUSED)
 			tasks_logged(call, &piece);
+	} else if (call->again < AGAIN_MAX && arm_again(&call->outcome, e->type, body)) {
+		call->again++;
+		call->waits = false;
+		serve_latest(call);
 	} else if (arm_shown(a->control->state, e->type, body)) {
 		answer(call, e->type, body);
 	} else {

@@ -29,6 +29,7 @@ struct api_call {
 	struct arm_outcome outcome;
 	uint64_t deadline_ms; /* CLOCK_BOOTTIME */
 	char id[UUID_TEXT_SIZE]; /* x-ms-request-id */
+	uint8_t again;        /* how often a PATCH was merged anew */
 	bool asks;            /* the leader for its index */
 	uint64_t index;       /* not handled before the tables go so far; 0: does not wait for it */
 	uint32_t owners_left; /* of sessions, asked for their activity */

@@ -143,6 +143,8 @@ static bool put_is_sound(struct apply *a, const struct msg_pool_put *c, const st
 		apply_refuse(a, -EINVAL, "template.cpu_milli and template.memory_bytes: allowed above 0, memory up to 2^50");
 	} else if (c->expect_uid != 0 && (old == NULL || old->uid != c->expect_uid)) {
 		apply_refuse(a, -ESTALE, "pool %" PRIu64 " is not there any more", c->expect_uid);
+	} else if (c->expect_operation != 0 && (old == NULL || old->operation != c->expect_operation)) {
+		apply_refuse(a, -ESTALE, "the pool was changed since it was read");
 	} else if (old != NULL && old->provisioning == PROVISIONING_DELETING) {
 		apply_refuse(a, -EBUSY, "pool %" PRIu64 " is being deleted", old->uid);
 	} else {
