@@ -10,6 +10,7 @@ import trace_execs
 from harness import Cluster, run, wait_until
 from images import PASSWORD, USER, Images, free_ports
 
+harness.in_own_network()  # one pool has egress
 images = Images()
 PRIVATE, OPEN = free_ports(2)
 private = images.start_registry(PRIVATE, private=True)
