@@ -262,9 +262,10 @@ static int encode(struct call *c, const json_t *document, const struct pool_row 
 {
 	CLEANUP_BUF struct buf text = {0}, message = BUF_MAX(MESSAGE_BYTES_MAX);
 
-	put->subscription = stored != NULL ? stored->subscription : c->subscription;
-	put->resource_group = stored != NULL ? stored->resource_group : c->group;
-	put->name = stored != NULL ? stored->name : c->name;
+	/* Copies: the answer is made from these when the row may have been replaced. */
+	put->subscription = arena_str(c->arena, stored != NULL ? stored->subscription : c->subscription);
+	put->resource_group = arena_str(c->arena, stored != NULL ? stored->resource_group : c->group);
+	put->name = arena_str(c->arena, stored != NULL ? stored->name : c->name);
 	put->new_revision = is_new_revision(c, stored, put);
 	json_print(&text, document, false);
 	if (text.n <= DOCUMENT_BYTES_MAX) {
