@@ -146,9 +146,9 @@ void session_hop(struct client *c, const struct session_ref *ref)
 
 /* --- answers from placement --- */
 
-static void opened_one(struct client *c, const struct msg_opened *m, struct session *s)
+static void opened_one(struct client *c, const struct msg_opened *m, struct session *s, bool created)
 {
-	c->created = m->created;
+	c->created = created;
 	c->allocation_ms = m->allocation_ms;
 	char message[1025] = ""; /* as long as the envelope's may be */
 	str_copy(str_slice(m->message, 0, m->message.n < 1024 ? m->message.n : 1024), message, sizeof message);
@@ -194,6 +194,7 @@ void session_opened(struct gw *gw, const struct envelope *e, const struct msg_op
 	struct map_node *node =
 		map_find(&gw->opens, map_hash_u64(e->correlation), correlation_match, &e->correlation);
 	struct session *s = NULL;
+	bool created = m->created;
 	struct loop_link waiting;
 	struct open *o;
 
@@ -215,7 +216,8 @@ void session_opened(struct gw *gw, const struct envelope *e, const struct msg_op
 	while (!loop_list_empty(&waiting)) {
 		struct client *c = container_of(waiting.next, struct client, waiting);
 		session_wait_over(c);
-		opened_one(c, m, s);
+		opened_one(c, m, s, created);
+		created = false; /* of all who waited, one made it new */
 		client_continue(c);
 	}
 	if (s)

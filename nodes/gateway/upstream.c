@@ -290,6 +290,13 @@ static bool sandbox_dead(int error)
 	return error == -ECONNREFUSED || error == -ENOENT;
 }
 
+/* Other connections to it are at work: one of them will be free. Its client's timer runs on. */
+static bool can_wait(const struct session *s, int error)
+{
+	return !sandbox_dead(error) && s->state != SESSION_ENDED && !loop_list_empty(&s->conns.all) &&
+	       loop_list_empty(&s->conns.idle);
+}
+
 static void dial_failed(struct client *c, int error)
 {
 	if (!c)
@@ -324,6 +331,11 @@ static void dialed(void *arg, int fd, int error)
 	}
 	if (!u) {
 		s->conns.n--;
+		if (c && can_wait(s, error)) {
+			loop_list_add(&s->conns.waiting, &c->waiting);
+			session_unref(s);
+			return;
+		}
 		dial_failed(c, error);
 		if (s->state != SESSION_ENDED && !gw->stopping)
 			serve_waiting(&s->conns, NULL);
