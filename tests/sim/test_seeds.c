@@ -1,7 +1,7 @@
 /* Random clusters: lost, doubled and reordered messages, elections, restarted daemons, sandboxes that fail, hang, crash
  * or never answer, failing pulls. Then the faults end, and all must come to rest.
  *
- *   test_seeds [count [first]]   by default as many seeds as fit into a few seconds, at most 400
+ *   test_seeds [count [first]]   by default BERTH_SIM_SEEDS, else as many as fit into a few seconds, at most 400
  * A failure prints its seed; `test_seeds 1 <seed>` replays it exactly. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,12 +144,13 @@ static uint32_t run_seed(uint64_t seed, bool faults)
 
 int main(int argc, char **argv)
 {
-	uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 10) : DEFAULT_SEEDS;
+	const char *wanted = argc > 1 ? argv[1] : getenv("BERTH_SIM_SEEDS");
+	uint64_t count = wanted != NULL ? strtoull(wanted, NULL, 10) : DEFAULT_SEEDS;
 	uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1, begun_ms = clock_boot_ms(), seed, asks = 0;
 
 	blank_from_environment();
 	for (seed = first; seed < first + count; seed++) {
-		if (argc == 1 && clock_boot_ms() > begun_ms + DEFAULT_MS)
+		if (wanted == NULL && clock_boot_ms() > begun_ms + DEFAULT_MS)
 			break;
 		asks += run_seed(seed, seed % 4 != 0);
 	}
