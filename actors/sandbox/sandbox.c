@@ -12,52 +12,23 @@
 #include <errno.h>
 #include <string.h>
 
-#include "ending.h"
 #include "limits.h"
-#include "outbound.h"
+#include "private.h"
 
-#define RETRY_MS        1000
-#define PROPOSE_MS      5000
 #define PROBE_FIRST_MS  2 /* most servers listen within milliseconds; the gap doubles */
 #define PROBE_LAST_MS   1000
 #define PROBE_WAIT_MS   1000
 #define LIVENESS_MS     10000
-#define HALTED_WAIT_MS  5000
-
-struct sandbox {
-	struct actor actor;
-	uint64_t request;   /* the one whose outcome counts */
-	uint64_t begun_ms;  /* of the first start or the adoption */
-	uint64_t probe_gap_ms;
-	uint32_t failures;  /* of the liveness probe, in a row */
-	uint16_t exposed_port; /* that the image names; 0: none, or not known */
-	struct asker halter;
-	struct ending ending;
-	struct outbound outbound;
-};
-
-static const struct sandbox_row *row_of(const struct actor *a, const struct context *c)
-{
-	return state_sandbox(c->state, a->key);
-}
-
-static uint8_t stop(struct sandbox *self, struct context *c, uint32_t grace_ms)
-{
-	context_timer(c, 0);
-	self->request = context_drive(c, SANDBOXD_STOP, &(struct sandboxd_stop){self->actor.key, grace_ms}, 0, 0,
-	                              grace_ms + 30000);
-	return SANDBOX_ACTOR_STOPPING;
-}
 
 static uint8_t start(struct sandbox *self, struct context *c)
 {
-	const struct sandbox_row *row = row_of(&self->actor, c);
+	const struct sandbox_row *row = sandbox_row_of(&self->actor, c);
 	const struct pool_row *pool = row == NULL ? NULL : state_pool(c->state, row->pool);
 	const struct template *t = limits_template(&self->actor, c);
 
 	if (pool == NULL || t == NULL) {
 		ending_set(&self->ending, true, "its pool or revision is gone");
-		return stop(self, c, 0);
+		return sandbox_stop(self, c, 0);
 	}
 	if (self->begun_ms == 0)
 		self->begun_ms = c->now_ms;
@@ -90,7 +61,7 @@ static uint8_t runs(struct sandbox *self, struct context *c)
 		self->begun_ms = c->now_ms;
 	self->probe_gap_ms = PROBE_FIRST_MS;
 	context_timer(c, 0);
-	outbound_check(&self->outbound, c, row_of(&self->actor, c));
+	outbound_check(&self->outbound, c, sandbox_row_of(&self->actor, c));
 	return probe(self, c);
 }
 
@@ -101,37 +72,24 @@ static uint8_t serve(struct sandbox *self, struct context *c)
 	self->request = 0;
 	self->failures = 0;
 	context_timer(c, p == NULL ? 0 : c->now_ms + limits_or(p->initial_delay_s, 1) * 1000ull);
-	outbound_check(&self->outbound, c, row_of(&self->actor, c));
+	outbound_check(&self->outbound, c, sandbox_row_of(&self->actor, c));
 	return SANDBOX_ACTOR_SERVING;
 }
 
 static uint8_t propose_ready(struct sandbox *self, struct context *c)
 {
 	context_timer(c, 0);
-	self->request = context_propose(c, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){self->actor.key}, PROPOSE_MS);
+	self->request = context_propose(c, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){self->actor.key}, SANDBOX_PROPOSE_MS);
 	return SANDBOX_ACTOR_ANNOUNCING;
-}
-
-static uint8_t propose_gone(struct sandbox *self, struct context *c)
-{
-	struct cmd_sandbox_gone body = {.sandbox = self->actor.key, .stopped_ms = self->ending.stopped_ms,
-	                                .failed = self->ending.failed, .unserved = self->ending.unserved,
-	                                .message = str_of(self->ending.message)};
-
-	if (row_of(&self->actor, c) == NULL)
-		return SANDBOX_ACTOR_GONE;
-	context_timer(c, 0);
-	self->request = context_propose(c, COMMAND_SANDBOX_GONE, &body, PROPOSE_MS);
-	return SANDBOX_ACTOR_ENDING;
 }
 
 /* What the row asks for while nothing is known of the process. */
 static uint8_t begin(struct sandbox *self, struct context *c, bool running)
 {
-	const struct sandbox_row *row = row_of(&self->actor, c);
+	const struct sandbox_row *row = sandbox_row_of(&self->actor, c);
 
 	if (row == NULL)
-		return running ? stop(self, c, 0) : SANDBOX_ACTOR_GONE;
+		return running ? sandbox_stop(self, c, 0) : SANDBOX_ACTOR_GONE;
 	switch ((enum sandbox_state)row->state) {
 	case SANDBOX_BOOTING:
 		return running ? runs(self, c) : start(self, c);
@@ -140,18 +98,18 @@ static uint8_t begin(struct sandbox *self, struct context *c, bool running)
 		if (running)
 			return serve(self, c);
 		ending_set(&self->ending, false, "it did not run any more when its node came back");
-		return stop(self, c, 0);
+		return sandbox_stop(self, c, 0);
 	case SANDBOX_STOPPING:
 	case SANDBOX_STATES:
 		break;
 	}
-	return stop(self, c, SANDBOX_GRACE_MS);
+	return sandbox_stop(self, c, SANDBOX_GRACE_MS);
 }
 
 /* Before sandboxd has listed what runs, only the list tells; afterwards what has no process yet is to be started. */
 static uint8_t new_changed(struct actor *a, struct context *c, const struct message *m)
 {
-	const struct sandbox_row *row = row_of(a, c);
+	const struct sandbox_row *row = sandbox_row_of(a, c);
 
 	(void)m;
 	if (row == NULL)
@@ -169,37 +127,32 @@ static uint8_t adopt(struct actor *a, struct context *c, const struct message *m
 	return begin((struct sandbox *)a, c, adopted->running);
 }
 
-static bool awaited(const struct sandbox *self, const struct message *m)
-{
-	return self->request != 0 && self->request == m->envelope->correlation;
-}
-
 static uint8_t started(struct actor *a, struct context *c, const struct message *m)
 {
 	struct sandbox *self = (struct sandbox *)a;
 	const struct sandboxd_reply *reply = m->body;
 
-	if (!awaited(self, m))
+	if (!sandbox_awaited(self, m))
 		return SANDBOX_ACTOR_STARTING;
 	self->exposed_port = reply->exposed_port;
 	if (reply->code == 0 || reply->code == -EEXIST)
 		return runs(self, c);
 	if (ending_unknown(reply->code) && c->now_ms < self->begun_ms + SANDBOX_START_MS) {
-		context_timer(c, c->now_ms + RETRY_MS);
+		context_timer(c, c->now_ms + SANDBOX_RETRY_MS);
 		return SANDBOX_ACTOR_STARTING;
 	}
 	ending_set(&self->ending, true, "it did not start: %.*s", STR_ARGS(reply->message));
-	return stop(self, c, 0);
+	return sandbox_stop(self, c, 0);
 }
 
 static uint8_t start_lost(struct actor *a, struct context *c, const struct message *m)
 {
 	struct sandbox *self = (struct sandbox *)a;
 
-	if (!awaited(self, m))
+	if (!sandbox_awaited(self, m))
 		return SANDBOX_ACTOR_STARTING;
 	ending_set(&self->ending, true, "it did not start within %d s", SANDBOX_START_MS / 1000);
-	return stop(self, c, 0);
+	return sandbox_stop(self, c, 0);
 }
 
 static uint8_t start_again(struct actor *a, struct context *c, const struct message *m)
@@ -211,11 +164,11 @@ static uint8_t start_again(struct actor *a, struct context *c, const struct mess
 /* While it is on its way up: the row may have been told to stop, or is gone with its node's epoch. */
 static uint8_t rising_changed(struct actor *a, struct context *c, const struct message *m)
 {
-	const struct sandbox_row *row = row_of(a, c);
+	const struct sandbox_row *row = sandbox_row_of(a, c);
 
 	(void)m;
 	if (row == NULL || row->state == SANDBOX_STOPPING)
-		return stop((struct sandbox *)a, c, 0); /* it has served nobody, and may not listen to signals yet */
+		return sandbox_stop((struct sandbox *)a, c, 0); /* it has served nobody, and may not listen to signals yet */
 	if (row->state != SANDBOX_BOOTING)
 		return serve((struct sandbox *)a, c);
 	if (a->state != SANDBOX_ACTOR_STARTING) /* else when it runs */
@@ -226,11 +179,11 @@ static uint8_t rising_changed(struct actor *a, struct context *c, const struct m
 static uint8_t exited(struct actor *a, struct context *c, const struct message *m)
 {
 	struct sandbox *self = (struct sandbox *)a;
-	const struct sandbox_row *row = row_of(a, c);
+	const struct sandbox_row *row = sandbox_row_of(a, c);
 	bool booting = row != NULL && row->state == SANDBOX_BOOTING;
 
 	ending_exit(&self->ending, m->body, row, booting ? " before it was ready" : "");
-	return stop(self, c, 0);
+	return sandbox_stop(self, c, 0);
 }
 
 static uint8_t halt(struct actor *a, struct context *c, const struct message *m)
@@ -241,7 +194,7 @@ static uint8_t halt(struct actor *a, struct context *c, const struct message *m)
 	self->halter = context_asker(m);
 	self->ending.unserved = body->unserved;
 	ending_set(&self->ending, false, "%.*s", STR_ARGS(body->reason));
-	return stop(self, c, body->grace_ms);
+	return sandbox_stop(self, c, body->grace_ms);
 }
 
 static uint8_t start_probe_failed(struct sandbox *self, struct context *c, struct str why)
@@ -251,7 +204,7 @@ static uint8_t start_probe_failed(struct sandbox *self, struct context *c, struc
 
 	if (c->now_ms >= self->begun_ms + limit_ms) {
 		ending_silent(&self->ending, t == NULL ? 0 : t->target_port, self->exposed_port, limit_ms, why);
-		return stop(self, c, 0);
+		return sandbox_stop(self, c, 0);
 	}
 	context_timer(c, c->now_ms + self->probe_gap_ms);
 	self->probe_gap_ms = self->probe_gap_ms * 2 < PROBE_LAST_MS ? self->probe_gap_ms * 2 : PROBE_LAST_MS;
@@ -263,7 +216,7 @@ static uint8_t start_probed(struct actor *a, struct context *c, const struct mes
 	struct sandbox *self = (struct sandbox *)a;
 	const struct msg_probed *probed = m->body;
 
-	if (!awaited(self, m))
+	if (!sandbox_awaited(self, m))
 		return SANDBOX_ACTOR_PROBING;
 	return probed->ok ? propose_ready(self, c) : start_probe_failed(self, c, probed->message);
 }
@@ -272,7 +225,7 @@ static uint8_t start_probe_lost(struct actor *a, struct context *c, const struct
 {
 	const struct msg_refused *refused = m->body;
 
-	if (outbound_lost(&((struct sandbox *)a)->outbound, c, m) || !awaited((struct sandbox *)a, m))
+	if (outbound_lost(&((struct sandbox *)a)->outbound, c, m) || !sandbox_awaited((struct sandbox *)a, m))
 		return SANDBOX_ACTOR_PROBING;
 	return start_probe_failed((struct sandbox *)a, c, refused->message);
 }
@@ -280,7 +233,7 @@ static uint8_t start_probe_lost(struct actor *a, struct context *c, const struct
 static uint8_t probe_again(struct actor *a, struct context *c, const struct message *m)
 {
 	(void)m;
-	outbound_check(&((struct sandbox *)a)->outbound, c, row_of(a, c));
+	outbound_check(&((struct sandbox *)a)->outbound, c, sandbox_row_of(a, c));
 	return probe((struct sandbox *)a, c);
 }
 
@@ -290,10 +243,10 @@ static uint8_t readopted(struct sandbox *self, struct context *c, const struct m
 
 	if (!adopted->running) {
 		ending_set(&self->ending, failed, "%s", why);
-		return stop(self, c, 0);
+		return sandbox_stop(self, c, 0);
 	}
 	self->outbound = (struct outbound){.open = adopted->egress};
-	outbound_check(&self->outbound, c, row_of(&self->actor, c));
+	outbound_check(&self->outbound, c, sandbox_row_of(&self->actor, c));
 	return self->actor.state;
 }
 
@@ -306,35 +259,35 @@ static uint8_t announced(struct actor *a, struct context *c, const struct messag
 {
 	const struct msg_proposed *proposed = m->body;
 
-	if (!awaited((struct sandbox *)a, m))
+	if (!sandbox_awaited((struct sandbox *)a, m))
 		return SANDBOX_ACTOR_ANNOUNCING;
 	if (proposed->code == 0)
 		return rising_changed(a, c, m);
-	context_timer(c, c->now_ms + RETRY_MS / 4);
+	context_timer(c, c->now_ms + SANDBOX_RETRY_MS / 4);
 	return SANDBOX_ACTOR_ANNOUNCING;
 }
 
 static uint8_t announce_lost(struct actor *a, struct context *c, const struct message *m)
 {
 	if (!outbound_lost(&((struct sandbox *)a)->outbound, c, m))
-		context_timer(c, c->now_ms + RETRY_MS / 4);
+		context_timer(c, c->now_ms + SANDBOX_RETRY_MS / 4);
 	return a->state;
 }
 
 static uint8_t announce_again(struct actor *a, struct context *c, const struct message *m)
 {
 	(void)m;
-	outbound_check(&((struct sandbox *)a)->outbound, c, row_of(a, c));
+	outbound_check(&((struct sandbox *)a)->outbound, c, sandbox_row_of(a, c));
 	return propose_ready((struct sandbox *)a, c);
 }
 
 static uint8_t serving_changed(struct actor *a, struct context *c, const struct message *m)
 {
-	const struct sandbox_row *row = row_of(a, c);
+	const struct sandbox_row *row = sandbox_row_of(a, c);
 
 	(void)m;
 	if (row == NULL || row->state == SANDBOX_STOPPING)
-		return stop((struct sandbox *)a, c, SANDBOX_GRACE_MS);
+		return sandbox_stop((struct sandbox *)a, c, SANDBOX_GRACE_MS);
 	outbound_check(&((struct sandbox *)a)->outbound, c, row);
 	return SANDBOX_ACTOR_SERVING;
 }
@@ -347,7 +300,7 @@ static uint8_t switched(struct actor *a, struct context *c, const struct message
 	if (outbound_driven(&self->outbound, c, m))
 		return a->state;
 	ending_set(&self->ending, false, "its egress could not be turned off: %.*s", STR_ARGS(reply->message));
-	return stop(self, c, 0);
+	return sandbox_stop(self, c, 0);
 }
 
 static uint8_t live_probe(struct actor *a, struct context *c, const struct message *m)
@@ -357,7 +310,7 @@ static uint8_t live_probe(struct actor *a, struct context *c, const struct messa
 	const struct probe *p = limits_probe(t, PROBE_LIVENESS);
 
 	(void)m;
-	outbound_check(&self->outbound, c, row_of(a, c));
+	outbound_check(&self->outbound, c, sandbox_row_of(a, c));
 	if (p == NULL)
 		return SANDBOX_ACTOR_SERVING;
 	self->request = context_probe(c, a->key, p, t->target_port, limits_or(p->timeout_s, 1) * 1000ull);
@@ -366,7 +319,7 @@ static uint8_t live_probe(struct actor *a, struct context *c, const struct messa
 
 static uint8_t live_answer(struct sandbox *self, struct context *c, bool ok, struct str why)
 {
-	const struct sandbox_row *row = row_of(&self->actor, c);
+	const struct sandbox_row *row = sandbox_row_of(&self->actor, c);
 	const struct probe *p = limits_probe(limits_template(&self->actor, c), PROBE_LIVENESS);
 
 	if (p == NULL)
@@ -375,7 +328,7 @@ static uint8_t live_answer(struct sandbox *self, struct context *c, bool ok, str
 	if (self->failures >= limits_or(p->failure_threshold, 3)) {
 		ending_set(&self->ending, row != NULL && row->state == SANDBOX_READY,
 		           "its liveness probe failed %u times: %.*s", self->failures, STR_ARGS(why));
-		return stop(self, c, p->grace_s != 0 ? p->grace_s * 1000 : SANDBOX_GRACE_MS);
+		return sandbox_stop(self, c, p->grace_s != 0 ? p->grace_s * 1000 : SANDBOX_GRACE_MS);
 	}
 	context_timer(c, c->now_ms + (p->period_s != 0 ? p->period_s * 1000ull : LIVENESS_MS));
 	return SANDBOX_ACTOR_SERVING;
@@ -385,7 +338,7 @@ static uint8_t live_probed(struct actor *a, struct context *c, const struct mess
 {
 	const struct msg_probed *probed = m->body;
 
-	if (!awaited((struct sandbox *)a, m))
+	if (!sandbox_awaited((struct sandbox *)a, m))
 		return SANDBOX_ACTOR_SERVING;
 	return live_answer((struct sandbox *)a, c, probed->ok, probed->message);
 }
@@ -394,7 +347,7 @@ static uint8_t live_probe_lost(struct actor *a, struct context *c, const struct 
 {
 	const struct msg_refused *refused = m->body;
 
-	if (outbound_lost(&((struct sandbox *)a)->outbound, c, m) || !awaited((struct sandbox *)a, m))
+	if (outbound_lost(&((struct sandbox *)a)->outbound, c, m) || !sandbox_awaited((struct sandbox *)a, m))
 		return SANDBOX_ACTOR_SERVING;
 	return live_answer((struct sandbox *)a, c, false, refused->message);
 }
@@ -402,79 +355,6 @@ static uint8_t live_probe_lost(struct actor *a, struct context *c, const struct 
 static uint8_t readopt_serving(struct actor *a, struct context *c, const struct message *m)
 {
 	return readopted((struct sandbox *)a, c, m, false, "its process ended while sandboxd was away");
-}
-
-static uint8_t stopped(struct actor *a, struct context *c, const struct message *m)
-{
-	struct sandbox *self = (struct sandbox *)a;
-	const struct sandboxd_reply *reply = m->body;
-
-	if (!awaited(self, m))
-		return SANDBOX_ACTOR_STOPPING;
-	if (reply->code != 0 && reply->code != -ENOENT) { /* not here: it never began, or a stop before this one ended it */
-		context_timer(c, c->now_ms + RETRY_MS);
-		return SANDBOX_ACTOR_STOPPING;
-	}
-	if (self->ending.stopped_ms == 0)
-		self->ending.stopped_ms = reply->wall_ms;
-	if (self->halter.correlation == 0)
-		return propose_gone(self, c);
-	context_answer(c, &self->halter, MSG_HALTED, &(struct msg_halted){self->ending.stopped_ms});
-	self->request = 0;
-	context_timer(c, c->now_ms + HALTED_WAIT_MS); /* the session commits the end; if it does not, we do */
-	return SANDBOX_ACTOR_ENDING;
-}
-
-static uint8_t stop_lost(struct actor *a, struct context *c, const struct message *m)
-{
-	if (awaited((struct sandbox *)a, m))
-		context_timer(c, c->now_ms + RETRY_MS);
-	return SANDBOX_ACTOR_STOPPING;
-}
-
-static uint8_t stop_again(struct actor *a, struct context *c, const struct message *m)
-{
-	(void)m;
-	return stop((struct sandbox *)a, c, 0);
-}
-
-static uint8_t stopping_exited(struct actor *a, struct context *c, const struct message *m)
-{
-	struct sandbox *self = (struct sandbox *)a;
-
-	ending_exit(&self->ending, m->body, row_of(a, c), "");
-	return SANDBOX_ACTOR_STOPPING;
-}
-
-/* A session that asks while it is being stopped already gets the answer of that stop. */
-static uint8_t stopping_halt(struct actor *a, struct context *c, const struct message *m)
-{
-	struct sandbox *self = (struct sandbox *)a;
-
-	context_refuse(c, &self->halter, -ECANCELED, "asked again");
-	self->halter = context_asker(m);
-	return SANDBOX_ACTOR_STOPPING;
-}
-
-static uint8_t ending_halt(struct actor *a, struct context *c, const struct message *m)
-{
-	context_reply(c, m, MSG_HALTED, &(struct msg_halted){((struct sandbox *)a)->ending.stopped_ms});
-	return SANDBOX_ACTOR_ENDING;
-}
-
-static uint8_t ended(struct actor *a, struct context *c, const struct message *m)
-{
-	(void)m;
-	if (row_of(a, c) == NULL)
-		return SANDBOX_ACTOR_GONE;
-	context_timer_by(c, c->now_ms + RETRY_MS);
-	return SANDBOX_ACTOR_ENDING;
-}
-
-static uint8_t end_again(struct actor *a, struct context *c, const struct message *m)
-{
-	(void)m;
-	return propose_gone((struct sandbox *)a, c);
 }
 
 #define T(s) SM_TO(SANDBOX_ACTOR_##s)
@@ -535,26 +415,26 @@ static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] = {
 		[MSG_REFUSED]  = ON(live_probe_lost, T(SERVING) | T(STOPPING)),
 	},
 	[SANDBOX_ACTOR_STOPPING] = {
-		[MSG_TIMER]    = ON(stop_again, T(STOPPING)),
+		[MSG_TIMER]    = ON(sandbox_stop_again, T(STOPPING)),
 		[MSG_CHANGED]  = IGNORE,
 		[MSG_PROPOSED] = IGNORE,
-		[MSG_DRIVEN]   = ON(stopped, T(STOPPING) | T(ENDING) | T(GONE)),
-		[MSG_EXITED]   = ON(stopping_exited, T(STOPPING)),
-		[MSG_ADOPTED]  = ON(stop_again, T(STOPPING)),
+		[MSG_DRIVEN]   = ON(sandbox_stopped, T(STOPPING) | T(ENDING) | T(GONE)),
+		[MSG_EXITED]   = ON(sandbox_stopping_exited, T(STOPPING)),
+		[MSG_ADOPTED]  = ON(sandbox_stop_again, T(STOPPING)),
 		[MSG_PROBED]   = IGNORE,
-		[MSG_HALT]     = ON(stopping_halt, T(STOPPING)),
-		[MSG_REFUSED]  = ON(stop_lost, T(STOPPING)),
+		[MSG_HALT]     = ON(sandbox_stopping_halt, T(STOPPING)),
+		[MSG_REFUSED]  = ON(sandbox_stop_lost, T(STOPPING)),
 	},
 	[SANDBOX_ACTOR_ENDING] = {
-		[MSG_TIMER]    = ON(end_again, T(ENDING) | T(GONE)),
-		[MSG_CHANGED]  = ON(ended, T(ENDING) | T(GONE)),
-		[MSG_PROPOSED] = ON(ended, T(ENDING) | T(GONE)),
+		[MSG_TIMER]    = ON(sandbox_end_again, T(ENDING) | T(GONE)),
+		[MSG_CHANGED]  = ON(sandbox_ended, T(ENDING) | T(GONE)),
+		[MSG_PROPOSED] = ON(sandbox_ended, T(ENDING) | T(GONE)),
 		[MSG_DRIVEN]   = IGNORE,
 		[MSG_EXITED]   = IGNORE,
 		[MSG_ADOPTED]  = IGNORE,
 		[MSG_PROBED]   = IGNORE,
-		[MSG_HALT]     = ON(ending_halt, T(ENDING)),
-		[MSG_REFUSED]  = ON(ended, T(ENDING) | T(GONE)),
+		[MSG_HALT]     = ON(sandbox_ending_halt, T(ENDING)),
+		[MSG_REFUSED]  = ON(sandbox_ended, T(ENDING) | T(GONE)),
 	},
 	[SANDBOX_ACTOR_GONE] = {
 		[MSG_TIMER]    = IGNORE,
