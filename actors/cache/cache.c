@@ -16,7 +16,8 @@
 struct cache {
 	struct actor actor;
 	uint64_t request, back_off_ms;
-	char pulling[DIGEST_MAX + 1], held[2][DIGEST_MAX + 1]; /* held: pulled, perhaps not in the tables yet */
+	char pulling[DIGEST_MAX + 1],
+		held[2][DIGEST_MAX + 1]; /* held: pulled, perhaps not in the tables yet */
 	uint8_t next_held;
 	struct {
 		struct asker asker;
@@ -40,7 +41,8 @@ static bool is_asked(const struct cache *self, struct str digest)
 }
 
 /* What somebody waits for goes first: an active image that its registry lost must not keep the desired one away. */
-static const struct template *lacking(const struct cache *self, const struct context *c, uint64_t *ret_revision)
+static const struct template *lacking(const struct cache *self, const struct context *c,
+				      uint64_t *ret_revision)
 {
 	const struct pool_row *pool = state_pool(c->state, self->actor.key);
 	const struct template *found = NULL;
@@ -62,9 +64,10 @@ static const struct template *lacking(const struct cache *self, const struct con
 static uint8_t pull(struct cache *self, struct context *c, const struct template *t, uint64_t revision)
 {
 	self->request = context_drive(c, SANDBOXD_PULL,
-	                              &(struct sandboxd_image){.reference = t->image, .digest = t->digest,
-	                                                       .username = t->registry.username},
-	                              self->actor.key, revision, PULL_MS);
+				      &(struct sandboxd_image){.reference = t->image,
+							       .digest = t->digest,
+							       .username = t->registry.username},
+				      self->actor.key, revision, PULL_MS);
 	return CACHE_PULLING;
 }
 
@@ -81,12 +84,14 @@ static uint8_t look(struct cache *self, struct context *c)
 	return pull(self, c, t, revision);
 }
 
-static void answer(struct cache *self, struct context *c, const char *digest, int32_t code, struct str message)
+static void answer(struct cache *self, struct context *c, const char *digest, int32_t code,
+		   struct str message)
 {
 	for (uint32_t i = 0; i < ASKERS_MAX; i++) {
-		if (self->askers[i].asker.correlation != 0 && str_eq(str_of(digest), str_of(self->askers[i].digest)))
+		if (self->askers[i].asker.correlation != 0 &&
+		    str_eq(str_of(digest), str_of(self->askers[i].digest)))
 			context_answer(c, &self->askers[i].asker, MSG_CACHED,
-			               &(struct msg_cached){code, message, str_of(digest)});
+				       &(struct msg_cached){code, message, str_of(digest)});
 	}
 }
 
@@ -109,8 +114,10 @@ static uint8_t failed(struct cache *self, struct context *c, int32_t code, struc
 
 	answer(self, c, self->pulling, code, message);
 	t = lacking(self, c, &revision);
-	if (t != NULL && is_asked(self, t->digest) && str_copy(t->digest, self->pulling, sizeof self->pulling) == 0)
-		return pull(self, c, t, revision); /* of those that asked, none is left for what has just failed */
+	if (t != NULL && is_asked(self, t->digest) &&
+	    str_copy(t->digest, self->pulling, sizeof self->pulling) == 0)
+		return pull(self, c, t,
+			    revision); /* of those that asked, none is left for what has just failed */
 	self->back_off_ms = self->back_off_ms == 0 ? BACK_OFF_MS : self->back_off_ms * 2;
 	if (self->back_off_ms > BACK_OFF_MAX_MS)
 		self->back_off_ms = BACK_OFF_MAX_MS;
@@ -131,7 +138,7 @@ static uint8_t pulled(struct actor *a, struct context *c, const struct message *
 	str_copy(str_of(self->pulling), self->held[self->next_held], sizeof self->held[0]);
 	self->next_held ^= 1;
 	context_send(c, (struct address){ADDRESS_IMAGES, c->node, 0}, MSG_CACHED,
-	             &(struct msg_cached){.digest = str_of(self->pulling)});
+		     &(struct msg_cached){.digest = str_of(self->pulling)});
 	answer(self, c, self->pulling, 0, STR_NONE);
 	return look(self, c);
 }
@@ -162,7 +169,8 @@ static bool keep(struct cache *self, struct context *c, const struct message *m)
 		self->askers[i].asker = context_asker(m);
 		return true;
 	}
-	context_reply(c, m, MSG_REFUSED, &(struct msg_refused){-ENOBUFS, STR("too many ask for this pool's image")});
+	context_reply(c, m, MSG_REFUSED,
+		      &(struct msg_refused){-ENOBUFS, STR("too many ask for this pool's image")});
 	return false;
 }
 
@@ -181,35 +189,40 @@ static uint8_t asked_meanwhile(struct actor *a, struct context *c, const struct 
 }
 
 #define T(s) SM_TO(CACHE_##s)
-static const struct sm_cell cells[CACHE_STATES][MSG_TYPES] = {
-	[CACHE_SETTLED] = {
-		[MSG_TIMER]   = IGNORE,
-		[MSG_CHANGED] = ON(changed, T(SETTLED) | T(PULLING) | T(GONE)),
-		[MSG_DRIVEN]  = IGNORE,
-		[MSG_CACHE]   = ON(asked, T(SETTLED) | T(PULLING) | T(GONE)),
-		[MSG_REFUSED] = IGNORE,
-	},
-	[CACHE_PULLING] = {
-		[MSG_TIMER]   = IGNORE,
-		[MSG_CHANGED] = ON(changed_meanwhile, T(PULLING) | T(GONE)),
-		[MSG_DRIVEN]  = ON(pulled, T(SETTLED) | T(PULLING) | T(BACKING) | T(GONE)),
-		[MSG_CACHE]   = ON(asked_meanwhile, T(PULLING)),
-		[MSG_REFUSED] = ON(pull_lost, T(PULLING) | T(BACKING)),
-	},
-	[CACHE_BACKING] = {
-		[MSG_TIMER]   = ON(changed, T(SETTLED) | T(PULLING) | T(GONE)),
-		[MSG_CHANGED] = ON(changed_meanwhile, T(BACKING) | T(GONE)),
-		[MSG_DRIVEN]  = IGNORE,
-		[MSG_CACHE]   = ON(asked, T(SETTLED) | T(BACKING) | T(PULLING) | T(GONE)),
-		[MSG_REFUSED] = IGNORE,
-	},
-	[CACHE_GONE] = {
-		[MSG_TIMER]   = IGNORE,
-		[MSG_CHANGED] = IGNORE,
-		[MSG_DRIVEN]  = IGNORE,
-		[MSG_CACHE]   = REFUSE,
-		[MSG_REFUSED] = IGNORE,
-	},
+static const struct sm_cell cells[CACHE_STATES][MSG_TYPES] =
+	{
+		[CACHE_SETTLED] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_CHANGED] = ON(changed, T(SETTLED) | T(PULLING) | T(GONE)),
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_CACHE] = ON(asked, T(SETTLED) | T(PULLING) | T(GONE)),
+				[MSG_REFUSED] = IGNORE,
+			},
+		[CACHE_PULLING] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_CHANGED] = ON(changed_meanwhile, T(PULLING) | T(GONE)),
+				[MSG_DRIVEN] = ON(pulled, T(SETTLED) | T(PULLING) | T(BACKING) | T(GONE)),
+				[MSG_CACHE] = ON(asked_meanwhile, T(PULLING)),
+				[MSG_REFUSED] = ON(pull_lost, T(PULLING) | T(BACKING)),
+			},
+		[CACHE_BACKING] =
+			{
+				[MSG_TIMER] = ON(changed, T(SETTLED) | T(PULLING) | T(GONE)),
+				[MSG_CHANGED] = ON(changed_meanwhile, T(BACKING) | T(GONE)),
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_CACHE] = ON(asked, T(SETTLED) | T(BACKING) | T(PULLING) | T(GONE)),
+				[MSG_REFUSED] = IGNORE,
+			},
+		[CACHE_GONE] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_CHANGED] = IGNORE,
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_CACHE] = REFUSE,
+				[MSG_REFUSED] = IGNORE,
+			},
 };
 #undef T
 
@@ -217,8 +230,13 @@ static const uint8_t messages[] = {MSG_TIMER, MSG_CHANGED, MSG_DRIVEN, MSG_CACHE
 static const char *const states[] = {"settled", "pulling", "backing off", "gone"};
 
 const struct sm_def cache_sm = {
-	.name = "cache", .states = states, .n_states = CACHE_STATES, .final = CACHE_GONE,
-	.messages = messages, .n_messages = sizeof messages, .cells = cells,
+	.name = "cache",
+	.states = states,
+	.n_states = CACHE_STATES,
+	.final = CACHE_GONE,
+	.messages = messages,
+	.n_messages = sizeof messages,
+	.cells = cells,
 };
 
 static bool wanted(const struct context *c, uint64_t key)
@@ -235,7 +253,13 @@ static void done(struct actor *a, struct context *c)
 }
 
 const struct actor_class cache_class = {
-	.sm = &cache_sm, .kind = ADDRESS_CACHE, .size = sizeof(struct cache), .mailbox_max = 64, .row = true,
-	.table = TABLE_POOLS, .watches = WATCH(TABLE_REVISIONS) | WATCH(TABLE_OPERATIONS), .wanted = wanted,
+	.sm = &cache_sm,
+	.kind = ADDRESS_CACHE,
+	.size = sizeof(struct cache),
+	.mailbox_max = 64,
+	.row = true,
+	.table = TABLE_POOLS,
+	.watches = WATCH(TABLE_REVISIONS) | WATCH(TABLE_OPERATIONS),
+	.wanted = wanted,
 	.done = done,
 };

@@ -104,31 +104,35 @@ static uint8_t not_proposed(struct actor *a, struct context *c, const struct mes
 }
 
 #define T(s) SM_TO(IMAGES_##s)
-static const struct sm_cell cells[IMAGES_STATES][MSG_TYPES] = {
-	[IMAGES_SETTLED] = {
-		[MSG_TIMER]    = ON(look, T(LISTING)),
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_DRIVEN]   = IGNORE,
-		[MSG_ADOPTED]  = ON(look, T(LISTING)),
-		[MSG_CACHED]   = ON(look, T(LISTING)),
-		[MSG_REFUSED]  = IGNORE,
-	},
-	[IMAGES_LISTING] = {
-		[MSG_TIMER]    = IGNORE,
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_DRIVEN]   = ON(listed, T(LISTING) | T(PROPOSING) | T(SETTLED)),
-		[MSG_ADOPTED]  = ON(look_later, T(LISTING)),
-		[MSG_CACHED]   = ON(look_later, T(LISTING)),
-		[MSG_REFUSED]  = ON(not_listed, T(LISTING) | T(SETTLED)),
-	},
-	[IMAGES_PROPOSING] = {
-		[MSG_TIMER]    = IGNORE,
-		[MSG_PROPOSED] = ON(proposed, T(PROPOSING) | T(LISTING) | T(SETTLED)),
-		[MSG_DRIVEN]   = IGNORE,
-		[MSG_ADOPTED]  = ON(look_later, T(PROPOSING)),
-		[MSG_CACHED]   = ON(look_later, T(PROPOSING)),
-		[MSG_REFUSED]  = ON(not_proposed, T(PROPOSING) | T(LISTING) | T(SETTLED)),
-	},
+static const struct sm_cell cells[IMAGES_STATES][MSG_TYPES] =
+	{
+		[IMAGES_SETTLED] =
+			{
+				[MSG_TIMER] = ON(look, T(LISTING)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_ADOPTED] = ON(look, T(LISTING)),
+				[MSG_CACHED] = ON(look, T(LISTING)),
+				[MSG_REFUSED] = IGNORE,
+			},
+		[IMAGES_LISTING] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_DRIVEN] = ON(listed, T(LISTING) | T(PROPOSING) | T(SETTLED)),
+				[MSG_ADOPTED] = ON(look_later, T(LISTING)),
+				[MSG_CACHED] = ON(look_later, T(LISTING)),
+				[MSG_REFUSED] = ON(not_listed, T(LISTING) | T(SETTLED)),
+			},
+		[IMAGES_PROPOSING] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_PROPOSED] = ON(proposed, T(PROPOSING) | T(LISTING) | T(SETTLED)),
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_ADOPTED] = ON(look_later, T(PROPOSING)),
+				[MSG_CACHED] = ON(look_later, T(PROPOSING)),
+				[MSG_REFUSED] = ON(not_proposed, T(PROPOSING) | T(LISTING) | T(SETTLED)),
+			},
 };
 #undef T
 
@@ -136,10 +140,19 @@ static const uint8_t messages[] = {MSG_TIMER, MSG_PROPOSED, MSG_DRIVEN, MSG_ADOP
 static const char *const states[] = {"settled", "listing", "proposing"};
 
 const struct sm_def images_sm = {
-	.name = "images", .states = states, .n_states = IMAGES_STATES, .final = IMAGES_STATES,
-	.messages = messages, .n_messages = sizeof messages, .cells = cells,
+	.name = "images",
+	.states = states,
+	.n_states = IMAGES_STATES,
+	.final = IMAGES_STATES,
+	.messages = messages,
+	.n_messages = sizeof messages,
+	.cells = cells,
 };
 
 const struct actor_class images_class = {
-	.sm = &images_sm, .kind = ADDRESS_IMAGES, .size = sizeof(struct images), .mailbox_max = 64, .singleton = true,
+	.sm = &images_sm,
+	.kind = ADDRESS_IMAGES,
+	.size = sizeof(struct images),
+	.mailbox_max = 64,
+	.singleton = true,
 };

@@ -9,6 +9,6 @@
 #include "session/session.h"
 
 const struct actor_class *const cast_classes[CAST_CLASSES] = {
-	&placement_class, &membership_class, &pool_class,   &cache_class,   &images_class,
+	&placement_class, &membership_class, &pool_class,    &cache_class,  &images_class,
 	&sandbox_class,   &orphans_class,    &session_class, &reaper_class,
 };

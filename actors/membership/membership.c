@@ -27,8 +27,8 @@ struct heard {
 
 struct membership {
 	struct actor actor;
-	uint64_t own;    /* the request of our own renewal */
-	uint64_t batch;  /* the proposal of `sent`; 0: none */
+	uint64_t own;   /* the request of our own renewal */
+	uint64_t batch; /* the proposal of `sent`; 0: none */
 	struct renewing next[MEMBERSHIP_NODES_MAX], sent[MEMBERSHIP_NODES_MAX];
 	uint32_t n_next, n_sent;
 	struct heard heard[MEMBERSHIP_NODES_MAX];
@@ -39,9 +39,9 @@ struct membership {
 static void renew_own(struct membership *self, struct context *c)
 {
 	if (context_epoch(c) != 0)
-		self->own = context_request(c, (struct address){ADDRESS_MEMBERSHIP, NODE_LEADER, 0}, MSG_RENEW,
-		                            &(struct msg_renew){c->node, context_epoch(c), c->now_ms},
-		                            PROPOSE_MS);
+		self->own = context_request(
+			c, (struct address){ADDRESS_MEMBERSHIP, NODE_LEADER, 0}, MSG_RENEW,
+			&(struct msg_renew){c->node, context_epoch(c), c->now_ms}, PROPOSE_MS);
 	context_timer(c, c->now_ms + TICK_MS);
 }
 
@@ -87,7 +87,8 @@ static void answer_all(struct context *c, struct renewing *list, uint32_t *n, in
 		else if (node == NULL || node->state != NODE_UP || node->epoch != r->epoch)
 			context_refuse(c, &list[i].asker, -ESTALE, "the node was lost: it has to join again");
 		else
-			context_answer(c, &list[i].asker, MSG_RENEWED, &(struct msg_renewed){r->epoch, r->sent_ms});
+			context_answer(c, &list[i].asker, MSG_RENEWED,
+				       &(struct msg_renewed){r->epoch, r->sent_ms});
 	}
 	*n = 0;
 }
@@ -116,10 +117,12 @@ static uint8_t renew(struct actor *a, struct context *c, const struct message *m
 	const struct msg_renew *body = m->body;
 
 	if (self->n_next == MEMBERSHIP_NODES_MAX) {
-		context_reply(c, m, MSG_REFUSED, &(struct msg_refused){-ENOBUFS, STR("too many nodes renew at once")});
+		context_reply(c, m, MSG_REFUSED,
+			      &(struct msg_refused){-ENOBUFS, STR("too many nodes renew at once")});
 		return MEMBERSHIP_LEADING;
 	}
-	self->next[self->n_next++] = (struct renewing){{body->node, body->epoch, body->sent_ms}, context_asker(m)};
+	self->next[self->n_next++] =
+		(struct renewing){{body->node, body->epoch, body->sent_ms}, context_asker(m)};
 	return MEMBERSHIP_LEADING;
 }
 
@@ -136,7 +139,7 @@ static void propose_batch(struct membership *self, struct context *c)
 	self->n_sent = self->n_next;
 	self->n_next = 0;
 	self->batch = context_propose(c, COMMAND_NODE_RENEW, &(struct cmd_node_renew){renewals, self->n_sent},
-	                              PROPOSE_MS);
+				      PROPOSE_MS);
 }
 
 static struct heard *heard_of(struct membership *self, uint64_t node)
@@ -164,7 +167,8 @@ static void judge_lost(struct membership *self, struct context *c)
 			heard->at_ms = c->now_ms;
 		} else if (c->now_ms > heard->at_ms + state_cluster(c->state)->settings.lost_ms) {
 			context_propose(c, COMMAND_NODE_LOST,
-			                &(struct cmd_node_lost){row->id, row->epoch, row->renewed_ms}, PROPOSE_MS);
+					&(struct cmd_node_lost){row->id, row->epoch, row->renewed_ms},
+					PROPOSE_MS);
 		}
 	}
 }
@@ -192,7 +196,8 @@ static void outcome(struct membership *self, struct context *c, uint64_t request
 
 static uint8_t proposed(struct actor *a, struct context *c, const struct message *m)
 {
-	outcome((struct membership *)a, c, m->envelope->correlation, ((const struct msg_proposed *)m->body)->code);
+	outcome((struct membership *)a, c, m->envelope->correlation,
+		((const struct msg_proposed *)m->body)->code);
 	return MEMBERSHIP_LEADING;
 }
 
@@ -209,37 +214,45 @@ static uint8_t judge(struct actor *a, struct context *c, const struct message *m
 }
 
 #define T(s) SM_TO(MEMBERSHIP_##s)
-static const struct sm_cell cells[MEMBERSHIP_STATES][MSG_TYPES] = {
-	[MEMBERSHIP_FOLLOWING] = {
-		[MSG_TIMER]    = ON(follow_tick, T(FOLLOWING)),
-		[MSG_LEADING]  = ON(lead, T(FOLLOWING) | T(LEADING)),
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_DRIVEN]   = IGNORE,
-		[MSG_RENEW]    = REFUSE,
-		[MSG_RENEWED]  = ON(renewed, T(FOLLOWING)),
-		[MSG_JUDGE]    = REFUSE,
-		[MSG_REFUSED]  = IGNORE,
-	},
-	[MEMBERSHIP_LEADING] = {
-		[MSG_TIMER]    = ON(lead_tick, T(LEADING)),
-		[MSG_LEADING]  = ON(unlead, T(LEADING) | T(FOLLOWING)),
-		[MSG_PROPOSED] = ON(proposed, T(LEADING)),
-		[MSG_DRIVEN]   = IGNORE,
-		[MSG_RENEW]    = ON(renew, T(LEADING)),
-		[MSG_RENEWED]  = ON(renewed, T(LEADING)),
-		[MSG_JUDGE]    = ON(judge, T(LEADING)),
-		[MSG_REFUSED]  = ON(unknown, T(LEADING)),
-	},
+static const struct sm_cell cells[MEMBERSHIP_STATES][MSG_TYPES] =
+	{
+		[MEMBERSHIP_FOLLOWING] =
+			{
+				[MSG_TIMER] = ON(follow_tick, T(FOLLOWING)),
+				[MSG_LEADING] = ON(lead, T(FOLLOWING) | T(LEADING)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_RENEW] = REFUSE,
+				[MSG_RENEWED] = ON(renewed, T(FOLLOWING)),
+				[MSG_JUDGE] = REFUSE,
+				[MSG_REFUSED] = IGNORE,
+			},
+		[MEMBERSHIP_LEADING] =
+			{
+				[MSG_TIMER] = ON(lead_tick, T(LEADING)),
+				[MSG_LEADING] = ON(unlead, T(LEADING) | T(FOLLOWING)),
+				[MSG_PROPOSED] = ON(proposed, T(LEADING)),
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_RENEW] = ON(renew, T(LEADING)),
+				[MSG_RENEWED] = ON(renewed, T(LEADING)),
+				[MSG_JUDGE] = ON(judge, T(LEADING)),
+				[MSG_REFUSED] = ON(unknown, T(LEADING)),
+			},
 };
 #undef T
 
 static const uint8_t messages[] = {MSG_TIMER, MSG_LEADING, MSG_PROPOSED, MSG_DRIVEN,
-                                   MSG_RENEW, MSG_RENEWED, MSG_JUDGE,    MSG_REFUSED};
+				   MSG_RENEW, MSG_RENEWED, MSG_JUDGE,    MSG_REFUSED};
 static const char *const states[] = {"following", "leading"};
 
 const struct sm_def membership_sm = {
-	.name = "membership", .states = states, .n_states = MEMBERSHIP_STATES, .final = MEMBERSHIP_STATES,
-	.messages = messages, .n_messages = sizeof messages, .cells = cells,
+	.name = "membership",
+	.states = states,
+	.n_states = MEMBERSHIP_STATES,
+	.final = MEMBERSHIP_STATES,
+	.messages = messages,
+	.n_messages = sizeof messages,
+	.cells = cells,
 };
 
 static void done(struct actor *a, struct context *c)
@@ -248,6 +261,11 @@ static void done(struct actor *a, struct context *c)
 }
 
 const struct actor_class membership_class = {
-	.sm = &membership_sm, .kind = ADDRESS_MEMBERSHIP, .size = sizeof(struct membership),
-	.mailbox_max = MEMBERSHIP_NODES_MAX, .singleton = true, .leads = true, .done = done,
+	.sm = &membership_sm,
+	.kind = ADDRESS_MEMBERSHIP,
+	.size = sizeof(struct membership),
+	.mailbox_max = MEMBERSHIP_NODES_MAX,
+	.singleton = true,
+	.leads = true,
+	.done = done,
 };

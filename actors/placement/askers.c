@@ -31,8 +31,8 @@ struct group {
 	uint64_t told_ms;       /* when its owner was told */
 	uint64_t asking_node;   /* of the first asker: a sandbox of that node is preferred */
 	bool created;
-	bool was_full;          /* the pool had all of its sessions when this group was looked at */
-	struct str identifier;  /* behind the struct */
+	bool was_full;         /* the pool had all of its sessions when this group was looked at */
+	struct str identifier; /* behind the struct */
 };
 
 struct name {
@@ -155,8 +155,12 @@ static void answer_all(struct askers *as, struct context *c, struct group *g, st
 
 static struct session_ref ref_of(const struct session_row *row)
 {
-	return (struct session_ref){.pool = row->pool, .generation = row->generation, .sandbox = row->sandbox,
-	                            .node = row->node, .index = row->index, .opened_ms = row->opened_ms};
+	return (struct session_ref){.pool = row->pool,
+				    .generation = row->generation,
+				    .sandbox = row->sandbox,
+				    .node = row->node,
+				    .index = row->index,
+				    .opened_ms = row->opened_ms};
 }
 
 static uint32_t sessions_of(const struct pool_counts *n)
@@ -165,24 +169,29 @@ static uint32_t sessions_of(const struct pool_counts *n)
 }
 
 /* Nothing of the pool came up yet, and nothing has failed either. */
-static void why_unproven(const struct context *c, const struct pool_row *pool, const struct pool_counts *n, char *text,
-                         size_t size)
+static void why_unproven(const struct context *c, const struct pool_row *pool, const struct pool_counts *n,
+			 char *text, size_t size)
 {
 	const struct revision_row *revision = state_revision(c->state, pool->uid, pool->active_revision);
 
 	if (n->booting > 0 && revision != NULL)
-		snprintf(text, size, "the session pool has no sandbox yet: %u boot, and none has answered on port %u",
-		         n->booting, revision->template.target_port);
+		snprintf(text, size,
+			 "the session pool has no sandbox yet: %u boot, and none has answered on port %u",
+			 n->booting, revision->template.target_port);
 	else
-		snprintf(text, size, "the session pool has no sandbox yet: no node that holds its image has room for one");
+		snprintf(
+			text, size,
+			"the session pool has no sandbox yet: no node that holds its image has room for one");
 }
 
 /* Why this group has no session, for people and for the status that they get. */
-static void why_not(const struct context *c, const struct group *g, struct msg_opened *ret, char *text, size_t size)
+static void why_not(const struct context *c, const struct group *g, struct msg_opened *ret, char *text,
+		    size_t size)
 {
 	const struct pool_row *pool = state_pool(c->state, g->pool);
 	const struct session_row *row = state_session(c->state, g->pool, g->identifier);
-	const struct operation_row *operation = pool == NULL ? NULL : state_operation(c->state, pool->operation);
+	const struct operation_row *operation =
+		pool == NULL ? NULL : state_operation(c->state, pool->operation);
 	struct pool_counts n = state_pool_counts(c->state, g->pool);
 
 	ret->retry_after_s = 1;
@@ -196,16 +205,18 @@ static void why_not(const struct context *c, const struct group *g, struct msg_o
 		ret->code = OPEN_CANNOT_START;
 		if (operation != NULL && operation->message.n > 0)
 			snprintf(text, size, "the session pool cannot start sandboxes: %.*s",
-			         STR_ARGS(operation->message));
+				 STR_ARGS(operation->message));
 		else
 			snprintf(text, size, "the session pool is still being provisioned");
 	} else if (pool->failure.n > 0 && n.ready == 0) {
 		ret->code = OPEN_CANNOT_START;
-		snprintf(text, size, "the session pool cannot start sandboxes: %.*s", STR_ARGS(pool->failure));
+		snprintf(text, size, "the session pool cannot start sandboxes: %.*s",
+			 STR_ARGS(pool->failure));
 	} else if (row == NULL && sessions_of(&n) >= pool->limits.max_sessions) {
 		ret->code = OPEN_FULL;
 		ret->retry_after_s = 10;
-		snprintf(text, size, "the session pool has its maximum of %u sessions", pool->limits.max_sessions);
+		snprintf(text, size, "the session pool has its maximum of %u sessions",
+			 pool->limits.max_sessions);
 	} else if (row == NULL && !g->created && !g->was_full) {
 		ret->code = OPEN_UNAVAILABLE;
 		snprintf(text, size, "the cluster did not answer in time");
@@ -237,7 +248,8 @@ static uint64_t preferred(const struct context *c, const struct group *g)
 	const struct sandbox_row *best = NULL;
 	uint64_t best_reserved = 0;
 
-	for (const struct sandbox_row *row = NULL; (row = state_next_ready(c->state, g->pool, row)) != NULL;) {
+	for (const struct sandbox_row *row = NULL;
+	     (row = state_next_ready(c->state, g->pool, row)) != NULL;) {
 		const struct node_row *node = state_node(c->state, row->node);
 
 		if (node == NULL || node->state != NODE_UP || node->cordoned)
@@ -263,7 +275,8 @@ static uint32_t proposed_of_pool(const struct askers *as, uint64_t pool)
 
 static void propose(struct askers *as, struct context *c, struct group *g)
 {
-	struct cmd_session_open body = {.pool = g->pool, .identifier = g->identifier, .preferred = preferred(c, g)};
+	struct cmd_session_open body = {
+		.pool = g->pool, .identifier = g->identifier, .preferred = preferred(c, g)};
 
 	set_request(as, g, context_propose(c, COMMAND_SESSION_OPEN, &body, PROPOSE_MS));
 	g->retry_ms = 0;
@@ -274,8 +287,9 @@ static void tell_dead(struct context *c, struct group *g, const struct session_r
 {
 	if (row->state == SESSION_LIVE && c->now_ms >= g->told_ms + DEAD_MS) {
 		context_send(c, (struct address){ADDRESS_SESSION, row->node, row->generation}, MSG_DEAD,
-		             &(struct msg_session_event){row->pool, row->generation, row->sandbox, row->identifier,
-		                                         STR("its sandbox refuses connections")});
+			     &(struct msg_session_event){row->pool, row->generation, row->sandbox,
+							 row->identifier,
+							 STR("its sandbox refuses connections")});
 		g->told_ms = c->now_ms;
 	}
 	g->retry_ms = c->now_ms + DEAD_MS;
@@ -347,8 +361,8 @@ static bool asked_already(const struct group *g, const struct message *m)
 	for (const struct waiting *w = g == NULL ? NULL : g->first; w != NULL; w = w->next) {
 		const struct address *from = &w->asker.from;
 
-		if (e->correlation != 0 && w->asker.correlation == e->correlation && from->node == e->from.node &&
-		    from->kind == e->from.kind && from->key == e->from.key)
+		if (e->correlation != 0 && w->asker.correlation == e->correlation &&
+		    from->node == e->from.node && from->kind == e->from.kind && from->key == e->from.key)
 			return true;
 	}
 	return false;
@@ -371,11 +385,13 @@ void askers_open(struct askers *as, struct context *c, const struct message *m)
 		return;
 	}
 	if (open->identifier.n < IDENTIFIER_MIN || open->identifier.n > IDENTIFIER_MAX) {
-		context_reply(c, m, MSG_REFUSED, &(struct msg_refused){-EINVAL, STR("identifier: 4 to 128 bytes are allowed")});
+		context_reply(c, m, MSG_REFUSED,
+			      &(struct msg_refused){-EINVAL, STR("identifier: 4 to 128 bytes are allowed")});
 		return;
 	}
 	if (row != NULL && row->state == SESSION_LIVE && (open->gone == 0 || row->sandbox != open->gone)) {
-		context_reply(c, m, MSG_OPENED, &(struct msg_opened){.code = OPEN_OK, .session = ref_of(row)});
+		context_reply(c, m, MSG_OPENED,
+			      &(struct msg_opened){.code = OPEN_OK, .session = ref_of(row)});
 		return;
 	}
 	if (open->require_existing && (row == NULL || row->state != SESSION_WAITING) && g == NULL) {

@@ -12,7 +12,7 @@ struct askers {
 	struct heap due;
 	struct group *first, *last;
 	uint32_t n;
-	bool again;                  /* sessions or pools changed: look at every group again */
+	bool again; /* sessions or pools changed: look at every group again */
 };
 
 /* Answers at once, or keeps the asker. */

@@ -27,8 +27,8 @@ struct placement {
 	struct actor actor;
 	struct askers askers;
 	struct refill refill;
-	uint64_t heard_ms;   /* boot time of the last change: cluster time was true then */
-	uint64_t expiring;   /* the proposal that expires waiters */
+	uint64_t heard_ms; /* boot time of the last change: cluster time was true then */
+	uint64_t expiring; /* the proposal that expires waiters */
 	struct stop stops[STOPS_MAX];
 };
 
@@ -130,8 +130,9 @@ static bool stopping_already(const struct placement *self, const struct message 
 	for (uint32_t i = 0; i < STOPS_MAX; i++) {
 		const struct asker *asker = &self->stops[i].asker;
 
-		if (self->stops[i].request != 0 && e->correlation != 0 && asker->correlation == e->correlation &&
-		    asker->from.node == e->from.node && asker->from.kind == e->from.kind && asker->from.key == e->from.key)
+		if (self->stops[i].request != 0 && e->correlation != 0 &&
+		    asker->correlation == e->correlation && asker->from.node == e->from.node &&
+		    asker->from.kind == e->from.kind && asker->from.key == e->from.key)
 			return true;
 	}
 	return false;
@@ -144,8 +145,9 @@ static uint8_t stop(struct actor *a, struct context *c, const struct message *m)
 	const struct session_row *row = state_session(c->state, body->pool, body->identifier);
 
 	if (row == NULL || row->state == SESSION_WAITING) {
-		context_reply(c, m, MSG_STOPPED,
-		              &(struct msg_stopped){-ENOENT, STR("there is no session with this identifier")});
+		context_reply(
+			c, m, MSG_STOPPED,
+			&(struct msg_stopped){-ENOENT, STR("there is no session with this identifier")});
 		return PLACEMENT_LEADING;
 	}
 	if (row->state == SESSION_CLOSING) {
@@ -163,11 +165,13 @@ static uint8_t stop(struct actor *a, struct context *c, const struct message *m)
 			&(struct cmd_session_closing){row->pool, row->generation, REAP_STOPPED}, PROPOSE_MS);
 		return PLACEMENT_LEADING;
 	}
-	context_reply(c, m, MSG_REFUSED, &(struct msg_refused){-ENOBUFS, STR("too many sessions are being stopped")});
+	context_reply(c, m, MSG_REFUSED,
+		      &(struct msg_refused){-ENOBUFS, STR("too many sessions are being stopped")});
 	return PLACEMENT_LEADING;
 }
 
-static bool stop_proposed(struct placement *self, struct context *c, uint64_t request, int32_t code, struct str message)
+static bool stop_proposed(struct placement *self, struct context *c, uint64_t request, int32_t code,
+			  struct str message)
 {
 	for (uint32_t i = 0; i < STOPS_MAX; i++) {
 		if (self->stops[i].request != request)
@@ -179,14 +183,15 @@ static bool stop_proposed(struct placement *self, struct context *c, uint64_t re
 	return false;
 }
 
-static void outcome(struct placement *self, struct context *c, uint64_t request, const struct msg_proposed *body,
-                    const struct msg_refused *refused)
+static void outcome(struct placement *self, struct context *c, uint64_t request,
+		    const struct msg_proposed *body, const struct msg_refused *refused)
 {
 	if (request == self->expiring)
 		self->expiring = 0;
-	else if (!askers_proposed(&self->askers, c, request, body) && !refill_proposed(&self->refill, request))
+	else if (!askers_proposed(&self->askers, c, request, body) &&
+		 !refill_proposed(&self->refill, request))
 		stop_proposed(self, c, request, body != NULL ? body->code : refused->code,
-		              body != NULL ? body->message : refused->message);
+			      body != NULL ? body->message : refused->message);
 	context_timer_by(c, c->now_ms + 1);
 }
 
@@ -204,34 +209,41 @@ static uint8_t unknown(struct actor *a, struct context *c, const struct message 
 
 #define T(s) SM_TO(PLACEMENT_##s)
 static const struct sm_cell cells[PLACEMENT_STATES][MSG_TYPES] = {
-	[PLACEMENT_FOLLOWING] = {
-		[MSG_TIMER]    = IGNORE,
-		[MSG_LEADING]  = ON(lead, T(FOLLOWING) | T(LEADING)),
-		[MSG_CHANGED]  = IGNORE,
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_OPEN]     = REFUSE,
-		[MSG_STOP]     = REFUSE,
-		[MSG_REFUSED]  = IGNORE,
-	},
-	[PLACEMENT_LEADING] = {
-		[MSG_TIMER]    = ON(tick, T(LEADING)),
-		[MSG_LEADING]  = ON(unlead, T(LEADING) | T(FOLLOWING)),
-		[MSG_CHANGED]  = ON(changed, T(LEADING)),
-		[MSG_PROPOSED] = ON(proposed, T(LEADING)),
-		[MSG_OPEN]     = ON(open, T(LEADING)),
-		[MSG_STOP]     = ON(stop, T(LEADING)),
-		[MSG_REFUSED]  = ON(unknown, T(LEADING)),
-	},
+	[PLACEMENT_FOLLOWING] =
+		{
+			[MSG_TIMER] = IGNORE,
+			[MSG_LEADING] = ON(lead, T(FOLLOWING) | T(LEADING)),
+			[MSG_CHANGED] = IGNORE,
+			[MSG_PROPOSED] = IGNORE,
+			[MSG_OPEN] = REFUSE,
+			[MSG_STOP] = REFUSE,
+			[MSG_REFUSED] = IGNORE,
+		},
+	[PLACEMENT_LEADING] =
+		{
+			[MSG_TIMER] = ON(tick, T(LEADING)),
+			[MSG_LEADING] = ON(unlead, T(LEADING) | T(FOLLOWING)),
+			[MSG_CHANGED] = ON(changed, T(LEADING)),
+			[MSG_PROPOSED] = ON(proposed, T(LEADING)),
+			[MSG_OPEN] = ON(open, T(LEADING)),
+			[MSG_STOP] = ON(stop, T(LEADING)),
+			[MSG_REFUSED] = ON(unknown, T(LEADING)),
+		},
 };
 #undef T
 
 static const uint8_t messages[] = {MSG_TIMER, MSG_LEADING, MSG_CHANGED, MSG_PROPOSED,
-                                   MSG_OPEN,  MSG_STOP,    MSG_REFUSED};
+				   MSG_OPEN,  MSG_STOP,    MSG_REFUSED};
 static const char *const states[] = {"following", "leading"};
 
 const struct sm_def placement_sm = {
-	.name = "placement", .states = states, .n_states = PLACEMENT_STATES, .final = PLACEMENT_STATES,
-	.messages = messages, .n_messages = sizeof messages, .cells = cells,
+	.name = "placement",
+	.states = states,
+	.n_states = PLACEMENT_STATES,
+	.final = PLACEMENT_STATES,
+	.messages = messages,
+	.n_messages = sizeof messages,
+	.cells = cells,
 };
 
 static void done(struct actor *a, struct context *c)
@@ -243,9 +255,13 @@ static void done(struct actor *a, struct context *c)
 }
 
 const struct actor_class placement_class = {
-	.sm = &placement_sm, .kind = ADDRESS_PLACEMENT, .size = sizeof(struct placement),
-	.mailbox_max = PLACEMENT_ASKERS_MAX, .singleton = true, .leads = true,
+	.sm = &placement_sm,
+	.kind = ADDRESS_PLACEMENT,
+	.size = sizeof(struct placement),
+	.mailbox_max = PLACEMENT_ASKERS_MAX,
+	.singleton = true,
+	.leads = true,
 	.watches = WATCH(TABLE_SESSIONS) | WATCH(TABLE_SANDBOXES) | WATCH(TABLE_POOLS) | WATCH(TABLE_NODES) |
-	           WATCH(TABLE_IMAGES),
+		   WATCH(TABLE_IMAGES),
 	.done = done,
 };

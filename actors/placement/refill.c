@@ -5,11 +5,11 @@
 #include "core/must.h"
 #include "placement.h"
 
-#define PROPOSE_MS       3000
-#define BACK_OFF_MS      500
-#define BACK_OFF_MAX_MS  60000
-#define NODES_MAX        1024
-#define SLOT_MS          2000 /* a boot that takes longer waits for its own program and holds no slot any more */
+#define PROPOSE_MS      3000
+#define BACK_OFF_MS     500
+#define BACK_OFF_MAX_MS 60000
+#define NODES_MAX       1024
+#define SLOT_MS         2000 /* a boot that takes longer waits for its own program and holds no slot any more */
 
 struct spot {
 	const struct node_row *row;
@@ -39,7 +39,8 @@ static uint32_t proposed(const struct refill *r, uint64_t pool, uint64_t node)
 	for (uint32_t i = 0; i < REFILL_PROPOSALS_MAX; i++) {
 		const struct refill_proposal *p = &r->proposals[i];
 
-		n += p->request != 0 && p->node != 0 && (pool == 0 || p->pool == pool) && (node == 0 || p->node == node);
+		n += p->request != 0 && p->node != 0 && (pool == 0 || p->pool == pool) &&
+		     (node == 0 || p->node == node);
 	}
 	return n;
 }
@@ -91,9 +92,11 @@ static uint32_t allowed(const struct pool_row *pool, uint32_t booting, uint64_t 
 	return booting == 0 && cluster_ms >= pool->failed_ms + wait_ms ? 1 : 0;
 }
 
-static bool need_of(const struct round *round, const struct pool_row *pool, uint64_t cluster_ms, struct need *ret)
+static bool need_of(const struct round *round, const struct pool_row *pool, uint64_t cluster_ms,
+		    struct need *ret)
 {
-	const struct revision_row *revision = state_revision(round->c->state, pool->uid, pool->active_revision);
+	const struct revision_row *revision =
+		state_revision(round->c->state, pool->uid, pool->active_revision);
 	struct pool_counts n = state_pool_counts(round->c->state, pool->uid);
 	uint32_t booting = n.booting + proposed(round->refill, pool->uid, 0), have = n.ready + booting;
 	uint32_t sessions = n.waiting + n.live + n.closing, max = pool->limits.max_sessions;
@@ -123,8 +126,10 @@ static void find_spots(struct round *round, uint64_t cluster_ms)
 
 		if (row->state != NODE_UP || row->cordoned || row->draining || round->n_spots == NODES_MAX)
 			continue;
-		*spot = (struct spot){.row = row, .cpu_milli = row->cpu_reserved, .memory_bytes = row->memory_reserved};
-		for (const struct sandbox_row *x = NULL; (x = state_next_node_sandbox(s, row->id, x)) != NULL;)
+		*spot = (struct spot){
+			.row = row, .cpu_milli = row->cpu_reserved, .memory_bytes = row->memory_reserved};
+		for (const struct sandbox_row *x = NULL;
+		     (x = state_next_node_sandbox(s, row->id, x)) != NULL;)
 			spot->booting += x->state == SANDBOX_BOOTING && cluster_ms < x->created_ms + SLOT_MS;
 		for (uint32_t i = 0; i < REFILL_PROPOSALS_MAX; i++) {
 			const struct refill_proposal *p = &round->refill->proposals[i];
@@ -185,9 +190,9 @@ static bool boot(struct round *round, struct need *need)
 	if (spot == NULL)
 		return false;
 	*p = (struct refill_proposal){.pool = pool->uid, .node = spot->row->id};
-	p->request = context_propose(round->c, COMMAND_SANDBOX_BOOT,
-	                             &(struct cmd_sandbox_boot){pool->uid, pool->active_revision, spot->row->id},
-	                             PROPOSE_MS);
+	p->request = context_propose(
+		round->c, COMMAND_SANDBOX_BOOT,
+		&(struct cmd_sandbox_boot){pool->uid, pool->active_revision, spot->row->id}, PROPOSE_MS);
 	spot->booting++;
 	spot->cpu_milli += need->template->cpu_milli;
 	spot->memory_bytes += need->template->memory_bytes;
@@ -247,15 +252,16 @@ static void stop_outdated_boots(struct round *round, const struct pool_row *pool
 		if (p == NULL || row->state != SANDBOX_BOOTING || row->revision == pool->active_revision)
 			continue;
 		*p = (struct refill_proposal){.pool = pool->uid};
-		p->request = context_propose(round->c, COMMAND_SANDBOX_STOPPING, &(struct cmd_sandbox){row->id},
-		                             PROPOSE_MS);
+		p->request = context_propose(round->c, COMMAND_SANDBOX_STOPPING,
+					     &(struct cmd_sandbox){row->id}, PROPOSE_MS);
 	}
 }
 
 /* Rolling: a quarter of the outdated ready ones at a time, the next when the pool is full again and nothing of it boots. */
 static void replace_outdated(struct round *round, const struct pool_row *pool, uint64_t cluster_ms)
 {
-	const struct revision_row *revision = state_revision(round->c->state, pool->uid, pool->active_revision);
+	const struct revision_row *revision =
+		state_revision(round->c->state, pool->uid, pool->active_revision);
 	struct pool_counts n = state_pool_counts(round->c->state, pool->uid);
 	uint32_t old = 0, stop;
 
@@ -264,7 +270,8 @@ static void replace_outdated(struct round *round, const struct pool_row *pool, u
 	if (n.ready == 0 || n.booting > 0 || n.stopping > 0 || revision == NULL || pool->failures > 0 ||
 	    replacing(round->refill, pool->uid))
 		return;
-	for (const struct sandbox_row *row = NULL; (row = state_next_ready(round->c->state, pool->uid, row)) != NULL;)
+	for (const struct sandbox_row *row = NULL;
+	     (row = state_next_ready(round->c->state, pool->uid, row)) != NULL;)
 		old += outdated(round->c, pool, row);
 	if (old == 0)
 		return;
@@ -280,8 +287,8 @@ static void replace_outdated(struct round *round, const struct pool_row *pool, u
 		if (p == NULL || !outdated(round->c, pool, row))
 			continue;
 		*p = (struct refill_proposal){.pool = pool->uid};
-		p->request = context_propose(round->c, COMMAND_SANDBOX_STOPPING, &(struct cmd_sandbox){row->id},
-		                             PROPOSE_MS);
+		p->request = context_propose(round->c, COMMAND_SANDBOX_STOPPING,
+					     &(struct cmd_sandbox){row->id}, PROPOSE_MS);
 		stop--;
 	}
 }

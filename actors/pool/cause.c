@@ -23,22 +23,26 @@ static void denied(struct cause *ret, const struct template *t, struct str messa
 {
 	if (t->registry.identity.n > 0)
 		SAY(ret, "RegistryIdentityRefused",
-		    "properties.customContainerTemplate.registryCredentials.identity: the registry refused \"%.*s\" "
+		    "properties.customContainerTemplate.registryCredentials.identity: the registry refused "
+		    "\"%.*s\" "
 		    "without credentials, and pulls by identity are tried without any: %.*s",
 		    STR_ARGS(t->image), STR_ARGS(message));
 	else if (t->registry.username.n > 0 && template_credentials_apply(t))
 		SAY(ret, "RegistryCredentialsRefused",
-		    "properties.customContainerTemplate.registryCredentials: the registry refused the credentials "
+		    "properties.customContainerTemplate.registryCredentials: the registry refused the "
+		    "credentials "
 		    "for \"%.*s\": %.*s",
 		    STR_ARGS(t->image), STR_ARGS(message));
 	else if (t->registry.username.n > 0)
 		SAY(ret, "RegistryCredentialsRefused",
-		    "properties.customContainerTemplate.registryCredentials.server: \"%.*s\" is not the registry of "
+		    "properties.customContainerTemplate.registryCredentials.server: \"%.*s\" is not the "
+		    "registry of "
 		    "\"%.*s\", which was asked without credentials and refused: %.*s",
 		    STR_ARGS(t->registry.server), STR_ARGS(t->image), STR_ARGS(message));
 	else
 		SAY(ret, "RegistryCredentialsRefused",
-		    "properties.customContainerTemplate.registryCredentials: there are none, and the registry refused "
+		    "properties.customContainerTemplate.registryCredentials: there are none, and the "
+		    "registry refused "
 		    "\"%.*s\" without: %.*s",
 		    STR_ARGS(t->image), STR_ARGS(message));
 }
@@ -50,7 +54,8 @@ void cause_of(struct cause *ret, const struct template *t, int32_t code, struct 
 		denied(ret, t, message);
 	else if (code == -EPERM)
 		SAY(ret, "RegistryNotAllowed",
-		    "properties.customContainerTemplate.containers[0].image: \"%.*s\" may not be pulled here: %.*s",
+		    "properties.customContainerTemplate.containers[0].image: \"%.*s\" may not be pulled "
+		    "here: %.*s",
 		    STR_ARGS(t->image), STR_ARGS(message));
 	else if (code == -ENOENT)
 		SAY(ret, "ImageNotFound",
@@ -58,11 +63,13 @@ void cause_of(struct cause *ret, const struct template *t, int32_t code, struct 
 		    STR_ARGS(t->image), STR_ARGS(message));
 	else if (unreachable(code))
 		SAY(ret, "RegistryUnreachable",
-		    "properties.customContainerTemplate.containers[0].image: the registry of \"%.*s\" did not answer: "
+		    "properties.customContainerTemplate.containers[0].image: the registry of \"%.*s\" did "
+		    "not answer: "
 		    "%.*s",
 		    STR_ARGS(t->image), STR_ARGS(message));
 	else
 		SAY(ret, "ImagePullFailed",
-		    "properties.customContainerTemplate.containers[0].image: \"%.*s\" could not be pulled: %.*s",
+		    "properties.customContainerTemplate.containers[0].image: \"%.*s\" could not be pulled: "
+		    "%.*s",
 		    STR_ARGS(t->image), STR_ARGS(message));
 }

@@ -24,9 +24,9 @@
 
 struct pool {
 	struct actor actor;
-	uint64_t operation;  /* the one that is worked on, and its phase */
+	uint64_t operation; /* the one that is worked on, and its phase */
 	uint8_t phase;
-	uint64_t request;    /* of RESOLVING and STEPPING */
+	uint64_t request; /* of RESOLVING and STEPPING */
 	uint64_t begun_ms, back_off_ms;
 	uint64_t caching[NODES_MAX]; /* requests to the nodes' cache actors; 0: answered */
 	uint32_t n_caching;
@@ -59,8 +59,8 @@ static const struct template *template_of(const struct actor *a, const struct co
 
 static uint8_t step(struct pool *self, struct context *c, uint8_t phase, struct str digest)
 {
-	struct cmd_operation_step body = {.operation = self->operation, .phase = phase, .from = self->phase,
-	                                  .digest = digest};
+	struct cmd_operation_step body = {
+		.operation = self->operation, .phase = phase, .from = self->phase, .digest = digest};
 
 	if (phase == PHASE_FAILED) {
 		body.code = str_of(self->cause.code);
@@ -102,9 +102,10 @@ static uint8_t resolve(struct pool *self, struct context *c, const struct templa
 
 	if (digest.n > 0)
 		return step(self, c, PHASE_CACHE, digest);
-	self->request = context_drive(c, SANDBOXD_RESOLVE,
-	                              &(struct sandboxd_image){.reference = t->image, .username = t->registry.username},
-	                              self->actor.key, operation->revision, RESOLVE_MS);
+	self->request = context_drive(
+		c, SANDBOXD_RESOLVE,
+		&(struct sandboxd_image){.reference = t->image, .username = t->registry.username},
+		self->actor.key, operation->revision, RESOLVE_MS);
 	return POOL_ACTOR_RESOLVING;
 }
 
@@ -132,8 +133,9 @@ static uint8_t cache(struct pool *self, struct context *c, const struct template
 	self->n_failed = 0;
 	for (const struct node_row *node = NULL; (node = state_next_node(c->state, node)) != NULL;) {
 		if (can_run(node) && self->n_caching < NODES_MAX)
-			self->caching[self->n_caching++] = context_request(
-				c, (struct address){ADDRESS_CACHE, node->id, self->actor.key}, MSG_CACHE, &body, CACHE_MS);
+			self->caching[self->n_caching++] =
+				context_request(c, (struct address){ADDRESS_CACHE, node->id, self->actor.key},
+						MSG_CACHE, &body, CACHE_MS);
 	}
 	if (self->n_caching == 0) {
 		cause_of(&self->cause, t, -EHOSTDOWN, STR("no node is up that could hold it"));
@@ -237,8 +239,9 @@ static void keep(struct pool *self, struct context *c, const struct message *m, 
 		self->askers[i].request = context_propose(c, command, m->body, PROPOSE_MS);
 		return;
 	}
-	context_reply(c, m, MSG_REFUSED,
-	              &(struct msg_refused){-ENOBUFS, STR("too many changes of session pools are under way")});
+	context_reply(
+		c, m, MSG_REFUSED,
+		&(struct msg_refused){-ENOBUFS, STR("too many changes of session pools are under way")});
 }
 
 static uint8_t put(struct actor *a, struct context *c, const struct message *m)
@@ -247,14 +250,15 @@ static uint8_t put(struct actor *a, struct context *c, const struct message *m)
 	return a->state;
 }
 
-static uint8_t delete(struct actor *a, struct context *c, const struct message *m)
+static uint8_t delete (struct actor *a, struct context *c, const struct message *m)
 {
 	keep((struct pool *)a, c, m, COMMAND_POOL_DELETE);
 	return a->state;
 }
 
 /* True if it was the outcome of a PUT or DELETE. */
-static bool answered(struct pool *self, struct context *c, uint64_t request, const struct msg_pool_answer *body)
+static bool answered(struct pool *self, struct context *c, uint64_t request,
+		     const struct msg_pool_answer *body)
 {
 	for (uint32_t i = 0; i < ASKERS_MAX; i++) {
 		if (self->askers[i].request != request)
@@ -271,17 +275,21 @@ static uint8_t settled(const struct pool *self, const struct context *c)
 {
 	const struct actor *a = &self->actor;
 
-	return a->state == POOL_ACTOR_IDLE && a->key != 0 && state_pool(c->state, a->key) == NULL && !waited_for(self)
-	               ? POOL_ACTOR_GONE
-	               : a->state;
+	return a->state == POOL_ACTOR_IDLE && a->key != 0 && state_pool(c->state, a->key) == NULL &&
+			       !waited_for(self)
+		       ? POOL_ACTOR_GONE
+		       : a->state;
 }
 
 static uint8_t proposed(struct actor *a, struct context *c, const struct message *m)
 {
 	struct pool *self = (struct pool *)a;
 	const struct msg_proposed *body = m->body;
-	struct msg_pool_answer answer = {.code = body->code, .message = body->message, .pool = body->id,
-	                                 .operation = body->operation, .created = body->created};
+	struct msg_pool_answer answer = {.code = body->code,
+					 .message = body->message,
+					 .pool = body->id,
+					 .operation = body->operation,
+					 .created = body->created};
 
 	answered(self, c, m->envelope->correlation, &answer);
 	return settled(self, c);
@@ -292,7 +300,8 @@ static uint8_t proposal_lost(struct actor *a, struct context *c, const struct me
 	struct pool *self = (struct pool *)a;
 	const struct msg_refused *body = m->body;
 
-	answered(self, c, m->envelope->correlation, &(struct msg_pool_answer){.code = body->code, .message = body->message});
+	answered(self, c, m->envelope->correlation,
+		 &(struct msg_pool_answer){.code = body->code, .message = body->message});
 	return settled(self, c);
 }
 
@@ -359,7 +368,8 @@ static void one_more_cause(struct pool *self, const struct template *t, int32_t 
 }
 
 /* One node's answer. When none is left and none has it, the operation fails or is tried again. */
-static uint8_t node_answered(struct pool *self, struct context *c, uint64_t request, int32_t code, struct str message)
+static uint8_t node_answered(struct pool *self, struct context *c, uint64_t request, int32_t code,
+			     struct str message)
 {
 	const struct template *t = template_of(&self->actor, c);
 	uint32_t left = 0;
@@ -368,7 +378,8 @@ static uint8_t node_answered(struct pool *self, struct context *c, uint64_t requ
 	for (uint32_t i = 0; i < self->n_caching; i++) {
 		ours |= self->caching[i] == request;
 		if (self->caching[i] == request)
-			self->caching[i] = code == 0 ? UINT64_MAX : 0; /* UINT64_MAX: has it; the tables will say so */
+			self->caching[i] =
+				code == 0 ? UINT64_MAX : 0; /* UINT64_MAX: has it; the tables will say so */
 		left += self->caching[i] != 0;
 	}
 	if (!ours || t == NULL)
@@ -392,7 +403,7 @@ static uint8_t cache_lost(struct actor *a, struct context *c, const struct messa
 	const struct msg_refused *body = m->body;
 
 	if (answered((struct pool *)a, c, m->envelope->correlation,
-	             &(struct msg_pool_answer){.code = body->code, .message = body->message}))
+		     &(struct msg_pool_answer){.code = body->code, .message = body->message}))
 		return POOL_ACTOR_CACHING;
 	/* -ENOENT of an address is a node that lags, not an image that is missing. */
 	return node_answered((struct pool *)a, c, m->envelope->correlation, -EAGAIN, body->message);
@@ -412,97 +423,110 @@ static uint8_t cache_looked(struct actor *a, struct context *c, const struct mes
 	return POOL_ACTOR_CACHING;
 }
 
-#define T(s) SM_TO(POOL_ACTOR_##s)
+#define T(s)  SM_TO(POOL_ACTOR_##s)
 #define LOOKS (T(IDLE) | T(RESOLVING) | T(CACHING) | T(STEPPING) | T(BACKING) | T(GONE))
-static const struct sm_cell cells[POOL_ACTOR_STATES][MSG_TYPES] = {
-	[POOL_ACTOR_FOLLOWING] = {
-		[MSG_TIMER]       = IGNORE,
-		[MSG_LEADING]     = ON(lead, LOOKS | T(FOLLOWING)),
-		[MSG_CHANGED]     = ON(follow_changed, LOOKS | T(FOLLOWING)),
-		[MSG_PROPOSED]    = IGNORE,
-		[MSG_DRIVEN]      = IGNORE,
-		[MSG_CACHED]      = IGNORE,
-		[MSG_POOL_PUT]    = REFUSE,
-		[MSG_POOL_DELETE] = REFUSE,
-		[MSG_REFUSED]     = IGNORE,
-	},
-	[POOL_ACTOR_IDLE] = {
-		[MSG_TIMER]       = IGNORE,
-		[MSG_LEADING]     = ON(unlead, T(IDLE) | T(FOLLOWING) | T(GONE)),
-		[MSG_CHANGED]     = ON(changed, LOOKS),
-		[MSG_PROPOSED]    = ON(proposed, T(IDLE) | T(GONE)),
-		[MSG_DRIVEN]      = IGNORE,
-		[MSG_CACHED]      = IGNORE,
-		[MSG_POOL_PUT]    = ON(put, T(IDLE)),
-		[MSG_POOL_DELETE] = ON(delete, T(IDLE)),
-		[MSG_REFUSED]     = ON(proposal_lost, T(IDLE) | T(GONE)),
-	},
-	[POOL_ACTOR_RESOLVING] = {
-		[MSG_TIMER]       = IGNORE,
-		[MSG_LEADING]     = ON(unlead, T(RESOLVING) | T(FOLLOWING) | T(GONE)),
-		[MSG_CHANGED]     = ON(changed, LOOKS),
-		[MSG_PROPOSED]    = ON(proposed, T(RESOLVING)),
-		[MSG_DRIVEN]      = ON(resolved, T(RESOLVING) | T(STEPPING) | T(BACKING)),
-		[MSG_CACHED]      = IGNORE,
-		[MSG_POOL_PUT]    = ON(put, T(RESOLVING)),
-		[MSG_POOL_DELETE] = ON(delete, T(RESOLVING)),
-		[MSG_REFUSED]     = ON(resolve_lost, T(RESOLVING) | T(STEPPING) | T(BACKING)),
-	},
-	[POOL_ACTOR_CACHING] = {
-		[MSG_TIMER]       = ON(cache_looked, LOOKS),
-		[MSG_LEADING]     = ON(unlead, T(CACHING) | T(FOLLOWING) | T(GONE)),
-		[MSG_CHANGED]     = ON(changed, LOOKS),
-		[MSG_PROPOSED]    = ON(proposed, T(CACHING)),
-		[MSG_DRIVEN]      = IGNORE,
-		[MSG_CACHED]      = ON(cached, T(CACHING) | T(STEPPING) | T(BACKING)),
-		[MSG_POOL_PUT]    = ON(put, T(CACHING)),
-		[MSG_POOL_DELETE] = ON(delete, T(CACHING)),
-		[MSG_REFUSED]     = ON(cache_lost, T(CACHING) | T(STEPPING) | T(BACKING)),
-	},
-	[POOL_ACTOR_STEPPING] = {
-		[MSG_TIMER]       = IGNORE,
-		[MSG_LEADING]     = ON(unlead, T(STEPPING) | T(FOLLOWING) | T(GONE)),
-		[MSG_CHANGED]     = ON(changed, LOOKS),
-		[MSG_PROPOSED]    = ON(stepped, LOOKS),
-		[MSG_DRIVEN]      = IGNORE,
-		[MSG_CACHED]      = IGNORE,
-		[MSG_POOL_PUT]    = ON(put, T(STEPPING)),
-		[MSG_POOL_DELETE] = ON(delete, T(STEPPING)),
-		[MSG_REFUSED]     = ON(step_lost, LOOKS),
-	},
-	[POOL_ACTOR_BACKING] = {
-		[MSG_TIMER]       = ON(again, LOOKS),
-		[MSG_LEADING]     = ON(unlead, T(BACKING) | T(FOLLOWING) | T(GONE)),
-		[MSG_CHANGED]     = ON(changed, LOOKS),
-		[MSG_PROPOSED]    = ON(proposed, T(BACKING)),
-		[MSG_DRIVEN]      = IGNORE,
-		[MSG_CACHED]      = IGNORE,
-		[MSG_POOL_PUT]    = ON(put, T(BACKING)),
-		[MSG_POOL_DELETE] = ON(delete, T(BACKING)),
-		[MSG_REFUSED]     = ON(proposal_lost, T(BACKING)),
-	},
-	[POOL_ACTOR_GONE] = {
-		[MSG_TIMER]       = IGNORE,
-		[MSG_LEADING]     = IGNORE,
-		[MSG_CHANGED]     = IGNORE,
-		[MSG_PROPOSED]    = IGNORE,
-		[MSG_DRIVEN]      = IGNORE,
-		[MSG_CACHED]      = IGNORE,
-		[MSG_POOL_PUT]    = REFUSE,
-		[MSG_POOL_DELETE] = REFUSE,
-		[MSG_REFUSED]     = IGNORE,
-	},
+static const struct sm_cell cells[POOL_ACTOR_STATES][MSG_TYPES] =
+	{
+		[POOL_ACTOR_FOLLOWING] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_LEADING] = ON(lead, LOOKS | T(FOLLOWING)),
+				[MSG_CHANGED] = ON(follow_changed, LOOKS | T(FOLLOWING)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_CACHED] = IGNORE,
+				[MSG_POOL_PUT] = REFUSE,
+				[MSG_POOL_DELETE] = REFUSE,
+				[MSG_REFUSED] = IGNORE,
+			},
+		[POOL_ACTOR_IDLE] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_LEADING] = ON(unlead, T(IDLE) | T(FOLLOWING) | T(GONE)),
+				[MSG_CHANGED] = ON(changed, LOOKS),
+				[MSG_PROPOSED] = ON(proposed, T(IDLE) | T(GONE)),
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_CACHED] = IGNORE,
+				[MSG_POOL_PUT] = ON(put, T(IDLE)),
+				[MSG_POOL_DELETE] = ON(delete, T(IDLE)),
+				[MSG_REFUSED] = ON(proposal_lost, T(IDLE) | T(GONE)),
+			},
+		[POOL_ACTOR_RESOLVING] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_LEADING] = ON(unlead, T(RESOLVING) | T(FOLLOWING) | T(GONE)),
+				[MSG_CHANGED] = ON(changed, LOOKS),
+				[MSG_PROPOSED] = ON(proposed, T(RESOLVING)),
+				[MSG_DRIVEN] = ON(resolved, T(RESOLVING) | T(STEPPING) | T(BACKING)),
+				[MSG_CACHED] = IGNORE,
+				[MSG_POOL_PUT] = ON(put, T(RESOLVING)),
+				[MSG_POOL_DELETE] = ON(delete, T(RESOLVING)),
+				[MSG_REFUSED] = ON(resolve_lost, T(RESOLVING) | T(STEPPING) | T(BACKING)),
+			},
+		[POOL_ACTOR_CACHING] =
+			{
+				[MSG_TIMER] = ON(cache_looked, LOOKS),
+				[MSG_LEADING] = ON(unlead, T(CACHING) | T(FOLLOWING) | T(GONE)),
+				[MSG_CHANGED] = ON(changed, LOOKS),
+				[MSG_PROPOSED] = ON(proposed, T(CACHING)),
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_CACHED] = ON(cached, T(CACHING) | T(STEPPING) | T(BACKING)),
+				[MSG_POOL_PUT] = ON(put, T(CACHING)),
+				[MSG_POOL_DELETE] = ON(delete, T(CACHING)),
+				[MSG_REFUSED] = ON(cache_lost, T(CACHING) | T(STEPPING) | T(BACKING)),
+			},
+		[POOL_ACTOR_STEPPING] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_LEADING] = ON(unlead, T(STEPPING) | T(FOLLOWING) | T(GONE)),
+				[MSG_CHANGED] = ON(changed, LOOKS),
+				[MSG_PROPOSED] = ON(stepped, LOOKS),
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_CACHED] = IGNORE,
+				[MSG_POOL_PUT] = ON(put, T(STEPPING)),
+				[MSG_POOL_DELETE] = ON(delete, T(STEPPING)),
+				[MSG_REFUSED] = ON(step_lost, LOOKS),
+			},
+		[POOL_ACTOR_BACKING] =
+			{
+				[MSG_TIMER] = ON(again, LOOKS),
+				[MSG_LEADING] = ON(unlead, T(BACKING) | T(FOLLOWING) | T(GONE)),
+				[MSG_CHANGED] = ON(changed, LOOKS),
+				[MSG_PROPOSED] = ON(proposed, T(BACKING)),
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_CACHED] = IGNORE,
+				[MSG_POOL_PUT] = ON(put, T(BACKING)),
+				[MSG_POOL_DELETE] = ON(delete, T(BACKING)),
+				[MSG_REFUSED] = ON(proposal_lost, T(BACKING)),
+			},
+		[POOL_ACTOR_GONE] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_LEADING] = IGNORE,
+				[MSG_CHANGED] = IGNORE,
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_CACHED] = IGNORE,
+				[MSG_POOL_PUT] = REFUSE,
+				[MSG_POOL_DELETE] = REFUSE,
+				[MSG_REFUSED] = IGNORE,
+			},
 };
 #undef T
 
 static const uint8_t messages[] = {MSG_TIMER,  MSG_LEADING,  MSG_CHANGED,     MSG_PROPOSED, MSG_DRIVEN,
-                                   MSG_CACHED, MSG_POOL_PUT, MSG_POOL_DELETE, MSG_REFUSED};
+				   MSG_CACHED, MSG_POOL_PUT, MSG_POOL_DELETE, MSG_REFUSED};
 static const char *const states[] = {"following", "idle",        "resolving", "caching",
-                                     "stepping",  "backing off", "gone"};
+				     "stepping",  "backing off", "gone"};
 
 const struct sm_def pool_sm = {
-	.name = "pool", .states = states, .n_states = POOL_ACTOR_STATES, .final = POOL_ACTOR_GONE,
-	.messages = messages, .n_messages = sizeof messages, .cells = cells,
+	.name = "pool",
+	.states = states,
+	.n_states = POOL_ACTOR_STATES,
+	.final = POOL_ACTOR_GONE,
+	.messages = messages,
+	.n_messages = sizeof messages,
+	.cells = cells,
 };
 
 static bool wanted(const struct context *c, uint64_t key)
@@ -520,7 +544,15 @@ static void done(struct actor *a, struct context *c)
 }
 
 const struct actor_class pool_class = {
-	.sm = &pool_sm, .kind = ADDRESS_POOL, .size = sizeof(struct pool), .mailbox_max = 256, .singleton = true,
-	.row = true, .table = TABLE_POOLS, .watches = WATCH(TABLE_OPERATIONS) | WATCH(TABLE_REVISIONS), .leads = true,
-	.wanted = wanted, .done = done,
+	.sm = &pool_sm,
+	.kind = ADDRESS_POOL,
+	.size = sizeof(struct pool),
+	.mailbox_max = 256,
+	.singleton = true,
+	.row = true,
+	.table = TABLE_POOLS,
+	.watches = WATCH(TABLE_OPERATIONS) | WATCH(TABLE_REVISIONS),
+	.leads = true,
+	.wanted = wanted,
+	.done = done,
 };

@@ -18,6 +18,7 @@ enum pool_actor_state {
 extern const struct sm_def pool_sm;
 extern const struct actor_class pool_class;
 
-#define POOL_RETRY_MS 300000 /* how long what may pass by itself is tried again, if the cluster does not say */
+#define POOL_RETRY_MS \
+	300000 /* how long what may pass by itself is tried again, if the cluster does not say */
 
 #endif

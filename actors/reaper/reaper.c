@@ -41,13 +41,15 @@ static bool match_request(const struct map_node *node, const void *key)
 
 static struct watched *find(const struct reaper *self, uint64_t generation)
 {
-	struct map_node *node = map_find(&self->generations, map_hash_u64(generation), match_generation, &generation);
+	struct map_node *node =
+		map_find(&self->generations, map_hash_u64(generation), match_generation, &generation);
 
 	return node == NULL ? NULL : container_of(node, struct watched, by_generation);
 }
 
 /* Boot time at which the session must be asked, and why. UINT64_MAX: never. */
-static uint64_t due_ms(const struct context *c, const struct session_row *row, uint64_t active_ms, uint8_t *ret_reason)
+static uint64_t due_ms(const struct context *c, const struct session_row *row, uint64_t active_ms,
+		       uint8_t *ret_reason)
 {
 	const struct pool_row *pool = state_pool(c->state, row->pool);
 	uint64_t cluster_ms = state_cluster(c->state)->time_ms, at_ms = UINT64_MAX;
@@ -59,7 +61,8 @@ static uint64_t due_ms(const struct context *c, const struct session_row *row, u
 		at_ms = active_ms + pool->limits.cooldown_ms;
 	if (pool->limits.max_alive_ms != 0) {
 		uint64_t age_ms = cluster_ms > row->opened_ms ? cluster_ms - row->opened_ms : 0;
-		uint64_t left_ms = pool->limits.max_alive_ms > age_ms ? pool->limits.max_alive_ms - age_ms : 0;
+		uint64_t left_ms =
+			pool->limits.max_alive_ms > age_ms ? pool->limits.max_alive_ms - age_ms : 0;
 
 		if (c->now_ms + left_ms < at_ms || left_ms == 0) {
 			at_ms = c->now_ms + left_ms;
@@ -115,8 +118,8 @@ static void ask(struct reaper *self, struct context *c, struct watched *w)
 		schedule(self, c, w);
 		return;
 	}
-	w->request = context_request(c, (struct address){ADDRESS_SESSION, c->node, w->generation}, MSG_REAP, &body,
-	                             REAP_MS);
+	w->request = context_request(c, (struct address){ADDRESS_SESSION, c->node, w->generation}, MSG_REAP,
+				     &body, REAP_MS);
 	must(map_insert(&self->requests, &w->by_request, map_hash_u64(w->request)) == 0);
 	self->n_asked++;
 }
@@ -126,7 +129,8 @@ static uint8_t due(struct actor *a, struct context *c, const struct message *m)
 	struct reaper *self = (struct reaper *)a;
 
 	(void)m;
-	for (struct heap_node *first; self->n_asked < ASKED_MAX && (first = heap_first(&self->due)) != NULL;) {
+	for (struct heap_node *first;
+	     self->n_asked < ASKED_MAX && (first = heap_first(&self->due)) != NULL;) {
 		if (first->at_ms > c->now_ms)
 			break;
 		ask(self, c, container_of(first, struct watched, due));
@@ -215,12 +219,13 @@ static uint8_t refused(struct actor *a, struct context *c, const struct message 
 
 #define T(s) SM_TO(REAPER_##s)
 static const struct sm_cell cells[REAPER_STATES][MSG_TYPES] = {
-	[REAPER_WATCHING] = {
-		[MSG_TIMER]   = ON(due, T(WATCHING)),
-		[MSG_CHANGED] = ON(changed, T(WATCHING)),
-		[MSG_REAPED]  = ON(reaped, T(WATCHING)),
-		[MSG_REFUSED] = ON(refused, T(WATCHING)),
-	},
+	[REAPER_WATCHING] =
+		{
+			[MSG_TIMER] = ON(due, T(WATCHING)),
+			[MSG_CHANGED] = ON(changed, T(WATCHING)),
+			[MSG_REAPED] = ON(reaped, T(WATCHING)),
+			[MSG_REFUSED] = ON(refused, T(WATCHING)),
+		},
 };
 #undef T
 
@@ -228,8 +233,13 @@ static const uint8_t messages[] = {MSG_TIMER, MSG_CHANGED, MSG_REAPED, MSG_REFUS
 static const char *const states[] = {"watching"};
 
 const struct sm_def reaper_sm = {
-	.name = "reaper", .states = states, .n_states = REAPER_STATES, .final = REAPER_STATES,
-	.messages = messages, .n_messages = sizeof messages, .cells = cells,
+	.name = "reaper",
+	.states = states,
+	.n_states = REAPER_STATES,
+	.final = REAPER_STATES,
+	.messages = messages,
+	.n_messages = sizeof messages,
+	.cells = cells,
 };
 
 static void done(struct actor *a, struct context *c)
@@ -245,6 +255,11 @@ static void done(struct actor *a, struct context *c)
 }
 
 const struct actor_class reaper_class = {
-	.sm = &reaper_sm, .kind = ADDRESS_REAPER, .size = sizeof(struct reaper), .mailbox_max = 16,
-	.singleton = true, .watches = WATCH(TABLE_SESSIONS) | WATCH(TABLE_POOLS), .done = done,
+	.sm = &reaper_sm,
+	.kind = ADDRESS_REAPER,
+	.size = sizeof(struct reaper),
+	.mailbox_max = 16,
+	.singleton = true,
+	.watches = WATCH(TABLE_SESSIONS) | WATCH(TABLE_POOLS),
+	.done = done,
 };

@@ -13,7 +13,7 @@ static struct address self_address(const struct context *c)
 }
 
 static void post(struct context *c, struct address to, uint16_t type, const void *body, uint64_t correlation,
-                 uint64_t deadline_ms)
+		 uint64_t deadline_ms)
 {
 	CLEANUP_BUF struct buf bytes = BUF_MAX(ENVELOPE_BODY_MAX);
 
@@ -23,10 +23,14 @@ static void post(struct context *c, struct address to, uint16_t type, const void
 	}
 	must(!buf_failed(&bytes));
 	runtime_post(c->runtime,
-	             &(struct envelope){.to = to, .from = self_address(c), .type = type, .correlation = correlation,
-	                                .deadline_ms = deadline_ms, .incarnation = engine_incarnation(c->runtime),
-	                                .body = buf_str(&bytes)},
-	             c->now_ms);
+		     &(struct envelope){.to = to,
+					.from = self_address(c),
+					.type = type,
+					.correlation = correlation,
+					.deadline_ms = deadline_ms,
+					.incarnation = engine_incarnation(c->runtime),
+					.body = buf_str(&bytes)},
+		     c->now_ms);
 }
 
 /* Boot time in the upper bits: a reply to an earlier life of this program matches nothing. */
@@ -54,7 +58,8 @@ void context_send(struct context *c, struct address to, uint16_t type, const voi
 	post(c, to, type, body, 0, 0);
 }
 
-uint64_t context_request(struct context *c, struct address to, uint16_t type, const void *body, uint64_t timeout_ms)
+uint64_t context_request(struct context *c, struct address to, uint16_t type, const void *body,
+			 uint64_t timeout_ms)
 {
 	uint64_t correlation = new_request(c, timeout_ms);
 
@@ -66,32 +71,44 @@ uint64_t context_propose(struct context *c, uint8_t type, const void *body, uint
 {
 	uint64_t correlation = new_request(c, timeout_ms);
 
-	engine_effect(c->runtime, &(struct effect){.kind = EFFECT_PROPOSE, .from = self_address(c), .type = type,
-	                                           .correlation = correlation, .body = body,
-	                                           .deadline_ms = c->now_ms + timeout_ms});
+	engine_effect(c->runtime, &(struct effect){.kind = EFFECT_PROPOSE,
+						   .from = self_address(c),
+						   .type = type,
+						   .correlation = correlation,
+						   .body = body,
+						   .deadline_ms = c->now_ms + timeout_ms});
 	return correlation;
 }
 
 uint64_t context_drive(struct context *c, uint8_t type, const void *body, uint64_t pool, uint64_t revision,
-                       uint64_t timeout_ms)
+		       uint64_t timeout_ms)
 {
 	uint64_t correlation = new_request(c, timeout_ms);
 
-	engine_effect(c->runtime, &(struct effect){.kind = EFFECT_DRIVE, .from = self_address(c), .type = type,
-	                                           .correlation = correlation, .body = body, .pool = pool,
-	                                           .revision = revision, .deadline_ms = c->now_ms + timeout_ms});
+	engine_effect(c->runtime, &(struct effect){.kind = EFFECT_DRIVE,
+						   .from = self_address(c),
+						   .type = type,
+						   .correlation = correlation,
+						   .body = body,
+						   .pool = pool,
+						   .revision = revision,
+						   .deadline_ms = c->now_ms + timeout_ms});
 	return correlation;
 }
 
 uint64_t context_probe(struct context *c, uint64_t sandbox, const struct probe *probe, uint16_t port,
-                       uint64_t timeout_ms)
+		       uint64_t timeout_ms)
 {
 	/* The probe's own time-out is the executor's; ours only catches an executor that never answers. */
 	uint64_t correlation = new_request(c, timeout_ms + 1000);
 
-	engine_effect(c->runtime, &(struct effect){.kind = EFFECT_PROBE, .from = self_address(c),
-	                                           .correlation = correlation, .sandbox = sandbox, .probe = probe,
-	                                           .target_port = port, .deadline_ms = c->now_ms + timeout_ms});
+	engine_effect(c->runtime, &(struct effect){.kind = EFFECT_PROBE,
+						   .from = self_address(c),
+						   .correlation = correlation,
+						   .sandbox = sandbox,
+						   .probe = probe,
+						   .target_port = port,
+						   .deadline_ms = c->now_ms + timeout_ms});
 	return correlation;
 }
 

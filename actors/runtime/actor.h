@@ -47,17 +47,20 @@ struct actor {
 
 struct actor_class {
 	const struct sm_def *sm;
-	uint8_t kind;           /* enum address_kind */
-	size_t size;            /* of the struct that starts with struct actor */
-	uint32_t mailbox_max;   /* requests that may wait, deferred ones too */
-	bool singleton;         /* the actor with key 0 is always there */
-	bool row;               /* one actor for each wanted row of `table` */
+	uint8_t kind;         /* enum address_kind */
+	size_t size;          /* of the struct that starts with struct actor */
+	uint32_t mailbox_max; /* requests that may wait, deferred ones too */
+	bool singleton;       /* the actor with key 0 is always there */
+	bool row;             /* one actor for each wanted row of `table` */
 	uint8_t table;
-	uint32_t watches;       /* bits of other tables whose changes it is told: singletons all, others those of its pool */
-	bool leads;             /* told MSG_LEADING */
-	bool (*wanted)(const struct context *c, uint64_t key); /* of a row: does this node need an actor for it? */
-	void (*init)(struct actor *self, struct context *c);   /* may be NULL */
-	void (*done)(struct actor *self, struct context *c);   /* may be NULL; answers askers, frees what the actor owns */
+	uint32_t
+		watches; /* bits of other tables whose changes it is told: singletons all, others those of its pool */
+	bool leads; /* told MSG_LEADING */
+	bool (*wanted)(const struct context *c,
+		       uint64_t key); /* of a row: does this node need an actor for it? */
+	void (*init)(struct actor *self, struct context *c); /* may be NULL */
+	void (*done)(struct actor *self,
+		     struct context *c); /* may be NULL; answers askers, frees what the actor owns */
 };
 
 #define WATCH(table) (UINT32_C(1) << (unsigned)(table))
@@ -71,15 +74,16 @@ struct asker {
 /* Sends without expecting an answer. `body` is the struct of message_body_codec[type], or NULL. */
 void context_send(struct context *c, struct address to, uint16_t type, const void *body);
 /* Sends a request; the reply or MSG_REFUSED comes with the correlation that is returned, after timeout_ms at the latest. */
-uint64_t context_request(struct context *c, struct address to, uint16_t type, const void *body, uint64_t timeout_ms);
+uint64_t context_request(struct context *c, struct address to, uint16_t type, const void *body,
+			 uint64_t timeout_ms);
 /* `type` is an enum command_type; answered by MSG_PROPOSED or MSG_REFUSED. Proposals of followers go to the leader. */
 uint64_t context_propose(struct context *c, uint8_t type, const void *body, uint64_t timeout_ms);
 /* `type` is an enum sandboxd_type; answered by MSG_DRIVEN or MSG_REFUSED. pool, revision: whose secrets to open, or 0. */
 uint64_t context_drive(struct context *c, uint8_t type, const void *body, uint64_t pool, uint64_t revision,
-                       uint64_t timeout_ms);
+		       uint64_t timeout_ms);
 /* Answered by MSG_PROBED or MSG_REFUSED. probe NULL: a TCP connection to the port. */
 uint64_t context_probe(struct context *c, uint64_t sandbox, const struct probe *probe, uint16_t port,
-                       uint64_t timeout_ms);
+		       uint64_t timeout_ms);
 /* The actor's one timer: MSG_TIMER at that time, at least 1 ms from now. 0: none. */
 void context_timer(struct context *c, uint64_t at_ms);
 /* As context_timer, unless it fires earlier already. */

@@ -8,9 +8,14 @@
 
 struct context engine_context(struct runtime *r, struct actor *self)
 {
-	return (struct context){.runtime = r, .self = self, .state = r->options.state, .now_ms = r->now_ms,
-	                        .node = r->options.node, .n_gateway_loops = r->options.n_gateway_loops,
-	                        .leading = r->leading, .listed = r->listed};
+	return (struct context){.runtime = r,
+				.self = self,
+				.state = r->options.state,
+				.now_ms = r->now_ms,
+				.node = r->options.node,
+				.n_gateway_loops = r->options.n_gateway_loops,
+				.leading = r->leading,
+				.listed = r->listed};
 }
 
 static uint64_t actor_hash(uint8_t kind, uint64_t key)
@@ -110,7 +115,8 @@ static bool match_request(const struct map_node *node, const void *key)
 
 struct request *engine_request(struct runtime *r, uint64_t correlation)
 {
-	struct map_node *node = map_find(&r->requests, map_hash_u64(correlation), match_request, &correlation);
+	struct map_node *node =
+		map_find(&r->requests, map_hash_u64(correlation), match_request, &correlation);
 
 	return node == NULL ? NULL : container_of(node, struct request, node);
 }
@@ -150,13 +156,17 @@ void engine_refuse(struct runtime *r, const struct envelope *e, int32_t code, co
 	codec_encode(&body, message_body_codec[MSG_REFUSED], &(struct msg_refused){code, str_of(why)});
 	must(!buf_failed(&body));
 	runtime_post(r,
-	             &(struct envelope){.to = e->from, .from = e->to, .type = MSG_REFUSED,
-	                                .correlation = e->correlation, .incarnation = engine_incarnation(r),
-	                                .body = buf_str(&body)},
-	             r->now_ms);
+		     &(struct envelope){.to = e->from,
+					.from = e->to,
+					.type = MSG_REFUSED,
+					.correlation = e->correlation,
+					.incarnation = engine_incarnation(r),
+					.body = buf_str(&body)},
+		     r->now_ms);
 }
 
-void engine_tell(struct runtime *r, const struct actor *to, uint16_t type, const void *body, uint64_t correlation)
+void engine_tell(struct runtime *r, const struct actor *to, uint16_t type, const void *body,
+		 uint64_t correlation)
 {
 	CLEANUP_BUF struct buf bytes = {0};
 
@@ -165,10 +175,12 @@ void engine_tell(struct runtime *r, const struct actor *to, uint16_t type, const
 	if (message_body_codec[type] != NULL)
 		codec_encode(&bytes, message_body_codec[type], body);
 	must(!buf_failed(&bytes));
-	struct letter *l = letter_new(&(struct envelope){
-		.to = {to->class->kind, r->options.node, to->key}, .from = {ADDRESS_CONTROL, r->options.node, 0},
-		.type = type, .correlation = correlation, .incarnation = engine_incarnation(r),
-		.body = buf_str(&bytes)});
+	struct letter *l = letter_new(&(struct envelope){.to = {to->class->kind, r->options.node, to->key},
+							 .from = {ADDRESS_CONTROL, r->options.node, 0},
+							 .type = type,
+							 .correlation = correlation,
+							 .incarnation = engine_incarnation(r),
+							 .body = buf_str(&bytes)});
 
 	must(l != NULL);
 	mailbox_push(&r->queue, l);
@@ -187,7 +199,8 @@ static void handle(struct runtime *r, struct actor *a, struct letter *l)
 		void *body = arena_alloc(&arena, type->size);
 		struct err err;
 
-		if (body == NULL || codec_decode(l->envelope.body.p, l->envelope.body.n, type, &arena, body, &err) < 0) {
+		if (body == NULL ||
+		    codec_decode(l->envelope.body.p, l->envelope.body.n, type, &arena, body, &err) < 0) {
 			engine_refuse(r, &l->envelope, -EBADMSG, body == NULL ? "no memory" : err.message);
 			letter_free(l);
 			return;
@@ -197,7 +210,7 @@ static void handle(struct runtime *r, struct actor *a, struct letter *l)
 	switch (sm_step(a->class->sm, &a->state, a, &c, &m)) {
 	case SM_REFUSE:
 		snprintf(why, sizeof why, "%s (%s) does not take %s now", a->class->sm->name,
-		         a->class->sm->states[a->state], message_type_name[l->envelope.type]);
+			 a->class->sm->states[a->state], message_type_name[l->envelope.type]);
 		engine_refuse(r, &l->envelope, -EAGAIN, why);
 		break;
 	case SM_DEFER:

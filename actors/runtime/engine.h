@@ -35,7 +35,8 @@ void engine_end(struct runtime *r, struct actor *a);
 /* Hands a letter to its actor. Takes the letter. */
 void engine_deliver(struct runtime *r, struct letter *l);
 /* Puts a message of the runtime itself into the queue. */
-void engine_tell(struct runtime *r, const struct actor *to, uint16_t type, const void *body, uint64_t correlation);
+void engine_tell(struct runtime *r, const struct actor *to, uint16_t type, const void *body,
+		 uint64_t correlation);
 void engine_refuse(struct runtime *r, const struct envelope *e, int32_t code, const char *why);
 /* NULL: nobody waits for it. */
 struct request *engine_request(struct runtime *r, uint64_t correlation);

@@ -9,8 +9,8 @@
 
 struct letter {
 	struct letter *next;
-	bool counted;  /* in its actor's `queued` */
-	bool deferred; /* handled again: a reply was matched with its request already */
+	bool counted;             /* in its actor's `queued` */
+	bool deferred;            /* handled again: a reply was matched with its request already */
 	struct envelope envelope; /* trace and body point behind the letter */
 };
 

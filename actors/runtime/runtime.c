@@ -61,8 +61,11 @@ void runtime_post(struct runtime *r, const struct envelope *e, uint64_t now_ms)
 
 	r->now_ms = now_ms;
 	if (leaves(r, e)) {
-		engine_effect(r, &(struct effect){.kind = EFFECT_SEND, .from = e->from, .correlation = e->correlation,
-		                                  .deadline_ms = e->deadline_ms, .envelope = e});
+		engine_effect(r, &(struct effect){.kind = EFFECT_SEND,
+						  .from = e->from,
+						  .correlation = e->correlation,
+						  .deadline_ms = e->deadline_ms,
+						  .envelope = e});
 		return;
 	}
 	/* A node that has not applied CLUSTER_INIT yet sends and knows 0. */
@@ -90,8 +93,11 @@ void runtime_post(struct runtime *r, const struct envelope *e, uint64_t now_ms)
 /* Makes the actor that the row needs, and tells whoever stands for the row or watches its table. */
 static void tell_change(struct runtime *r, const struct change *change, uint64_t index)
 {
-	struct msg_changed body = {.table = change->table, .key = change->key, .index = index,
-	                           .pool = change->pool, .removed = change->removed};
+	struct msg_changed body = {.table = change->table,
+				   .key = change->key,
+				   .index = index,
+				   .pool = change->pool,
+				   .removed = change->removed};
 
 	for (uint32_t i = 0; i < CLASSES_MAX; i++) {
 		const struct actor_class *class = r->classes[i];
@@ -125,7 +131,9 @@ static void rescan_pool(struct runtime *r, uint64_t pool, uint64_t index)
 
 	tell_change(r, &(struct change){.table = TABLE_POOLS, .key = pool, .pool = pool}, index);
 	for (const struct session_row *row = NULL; (row = state_next_pool_session(s, pool, row)) != NULL;)
-		tell_change(r, &(struct change){.table = TABLE_SESSIONS, .key = row->generation, .pool = pool}, index);
+		tell_change(r,
+			    &(struct change){.table = TABLE_SESSIONS, .key = row->generation, .pool = pool},
+			    index);
 }
 
 void runtime_rescan(struct runtime *r, uint64_t now_ms)
@@ -137,7 +145,8 @@ void runtime_rescan(struct runtime *r, uint64_t now_ms)
 	for (const struct node_row *row = NULL; (row = state_next_node(s, row)) != NULL;)
 		tell_change(r, &(struct change){.table = TABLE_NODES, .key = row->id}, index);
 	for (const struct sandbox_row *row = NULL; (row = state_next_sandbox(s, row)) != NULL;)
-		tell_change(r, &(struct change){.table = TABLE_SANDBOXES, .key = row->id, .pool = row->pool}, index);
+		tell_change(r, &(struct change){.table = TABLE_SANDBOXES, .key = row->id, .pool = row->pool},
+			    index);
 	for (const struct pool_row *row = NULL; (row = state_next_pool(s, row)) != NULL;)
 		rescan_pool(r, row->uid, index);
 	for (struct actor *a = r->first; a != NULL; a = a->next) {
@@ -145,7 +154,7 @@ void runtime_rescan(struct runtime *r, uint64_t now_ms)
 
 		if (a->class->row && a->key != 0 && !a->class->wanted(&c, a->key))
 			engine_tell(r, a, MSG_CHANGED,
-			            &(struct msg_changed){a->class->table, a->key, index, 0, true}, 0);
+				    &(struct msg_changed){a->class->table, a->key, index, 0, true}, 0);
 	}
 }
 
@@ -235,7 +244,8 @@ static bool fire(struct runtime *r)
 		heap_remove(&r->deadlines, deadline);
 		r->counters.timeouts++;
 		engine_tell(r, q->owner, MSG_REFUSED,
-		            &(struct msg_refused){-ETIMEDOUT, STR("no reply before the deadline")}, q->correlation);
+			    &(struct msg_refused){-ETIMEDOUT, STR("no reply before the deadline")},
+			    q->correlation);
 		return true;
 	}
 	return false;

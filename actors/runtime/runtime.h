@@ -20,31 +20,32 @@ struct runtime;
 enum effect_kind {
 	EFFECT_SEND,    /* to another node, a gateway loop, the API: envelope */
 	EFFECT_PROPOSE, /* a command for the tables; answered by MSG_PROPOSED */
-	EFFECT_DRIVE,   /* a call of sandboxd; answered by MSG_DRIVEN. START, PULL and RESOLVE name secrets (below) */
-	EFFECT_PROBE,   /* is the sandbox ready? answered by MSG_PROBED */
+	EFFECT_DRIVE, /* a call of sandboxd; answered by MSG_DRIVEN. START, PULL and RESOLVE name secrets (below) */
+	EFFECT_PROBE, /* is the sandbox ready? answered by MSG_PROBED */
 	EFFECT_KINDS
 };
 
 /* Memory of an effect is valid until the call that took it returns. */
 struct effect {
 	uint8_t kind;
-	struct address from;      /* whom the outcome goes to */
-	uint64_t correlation;     /* of the outcome; 0: nobody waits */
-	uint64_t deadline_ms;     /* CLOCK_BOOTTIME; 0 = none */
-	const struct envelope *envelope;  /* SEND */
-	uint8_t type;                     /* PROPOSE: enum command_type; DRIVE: enum sandboxd_type */
-	const void *body;                 /* PROPOSE: struct of command_body_codec[type]; DRIVE: of sandboxd_body_codec[type] */
+	struct address from;             /* whom the outcome goes to */
+	uint64_t correlation;            /* of the outcome; 0: nobody waits */
+	uint64_t deadline_ms;            /* CLOCK_BOOTTIME; 0 = none */
+	const struct envelope *envelope; /* SEND */
+	uint8_t type;                    /* PROPOSE: enum command_type; DRIVE: enum sandboxd_type */
+	const void
+		*body; /* PROPOSE: struct of command_body_codec[type]; DRIVE: of sandboxd_body_codec[type] */
 	/* DRIVE of START, PULL, RESOLVE: whose secrets to open: env[].secret_ref of the revision, registry.password_secret */
 	uint64_t pool, revision;
-	uint64_t sandbox;                 /* PROBE */
-	const struct probe *probe;        /* PROBE: NULL = TCP on target_port */
+	uint64_t sandbox;          /* PROBE */
+	const struct probe *probe; /* PROBE: NULL = TCP on target_port */
 	uint16_t target_port;
 };
 
 struct actor_class;
 
 struct runtime_options {
-	uint64_t node;             /* this node's id */
+	uint64_t node; /* this node's id */
 	uint64_t incarnation;
 	uint32_t n_gateway_loops;
 	const struct state *state; /* read-only view of the tables */

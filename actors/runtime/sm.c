@@ -27,7 +27,7 @@ bool sm_knows(const struct sm_def *def, uint16_t type)
 }
 
 enum sm_kind sm_step(const struct sm_def *def, uint8_t *state, struct actor *self, struct context *c,
-                     const struct message *m)
+		     const struct message *m)
 {
 	must(*state < def->n_states);
 	const struct sm_cell *cell = &def->cells[*state][m->envelope->type];
@@ -78,7 +78,7 @@ const char *sm_wrong(const struct sm_def *def, char *text, size_t size)
 
 			if (what != NULL) {
 				snprintf(text, size, "%s: %s x %s %s", def->name, def->states[state],
-				         message_type_name[type], what);
+					 message_type_name[type], what);
 				return text;
 			}
 		}

@@ -39,25 +39,37 @@ struct sm_cell {
 
 struct sm_def {
 	const char *name;
-	const char *const *states;  /* names, as the diagrams show them */
+	const char *const *states; /* names, as the diagrams show them */
 	uint8_t n_states;
-	uint8_t final;              /* an actor in this state ends; n_states: it never does */
-	const uint8_t *messages;    /* the types that the table has columns for */
+	uint8_t final;           /* an actor in this state ends; n_states: it never does */
+	const uint8_t *messages; /* the types that the table has columns for */
 	uint8_t n_messages;
 	const struct sm_cell (*cells)[MSG_TYPES]; /* [n_states] */
 };
 
-#define SM_TO(state)       (UINT32_C(1) << (unsigned)(state))
-#define ON(handler, edges) {.kind = SM_ON, .to = (edges), .on = (handler), .label = #handler}
-#define DEFER              {.kind = SM_DEFER, .label = "defer"}
-#define IGNORE             {.kind = SM_IGNORE, .label = "-"}
-#define REFUSE             {.kind = SM_REFUSE, .label = "refuse"}
+#define SM_TO(state) (UINT32_C(1) << (unsigned)(state))
+#define ON(handler, edges)                                                       \
+	{                                                                        \
+		.kind = SM_ON, .to = (edges), .on = (handler), .label = #handler \
+	}
+#define DEFER                                      \
+	{                                          \
+		.kind = SM_DEFER, .label = "defer" \
+	}
+#define IGNORE                                  \
+	{                                       \
+		.kind = SM_IGNORE, .label = "-" \
+	}
+#define REFUSE                                       \
+	{                                            \
+		.kind = SM_REFUSE, .label = "refuse" \
+	}
 
 /* True if the table has a column for this type. */
 bool sm_knows(const struct sm_def *def, uint16_t type);
 /* Handles one message; what it says other than SM_ON is for the runtime to carry out. */
 enum sm_kind sm_step(const struct sm_def *def, uint8_t *state, struct actor *self, struct context *c,
-                     const struct message *m);
+		     const struct message *m);
 /* NULL, or what is wrong with the table: a hole, an edge to no state, a cell outside of the columns. */
 const char *sm_wrong(const struct sm_def *def, char *text, size_t size);
 /* For the test that proves the tests: from now on this cell does nothing and stays in its state. NULL: none. */

@@ -17,7 +17,7 @@ void ending_set(struct ending *e, bool failed, const char *format, ...)
 }
 
 void ending_exit(struct ending *e, const struct sandboxd_exited *exited, const struct sandbox_row *row,
-                 const char *when)
+		 const char *when)
 {
 	bool failed = row != NULL && row->state != SANDBOX_BOUND;
 
@@ -32,7 +32,7 @@ void ending_exit(struct ending *e, const struct sandboxd_exited *exited, const s
 		break;
 	case SANDBOX_EXIT_OOM:
 		ending_set(e, failed, "it ran out of memory (limit %llu MiB)%s",
-		           row == NULL ? 0ull : (unsigned long long)(row->memory_bytes >> 20), when);
+			   row == NULL ? 0ull : (unsigned long long)(row->memory_bytes >> 20), when);
 		break;
 	case SANDBOX_EXIT_UNKNOWN:
 	case SANDBOX_EXITS:
@@ -54,5 +54,5 @@ void ending_silent(struct ending *e, uint16_t port, uint16_t exposed, uint64_t l
 	if (exposed != 0 && exposed != port)
 		snprintf(hint, sizeof hint, "; the image exposes port %u", exposed);
 	ending_set(e, true, "it never answered on port %u within %llu s: %.*s%s", port,
-	           (unsigned long long)limit_ms / 1000, STR_ARGS(why), hint);
+		   (unsigned long long)limit_ms / 1000, STR_ARGS(why), hint);
 }

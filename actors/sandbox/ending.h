@@ -14,7 +14,7 @@ struct ending {
 
 /* "exited with code 3", "was killed by signal 9", "ran out of memory (limit 256 MiB)" */
 void ending_exit(struct ending *e, const struct sandboxd_exited *exited, const struct sandbox_row *row,
-                 const char *when);
+		 const char *when);
 void ending_set(struct ending *e, bool failed, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Sandboxd was away, or did not answer: it may have been done or not. */

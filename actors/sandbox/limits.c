@@ -5,7 +5,8 @@
 const struct template *limits_template(const struct actor *a, const struct context *c)
 {
 	const struct sandbox_row *row = state_sandbox(c->state, a->key);
-	const struct revision_row *revision = row == NULL ? NULL : state_revision(c->state, row->pool, row->revision);
+	const struct revision_row *revision =
+		row == NULL ? NULL : state_revision(c->state, row->pool, row->revision);
 
 	return revision == NULL ? NULL : &revision->template;
 }

@@ -22,7 +22,7 @@ static void ask(struct orphans *self, struct context *c)
 {
 	context_timer(c, 0);
 	self->request = context_request(c, (struct address){ADDRESS_MEMBERSHIP, NODE_LEADER, 0}, MSG_JUDGE,
-	                                &(struct msg_orphans){c->node, self->ids, self->n}, JUDGE_MS);
+					&(struct msg_orphans){c->node, self->ids, self->n}, JUDGE_MS);
 }
 
 static uint8_t found(struct actor *a, struct context *c, const struct message *m)
@@ -59,7 +59,8 @@ static uint8_t judged(struct actor *a, struct context *c, const struct message *
 	if (m->envelope->correlation != self->request)
 		return ORPHANS_ASKING;
 	for (uint32_t i = 0; i < body->n_sandboxes; i++) {
-		context_drive(c, SANDBOXD_STOP, &(struct sandboxd_stop){body->sandboxes[i], 0}, 0, 0, STOP_MS);
+		context_drive(c, SANDBOXD_STOP, &(struct sandboxd_stop){body->sandboxes[i], 0}, 0, 0,
+			      STOP_MS);
 	}
 	self->n = 0;
 	return ORPHANS_NONE;
@@ -68,20 +69,22 @@ static uint8_t judged(struct actor *a, struct context *c, const struct message *
 /* A stop that failed or was never answered: found again at the next listing. */
 #define T(s) SM_TO(ORPHANS_##s)
 static const struct sm_cell cells[ORPHANS_STATES][MSG_TYPES] = {
-	[ORPHANS_NONE] = {
-		[MSG_TIMER]   = IGNORE,
-		[MSG_ORPHANS] = ON(found, T(ASKING)),
-		[MSG_JUDGED]  = IGNORE,
-		[MSG_DRIVEN]  = IGNORE,
-		[MSG_REFUSED] = IGNORE,
-	},
-	[ORPHANS_ASKING] = {
-		[MSG_TIMER]   = ON(again, T(ASKING)),
-		[MSG_ORPHANS] = ON(found, T(ASKING)),
-		[MSG_JUDGED]  = ON(judged, T(ASKING) | T(NONE)),
-		[MSG_DRIVEN]  = IGNORE,
-		[MSG_REFUSED] = ON(unanswered, T(ASKING)),
-	},
+	[ORPHANS_NONE] =
+		{
+			[MSG_TIMER] = IGNORE,
+			[MSG_ORPHANS] = ON(found, T(ASKING)),
+			[MSG_JUDGED] = IGNORE,
+			[MSG_DRIVEN] = IGNORE,
+			[MSG_REFUSED] = IGNORE,
+		},
+	[ORPHANS_ASKING] =
+		{
+			[MSG_TIMER] = ON(again, T(ASKING)),
+			[MSG_ORPHANS] = ON(found, T(ASKING)),
+			[MSG_JUDGED] = ON(judged, T(ASKING) | T(NONE)),
+			[MSG_DRIVEN] = IGNORE,
+			[MSG_REFUSED] = ON(unanswered, T(ASKING)),
+		},
 };
 #undef T
 
@@ -89,11 +92,19 @@ static const uint8_t messages[] = {MSG_TIMER, MSG_ORPHANS, MSG_JUDGED, MSG_DRIVE
 static const char *const states[] = {"none", "asking"};
 
 const struct sm_def orphans_sm = {
-	.name = "orphans", .states = states, .n_states = ORPHANS_STATES, .final = ORPHANS_STATES,
-	.messages = messages, .n_messages = sizeof messages, .cells = cells,
+	.name = "orphans",
+	.states = states,
+	.n_states = ORPHANS_STATES,
+	.final = ORPHANS_STATES,
+	.messages = messages,
+	.n_messages = sizeof messages,
+	.cells = cells,
 };
 
 const struct actor_class orphans_class = {
-	.sm = &orphans_sm, .kind = ADDRESS_ORPHANS, .size = sizeof(struct orphans), .mailbox_max = 16,
+	.sm = &orphans_sm,
+	.kind = ADDRESS_ORPHANS,
+	.size = sizeof(struct orphans),
+	.mailbox_max = 16,
 	.singleton = true,
 };

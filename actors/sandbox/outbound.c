@@ -11,7 +11,8 @@ void outbound_check(struct outbound *o, struct context *c, const struct sandbox_
 {
 	if (!o->open || o->request != 0 || row == NULL || row->egress)
 		return;
-	o->request = context_drive(c, SANDBOXD_EGRESS, &(struct sandboxd_egress){row->id, false}, 0, 0, SWITCH_MS);
+	o->request =
+		context_drive(c, SANDBOXD_EGRESS, &(struct sandboxd_egress){row->id, false}, 0, 0, SWITCH_MS);
 }
 
 static bool again(struct outbound *o, struct context *c)

@@ -11,10 +11,10 @@
 
 struct sandbox {
 	struct actor actor;
-	uint64_t request;   /* the one whose outcome counts */
-	uint64_t begun_ms;  /* of the first start or the adoption */
+	uint64_t request;  /* the one whose outcome counts */
+	uint64_t begun_ms; /* of the first start or the adoption */
 	uint64_t probe_gap_ms;
-	uint32_t failures;  /* of the liveness probe, in a row */
+	uint32_t failures;     /* of the liveness probe, in a row */
 	uint16_t exposed_port; /* that the image names; 0: none, or not known */
 	struct asker halter;
 	struct ending ending;

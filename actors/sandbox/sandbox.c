@@ -15,10 +15,10 @@
 #include "limits.h"
 #include "private.h"
 
-#define PROBE_FIRST_MS  2 /* most servers listen within milliseconds; the gap doubles */
-#define PROBE_LAST_MS   1000
-#define PROBE_WAIT_MS   1000
-#define LIVENESS_MS     10000
+#define PROBE_FIRST_MS 2 /* most servers listen within milliseconds; the gap doubles */
+#define PROBE_LAST_MS  1000
+#define PROBE_WAIT_MS  1000
+#define LIVENESS_MS    10000
 
 static uint8_t start(struct sandbox *self, struct context *c)
 {
@@ -33,15 +33,23 @@ static uint8_t start(struct sandbox *self, struct context *c)
 	if (self->begun_ms == 0)
 		self->begun_ms = c->now_ms;
 	self->outbound.open = row->egress;
-	self->request = context_drive(
-		c, SANDBOXD_START,
-		&(struct sandboxd_start){.sandbox = row->id, .pool = pool->name, .pool_uid = pool->uid,
-	                                 .revision = row->revision, .digest = t->digest, .command = t->command,
-	                                 .n_command = t->n_command, .args = t->args, .n_args = t->n_args,
-	                                 .env = t->env, .n_env = t->n_env, .cpu_milli = t->cpu_milli,
-	                                 .memory_bytes = t->memory_bytes, .target_port = t->target_port,
-	                                 .egress = row->egress},
-		row->pool, row->revision, SANDBOX_START_MS);
+	self->request = context_drive(c, SANDBOXD_START,
+				      &(struct sandboxd_start){.sandbox = row->id,
+							       .pool = pool->name,
+							       .pool_uid = pool->uid,
+							       .revision = row->revision,
+							       .digest = t->digest,
+							       .command = t->command,
+							       .n_command = t->n_command,
+							       .args = t->args,
+							       .n_args = t->n_args,
+							       .env = t->env,
+							       .n_env = t->n_env,
+							       .cpu_milli = t->cpu_milli,
+							       .memory_bytes = t->memory_bytes,
+							       .target_port = t->target_port,
+							       .egress = row->egress},
+				      row->pool, row->revision, SANDBOX_START_MS);
 	return SANDBOX_ACTOR_STARTING;
 }
 
@@ -51,7 +59,7 @@ static uint8_t probe(struct sandbox *self, struct context *c)
 	const struct probe *p = limits_probe(t, PROBE_STARTUP);
 
 	self->request = context_probe(c, self->actor.key, p, t == NULL ? 0 : t->target_port,
-	                              p == NULL ? PROBE_WAIT_MS : limits_or(p->timeout_s, 1) * 1000ull);
+				      p == NULL ? PROBE_WAIT_MS : limits_or(p->timeout_s, 1) * 1000ull);
 	return SANDBOX_ACTOR_PROBING;
 }
 
@@ -79,7 +87,8 @@ static uint8_t serve(struct sandbox *self, struct context *c)
 static uint8_t propose_ready(struct sandbox *self, struct context *c)
 {
 	context_timer(c, 0);
-	self->request = context_propose(c, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){self->actor.key}, SANDBOX_PROPOSE_MS);
+	self->request = context_propose(c, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){self->actor.key},
+					SANDBOX_PROPOSE_MS);
 	return SANDBOX_ACTOR_ANNOUNCING;
 }
 
@@ -168,7 +177,8 @@ static uint8_t rising_changed(struct actor *a, struct context *c, const struct m
 
 	(void)m;
 	if (row == NULL || row->state == SANDBOX_STOPPING)
-		return sandbox_stop((struct sandbox *)a, c, 0); /* it has served nobody, and may not listen to signals yet */
+		return sandbox_stop((struct sandbox *)a, c,
+				    0); /* it has served nobody, and may not listen to signals yet */
 	if (row->state != SANDBOX_BOOTING)
 		return serve((struct sandbox *)a, c);
 	if (a->state != SANDBOX_ACTOR_STARTING) /* else when it runs */
@@ -200,10 +210,12 @@ static uint8_t halt(struct actor *a, struct context *c, const struct message *m)
 static uint8_t start_probe_failed(struct sandbox *self, struct context *c, struct str why)
 {
 	const struct template *t = limits_template(&self->actor, c);
-	uint64_t limit_ms = limits_start_ms(&state_cluster(c->state)->settings, limits_probe(t, PROBE_STARTUP));
+	uint64_t limit_ms =
+		limits_start_ms(&state_cluster(c->state)->settings, limits_probe(t, PROBE_STARTUP));
 
 	if (c->now_ms >= self->begun_ms + limit_ms) {
-		ending_silent(&self->ending, t == NULL ? 0 : t->target_port, self->exposed_port, limit_ms, why);
+		ending_silent(&self->ending, t == NULL ? 0 : t->target_port, self->exposed_port, limit_ms,
+			      why);
 		return sandbox_stop(self, c, 0);
 	}
 	context_timer(c, c->now_ms + self->probe_gap_ms);
@@ -237,7 +249,8 @@ static uint8_t probe_again(struct actor *a, struct context *c, const struct mess
 	return probe((struct sandbox *)a, c);
 }
 
-static uint8_t readopted(struct sandbox *self, struct context *c, const struct message *m, bool failed, const char *why)
+static uint8_t readopted(struct sandbox *self, struct context *c, const struct message *m, bool failed,
+			 const char *why)
 {
 	const struct msg_adopted *adopted = m->body;
 
@@ -299,7 +312,8 @@ static uint8_t switched(struct actor *a, struct context *c, const struct message
 
 	if (outbound_driven(&self->outbound, c, m))
 		return a->state;
-	ending_set(&self->ending, false, "its egress could not be turned off: %.*s", STR_ARGS(reply->message));
+	ending_set(&self->ending, false, "its egress could not be turned off: %.*s",
+		   STR_ARGS(reply->message));
 	return sandbox_stop(self, c, 0);
 }
 
@@ -327,7 +341,7 @@ static uint8_t live_answer(struct sandbox *self, struct context *c, bool ok, str
 	self->failures = ok ? 0 : self->failures + 1;
 	if (self->failures >= limits_or(p->failure_threshold, 3)) {
 		ending_set(&self->ending, row != NULL && row->state == SANDBOX_READY,
-		           "its liveness probe failed %u times: %.*s", self->failures, STR_ARGS(why));
+			   "its liveness probe failed %u times: %.*s", self->failures, STR_ARGS(why));
 		return sandbox_stop(self, c, p->grace_s != 0 ? p->grace_s * 1000 : SANDBOX_GRACE_MS);
 	}
 	context_timer(c, c->now_ms + (p->period_s != 0 ? p->period_s * 1000ull : LIVENESS_MS));
@@ -358,106 +372,124 @@ static uint8_t readopt_serving(struct actor *a, struct context *c, const struct 
 }
 
 #define T(s) SM_TO(SANDBOX_ACTOR_##s)
-static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] = {
-	[SANDBOX_ACTOR_NEW] = {
-		[MSG_TIMER]    = IGNORE,
-		[MSG_CHANGED]  = ON(new_changed, T(NEW) | T(STARTING) | T(SERVING) | T(STOPPING) | T(GONE)),
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_DRIVEN]   = IGNORE,
-		[MSG_EXITED]   = IGNORE,
-		[MSG_ADOPTED]  = ON(adopt, T(STARTING) | T(PROBING) | T(SERVING) | T(STOPPING) | T(GONE)),
-		[MSG_PROBED]   = IGNORE,
-		[MSG_HALT]     = DEFER,
-		[MSG_REFUSED]  = IGNORE,
-	},
-	[SANDBOX_ACTOR_STARTING] = {
-		[MSG_TIMER]    = ON(start_again, T(STARTING) | T(STOPPING)),
-		[MSG_CHANGED]  = ON(rising_changed, T(STARTING) | T(SERVING) | T(STOPPING)),
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_DRIVEN]   = ON(started, T(STARTING) | T(PROBING) | T(STOPPING)),
-		[MSG_EXITED]   = ON(exited, T(STOPPING)),
-		[MSG_ADOPTED]  = ON(adopt, T(STARTING) | T(PROBING) | T(SERVING) | T(STOPPING) | T(GONE)),
-		[MSG_PROBED]   = IGNORE,
-		[MSG_HALT]     = ON(halt, T(STOPPING)),
-		[MSG_REFUSED]  = ON(start_lost, T(STARTING) | T(STOPPING)),
-	},
-	[SANDBOX_ACTOR_PROBING] = {
-		[MSG_TIMER]    = ON(probe_again, T(PROBING)),
-		[MSG_CHANGED]  = ON(rising_changed, T(PROBING) | T(SERVING) | T(STOPPING)),
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_DRIVEN]   = ON(switched, T(PROBING) | T(STOPPING)),
-		[MSG_EXITED]   = ON(exited, T(STOPPING)),
-		[MSG_ADOPTED]  = ON(readopt_rising, T(PROBING) | T(STOPPING)),
-		[MSG_PROBED]   = ON(start_probed, T(PROBING) | T(ANNOUNCING) | T(STOPPING)),
-		[MSG_HALT]     = ON(halt, T(STOPPING)),
-		[MSG_REFUSED]  = ON(start_probe_lost, T(PROBING) | T(STOPPING)),
-	},
-	[SANDBOX_ACTOR_ANNOUNCING] = {
-		[MSG_TIMER]    = ON(announce_again, T(ANNOUNCING)),
-		[MSG_CHANGED]  = ON(rising_changed, T(ANNOUNCING) | T(SERVING) | T(STOPPING)),
-		[MSG_PROPOSED] = ON(announced, T(ANNOUNCING) | T(SERVING) | T(STOPPING)),
-		[MSG_DRIVEN]   = ON(switched, T(ANNOUNCING) | T(STOPPING)),
-		[MSG_EXITED]   = ON(exited, T(STOPPING)),
-		[MSG_ADOPTED]  = ON(readopt_rising, T(ANNOUNCING) | T(STOPPING)),
-		[MSG_PROBED]   = IGNORE,
-		[MSG_HALT]     = ON(halt, T(STOPPING)),
-		[MSG_REFUSED]  = ON(announce_lost, T(ANNOUNCING)),
-	},
-	[SANDBOX_ACTOR_SERVING] = {
-		[MSG_TIMER]    = ON(live_probe, T(SERVING)),
-		[MSG_CHANGED]  = ON(serving_changed, T(SERVING) | T(STOPPING)),
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_DRIVEN]   = ON(switched, T(SERVING) | T(STOPPING)),
-		[MSG_EXITED]   = ON(exited, T(STOPPING)),
-		[MSG_ADOPTED]  = ON(readopt_serving, T(SERVING) | T(STOPPING)),
-		[MSG_PROBED]   = ON(live_probed, T(SERVING) | T(STOPPING)),
-		[MSG_HALT]     = ON(halt, T(STOPPING)),
-		[MSG_REFUSED]  = ON(live_probe_lost, T(SERVING) | T(STOPPING)),
-	},
-	[SANDBOX_ACTOR_STOPPING] = {
-		[MSG_TIMER]    = ON(sandbox_stop_again, T(STOPPING)),
-		[MSG_CHANGED]  = IGNORE,
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_DRIVEN]   = ON(sandbox_stopped, T(STOPPING) | T(ENDING) | T(GONE)),
-		[MSG_EXITED]   = ON(sandbox_stopping_exited, T(STOPPING)),
-		[MSG_ADOPTED]  = ON(sandbox_stop_again, T(STOPPING)),
-		[MSG_PROBED]   = IGNORE,
-		[MSG_HALT]     = ON(sandbox_stopping_halt, T(STOPPING)),
-		[MSG_REFUSED]  = ON(sandbox_stop_lost, T(STOPPING)),
-	},
-	[SANDBOX_ACTOR_ENDING] = {
-		[MSG_TIMER]    = ON(sandbox_end_again, T(ENDING) | T(GONE)),
-		[MSG_CHANGED]  = ON(sandbox_ended, T(ENDING) | T(GONE)),
-		[MSG_PROPOSED] = ON(sandbox_ended, T(ENDING) | T(GONE)),
-		[MSG_DRIVEN]   = IGNORE,
-		[MSG_EXITED]   = IGNORE,
-		[MSG_ADOPTED]  = IGNORE,
-		[MSG_PROBED]   = IGNORE,
-		[MSG_HALT]     = ON(sandbox_ending_halt, T(ENDING)),
-		[MSG_REFUSED]  = ON(sandbox_ended, T(ENDING) | T(GONE)),
-	},
-	[SANDBOX_ACTOR_GONE] = {
-		[MSG_TIMER]    = IGNORE,
-		[MSG_CHANGED]  = IGNORE,
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_DRIVEN]   = IGNORE,
-		[MSG_EXITED]   = IGNORE,
-		[MSG_ADOPTED]  = IGNORE,
-		[MSG_PROBED]   = IGNORE,
-		[MSG_HALT]     = REFUSE,
-		[MSG_REFUSED]  = IGNORE,
-	},
+static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] =
+	{
+		[SANDBOX_ACTOR_NEW] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_CHANGED] = ON(new_changed,
+						   T(NEW) | T(STARTING) | T(SERVING) | T(STOPPING) | T(GONE)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_EXITED] = IGNORE,
+				[MSG_ADOPTED] = ON(adopt, T(STARTING) | T(PROBING) | T(SERVING) |
+								  T(STOPPING) | T(GONE)),
+				[MSG_PROBED] = IGNORE,
+				[MSG_HALT] = DEFER,
+				[MSG_REFUSED] = IGNORE,
+			},
+		[SANDBOX_ACTOR_STARTING] =
+			{
+				[MSG_TIMER] = ON(start_again, T(STARTING) | T(STOPPING)),
+				[MSG_CHANGED] = ON(rising_changed, T(STARTING) | T(SERVING) | T(STOPPING)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_DRIVEN] = ON(started, T(STARTING) | T(PROBING) | T(STOPPING)),
+				[MSG_EXITED] = ON(exited, T(STOPPING)),
+				[MSG_ADOPTED] = ON(adopt, T(STARTING) |
+								  T(PROBING) | T(SERVING) | T(STOPPING) |
+								  T(GONE)),
+				[MSG_PROBED] = IGNORE,
+				[MSG_HALT] = ON(halt, T(STOPPING)),
+				[MSG_REFUSED] = ON(start_lost, T(STARTING) | T(STOPPING)),
+			},
+		[SANDBOX_ACTOR_PROBING] =
+			{
+				[MSG_TIMER] = ON(probe_again, T(PROBING)),
+				[MSG_CHANGED] = ON(rising_changed, T(PROBING) | T(SERVING) | T(STOPPING)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_DRIVEN] = ON(switched, T(PROBING) | T(STOPPING)),
+				[MSG_EXITED] = ON(exited, T(STOPPING)),
+				[MSG_ADOPTED] = ON(readopt_rising, T(PROBING) | T(STOPPING)),
+				[MSG_PROBED] = ON(start_probed, T(PROBING) | T(ANNOUNCING) | T(STOPPING)),
+				[MSG_HALT] = ON(halt, T(STOPPING)),
+				[MSG_REFUSED] = ON(start_probe_lost, T(PROBING) | T(STOPPING)),
+			},
+		[SANDBOX_ACTOR_ANNOUNCING] =
+			{
+				[MSG_TIMER] = ON(announce_again, T(ANNOUNCING)),
+				[MSG_CHANGED] = ON(rising_changed, T(ANNOUNCING) | T(SERVING) | T(STOPPING)),
+				[MSG_PROPOSED] = ON(announced, T(ANNOUNCING) | T(SERVING) | T(STOPPING)),
+				[MSG_DRIVEN] = ON(switched, T(ANNOUNCING) | T(STOPPING)),
+				[MSG_EXITED] = ON(exited, T(STOPPING)),
+				[MSG_ADOPTED] = ON(readopt_rising, T(ANNOUNCING) | T(STOPPING)),
+				[MSG_PROBED] = IGNORE,
+				[MSG_HALT] = ON(halt, T(STOPPING)),
+				[MSG_REFUSED] = ON(announce_lost, T(ANNOUNCING)),
+			},
+		[SANDBOX_ACTOR_SERVING] =
+			{
+				[MSG_TIMER] = ON(live_probe, T(SERVING)),
+				[MSG_CHANGED] = ON(serving_changed, T(SERVING) | T(STOPPING)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_DRIVEN] = ON(switched, T(SERVING) | T(STOPPING)),
+				[MSG_EXITED] = ON(exited, T(STOPPING)),
+				[MSG_ADOPTED] = ON(readopt_serving, T(SERVING) | T(STOPPING)),
+				[MSG_PROBED] = ON(live_probed, T(SERVING) | T(STOPPING)),
+				[MSG_HALT] = ON(halt, T(STOPPING)),
+				[MSG_REFUSED] = ON(live_probe_lost, T(SERVING) | T(STOPPING)),
+			},
+		[SANDBOX_ACTOR_STOPPING] =
+			{
+				[MSG_TIMER] = ON(sandbox_stop_again, T(STOPPING)),
+				[MSG_CHANGED] = IGNORE,
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_DRIVEN] = ON(sandbox_stopped, T(STOPPING) | T(ENDING) | T(GONE)),
+				[MSG_EXITED] = ON(sandbox_stopping_exited, T(STOPPING)),
+				[MSG_ADOPTED] = ON(sandbox_stop_again, T(STOPPING)),
+				[MSG_PROBED] = IGNORE,
+				[MSG_HALT] = ON(sandbox_stopping_halt, T(STOPPING)),
+				[MSG_REFUSED] = ON(sandbox_stop_lost, T(STOPPING)),
+			},
+		[SANDBOX_ACTOR_ENDING] =
+			{
+				[MSG_TIMER] = ON(sandbox_end_again, T(ENDING) | T(GONE)),
+				[MSG_CHANGED] = ON(sandbox_ended, T(ENDING) | T(GONE)),
+				[MSG_PROPOSED] = ON(sandbox_ended, T(ENDING) | T(GONE)),
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_EXITED] = IGNORE,
+				[MSG_ADOPTED] = IGNORE,
+				[MSG_PROBED] = IGNORE,
+				[MSG_HALT] = ON(sandbox_ending_halt, T(ENDING)),
+				[MSG_REFUSED] = ON(sandbox_ended, T(ENDING) | T(GONE)),
+			},
+		[SANDBOX_ACTOR_GONE] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_CHANGED] = IGNORE,
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_EXITED] = IGNORE,
+				[MSG_ADOPTED] = IGNORE,
+				[MSG_PROBED] = IGNORE,
+				[MSG_HALT] = REFUSE,
+				[MSG_REFUSED] = IGNORE,
+			},
 };
 #undef T
 
 static const uint8_t messages[] = {MSG_TIMER,   MSG_CHANGED, MSG_PROPOSED, MSG_DRIVEN, MSG_EXITED,
-                                   MSG_ADOPTED, MSG_PROBED,  MSG_HALT,     MSG_REFUSED};
+				   MSG_ADOPTED, MSG_PROBED,  MSG_HALT,     MSG_REFUSED};
 static const char *const states[] = {"new",     "starting", "probing", "announcing",
-                                     "serving", "stopping", "ending",  "gone"};
+				     "serving", "stopping", "ending",  "gone"};
 
 const struct sm_def sandbox_sm = {
-	.name = "sandbox", .states = states, .n_states = SANDBOX_ACTOR_STATES, .final = SANDBOX_ACTOR_GONE,
-	.messages = messages, .n_messages = sizeof messages, .cells = cells,
+	.name = "sandbox",
+	.states = states,
+	.n_states = SANDBOX_ACTOR_STATES,
+	.final = SANDBOX_ACTOR_GONE,
+	.messages = messages,
+	.n_messages = sizeof messages,
+	.cells = cells,
 };
 
 static bool wanted(const struct context *c, uint64_t key)
@@ -473,6 +505,12 @@ static void done(struct actor *a, struct context *c)
 }
 
 const struct actor_class sandbox_class = {
-	.sm = &sandbox_sm, .kind = ADDRESS_SANDBOX, .size = sizeof(struct sandbox), .mailbox_max = 64, .row = true,
-	.table = TABLE_SANDBOXES, .wanted = wanted, .done = done,
+	.sm = &sandbox_sm,
+	.kind = ADDRESS_SANDBOX,
+	.size = sizeof(struct sandbox),
+	.mailbox_max = 64,
+	.row = true,
+	.table = TABLE_SANDBOXES,
+	.wanted = wanted,
+	.done = done,
 };

@@ -21,7 +21,8 @@ enum orphans_state { ORPHANS_NONE, ORPHANS_ASKING, ORPHANS_STATES };
 extern const struct sm_def sandbox_sm, orphans_sm;
 extern const struct actor_class sandbox_class, orphans_class;
 
-#define SANDBOX_START_MS 60000 /* of sandboxd's part of a start; and until the port answers, if the cluster does not say */
+#define SANDBOX_START_MS \
+	60000 /* of sandboxd's part of a start; and until the port answers, if the cluster does not say */
 #define SANDBOX_GRACE_MS 10000 /* from the stop signal to SIGKILL */
 
 #endif

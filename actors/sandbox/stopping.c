@@ -20,16 +20,18 @@ bool sandbox_awaited(const struct sandbox *self, const struct message *m)
 uint8_t sandbox_stop(struct sandbox *self, struct context *c, uint32_t grace_ms)
 {
 	context_timer(c, 0);
-	self->request = context_drive(c, SANDBOXD_STOP, &(struct sandboxd_stop){self->actor.key, grace_ms}, 0, 0,
-	                              grace_ms + 30000);
+	self->request = context_drive(c, SANDBOXD_STOP, &(struct sandboxd_stop){self->actor.key, grace_ms}, 0,
+				      0, grace_ms + 30000);
 	return SANDBOX_ACTOR_STOPPING;
 }
 
 uint8_t sandbox_propose_gone(struct sandbox *self, struct context *c)
 {
-	struct cmd_sandbox_gone body = {.sandbox = self->actor.key, .stopped_ms = self->ending.stopped_ms,
-	                                .failed = self->ending.failed, .unserved = self->ending.unserved,
-	                                .message = str_of(self->ending.message)};
+	struct cmd_sandbox_gone body = {.sandbox = self->actor.key,
+					.stopped_ms = self->ending.stopped_ms,
+					.failed = self->ending.failed,
+					.unserved = self->ending.unserved,
+					.message = str_of(self->ending.message)};
 
 	if (sandbox_row_of(&self->actor, c) == NULL)
 		return SANDBOX_ACTOR_GONE;
@@ -45,7 +47,8 @@ uint8_t sandbox_stopped(struct actor *a, struct context *c, const struct message
 
 	if (!sandbox_awaited(self, m))
 		return SANDBOX_ACTOR_STOPPING;
-	if (reply->code != 0 && reply->code != -ENOENT) { /* not here: it never began, or a stop before this one ended it */
+	if (reply->code != 0 &&
+	    reply->code != -ENOENT) { /* not here: it never began, or a stop before this one ended it */
 		context_timer(c, c->now_ms + SANDBOX_RETRY_MS);
 		return SANDBOX_ACTOR_STOPPING;
 	}

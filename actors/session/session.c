@@ -18,10 +18,10 @@
 
 struct session {
 	struct actor actor;
-	uint64_t request;     /* the proposal or the halt whose outcome counts */
+	uint64_t request; /* the proposal or the halt whose outcome counts */
 	uint64_t pool, sandbox;
-	uint32_t quiet_left;  /* loops that have not answered */
-	uint8_t reason;       /* enum reap_reason */
+	uint32_t quiet_left; /* loops that have not answered */
+	uint8_t reason;      /* enum reap_reason */
 	bool busy, served;
 	uint64_t last_activity_boot_ms, stopped_ms;
 	struct asker reaper;
@@ -35,10 +35,11 @@ static const struct session_row *row_of(const struct actor *a, const struct cont
 static void tell_loops(struct session *self, struct context *c, uint16_t type)
 {
 	const struct session_row *row = row_of(&self->actor, c);
-	struct msg_session_event event = {.pool = self->pool, .generation = self->actor.key,
-	                                  .sandbox = self->sandbox,
-	                                  .identifier = row == NULL ? STR_NONE : row->identifier,
-	                                  .reason = str_of(reap_reason_name[self->reason])};
+	struct msg_session_event event = {.pool = self->pool,
+					  .generation = self->actor.key,
+					  .sandbox = self->sandbox,
+					  .identifier = row == NULL ? STR_NONE : row->identifier,
+					  .reason = str_of(reap_reason_name[self->reason])};
 
 	for (uint32_t loop = 0; loop < c->n_gateway_loops; loop++) {
 		struct address to = {ADDRESS_GATEWAY, c->node, loop};
@@ -52,18 +53,19 @@ static void tell_loops(struct session *self, struct context *c, uint16_t type)
 
 static void answer_reaper(struct session *self, struct context *c, bool closed)
 {
-	context_answer(c, &self->reaper, MSG_REAPED, &(struct msg_reaped){closed, self->last_activity_boot_ms});
+	context_answer(c, &self->reaper, MSG_REAPED,
+		       &(struct msg_reaped){closed, self->last_activity_boot_ms});
 }
 
 static uint8_t halt(struct session *self, struct context *c)
 {
 	struct msg_halt body = {.grace_ms = self->reason == REAP_DEAD ? 0 : GRACE_MS,
-	                        .unserved = self->reason == REAP_DEAD && !self->served,
-	                        .reason = str_of(reap_reason_name[self->reason])};
+				.unserved = self->reason == REAP_DEAD && !self->served,
+				.reason = str_of(reap_reason_name[self->reason])};
 
 	context_timer(c, 0);
-	self->request = context_request(c, (struct address){ADDRESS_SANDBOX, c->node, self->sandbox}, MSG_HALT, &body,
-	                                HALT_MS);
+	self->request = context_request(c, (struct address){ADDRESS_SANDBOX, c->node, self->sandbox},
+					MSG_HALT, &body, HALT_MS);
 	return SESSION_ACTOR_HALTING;
 }
 
@@ -87,11 +89,11 @@ static uint8_t propose_closing(struct session *self, struct context *c)
 static uint8_t propose_closed(struct session *self, struct context *c)
 {
 	context_timer(c, 0);
-	self->request = context_propose(
-		c, COMMAND_SESSION_CLOSED,
-		&(struct cmd_session_closed){self->pool, self->actor.key, self->stopped_ms,
-	                                     self->reason == REAP_DEAD && !self->served},
-		PROPOSE_MS);
+	self->request =
+		context_propose(c, COMMAND_SESSION_CLOSED,
+				&(struct cmd_session_closed){self->pool, self->actor.key, self->stopped_ms,
+							     self->reason == REAP_DEAD && !self->served},
+				PROPOSE_MS);
 	return SESSION_ACTOR_ENDING;
 }
 
@@ -105,7 +107,8 @@ static uint8_t decide(struct session *self, struct context *c)
 	if (self->reason == REAP_DEAD && self->served)
 		return reopen(self, c);
 	if (self->reason == REAP_IDLE &&
-	    (self->busy || (self->last_activity_boot_ms != 0 && self->last_activity_boot_ms + cooldown_ms > c->now_ms)))
+	    (self->busy ||
+	     (self->last_activity_boot_ms != 0 && self->last_activity_boot_ms + cooldown_ms > c->now_ms)))
 		return reopen(self, c);
 	return propose_closing(self, c);
 }
@@ -267,77 +270,89 @@ static uint8_t closed_again(struct actor *a, struct context *c, const struct mes
 }
 
 #define T(s) SM_TO(SESSION_ACTOR_##s)
-static const struct sm_cell cells[SESSION_ACTOR_STATES][MSG_TYPES] = {
-	[SESSION_ACTOR_LIVE] = {
-		[MSG_TIMER]    = IGNORE,
-		[MSG_CHANGED]  = ON(changed, T(LIVE) | T(HALTING) | T(GONE)),
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_QUIET]    = IGNORE,
-		[MSG_REAP]     = ON(reap, T(QUIESCING) | T(PROPOSING) | T(LIVE)),
-		[MSG_DEAD]     = ON(dead, T(LIVE) | T(QUIESCING) | T(PROPOSING)),
-		[MSG_HALTED]   = IGNORE,
-		[MSG_REFUSED]  = IGNORE,
-	},
-	[SESSION_ACTOR_QUIESCING] = {
-		[MSG_TIMER]    = IGNORE,
-		[MSG_CHANGED]  = ON(changed, T(QUIESCING) | T(HALTING) | T(GONE)),
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_QUIET]    = ON(quiet, T(LIVE) | T(QUIESCING) | T(PROPOSING)),
-		[MSG_REAP]     = REFUSE,
-		[MSG_DEAD]     = DEFER,
-		[MSG_HALTED]   = IGNORE,
-		[MSG_REFUSED]  = ON(not_quiet, T(LIVE) | T(QUIESCING) | T(PROPOSING)),
-	},
-	[SESSION_ACTOR_PROPOSING] = {
-		[MSG_TIMER]    = ON(close_again, T(PROPOSING)),
-		[MSG_CHANGED]  = ON(changed, T(PROPOSING) | T(HALTING) | T(GONE)),
-		[MSG_PROPOSED] = ON(closing_proposed, T(LIVE) | T(PROPOSING)),
-		[MSG_QUIET]    = IGNORE,
-		[MSG_REAP]     = REFUSE,
-		[MSG_DEAD]     = DEFER,
-		[MSG_HALTED]   = IGNORE,
-		[MSG_REFUSED]  = ON(closing_unknown, T(PROPOSING)),
-	},
-	[SESSION_ACTOR_HALTING] = {
-		[MSG_TIMER]    = ON(halt_again, T(HALTING)),
-		[MSG_CHANGED]  = ON(halting_changed, T(HALTING) | T(GONE)),
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_QUIET]    = IGNORE,
-		[MSG_REAP]     = REFUSE,
-		[MSG_DEAD]     = IGNORE,
-		[MSG_HALTED]   = ON(halted, T(HALTING) | T(ENDING)),
-		[MSG_REFUSED]  = ON(halt_refused, T(HALTING)),
-	},
-	[SESSION_ACTOR_ENDING] = {
-		[MSG_TIMER]    = ON(closed_again, T(ENDING)),
-		[MSG_CHANGED]  = ON(halting_changed, T(ENDING) | T(GONE)),
-		[MSG_PROPOSED] = ON(closed_proposed, T(ENDING) | T(GONE)),
-		[MSG_QUIET]    = IGNORE,
-		[MSG_REAP]     = REFUSE,
-		[MSG_DEAD]     = IGNORE,
-		[MSG_HALTED]   = IGNORE,
-		[MSG_REFUSED]  = ON(closing_unknown, T(ENDING)),
-	},
-	[SESSION_ACTOR_GONE] = {
-		[MSG_TIMER]    = IGNORE,
-		[MSG_CHANGED]  = IGNORE,
-		[MSG_PROPOSED] = IGNORE,
-		[MSG_QUIET]    = IGNORE,
-		[MSG_REAP]     = REFUSE,
-		[MSG_DEAD]     = IGNORE,
-		[MSG_HALTED]   = IGNORE,
-		[MSG_REFUSED]  = IGNORE,
-	},
+static const struct sm_cell cells[SESSION_ACTOR_STATES][MSG_TYPES] =
+	{
+		[SESSION_ACTOR_LIVE] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_CHANGED] = ON(changed, T(LIVE) | T(HALTING) | T(GONE)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_QUIET] = IGNORE,
+				[MSG_REAP] = ON(reap, T(QUIESCING) | T(PROPOSING) | T(LIVE)),
+				[MSG_DEAD] = ON(dead, T(LIVE) | T(QUIESCING) | T(PROPOSING)),
+				[MSG_HALTED] = IGNORE,
+				[MSG_REFUSED] = IGNORE,
+			},
+		[SESSION_ACTOR_QUIESCING] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_CHANGED] = ON(changed, T(QUIESCING) | T(HALTING) | T(GONE)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_QUIET] = ON(quiet, T(LIVE) | T(QUIESCING) | T(PROPOSING)),
+				[MSG_REAP] = REFUSE,
+				[MSG_DEAD] = DEFER,
+				[MSG_HALTED] = IGNORE,
+				[MSG_REFUSED] = ON(not_quiet, T(LIVE) | T(QUIESCING) | T(PROPOSING)),
+			},
+		[SESSION_ACTOR_PROPOSING] =
+			{
+				[MSG_TIMER] = ON(close_again, T(PROPOSING)),
+				[MSG_CHANGED] = ON(changed, T(PROPOSING) | T(HALTING) | T(GONE)),
+				[MSG_PROPOSED] = ON(closing_proposed, T(LIVE) | T(PROPOSING)),
+				[MSG_QUIET] = IGNORE,
+				[MSG_REAP] = REFUSE,
+				[MSG_DEAD] = DEFER,
+				[MSG_HALTED] = IGNORE,
+				[MSG_REFUSED] = ON(closing_unknown, T(PROPOSING)),
+			},
+		[SESSION_ACTOR_HALTING] =
+			{
+				[MSG_TIMER] = ON(halt_again, T(HALTING)),
+				[MSG_CHANGED] = ON(halting_changed, T(HALTING) | T(GONE)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_QUIET] = IGNORE,
+				[MSG_REAP] = REFUSE,
+				[MSG_DEAD] = IGNORE,
+				[MSG_HALTED] = ON(halted, T(HALTING) | T(ENDING)),
+				[MSG_REFUSED] = ON(halt_refused, T(HALTING)),
+			},
+		[SESSION_ACTOR_ENDING] =
+			{
+				[MSG_TIMER] = ON(closed_again, T(ENDING)),
+				[MSG_CHANGED] = ON(halting_changed, T(ENDING) | T(GONE)),
+				[MSG_PROPOSED] = ON(closed_proposed, T(ENDING) | T(GONE)),
+				[MSG_QUIET] = IGNORE,
+				[MSG_REAP] = REFUSE,
+				[MSG_DEAD] = IGNORE,
+				[MSG_HALTED] = IGNORE,
+				[MSG_REFUSED] = ON(closing_unknown, T(ENDING)),
+			},
+		[SESSION_ACTOR_GONE] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_CHANGED] = IGNORE,
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_QUIET] = IGNORE,
+				[MSG_REAP] = REFUSE,
+				[MSG_DEAD] = IGNORE,
+				[MSG_HALTED] = IGNORE,
+				[MSG_REFUSED] = IGNORE,
+			},
 };
 #undef T
 
 static const uint8_t messages[] = {MSG_TIMER, MSG_CHANGED, MSG_PROPOSED, MSG_QUIET,
-                                   MSG_REAP,  MSG_DEAD,    MSG_HALTED,   MSG_REFUSED};
+				   MSG_REAP,  MSG_DEAD,    MSG_HALTED,   MSG_REFUSED};
 static const char *const states[] = {"live", "quiescing", "proposing", "halting", "ending", "gone"};
 
 const struct sm_def session_sm = {
-	.name = "session", .states = states, .n_states = SESSION_ACTOR_STATES, .final = SESSION_ACTOR_GONE,
-	.messages = messages, .n_messages = sizeof messages, .cells = cells,
+	.name = "session",
+	.states = states,
+	.n_states = SESSION_ACTOR_STATES,
+	.final = SESSION_ACTOR_GONE,
+	.messages = messages,
+	.n_messages = sizeof messages,
+	.cells = cells,
 };
 
 static bool wanted(const struct context *c, uint64_t key)
@@ -365,6 +380,13 @@ static void done(struct actor *a, struct context *c)
 }
 
 const struct actor_class session_class = {
-	.sm = &session_sm, .kind = ADDRESS_SESSION, .size = sizeof(struct session), .mailbox_max = 256, .row = true,
-	.table = TABLE_SESSIONS, .wanted = wanted, .init = init, .done = done,
+	.sm = &session_sm,
+	.kind = ADDRESS_SESSION,
+	.size = sizeof(struct session),
+	.mailbox_max = 256,
+	.row = true,
+	.table = TABLE_SESSIONS,
+	.wanted = wanted,
+	.init = init,
+	.done = done,
 };

@@ -28,8 +28,14 @@ void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(pr
 void buf_vprintf(struct buf *b, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
 /* Drops the first n bytes. */
 void buf_drop(struct buf *b, size_t n);
-static inline bool buf_failed(const struct buf *b) { return b->failed; }
-static inline struct str buf_str(const struct buf *b) { return (struct str){b->p, b->n}; }
+static inline bool buf_failed(const struct buf *b)
+{
+	return b->failed;
+}
+static inline struct str buf_str(const struct buf *b)
+{
+	return (struct str){b->p, b->n};
+}
 /* The bytes with a NUL behind them (not counted in n), or "" when failed. */
 const char *buf_cstr(struct buf *b);
 

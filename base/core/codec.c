@@ -140,19 +140,26 @@ static bool scan_head(struct scan *s, uint64_t *ret_children)
 		return *ret_children <= s->n - s->at;
 	}
 	switch (c) {
-	case 0xc4: case 0xd9:
+	case 0xc4:
+	case 0xd9:
 		return scan_number(s, 1, &n) && scan_skip(s, n);
-	case 0xc5: case 0xda:
+	case 0xc5:
+	case 0xda:
 		return scan_number(s, 2, &n) && scan_skip(s, n);
-	case 0xc6: case 0xdb:
+	case 0xc6:
+	case 0xdb:
 		return scan_number(s, 4, &n) && scan_skip(s, n);
-	case 0xcc: case 0xd0:
+	case 0xcc:
+	case 0xd0:
 		return scan_skip(s, 1);
-	case 0xcd: case 0xd1:
+	case 0xcd:
+	case 0xd1:
 		return scan_skip(s, 2);
-	case 0xce: case 0xd2:
+	case 0xce:
+	case 0xd2:
 		return scan_skip(s, 4);
-	case 0xcf: case 0xd3:
+	case 0xcf:
+	case 0xd3:
 		return scan_skip(s, 8);
 	case 0xdc:
 		return scan_number(s, 2, ret_children) && *ret_children <= s->n - s->at;
@@ -195,7 +202,8 @@ struct decoder {
 	struct err *err;
 };
 
-static int bad(struct decoder *d, const struct codec_type *type, const struct codec_field *f, const char *what)
+static int bad(struct decoder *d, const struct codec_type *type, const struct codec_field *f,
+	       const char *what)
 {
 	return err_set(d->err, -EBADMSG, "%s.%s: %s", type->name, f->name, what);
 }
@@ -212,7 +220,7 @@ static int take_str(struct decoder *d, const msgpack_object *o, uint64_t max, st
 	if (o->type != MSGPACK_OBJECT_BIN && o->type != MSGPACK_OBJECT_STR)
 		return -EBADMSG;
 	struct str s = o->type == MSGPACK_OBJECT_BIN ? (struct str){o->via.bin.ptr, o->via.bin.size}
-	                                             : (struct str){o->via.str.ptr, o->via.str.size};
+						     : (struct str){o->via.str.ptr, o->via.str.size};
 
 	if (s.n > max)
 		return -ERANGE;
@@ -227,7 +235,7 @@ static int take_str(struct decoder *d, const msgpack_object *o, uint64_t max, st
 static int take_struct(struct decoder *d, const struct codec_type *type, const msgpack_object *o, void *ret);
 
 static int take_list(struct decoder *d, const struct codec_type *type, const struct codec_field *f,
-                     const msgpack_object *o, void *value)
+		     const msgpack_object *o, void *value)
 {
 	if (o->type != MSGPACK_OBJECT_ARRAY)
 		return bad(d, type, f, "not a list");
@@ -263,7 +271,7 @@ static int take_list(struct decoder *d, const struct codec_type *type, const str
 }
 
 static int take_field(struct decoder *d, const struct codec_type *type, const struct codec_field *f,
-                      const msgpack_object *o, void *value)
+		      const msgpack_object *o, void *value)
 {
 	void *to = (char *)value + f->offset;
 	int r;
@@ -315,7 +323,7 @@ static int take_struct(struct decoder *d, const struct codec_type *type, const m
 		return err_set(d->err, -EBADMSG, "%s: not a struct", type->name);
 	if (o->via.array.size > type->n_fields)
 		return err_set(d->err, -EBADMSG, "%s: %u fields, this version knows %zu", type->name,
-		               o->via.array.size, type->n_fields);
+			       o->via.array.size, type->n_fields);
 	for (uint32_t i = 0; i < o->via.array.size; i++) {
 		int r = take_field(d, type, &type->fields[i], &o->via.array.ptr[i], ret);
 
@@ -326,7 +334,7 @@ static int take_struct(struct decoder *d, const struct codec_type *type, const m
 }
 
 int codec_decode(const void *p, size_t n, const struct codec_type *type, struct arena *arena, void *ret,
-                 struct err *err)
+		 struct err *err)
 {
 	struct decoder d = {.arena = arena, .err = err};
 	msgpack_unpacked u;
@@ -335,8 +343,8 @@ int codec_decode(const void *p, size_t n, const struct codec_type *type, struct 
 	int r;
 
 	if (n > CODEC_BYTES_MAX || codec_scan(p, n) < 0)
-		return err_set(err, -EBADMSG, "%s: not one well-formed message of at most %u bytes", type->name,
-		               CODEC_BYTES_MAX);
+		return err_set(err, -EBADMSG, "%s: not one well-formed message of at most %u bytes",
+			       type->name, CODEC_BYTES_MAX);
 	value = arena_alloc(arena, type->size);
 	if (value == NULL)
 		return err_set(err, -ENOMEM, "%s: no memory", type->name);

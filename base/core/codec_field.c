@@ -71,5 +71,5 @@ size_t field_element_size(const struct codec_field *f)
 {
 	return f->kind == CODEC_KIND_LIST   ? f->type->size
 	       : f->kind == CODEC_KIND_STRS ? sizeof(struct str)
-	                                    : sizeof(uint64_t);
+					    : sizeof(uint64_t);
 }

@@ -16,10 +16,11 @@ static bool equal_list(const struct codec_field *f, const void *a, const void *b
 		return false;
 	for (uint32_t i = 0; i < n; i++) {
 		if (f->kind == CODEC_KIND_LIST
-		            ? !codec_equal(f->type, x + i * f->type->size, y + i * f->type->size)
-		    : f->kind == CODEC_KIND_STRS
-		            ? !str_eq(((const struct str *)(const void *)x)[i], ((const struct str *)(const void *)y)[i])
-		            : ((const uint64_t *)(const void *)x)[i] != ((const uint64_t *)(const void *)y)[i])
+			    ? !codec_equal(f->type, x + i * f->type->size, y + i * f->type->size)
+		    : f->kind == CODEC_KIND_STRS ? !str_eq(((const struct str *)(const void *)x)[i],
+							   ((const struct str *)(const void *)y)[i])
+						 : ((const uint64_t *)(const void *)x)[i] !=
+							   ((const uint64_t *)(const void *)y)[i])
 			return false;
 	}
 	return true;
@@ -169,7 +170,8 @@ void *codec_clone(struct arena *arena, const struct codec_type *type, const void
 			if (inner == NULL)
 				return NULL;
 			memcpy(copy + f->offset, inner, f->type->size);
-		} else if (f->kind == CODEC_KIND_LIST || f->kind == CODEC_KIND_STRS || f->kind == CODEC_KIND_UINTS) {
+		} else if (f->kind == CODEC_KIND_LIST || f->kind == CODEC_KIND_STRS ||
+			   f->kind == CODEC_KIND_UINTS) {
 			if (!clone_list(arena, f, value, copy))
 				return NULL;
 		}

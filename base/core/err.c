@@ -29,7 +29,8 @@ int err_system(struct err *e, int code, const char *format, ...)
 	vsnprintf(e->message, sizeof e->message, format, args);
 	va_end(args);
 	n = strlen(e->message);
-	snprintf(e->message + n, sizeof e->message - n, ": %s", strerrordesc_np(-code) ? strerrordesc_np(-code) : "unknown error");
+	snprintf(e->message + n, sizeof e->message - n, ": %s",
+		 strerrordesc_np(-code) ? strerrordesc_np(-code) : "unknown error");
 	return code;
 }
 

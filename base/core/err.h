@@ -20,5 +20,4 @@ int err_system(struct err *e, int code, const char *format, ...) __attribute__((
 /* Puts "<prefix>: " before the message; returns the code that the error holds. */
 int err_wrap(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-
 #endif

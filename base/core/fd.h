@@ -24,11 +24,11 @@ int fd_set_nonblocking(int fd, int on);
 /* Cleanup for malloc'd memory: CLEANUP_FREE char *p = strdup(...); take with mem_take(&p). */
 void mem_free(void *pointer_to_pointer);
 #define CLEANUP_FREE __attribute__((cleanup(mem_free)))
-#define mem_take(pp)                        \
-	({                                  \
+#define mem_take(pp)                              \
+	({                                        \
 		__typeof__(*(pp)) taken_ = *(pp); \
-		*(pp) = NULL;               \
-		taken_;                     \
+		*(pp) = NULL;                     \
+		taken_;                           \
 	})
 
 #endif

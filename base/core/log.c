@@ -52,7 +52,7 @@ void log_line(enum log_level level, const char *format, ...)
 	va_end(args);
 	log_escape(raw, strlen(raw), text, sizeof text);
 	int n = snprintf(line, sizeof line, "%s %s %s[%d] %s\n", clock_text(clock_wall_ms(), time),
-	                 level_names[level], log_program, (int)getpid(), text);
+			 level_names[level], log_program, (int)getpid(), text);
 
 	(void)!fd_write_all(STDERR_FILENO, line, (size_t)n);
 }

@@ -30,6 +30,6 @@ void map_done(struct map *m); /* frees the buckets, not the elements */
 /* A well-spread hash for numbers that we chose ourselves. */
 uint64_t map_hash_u64(uint64_t x);
 
-#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define container_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #endif

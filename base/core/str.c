@@ -128,7 +128,7 @@ uint64_t str_hash(struct str s)
 	pthread_once(&hash_key_once, hash_key_draw);
 
 	uint64_t v[4] = {hash_key[0] ^ 0x736f6d6570736575u, hash_key[1] ^ 0x646f72616e646f6du,
-	                 hash_key[0] ^ 0x6c7967656e657261u, hash_key[1] ^ 0x7465646279746573u};
+			 hash_key[0] ^ 0x6c7967656e657261u, hash_key[1] ^ 0x7465646279746573u};
 	size_t n = s.n;
 	const char *p = s.p;
 

@@ -4,8 +4,8 @@
 
 #include "core/str.h"
 
-#define SHA256_BYTES      32
-#define UUID_TEXT_SIZE    37
+#define SHA256_BYTES        32
+#define UUID_TEXT_SIZE      37
 #define IDENTIFIER_TAG_SIZE 17
 
 void crypto_random(void *p, size_t n);

@@ -54,7 +54,8 @@ int keyring_load(const char *path, struct keyring **ret, struct err *err)
 	if (stat(path, &st) < 0)
 		return err_system(err, -errno, "key ring %s", path);
 	if ((st.st_mode & 037) != 0)
-		return err_set(err, -EACCES, "key ring %s: others can read it; mode 0600 or 0640 is allowed", path);
+		return err_set(err, -EACCES, "key ring %s: others can read it; mode 0600 or 0640 is allowed",
+			       path);
 	r = fd_read_file(path, 65536, &text, err);
 	if (r < 0)
 		return err_wrap(err, "key ring");
@@ -70,8 +71,8 @@ int keyring_load(const char *path, struct keyring **ret, struct err *err)
 		if (line.n > 0 && parse_line(ring, line) < 0) {
 			keyring_free(ring);
 			crypto_wipe(text.p, text.n);
-			return err_set(err, -EINVAL, "key ring %s line %d: expected \"<id> <64 hex digits>\"", path,
-			               number);
+			return err_set(err, -EINVAL, "key ring %s line %d: expected \"<id> <64 hex digits>\"",
+				       path, number);
 		}
 	}
 	crypto_wipe(text.p, text.n);
@@ -108,7 +109,8 @@ int keyring_create(const char *path, struct err *err)
 	return r;
 }
 
-int keyring_seal(const struct keyring *ring, struct str plain, struct str associated, struct buf *to, struct err *err)
+int keyring_seal(const struct keyring *ring, struct str plain, struct str associated, struct buf *to,
+		 struct err *err)
 {
 	const struct key *key = &ring->keys[ring->n - 1];
 	unsigned char *out = (unsigned char *)buf_reserve(to, HEADER_BYTES + plain.n + TAG_BYTES);
@@ -119,14 +121,15 @@ int keyring_seal(const struct keyring *ring, struct str plain, struct str associ
 	for (int i = 0; i < 4; i++)
 		out[1 + i] = (unsigned char)(key->id >> (24 - 8 * i));
 	crypto_random(out + 5, NONCE_BYTES);
-	crypto_aead_xchacha20poly1305_ietf_encrypt(out + HEADER_BYTES, NULL, (const unsigned char *)plain.p, plain.n,
-	                                           (const unsigned char *)associated.p, associated.n, NULL, out + 5,
-	                                           key->bytes);
+	crypto_aead_xchacha20poly1305_ietf_encrypt(out + HEADER_BYTES, NULL, (const unsigned char *)plain.p,
+						   plain.n, (const unsigned char *)associated.p, associated.n,
+						   NULL, out + 5, key->bytes);
 	to->n += HEADER_BYTES + plain.n + TAG_BYTES;
 	return 0;
 }
 
-int keyring_open(const struct keyring *ring, struct str sealed, struct str associated, struct buf *to, struct err *err)
+int keyring_open(const struct keyring *ring, struct str sealed, struct str associated, struct buf *to,
+		 struct err *err)
 {
 	const unsigned char *in = (const unsigned char *)sealed.p;
 	uint32_t id = 0;

@@ -18,9 +18,11 @@ void keyring_free(struct keyring *ring); /* wipes the keys; NULL is fine */
 /* Writes a new file with one random key; -EEXIST if there is one. */
 int keyring_create(const char *path, struct err *err);
 /* Appends to `to`. */
-int keyring_seal(const struct keyring *ring, struct str plain, struct str associated, struct buf *to, struct err *err);
+int keyring_seal(const struct keyring *ring, struct str plain, struct str associated, struct buf *to,
+		 struct err *err);
 /* -EBADMSG: unknown key id, wrong place, or damaged. The caller wipes what it got. */
-int keyring_open(const struct keyring *ring, struct str sealed, struct str associated, struct buf *to, struct err *err);
+int keyring_open(const struct keyring *ring, struct str sealed, struct str associated, struct buf *to,
+		 struct err *err);
 /* A key derived from the oldest one for another purpose, e.g. tags of identifiers. */
 void keyring_derive(const struct keyring *ring, struct str purpose, uint8_t ret[32]);
 

@@ -104,10 +104,12 @@ static bool add_extensions(X509 *cert, X509 *issuer, const struct pki_request *r
 	for (unsigned i = 0; i < request->n_names; i++)
 		buf_printf(&names, "%s%s", i == 0 ? "" : ",", request->names[i]);
 	return add_extension(cert, issuer, NID_basic_constraints,
-	                     request->authority ? "critical,CA:TRUE,pathlen:0" : "critical,CA:FALSE") &&
+			     request->authority ? "critical,CA:TRUE,pathlen:0" : "critical,CA:FALSE") &&
 	       add_extension(cert, issuer, NID_key_usage,
-	                     request->authority ? "critical,keyCertSign,cRLSign" : "critical,digitalSignature") &&
-	       (request->authority || add_extension(cert, issuer, NID_ext_key_usage, "serverAuth,clientAuth")) &&
+			     request->authority ? "critical,keyCertSign,cRLSign"
+						: "critical,digitalSignature") &&
+	       (request->authority ||
+		add_extension(cert, issuer, NID_ext_key_usage, "serverAuth,clientAuth")) &&
 	       add_extension(cert, issuer, NID_subject_key_identifier, "hash") &&
 	       add_extension(cert, issuer, NID_authority_key_identifier, "keyid") &&
 	       (request->n_names == 0 || add_extension(cert, issuer, NID_subject_alt_name, buf_cstr(&names)));
@@ -117,14 +119,14 @@ static bool set_serial(X509 *cert)
 {
 	BIGNUM *number = BN_new();
 	bool ok = number != NULL && BN_rand(number, 127, BN_RAND_TOP_ANY, BN_RAND_BOTTOM_ANY) &&
-	          BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert)) != NULL;
+		  BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert)) != NULL;
 
 	BN_free(number);
 	return ok;
 }
 
 int pki_issue(const struct pki_request *request, struct str key_pem, struct str issuer_cert_pem,
-              struct str issuer_key_pem, struct buf *ret_pem, struct err *err)
+	      struct str issuer_key_pem, struct buf *ret_pem, struct err *err)
 {
 	CLEANUP_KEY EVP_PKEY *key = read_key(key_pem);
 	CLEANUP_CERT X509 *cert = X509_new();
@@ -132,7 +134,8 @@ int pki_issue(const struct pki_request *request, struct str key_pem, struct str 
 	CLEANUP_CERT X509 *issuer = issuer_cert_pem.n > 0 ? read_cert(issuer_cert_pem) : NULL;
 	CLEANUP_KEY EVP_PKEY *signer = read_key(issuer_cert_pem.n > 0 ? issuer_key_pem : key_pem);
 
-	if (key == NULL || cert == NULL || bio == NULL || signer == NULL || (issuer_cert_pem.n > 0 && issuer == NULL))
+	if (key == NULL || cert == NULL || bio == NULL || signer == NULL ||
+	    (issuer_cert_pem.n > 0 && issuer == NULL))
 		return fail(err, "issue a certificate: unreadable key or issuer");
 	X509_NAME *name = X509_get_subject_name(cert);
 
@@ -140,10 +143,11 @@ int pki_issue(const struct pki_request *request, struct str key_pem, struct str 
 	X509_gmtime_adj(X509_getm_notBefore(cert), -300);
 	X509_gmtime_adj(X509_getm_notAfter(cert), (long)request->days * 86400);
 	if (!set_serial(cert) || !X509_set_pubkey(cert, key) ||
-	    !X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)request->common_name, -1, -1, 0) ||
+	    !X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
+					(const unsigned char *)request->common_name, -1, -1, 0) ||
 	    !X509_set_issuer_name(cert, issuer != NULL ? X509_get_subject_name(issuer) : name) ||
-	    !add_extensions(cert, issuer != NULL ? issuer : cert, request) || X509_sign(cert, signer, EVP_sha256()) == 0 ||
-	    !PEM_write_bio_X509(bio, cert))
+	    !add_extensions(cert, issuer != NULL ? issuer : cert, request) ||
+	    X509_sign(cert, signer, EVP_sha256()) == 0 || !PEM_write_bio_X509(bio, cert))
 		return fail(err, "issue a certificate");
 	take_bio(bio, ret_pem);
 	return 0;

@@ -9,7 +9,8 @@
 
 struct pki_request {
 	const char *common_name;
-	const char *names[PKI_NAMES_MAX]; /* subject alternative names: "DNS:x", "IP:127.0.0.1", "URI:berth://node/1" */
+	const char *names
+		[PKI_NAMES_MAX]; /* subject alternative names: "DNS:x", "IP:127.0.0.1", "URI:berth://node/1" */
 	unsigned n_names;
 	unsigned days;
 	bool authority; /* a CA that may sign others */
@@ -21,6 +22,6 @@ int pki_make_key(struct buf *ret_pem, struct err *err);
 int pki_public_key(struct str key_pem, struct buf *ret_pem, struct err *err);
 /* A certificate for `key`, signed by the issuer; issuer_cert and issuer_key STR_NONE: self-signed. */
 int pki_issue(const struct pki_request *request, struct str key_pem, struct str issuer_cert_pem,
-              struct str issuer_key_pem, struct buf *ret_pem, struct err *err);
+	      struct str issuer_key_pem, struct buf *ret_pem, struct err *err);
 
 #endif

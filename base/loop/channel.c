@@ -211,8 +211,10 @@ static int receive(struct channel *c)
 		char bytes[CMSG_SPACE(CHANNEL_FDS_MAX * sizeof(int))];
 	} control;
 	struct iovec iov = {.iov_base = c->in, .iov_len = sizeof c->in};
-	struct msghdr message = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+	struct msghdr message = {.msg_iov = &iov,
+				 .msg_iovlen = 1,
+				 .msg_control = control.bytes,
+				 .msg_controllen = sizeof control.bytes};
 	int fds[CHANNEL_FDS_MAX];
 	size_t n_fds;
 	ssize_t n = recvmsg(c->fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
@@ -254,7 +256,7 @@ static void ready(uv_poll_t *poll, int status, int events)
 /* --- making --- */
 
 int channel_open(struct loop *l, int fd, const struct channel_ops *ops, void *arg, struct channel **ret,
-                 struct err *err)
+		 struct err *err)
 {
 	struct channel *c = malloc(sizeof *c);
 	int r;
@@ -280,7 +282,7 @@ int channel_open(struct loop *l, int fd, const struct channel_ops *ops, void *ar
 }
 
 int channel_connect(struct loop *l, const char *path, uid_t uid, const struct channel_ops *ops, void *arg,
-                    struct channel **ret, struct err *err)
+		    struct channel **ret, struct err *err)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct ucred cred;
@@ -290,14 +292,15 @@ int channel_connect(struct loop *l, const char *path, uid_t uid, const struct ch
 
 	if (str_copy(str_of(path), address.sun_path, sizeof address.sun_path))
 		return err_set(err, -ENAMETOOLONG, "connect to %s: at most %zu bytes", path,
-		               sizeof address.sun_path - 1);
+			       sizeof address.sun_path - 1);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
 		return err_system(err, -errno, "connect to %s", path);
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
 		return err_system(err, -errno, "connect to %s: SO_PEERCRED", path);
 	if (uid != (uid_t)-1 && cred.uid != uid && cred.uid != 0)
-		return err_set(err, -EPERM, "connect to %s: its owner is uid %u, not %u", path, cred.uid, uid);
+		return err_set(err, -EPERM, "connect to %s: its owner is uid %u, not %u", path, cred.uid,
+			       uid);
 	r = channel_open(l, fd, ops, arg, ret, err);
 	if (!r)
 		fd_take(&fd);

@@ -97,7 +97,8 @@ static struct listener *make(struct loop *loop, struct tls_ctx *tls, listener_ac
 
 static int bound_socket(const struct sockaddr *address, struct err *err)
 {
-	socklen_t size = address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	socklen_t size =
+		address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
 	CLEANUP_FD int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int on = 1;
 
@@ -111,8 +112,8 @@ static int bound_socket(const struct sockaddr *address, struct err *err)
 	return fd_take(&fd);
 }
 
-int listener_tcp(struct loop *loop, const struct sockaddr *address, struct tls_ctx *tls, listener_accept *accept,
-                 void *arg, struct listener **ret, struct err *err)
+int listener_tcp(struct loop *loop, const struct sockaddr *address, struct tls_ctx *tls,
+		 listener_accept *accept, void *arg, struct listener **ret, struct err *err)
 {
 	struct listener *l;
 	int r, fd = bound_socket(address, err);
@@ -147,15 +148,16 @@ static int unix_set_access(const char *path, unsigned mode, gid_t group, struct 
 	return 0;
 }
 
-int listener_unix(struct loop *loop, const char *path, unsigned mode, gid_t group, listener_accept *accept, void *arg,
-                  struct listener **ret, struct err *err)
+int listener_unix(struct loop *loop, const char *path, unsigned mode, gid_t group, listener_accept *accept,
+		  void *arg, struct listener **ret, struct err *err)
 {
 	struct listener *l;
 	struct stat st;
 	int r;
 
 	if (strlen(path) >= sizeof l->path)
-		return err_set(err, -ENAMETOOLONG, "listen on %s: at most %zu bytes", path, sizeof l->path - 1);
+		return err_set(err, -ENAMETOOLONG, "listen on %s: at most %zu bytes", path,
+			       sizeof l->path - 1);
 	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
 		unlink(path);
 	l = make(loop, NULL, accept, arg);

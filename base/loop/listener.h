@@ -18,10 +18,10 @@ typedef void listener_accept(struct stream *s, void *arg);
 
 /* `tls` (NULL: plain) is a server context, referenced for as long as the listener lives. Port 0 draws one. */
 int listener_tcp(struct loop *l, const struct sockaddr *address, struct tls_ctx *tls, listener_accept *accept,
-                 void *arg, struct listener **ret, struct err *err);
+		 void *arg, struct listener **ret, struct err *err);
 /* A stale socket file of that name is removed first. `mode` as of chmod; `group` is (gid_t)-1 to leave it. */
-int listener_unix(struct loop *l, const char *path, unsigned mode, gid_t group, listener_accept *accept, void *arg,
-                  struct listener **ret, struct err *err);
+int listener_unix(struct loop *l, const char *path, unsigned mode, gid_t group, listener_accept *accept,
+		  void *arg, struct listener **ret, struct err *err);
 /* The port it is bound to; 0 for unix sockets. */
 uint16_t listener_port(const struct listener *l);
 /* Accepted streams live on. The socket file of a unix listener is removed. */

@@ -16,9 +16,9 @@
 #include "core/buf.h"
 #include "core/err.h"
 
-#define LOOP_READ_BYTES   65536
-#define LOOP_WHEEL_SLOTS  2048
-#define LOOP_WHEEL_MS     4
+#define LOOP_READ_BYTES  65536
+#define LOOP_WHEEL_SLOTS 2048
+#define LOOP_WHEEL_MS    4
 
 struct loop_link {
 	struct loop_link *next, *prev;
@@ -64,20 +64,35 @@ void loop_stop(struct loop *l); /* from this thread */
 int loop_done(struct loop *l);
 
 /* Milliseconds of the monotonic clock, as of the start of this turn of the loop. */
-static inline uint64_t loop_now(const struct loop *l) { return uv_now(&l->uv); }
+static inline uint64_t loop_now(const struct loop *l)
+{
+	return uv_now(&l->uv);
+}
 
 void loop_timer_set(struct loop *l, struct loop_timer *timer, uint64_t in_ms);
 void loop_timer_clear(struct loop *l, struct loop_timer *timer);
-static inline bool loop_timer_armed(const struct loop_timer *timer) { return timer->due_ms != 0; }
+static inline bool loop_timer_armed(const struct loop_timer *timer)
+{
+	return timer->due_ms != 0;
+}
 
 /* Asking twice is one call. */
 void loop_defer(struct loop *l, struct loop_deferred *deferred);
 void loop_defer_cancel(struct loop *l, struct loop_deferred *deferred);
 
 /* Lists: an element is in at most one; `head` links to itself when empty. */
-static inline void loop_list_init(struct loop_link *head) { head->next = head->prev = head; }
-static inline bool loop_list_empty(const struct loop_link *head) { return head->next == head; }
-static inline bool loop_link_in(const struct loop_link *link) { return link->next != NULL; }
+static inline void loop_list_init(struct loop_link *head)
+{
+	head->next = head->prev = head;
+}
+static inline bool loop_list_empty(const struct loop_link *head)
+{
+	return head->next == head;
+}
+static inline bool loop_link_in(const struct loop_link *link)
+{
+	return link->next != NULL;
+}
 void loop_list_add(struct loop_link *head, struct loop_link *link); /* at the end */
 void loop_list_remove(struct loop_link *link);
 

@@ -70,7 +70,7 @@ static void woken(uv_async_t *async)
 }
 
 int mailbox_new(struct loop *l, size_t capacity, mailbox_drain *drain, mailbox_drop *drop, void *arg,
-                struct mailbox **ret, struct err *err)
+		struct mailbox **ret, struct err *err)
 {
 	struct mailbox *m = calloc(1, sizeof *m);
 	int r;

@@ -18,7 +18,7 @@ typedef void mailbox_drain(void *arg, void *p, size_t n);
 typedef void mailbox_drop(void *p);
 
 int mailbox_new(struct loop *l, size_t capacity, mailbox_drain *drain, mailbox_drop *drop, void *arg,
-                struct mailbox **ret, struct err *err);
+		struct mailbox **ret, struct err *err);
 struct mailbox *mailbox_ref(struct mailbox *m);
 void mailbox_unref(struct mailbox *m);
 /* Copies n > 0 bytes. Any thread. */

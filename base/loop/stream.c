@@ -312,8 +312,8 @@ static void discard(uv_handle_t *handle)
 	free(s);
 }
 
-int stream_connect(struct loop *l, const struct sockaddr *address, struct tls_ctx *tls, const struct stream_ops *ops,
-                   void *arg, struct stream **ret, struct err *err)
+int stream_connect(struct loop *l, const struct sockaddr *address, struct tls_ctx *tls,
+		   const struct stream_ops *ops, void *arg, struct stream **ret, struct err *err)
 {
 	struct stream *s = stream_make(l, address->sa_family, tls, err);
 	int r;
@@ -335,7 +335,7 @@ int stream_connect(struct loop *l, const struct sockaddr *address, struct tls_ct
 }
 
 int stream_connect_unix(struct loop *l, const char *path, const struct stream_ops *ops, void *arg,
-                        struct stream **ret, struct err *err)
+			struct stream **ret, struct err *err)
 {
 	struct stream *s = stream_make(l, AF_UNIX, NULL, err);
 
@@ -349,7 +349,7 @@ int stream_connect_unix(struct loop *l, const char *path, const struct stream_op
 }
 
 int stream_adopt(struct loop *l, int fd, struct tls_ctx *tls, const struct stream_ops *ops, void *arg,
-                 struct stream **ret, struct err *err)
+		 struct stream **ret, struct err *err)
 {
 	struct sockaddr_storage own;
 	socklen_t length = sizeof own;

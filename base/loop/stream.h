@@ -21,11 +21,13 @@ struct stream;
 
 /* Any may be NULL. */
 struct stream_ops {
-	void (*on_open)(struct stream *s, void *arg);  /* connected, handshake and verification done; not for accepted
+	void (*on_open)(struct stream *s,
+			void *arg); /* connected, handshake and verification done; not for accepted
 	                                                  or adopted streams without TLS, which are open at once */
 	void (*on_data)(struct stream *s, void *arg, const char *p, size_t n); /* pause for back-pressure */
 	void (*on_drain)(struct stream *s, void *arg); /* nothing is queued any more, after STREAM_QUEUED */
-	void (*on_eof)(struct stream *s, void *arg);   /* the other side ended its half; writing is still possible */
+	void (*on_eof)(struct stream *s,
+		       void *arg); /* the other side ended its half; writing is still possible */
 	void (*on_error)(struct stream *s, void *arg, int error); /* -errno; the stream is dead: close it */
 	void (*on_closed)(struct stream *s, void *arg);
 };
@@ -33,13 +35,13 @@ struct stream_ops {
 enum { STREAM_DONE = 0, STREAM_QUEUED = 1 };
 
 /* `tls` (NULL: none) is a client context; the stream keeps a session of it, not the context. -errno; nothing is called then. */
-int stream_connect(struct loop *l, const struct sockaddr *address, struct tls_ctx *tls, const struct stream_ops *ops,
-                   void *arg, struct stream **ret, struct err *err);
+int stream_connect(struct loop *l, const struct sockaddr *address, struct tls_ctx *tls,
+		   const struct stream_ops *ops, void *arg, struct stream **ret, struct err *err);
 int stream_connect_unix(struct loop *l, const char *path, const struct stream_ops *ops, void *arg,
-                        struct stream **ret, struct err *err);
+			struct stream **ret, struct err *err);
 /* Takes a connected stream socket, TCP or unix; on failure `fd` stays the caller's. */
 int stream_adopt(struct loop *l, int fd, struct tls_ctx *tls, const struct stream_ops *ops, void *arg,
-                 struct stream **ret, struct err *err);
+		 struct stream **ret, struct err *err);
 /* For an accepted stream (listener.h), inside the accept callback. */
 void stream_set(struct stream *s, const struct stream_ops *ops, void *arg);
 

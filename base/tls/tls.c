@@ -174,7 +174,8 @@ static int ssl_ctx_make(const struct tls_options *o, SSL_CTX **ret, struct err *
 	if (!ctx)
 		return err_set(err, -ENOMEM, "TLS: no memory");
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+					 SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"berth", 5);
 	if (o->role == TLS_SERVER && (!o->cert.n || !o->key.n))
@@ -244,7 +245,7 @@ static void pems_done(struct pems *p)
 }
 
 static int pems_read(struct pems *p, enum tls_role role, const char *cert_path, const char *key_path,
-                     const char *ca_path, struct tls_options *ret, struct err *err)
+		     const char *ca_path, struct tls_options *ret, struct err *err)
 {
 	int r = 0;
 
@@ -264,7 +265,7 @@ static int pems_read(struct pems *p, enum tls_role role, const char *cert_path, 
 }
 
 int tls_ctx_new_files(enum tls_role role, const char *cert_path, const char *key_path, const char *ca_path,
-                      struct tls_ctx **ret, struct err *err)
+		      struct tls_ctx **ret, struct err *err)
 {
 	struct pems pems = {0};
 	struct tls_options o;
@@ -277,7 +278,7 @@ int tls_ctx_new_files(enum tls_role role, const char *cert_path, const char *key
 }
 
 int tls_ctx_reload_files(struct tls_ctx *c, const char *cert_path, const char *key_path, const char *ca_path,
-                         struct err *err)
+			 struct err *err)
 {
 	struct pems pems = {0};
 	struct tls_options o;
@@ -427,7 +428,7 @@ static int node_from_san(X509 *cert, uint64_t *ret)
 		if (name->type != GEN_URI)
 			continue;
 		struct str uri = {(const char *)ASN1_STRING_get0_data(name->d.uniformResourceIdentifier),
-		                  (size_t)ASN1_STRING_length(name->d.uniformResourceIdentifier)};
+				  (size_t)ASN1_STRING_length(name->d.uniformResourceIdentifier)};
 		if (str_starts(uri, STR(NODE_URI)) &&
 		    !str_u64(str_slice(uri, sizeof NODE_URI - 1, uri.n), UINT64_MAX, ret))
 			found = 0;
@@ -445,7 +446,8 @@ static int node_from_cn(X509 *cert, uint64_t *ret)
 		return -ENOENT;
 	const ASN1_STRING *value = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
 	struct str cn = {(const char *)ASN1_STRING_get0_data(value), (size_t)ASN1_STRING_length(value)};
-	if (!str_starts(cn, STR(NODE_CN)) || str_u64(str_slice(cn, sizeof NODE_CN - 1, cn.n), UINT64_MAX, ret))
+	if (!str_starts(cn, STR(NODE_CN)) ||
+	    str_u64(str_slice(cn, sizeof NODE_CN - 1, cn.n), UINT64_MAX, ret))
 		return -ENOENT;
 	return 0;
 }
@@ -456,7 +458,8 @@ int tls_session_peer_node(const struct tls_session *s, uint64_t *ret_node)
 	uint64_t node = 0;
 	int r = -ENOENT;
 
-	if (cert && SSL_get_verify_mode(s->ssl) != SSL_VERIFY_NONE && SSL_get_verify_result(s->ssl) == X509_V_OK) {
+	if (cert && SSL_get_verify_mode(s->ssl) != SSL_VERIFY_NONE &&
+	    SSL_get_verify_result(s->ssl) == X509_V_OK) {
 		r = node_from_san(cert, &node);
 		if (r)
 			r = node_from_cn(cert, &node);

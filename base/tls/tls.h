@@ -33,11 +33,11 @@ struct tls_options {
 int tls_ctx_new(const struct tls_options *options, struct tls_ctx **ret, struct err *err);
 /* The same from files; `ca_path` may be NULL. */
 int tls_ctx_new_files(enum tls_role role, const char *cert_path, const char *key_path, const char *ca_path,
-                      struct tls_ctx **ret, struct err *err);
+		      struct tls_ctx **ret, struct err *err);
 /* New sessions use these from now on. On failure the old ones stay. The role cannot change. */
 int tls_ctx_reload(struct tls_ctx *c, const struct tls_options *options, struct err *err);
 int tls_ctx_reload_files(struct tls_ctx *c, const char *cert_path, const char *key_path, const char *ca_path,
-                         struct err *err);
+			 struct err *err);
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *c);
 void tls_ctx_unref(struct tls_ctx *c); /* NULL is fine */
 

@@ -35,12 +35,13 @@ struct address {
 
 struct envelope {
 	struct address to, from;
-	uint16_t type;          /* enum message_type, messages.h */
-	uint64_t correlation;   /* 0: no reply wanted */
-	uint64_t deadline_ms;   /* here: CLOCK_BOOTTIME of this node; between nodes: milliseconds left; 0 = none */
-	uint64_t incarnation;   /* of the cluster; another one is refused */
-	struct str trace;       /* W3C traceparent, or empty */
-	struct str body;        /* the struct that messages.h names for the type */
+	uint16_t type;        /* enum message_type, messages.h */
+	uint64_t correlation; /* 0: no reply wanted */
+	uint64_t
+		deadline_ms; /* here: CLOCK_BOOTTIME of this node; between nodes: milliseconds left; 0 = none */
+	uint64_t incarnation; /* of the cluster; another one is refused */
+	struct str trace;     /* W3C traceparent, or empty */
+	struct str body;      /* the struct that messages.h names for the type */
 };
 
 extern const struct codec_type address_codec, envelope_codec;

@@ -11,63 +11,63 @@ enum message_type {
 	MSG_NONE,
 
 	/* what the runtime and the effects' executor tell actors */
-	MSG_TIMER,       /* the actor's one timer fired */
-	MSG_LEADING,     /* leading: this node began or ceased to lead; sent to the actors of the leader */
-	MSG_CHANGED,     /* changed: the row that the actor stands for was changed by an applied command */
-	MSG_PROPOSED,    /* proposed: reply to a proposal: applied, or refused, or unknown */
-	MSG_DRIVEN,      /* sandboxd_reply: reply to a call of sandboxd */
-	MSG_EXITED,      /* sandboxd_exited: the sandbox's process is gone */
-	MSG_ADOPTED,     /* adopted: sandboxd's list after a (re)connect; one per sandbox of ours */
-	MSG_PROBED,      /* probed: reply to a probe */
+	MSG_TIMER,    /* the actor's one timer fired */
+	MSG_LEADING,  /* leading: this node began or ceased to lead; sent to the actors of the leader */
+	MSG_CHANGED,  /* changed: the row that the actor stands for was changed by an applied command */
+	MSG_PROPOSED, /* proposed: reply to a proposal: applied, or refused, or unknown */
+	MSG_DRIVEN,   /* sandboxd_reply: reply to a call of sandboxd */
+	MSG_EXITED,   /* sandboxd_exited: the sandbox's process is gone */
+	MSG_ADOPTED,  /* adopted: sandboxd's list after a (re)connect; one per sandbox of ours */
+	MSG_PROBED,   /* probed: reply to a probe */
 
 	/* gateway -> placement on the leader */
-	MSG_OPEN,        /* open: the session for an identifier, made if need be */
-	MSG_OPENED,      /* opened: the reply */
+	MSG_OPEN,   /* open: the session for an identifier, made if need be */
+	MSG_OPENED, /* opened: the reply */
 	/* gateway -> the owner's session */
-	MSG_DEAD,        /* session_event: its sandbox refused a connection */
+	MSG_DEAD, /* session_event: its sandbox refused a connection */
 	/* session -> the gateway loops of its node, and back */
-	MSG_QUIESCE,     /* session_event: admit no more; reply with quiet */
-	MSG_QUIET,       /* quiet */
-	MSG_REOPEN,      /* session_event: admit again */
-	MSG_ENDED,       /* session_event: forget it, close its connections and tunnels */
+	MSG_QUIESCE, /* session_event: admit no more; reply with quiet */
+	MSG_QUIET,   /* quiet */
+	MSG_REOPEN,  /* session_event: admit again */
+	MSG_ENDED,   /* session_event: forget it, close its connections and tunnels */
 
 	/* reaper <-> session */
-	MSG_REAP,        /* reap: close if idle, or whatever */
-	MSG_REAPED,      /* reaped: the reply */
+	MSG_REAP,   /* reap: close if idle, or whatever */
+	MSG_REAPED, /* reaped: the reply */
 
 	/* API -> pool on the leader */
 	MSG_POOL_PUT,    /* pool_put: create or replace */
 	MSG_POOL_DELETE, /* pool_delete */
 	MSG_POOL_ANSWER, /* pool_answer: accepted with an operation, or refused */
 	/* API or gateway -> placement on the leader */
-	MSG_STOP,        /* stop: end the session of an identifier */
-	MSG_STOPPED,     /* stopped: the reply, once it is closing */
+	MSG_STOP,    /* stop: end the session of an identifier */
+	MSG_STOPPED, /* stopped: the reply, once it is closing */
 
 	/* placement or pool -> actors of another node; they go through committed rows where they must survive */
-	MSG_CACHE,       /* cache: have this image, say when */
-	MSG_CACHED,      /* cached: the reply */
+	MSG_CACHE,  /* cache: have this image, say when */
+	MSG_CACHED, /* cached: the reply */
 
-	MSG_REFUSED,     /* refused: no such actor here, mailbox full, wrong state, or deadline passed: ends any request */
+	MSG_REFUSED, /* refused: no such actor here, mailbox full, wrong state, or deadline passed: ends any request */
 
 	/* session -> its sandbox, on one node, and back */
-	MSG_HALT,        /* halt: stop what runs; the session's end is committed by the session */
-	MSG_HALTED,      /* halted: nothing of it runs any more */
+	MSG_HALT,   /* halt: stop what runs; the session's end is committed by the session */
+	MSG_HALTED, /* halted: nothing of it runs any more */
 	/* membership of any node <-> membership of the leader */
-	MSG_RENEW,       /* renew: prolong my lease */
-	MSG_RENEWED,     /* renewed: the lease lasts from the sending of the renewal that this answers */
+	MSG_RENEW,   /* renew: prolong my lease */
+	MSG_RENEWED, /* renewed: the lease lasts from the sending of the renewal that this answers */
 	/* runtime -> orphans of its node <-> membership of the leader */
-	MSG_ORPHANS,     /* orphans: sandboxes that run here without a row of ours */
-	MSG_JUDGE,       /* orphans: which of these may be stopped? answered behind a barrier */
-	MSG_JUDGED,      /* orphans: those that no row stands for */
+	MSG_ORPHANS, /* orphans: sandboxes that run here without a row of ours */
+	MSG_JUDGE,   /* orphans: which of these may be stopped? answered behind a barrier */
+	MSG_JUDGED,  /* orphans: those that no row stands for */
 	/* control of any node <-> control of a sandbox's node */
-	MSG_LOG,         /* log: a piece of a sandbox's console log */
-	MSG_LOGGED,      /* logged: the reply */
+	MSG_LOG,    /* log: a piece of a sandbox's console log */
+	MSG_LOGGED, /* logged: the reply */
 	/* control of any node <-> control of the leader */
-	MSG_INDEX,       /* up to which entry must my tables go, to show what yours show? */
-	MSG_INDEXED,     /* indexed: the reply */
+	MSG_INDEX,   /* up to which entry must my tables go, to show what yours show? */
+	MSG_INDEXED, /* indexed: the reply */
 	/* control of any node <-> control of the sessions' owner <-> its gateway loops */
-	MSG_ACTIVITY,    /* activity: when were these sessions last used? */
-	MSG_ACTIVE,      /* active: the reply; sessions that were never used here are left out */
+	MSG_ACTIVITY, /* activity: when were these sessions last used? */
+	MSG_ACTIVE,   /* active: the reply; sessions that were never used here are left out */
 	MSG_TYPES
 };
 
@@ -81,29 +81,45 @@ struct session_ref {
 
 enum open_code {
 	OPEN_OK,
-	OPEN_UNKNOWN_POOL,   /* 404 */
-	OPEN_NO_SESSION,     /* 404: required to exist, and it does not */
-	OPEN_FULL,           /* 429: max sessions reached, or the queue's time is over */
-	OPEN_CANNOT_START,   /* 503: the pool cannot start anything; message says why */
-	OPEN_CLOSING,        /* 503: the old session of this identifier is still ending */
-	OPEN_UNAVAILABLE,    /* 503: no leader, no quorum, or the owner is away */
+	OPEN_UNKNOWN_POOL, /* 404 */
+	OPEN_NO_SESSION,   /* 404: required to exist, and it does not */
+	OPEN_FULL,         /* 429: max sessions reached, or the queue's time is over */
+	OPEN_CANNOT_START, /* 503: the pool cannot start anything; message says why */
+	OPEN_CLOSING,      /* 503: the old session of this identifier is still ending */
+	OPEN_UNAVAILABLE,  /* 503: no leader, no quorum, or the owner is away */
 	OPEN_CODES
 };
 
-struct msg_leading { bool leading; uint64_t term; };
-struct msg_changed { uint8_t table; uint64_t key; uint64_t index; uint64_t pool; bool removed; };
+struct msg_leading {
+	bool leading;
+	uint64_t term;
+};
+struct msg_changed {
+	uint8_t table;
+	uint64_t key;
+	uint64_t index;
+	uint64_t pool;
+	bool removed;
+};
 struct msg_proposed {
-	int32_t code;        /* 0 applied; -EAGAIN not leader; -EINPROGRESS unknown; else the command's refusal */
+	int32_t code; /* 0 applied; -EAGAIN not leader; -EINPROGRESS unknown; else the command's refusal */
 	struct str message;
 	uint64_t index;
-	uint64_t id;         /* what the command made: sandbox id, generation, pool uid, operation id */
+	uint64_t id; /* what the command made: sandbox id, generation, pool uid, operation id */
 	struct session_ref session;
 	bool created;
 	uint64_t operation;
-	bool waiting;        /* SESSION_OPEN: no sandbox yet */
+	bool waiting; /* SESSION_OPEN: no sandbox yet */
 };
-struct msg_adopted { uint64_t sandbox; int64_t pid; bool running, egress; };
-struct msg_probed { bool ok; struct str message; };
+struct msg_adopted {
+	uint64_t sandbox;
+	int64_t pid;
+	bool running, egress;
+};
+struct msg_probed {
+	bool ok;
+	struct str message;
+};
 
 struct msg_open {
 	uint64_t pool;
@@ -112,24 +128,44 @@ struct msg_open {
 	uint64_t gone; /* a sandbox that the asker found dead; 0 = none */
 };
 struct msg_opened {
-	uint8_t code;        /* enum open_code */
-	struct str message;  /* the cause, for people */
+	uint8_t code;       /* enum open_code */
+	struct str message; /* the cause, for people */
 	struct session_ref session;
 	bool created;
 	uint32_t allocation_ms, retry_after_s;
 };
-struct msg_session_event { uint64_t pool, generation, sandbox; struct str identifier; struct str reason; };
+struct msg_session_event {
+	uint64_t pool, generation, sandbox;
+	struct str identifier;
+	struct str reason;
+};
 struct msg_quiet {
 	uint64_t generation;
-	uint32_t in_flight;               /* requests, and tunnels that carried bytes within the cooldown */
-	uint64_t last_activity_boot_ms;   /* 0: never seen here */
-	bool served;                      /* an answer of its sandbox went through here */
+	uint32_t in_flight;             /* requests, and tunnels that carried bytes within the cooldown */
+	uint64_t last_activity_boot_ms; /* 0: never seen here */
+	bool served;                    /* an answer of its sandbox went through here */
 };
-enum reap_reason { REAP_IDLE, REAP_MAX_ALIVE, REAP_STOPPED, REAP_EXITED, REAP_POOL_DELETED, REAP_DEAD, REAP_REASONS };
-struct msg_reap { uint8_t reason; };
-struct msg_reaped { bool closed; uint64_t last_activity_boot_ms; };
+enum reap_reason {
+	REAP_IDLE,
+	REAP_MAX_ALIVE,
+	REAP_STOPPED,
+	REAP_EXITED,
+	REAP_POOL_DELETED,
+	REAP_DEAD,
+	REAP_REASONS
+};
+struct msg_reap {
+	uint8_t reason;
+};
+struct msg_reaped {
+	bool closed;
+	uint64_t last_activity_boot_ms;
+};
 
-struct secret_put { struct str name; struct str sealed; }; /* empty `sealed`: keep the stored one of this name */
+struct secret_put {
+	struct str name;
+	struct str sealed;
+}; /* empty `sealed`: keep the stored one of this name */
 
 /* What the tables keep of a pool beside its document. */
 struct pool_limits {
@@ -142,44 +178,91 @@ enum pool_lifecycle { LIFECYCLE_TIMED, LIFECYCLE_ON_EXIT, LIFECYCLES };
 
 struct msg_pool_put {
 	struct str subscription, resource_group, name;
-	struct str document;     /* the resource as JSON, without secrets and read-only fields; nodes/arm owns its form */
+	struct str
+		document; /* the resource as JSON, without secrets and read-only fields; nodes/arm owns its form */
 	struct pool_limits limits;
 	struct template template;
 	struct secret_put *secrets;
 	uint32_t n_secrets;
-	uint64_t expect_uid;     /* 0: create, or replace whatever is there; else -ESTALE unless it is this one */
-	uint64_t expect_operation; /* of the pool that was read to make this; 0: any; else -ESTALE unless it is the last one */
-	bool new_revision;       /* the template differs from the stored one */
+	uint64_t expect_uid; /* 0: create, or replace whatever is there; else -ESTALE unless it is this one */
+	uint64_t
+		expect_operation; /* of the pool that was read to make this; 0: any; else -ESTALE unless it is the last one */
+	bool new_revision; /* the template differs from the stored one */
 };
-struct msg_pool_delete { uint64_t pool; };
+struct msg_pool_delete {
+	uint64_t pool;
+};
 struct msg_pool_answer {
-	int32_t code;            /* 0, or -errno: -EEXIST, -ENOENT, -EBUSY, -EAGAIN, ... */
+	int32_t code; /* 0, or -errno: -EEXIST, -ENOENT, -EBUSY, -EAGAIN, ... */
 	struct str message;
 	uint64_t pool, operation;
 	bool created;
 };
-struct msg_stop { uint64_t pool; struct str identifier; };
-struct msg_stopped { int32_t code; struct str message; }; /* -ENOENT: no such session */
+struct msg_stop {
+	uint64_t pool;
+	struct str identifier;
+};
+struct msg_stopped {
+	int32_t code;
+	struct str message;
+}; /* -ENOENT: no such session */
 
-struct msg_cache { uint64_t pool; struct str image, digest; };
-struct msg_cached { int32_t code; struct str message; struct str digest; };
+struct msg_cache {
+	uint64_t pool;
+	struct str image, digest;
+};
+struct msg_cached {
+	int32_t code;
+	struct str message;
+	struct str digest;
+};
 
-struct msg_halt { uint32_t grace_ms; bool unserved; struct str reason; };
-struct msg_halted { uint64_t stopped_ms; }; /* wall clock of the node */
-struct msg_renew { uint64_t node, epoch, sent_ms; }; /* sent_ms: CLOCK_BOOTTIME of the node that asks */
-struct msg_renewed { uint64_t epoch, sent_ms; };
+struct msg_halt {
+	uint32_t grace_ms;
+	bool unserved;
+	struct str reason;
+};
+struct msg_halted {
+	uint64_t stopped_ms;
+}; /* wall clock of the node */
+struct msg_renew {
+	uint64_t node, epoch, sent_ms;
+}; /* sent_ms: CLOCK_BOOTTIME of the node that asks */
+struct msg_renewed {
+	uint64_t epoch, sent_ms;
+};
 #define ORPHANS_MAX 4096
-struct msg_orphans { uint64_t node; uint64_t *sandboxes; uint32_t n_sandboxes; };
+struct msg_orphans {
+	uint64_t node;
+	uint64_t *sandboxes;
+	uint32_t n_sandboxes;
+};
 
-struct msg_refused { int32_t code; struct str message; };
+struct msg_refused {
+	int32_t code;
+	struct str message;
+};
 
 #define LOG_PIECE_MAX 65536
-struct msg_log { uint64_t sandbox, offset; uint32_t tail; }; /* tail > 0: start at the last so many lines */
-struct msg_logged { int32_t code; struct str message; struct str bytes; uint64_t offset; }; /* offset: of the next piece */
+struct msg_log {
+	uint64_t sandbox, offset;
+	uint32_t tail;
+}; /* tail > 0: start at the last so many lines */
+struct msg_logged {
+	int32_t code;
+	struct str message;
+	struct str bytes;
+	uint64_t offset;
+}; /* offset: of the next piece */
 
-struct msg_indexed { uint64_t index; };
+struct msg_indexed {
+	uint64_t index;
+};
 #define ACTIVITY_MAX 1000
-struct msg_activity { uint64_t *generations; uint32_t n_generations; };
+struct msg_activity {
+	uint64_t *generations;
+	uint32_t n_generations;
+};
 struct msg_active { /* two lists of one length */
 	uint64_t *generations;
 	uint32_t n_generations;
@@ -187,7 +270,8 @@ struct msg_active { /* two lists of one length */
 	uint32_t n_ago_ms;
 };
 
-extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec, pool_put_codec, pool_delete_codec;
+extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec, pool_put_codec,
+	pool_delete_codec;
 extern const struct codec_type *const message_body_codec[MSG_TYPES];
 extern const char *const message_type_name[MSG_TYPES];
 

@@ -65,14 +65,10 @@ static const struct codec_field egress_fields[] = {
 static const struct codec_type egress_codec = CODEC_TYPE(struct sandboxd_egress, "egress", egress_fields);
 
 static const struct codec_field sandbox_fields[] = {
-	CODEC_U64(struct sandboxd_sandbox, sandbox),
-	CODEC_U64(struct sandboxd_sandbox, pool_uid),
-	CODEC_U64(struct sandboxd_sandbox, revision),
-	CODEC_U64(struct sandboxd_sandbox, started_boot_ms),
-	CODEC_I64(struct sandboxd_sandbox, pid),
-	CODEC_U16(struct sandboxd_sandbox, target_port),
-	CODEC_BOOL(struct sandboxd_sandbox, running),
-	CODEC_BOOL(struct sandboxd_sandbox, frozen),
+	CODEC_U64(struct sandboxd_sandbox, sandbox),  CODEC_U64(struct sandboxd_sandbox, pool_uid),
+	CODEC_U64(struct sandboxd_sandbox, revision), CODEC_U64(struct sandboxd_sandbox, started_boot_ms),
+	CODEC_I64(struct sandboxd_sandbox, pid),      CODEC_U16(struct sandboxd_sandbox, target_port),
+	CODEC_BOOL(struct sandboxd_sandbox, running), CODEC_BOOL(struct sandboxd_sandbox, frozen),
 	CODEC_BOOL(struct sandboxd_sandbox, egress),
 };
 static const struct codec_type sandbox_codec = CODEC_TYPE(struct sandboxd_sandbox, "sandbox", sandbox_fields);
@@ -120,17 +116,27 @@ const struct codec_type sandboxd_message_codec =
 	CODEC_TYPE(struct sandboxd_message, "sandboxd message", message_fields);
 
 const struct codec_type *const sandboxd_body_codec[SANDBOXD_TYPES] = {
-	[SANDBOXD_HELLO] = &hello_codec,   [SANDBOXD_START] = &start_codec, [SANDBOXD_STOP] = &stop_codec,
-	[SANDBOXD_LIST] = NULL,            [SANDBOXD_DIAL] = &dial_codec,   [SANDBOXD_RESOLVE] = &image_codec,
-	[SANDBOXD_PULL] = &image_codec,    [SANDBOXD_IMPORT] = &image_codec, [SANDBOXD_IMAGES] = NULL,
-	[SANDBOXD_FORGET] = &image_codec,  [SANDBOXD_LOG] = &log_codec,     [SANDBOXD_FENCE] = &fence_codec,
-	[SANDBOXD_EGRESS] = &egress_codec, [SANDBOXD_REPLY] = &sandboxd_reply_codec, [SANDBOXD_EXITED] = &sandboxd_exited_codec,
+	[SANDBOXD_HELLO] = &hello_codec,
+	[SANDBOXD_START] = &start_codec,
+	[SANDBOXD_STOP] = &stop_codec,
+	[SANDBOXD_LIST] = NULL,
+	[SANDBOXD_DIAL] = &dial_codec,
+	[SANDBOXD_RESOLVE] = &image_codec,
+	[SANDBOXD_PULL] = &image_codec,
+	[SANDBOXD_IMPORT] = &image_codec,
+	[SANDBOXD_IMAGES] = NULL,
+	[SANDBOXD_FORGET] = &image_codec,
+	[SANDBOXD_LOG] = &log_codec,
+	[SANDBOXD_FENCE] = &fence_codec,
+	[SANDBOXD_EGRESS] = &egress_codec,
+	[SANDBOXD_REPLY] = &sandboxd_reply_codec,
+	[SANDBOXD_EXITED] = &sandboxd_exited_codec,
 };
 
 const char *const sandboxd_type_name[SANDBOXD_TYPES] = {
-	[SANDBOXD_HELLO] = "hello",     [SANDBOXD_START] = "start",   [SANDBOXD_STOP] = "stop",
-	[SANDBOXD_LIST] = "list",       [SANDBOXD_DIAL] = "dial",     [SANDBOXD_RESOLVE] = "resolve",
-	[SANDBOXD_PULL] = "pull",       [SANDBOXD_IMPORT] = "import", [SANDBOXD_IMAGES] = "images",
-	[SANDBOXD_FORGET] = "forget",   [SANDBOXD_LOG] = "log",       [SANDBOXD_FENCE] = "fence",
-	[SANDBOXD_EGRESS] = "egress",   [SANDBOXD_REPLY] = "reply",   [SANDBOXD_EXITED] = "exited",
+	[SANDBOXD_HELLO] = "hello",   [SANDBOXD_START] = "start",   [SANDBOXD_STOP] = "stop",
+	[SANDBOXD_LIST] = "list",     [SANDBOXD_DIAL] = "dial",     [SANDBOXD_RESOLVE] = "resolve",
+	[SANDBOXD_PULL] = "pull",     [SANDBOXD_IMPORT] = "import", [SANDBOXD_IMAGES] = "images",
+	[SANDBOXD_FORGET] = "forget", [SANDBOXD_LOG] = "log",       [SANDBOXD_FENCE] = "fence",
+	[SANDBOXD_EGRESS] = "egress", [SANDBOXD_REPLY] = "reply",   [SANDBOXD_EXITED] = "exited",
 };

@@ -15,9 +15,9 @@
 #define SANDBOXD_PROTOCOL   1
 
 enum sandboxd_type {
-	SANDBOXD_HELLO,   /* hello -> reply; first on every connection */
-	SANDBOXD_START,   /* start: image present, then one container; replies when its process runs */
-	SANDBOXD_STOP,    /* stop: signal, grace, then SIGKILL; replies when nothing of it runs or is left; -ENOENT: it is not here */
+	SANDBOXD_HELLO, /* hello -> reply; first on every connection */
+	SANDBOXD_START, /* start: image present, then one container; replies when its process runs */
+	SANDBOXD_STOP, /* stop: signal, grace, then SIGKILL; replies when nothing of it runs or is left; -ENOENT: it is not here */
 	SANDBOXD_LIST,    /* -> reply.sandboxes: what runs here */
 	SANDBOXD_DIAL,    /* dial: a connected TCP socket inside the sandbox, in the reply's descriptor */
 	SANDBOXD_RESOLVE, /* image: asks the registry which digest a reference names */
@@ -26,14 +26,20 @@ enum sandboxd_type {
 	SANDBOXD_IMAGES,  /* -> reply.images */
 	SANDBOXD_FORGET,  /* image: drop it when nothing uses it */
 	SANDBOXD_LOG,     /* log: a read-only descriptor of one sandbox's log file */
-	SANDBOXD_FENCE,   /* fence: freeze everything at boot_ms unless moved again; 0 ends fencing and thaws */
-	SANDBOXD_EGRESS,  /* egress: turn outbound traffic of a running sandbox off or on */
+	SANDBOXD_FENCE, /* fence: freeze everything at boot_ms unless moved again; 0 ends fencing and thaws */
+	SANDBOXD_EGRESS, /* egress: turn outbound traffic of a running sandbox off or on */
 	SANDBOXD_REPLY,
 	SANDBOXD_EXITED, /* event: the sandbox's first process is gone */
 	SANDBOXD_TYPES
 };
 
-enum sandboxd_exit { SANDBOX_EXIT_CODE, SANDBOX_EXIT_SIGNAL, SANDBOX_EXIT_OOM, SANDBOX_EXIT_UNKNOWN, SANDBOX_EXITS };
+enum sandboxd_exit {
+	SANDBOX_EXIT_CODE,
+	SANDBOX_EXIT_SIGNAL,
+	SANDBOX_EXIT_OOM,
+	SANDBOX_EXIT_UNKNOWN,
+	SANDBOX_EXITS
+};
 
 struct sandboxd_hello {
 	uint32_t protocol;
@@ -44,7 +50,7 @@ struct sandboxd_hello {
 /* Everything of a start that the image does not say. Secrets are already resolved into env. */
 struct sandboxd_start {
 	uint64_t sandbox;
-	struct str pool;   /* for logs: the pool's name */
+	struct str pool; /* for logs: the pool's name */
 	uint64_t pool_uid, revision;
 	struct str digest; /* of an image pulled before */
 	struct str *command;
@@ -106,7 +112,7 @@ struct sandboxd_image_state {
 
 struct sandboxd_exited {
 	uint64_t sandbox;
-	uint8_t how; /* enum sandboxd_exit */
+	uint8_t how;   /* enum sandboxd_exit */
 	int32_t value; /* exit code or signal */
 	uint64_t wall_ms;
 };
@@ -114,16 +120,16 @@ struct sandboxd_exited {
 struct sandboxd_reply {
 	int32_t code; /* 0 or -errno */
 	struct str message;
-	struct str digest;       /* RESOLVE, PULL, IMPORT */
-	uint64_t sandbox;        /* START */
-	int64_t pid;             /* START */
-	uint64_t wall_ms;        /* START: when it began; STOP, also of one not here: when the last of it was gone */
+	struct str digest; /* RESOLVE, PULL, IMPORT */
+	uint64_t sandbox;  /* START */
+	int64_t pid;       /* START */
+	uint64_t wall_ms; /* START: when it began; STOP, also of one not here: when the last of it was gone */
 	struct sandboxd_sandbox *sandboxes;
 	uint32_t n_sandboxes;
 	struct sandboxd_image_state *images;
 	uint32_t n_images;
-	uint16_t exposed_port;   /* PULL, START: the first of the image's ExposedPorts, or 0 */
-	struct str version;      /* HELLO */
+	uint16_t exposed_port;    /* PULL, START: the first of the image's ExposedPorts, or 0 */
+	struct str version;       /* HELLO */
 	uint32_t memory_mb, cpus; /* HELLO: of the machine */
 };
 

@@ -76,7 +76,8 @@ struct str template_registry_of(struct str image)
 {
 	struct str host, name;
 
-	return str_cut(image, '/', &host, &name) && looks_like_host(host) ? plain_host(host) : STR("docker.io");
+	return str_cut(image, '/', &host, &name) && looks_like_host(host) ? plain_host(host)
+									  : STR("docker.io");
 }
 
 bool template_credentials_apply(const struct template *t)

@@ -5,16 +5,16 @@
 
 #include "core/codec.h"
 
-#define IDENTIFIER_MIN        4
-#define IDENTIFIER_MAX        128 /* bytes; Azure's session identifiers */
-#define TEMPLATE_ENV_MAX      256
-#define TEMPLATE_ARGS_MAX     256
-#define TEMPLATE_PROBES_MAX   2
-#define TEMPLATE_HEADERS_MAX  32
-#define TEMPLATE_STRING_MAX   32768
-#define SECRET_MAX            16384 /* bytes of a value; its ciphertext may be 64 longer */
-#define DIGEST_MAX            71    /* "sha256:" and 64 hex digits */
-#define IMAGE_REFERENCE_MAX   512
+#define IDENTIFIER_MIN       4
+#define IDENTIFIER_MAX       128 /* bytes; Azure's session identifiers */
+#define TEMPLATE_ENV_MAX     256
+#define TEMPLATE_ARGS_MAX    256
+#define TEMPLATE_PROBES_MAX  2
+#define TEMPLATE_HEADERS_MAX 32
+#define TEMPLATE_STRING_MAX  32768
+#define SECRET_MAX           16384 /* bytes of a value; its ciphertext may be 64 longer */
+#define DIGEST_MAX           71    /* "sha256:" and 64 hex digits */
+#define IMAGE_REFERENCE_MAX  512
 
 struct env_var {
 	struct str name;
@@ -45,10 +45,12 @@ struct registry_credentials {
 	struct str identity;        /* resource id or "system"; pulls are tried anonymously */
 };
 
-struct template {
+struct template
+{
 	struct str container_name;
-	struct str image;  /* as written */
-	struct str digest; /* of the manifest list or manifest that `image` named when resolved; empty before */
+	struct str image; /* as written */
+	struct str
+		digest; /* of the manifest list or manifest that `image` named when resolved; empty before */
 	struct registry_credentials registry;
 	struct str *command; /* overrides Entrypoint when n_command > 0 */
 	uint32_t n_command;
@@ -63,7 +65,8 @@ struct template {
 	uint16_t target_port;
 };
 
-extern const struct codec_type env_var_codec, http_header_codec, probe_codec, registry_credentials_codec, template_codec;
+extern const struct codec_type env_var_codec, http_header_codec, probe_codec, registry_credentials_codec,
+	template_codec;
 
 /* The host, perhaps with a port, that an image's name leads to: "docker.io" when it names none. Borrows from image. */
 struct str template_registry_of(struct str image);

@@ -97,11 +97,11 @@ static void add_chains(const struct egress *e, struct buf *b)
 		b,
 		"chain input { type filter hook input priority filter - 5; iifname \"bth%06xn*\" drop; }\n",
 		node);
-	buf_printf(b,
-		   "chain out { meta nfproto != ipv4 drop; iifname . ip saddr != @on drop; "
-		   "oifname \"" ANY_NODES "\" drop; ip daddr @resolvers udp dport 53 accept; "
-		   "ip daddr @resolvers tcp dport 53 accept; meta l4proto { tcp, udp } th dport { 53, 853 } drop; "
-		   "ip daddr @denied drop; accept; }\n");
+	buf_printf(b, "chain out { meta nfproto != ipv4 drop; iifname . ip saddr != @on drop; "
+		      "oifname \"" ANY_NODES "\" drop; ip daddr @resolvers udp dport 53 accept; "
+		      "ip daddr @resolvers tcp dport 53 accept; meta l4proto { tcp, udp } th dport { 53, 853 "
+		      "} drop; "
+		      "ip daddr @denied drop; accept; }\n");
 	buf_printf(b, "chain back { meta nfproto != ipv4 drop; oifname . ip daddr != @on drop; "
 		      "ct state established,related accept; drop; }\n");
 	buf_printf(b,
@@ -141,9 +141,10 @@ static int apply(struct egress *e, struct err *err)
  * what comes from no sandbox and goes to none. The table also remembers, for all nodes on this machine and beyond their
  * daemons, that the switch has to go back. Attaching holds the lock shared, so that nobody switches back meanwhile. */
 #define FORWARD_TABLE "inet berth_forward"
-static const char forward_batch[] =
-	"add table " FORWARD_TABLE "\ndelete table " FORWARD_TABLE "\ntable " FORWARD_TABLE " { chain forward { "
-	"type filter hook forward priority filter - 5; iifname != \"" ANY_NODES "\" oifname != \"" ANY_NODES "\" drop; }\n}\n";
+static const char forward_batch[] = "add table " FORWARD_TABLE "\ndelete table " FORWARD_TABLE
+				    "\ntable " FORWARD_TABLE " { chain forward { "
+				    "type filter hook forward priority filter - 5; iifname != \"" ANY_NODES
+				    "\" oifname != \"" ANY_NODES "\" drop; }\n}\n";
 
 static void lock_machine(const struct egress *e, int how)
 {
@@ -155,7 +156,8 @@ static int write_forwarding(const char *value, struct err *err)
 {
 	CLEANUP_FD int fd = open(FORWARD_FILE, O_WRONLY | O_CLOEXEC);
 
-	return fd < 0 || fd_write_all(fd, value, 1) < 0 ? err_system(err, -errno, "write %s", FORWARD_FILE) : 0;
+	return fd < 0 || fd_write_all(fd, value, 1) < 0 ? err_system(err, -errno, "write %s", FORWARD_FILE)
+							: 0;
 }
 
 static int forwards(bool *ret, struct err *err)
@@ -428,7 +430,9 @@ static int tend(struct egress *e, struct err *err)
 		if (r == 0 && found < 0)
 			r = apply(e, err);
 		if (r == 0 && found < 0)
-			(void)check_table(e, e->applied); /* at once: on a busy machine others change theirs all the time */
+			(void)check_table(
+				e,
+				e->applied); /* at once: on a busy machine others change theirs all the time */
 		restored = restored || found == -ENOENT;
 		e->looked = generation;
 	}

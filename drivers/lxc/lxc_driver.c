@@ -224,7 +224,8 @@ static int op_egress(struct driver *base, struct driver_instance *i, bool on, st
 	if (r == 0)
 		r = egress_switch(d->egress, i->meta.slot, on, err);
 	if (r < 0 && !on)
-		(void)sandbox_dir_set_egress(i->dir, true, NULL); /* it is still on, and whoever asks is told so */
+		(void)sandbox_dir_set_egress(i->dir, true,
+					     NULL); /* it is still on, and whoever asks is told so */
 	return r == 0 && on ? sandbox_dir_set_egress(i->dir, true, err) : r;
 }
 

@@ -17,8 +17,8 @@
 
 #include "core/fd.h"
 
-#define NFT        "/usr/sbin/nft"
-#define ERRORS_MAX 4096
+#define NFT         "/usr/sbin/nft"
+#define ERRORS_MAX  4096
 #define LISTING_MAX (4u << 20)
 
 static int spawn(int in, int out, int errors, pid_t *ret_pid)
@@ -100,20 +100,23 @@ int nft_generation(uint32_t *ret)
 	struct {
 		struct nlmsghdr head;
 		struct nfgenmsg family;
-	} ask = {.head = {.nlmsg_len = sizeof ask, .nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN,
+	} ask = {.head = {.nlmsg_len = sizeof ask,
+			  .nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN,
 			  .nlmsg_flags = NLM_F_REQUEST}};
 	CLEANUP_FD int s = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 	_Alignas(struct nlmsghdr) char answer[1024];
 	ssize_t n;
 
-	if (s < 0 || send(s, &ask, sizeof ask, 0) != sizeof ask || (n = recv(s, answer, sizeof answer, 0)) < 0)
+	if (s < 0 || send(s, &ask, sizeof ask, 0) != sizeof ask ||
+	    (n = recv(s, answer, sizeof answer, 0)) < 0)
 		return -errno;
 	for (size_t at = NLMSG_LENGTH(sizeof(struct nfgenmsg)); at + sizeof(struct nlattr) <= (size_t)n;) {
 		struct nlattr a;
 		uint32_t id;
 
 		memcpy(&a, answer + at, sizeof a);
-		if (a.nla_type == NFTA_GEN_ID && a.nla_len == sizeof a + sizeof id && at + a.nla_len <= (size_t)n) {
+		if (a.nla_type == NFTA_GEN_ID && a.nla_len == sizeof a + sizeof id &&
+		    at + a.nla_len <= (size_t)n) {
 			memcpy(&id, answer + at + sizeof a, sizeof id);
 			*ret = ntohl(id);
 			return 0;

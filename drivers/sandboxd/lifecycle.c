@@ -55,8 +55,10 @@ static void recall(struct server *s)
 	text[n < 0 ? 0 : n] = '\0';
 	for (char *line = text, *next; (next = strchr(line, '\n')) != NULL; line = next + 1) {
 		*next = '\0';
-		if (sscanf(line, "{\"event\":\"%15[a-z]\",\"time\":\"%*[^\"]\",\"wall_ms\":%" SCNu64
-				 ",\"node\":%*u,\"sandbox\":%" SCNu64, event, &wall_ms, &sandbox) == 3 &&
+		if (sscanf(line,
+			   "{\"event\":\"%15[a-z]\",\"time\":\"%*[^\"]\",\"wall_ms\":%" SCNu64
+			   ",\"node\":%*u,\"sandbox\":%" SCNu64,
+			   event, &wall_ms, &sandbox) == 3 &&
 		    (strcmp(event, "exited") == 0 || strcmp(event, "stopped") == 0))
 			remember(s, sandbox, wall_ms);
 	}
@@ -70,7 +72,8 @@ int lifecycle_open(struct server *s, struct err *err)
 }
 
 /* `more`: further members, each with its comma in front. */
-static void put(struct server *s, const char *event, const struct sandbox *b, uint64_t wall_ms, const char *more)
+static void put(struct server *s, const char *event, const struct sandbox *b, uint64_t wall_ms,
+		const char *more)
 {
 	char line[512], text[CLOCK_TEXT_SIZE];
 	struct driver_info info = {0};
@@ -80,10 +83,11 @@ static void put(struct server *s, const char *event, const struct sandbox *b, ui
 	if (b->instance != NULL)
 		s->driver->ops->info(s->driver, b->instance, &info);
 	n = snprintf(line, sizeof line,
-		     "{\"event\":\"%s\",\"time\":\"%s\",\"wall_ms\":%" PRIu64 ",\"node\":%" PRIu64 ",\"sandbox\":%" PRIu64
-		     ",\"pool\":%" PRIu64 ",\"revision\":%" PRIu64 ",\"pid\":%" PRId64 "%s}\n",
-		     event, clock_text(wall_ms, text), wall_ms, s->node, b->id, info.pool_uid, info.revision, info.pid,
-		     more);
+		     "{\"event\":\"%s\",\"time\":\"%s\",\"wall_ms\":%" PRIu64 ",\"node\":%" PRIu64
+		     ",\"sandbox\":%" PRIu64 ",\"pool\":%" PRIu64 ",\"revision\":%" PRIu64 ",\"pid\":%" PRId64
+		     "%s}\n",
+		     event, clock_text(wall_ms, text), wall_ms, s->node, b->id, info.pool_uid, info.revision,
+		     info.pid, more);
 	if (fstat(s->events_fd, &st) == 0 && st.st_size > BYTES_MAX) {
 		int fd = open_file(s, true);
 
@@ -95,7 +99,8 @@ static void put(struct server *s, const char *event, const struct sandbox *b, ui
 	(void)!fd_write_all(s->events_fd, line, (size_t)n);
 }
 
-void lifecycle_started(struct server *s, const struct sandbox *b, const struct driver_limits *limits, uint64_t wall_ms)
+void lifecycle_started(struct server *s, const struct sandbox *b, const struct driver_limits *limits,
+		       uint64_t wall_ms)
 {
 	char more[80];
 

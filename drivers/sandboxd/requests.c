@@ -78,8 +78,10 @@ static void on_stop(struct server *s, struct request *q)
 		return;
 	}
 	snprintf(text, sizeof text, "sandbox %" PRIu64 " is not here", id);
-	reply(s, &q->asker, &(struct sandboxd_reply){.code = -ENOENT, .message = str_of(text),
-						     .wall_ms = lifecycle_ended_ms(s, id)}, -1);
+	reply(s, &q->asker,
+	      &(struct sandboxd_reply){
+		      .code = -ENOENT, .message = str_of(text), .wall_ms = lifecycle_ended_ms(s, id)},
+	      -1);
 }
 
 static void on_list(struct server *s, struct request *q)
@@ -93,7 +95,8 @@ static void on_list(struct server *s, struct request *q)
 	}
 	for (struct map_node *n = map_next(&s->sandboxes, NULL); n != NULL; n = map_next(&s->sandboxes, n)) {
 		const struct sandbox *b = container_of(n, struct sandbox, node);
-		struct driver_info info = {.sandbox = b->id, .egress = true}; /* of one being started: it may */
+		struct driver_info info = {.sandbox = b->id,
+					   .egress = true}; /* of one being started: it may */
 
 		if (b->instance != NULL)
 			s->driver->ops->info(s->driver, b->instance, &info);

@@ -12,7 +12,7 @@
 #define CONNECTIONS_MAX   128
 #define OUTBOX_MAX        1024 /* packets that wait for one connection to read */
 #define OUTBOX_BYTES_MAX  (8u << 20)
-#define STOPS_MAX         64   /* askers who wait for the end of one sandbox */
+#define STOPS_MAX         64 /* askers who wait for the end of one sandbox */
 #define DIALS_MAX         4096
 #define SANDBOXES_MAX     2048
 #define IMAGES_LISTED_MAX 1024
@@ -153,7 +153,8 @@ int identity_take(struct server *s, struct str cluster, uint64_t node, struct er
 
 /* lifecycle.c: the record of what ran when, for bills to be checked against: <state>/events. */
 int lifecycle_open(struct server *s, struct err *err);
-void lifecycle_started(struct server *s, const struct sandbox *b, const struct driver_limits *limits, uint64_t wall_ms);
+void lifecycle_started(struct server *s, const struct sandbox *b, const struct driver_limits *limits,
+		       uint64_t wall_ms);
 void lifecycle_exited(struct server *s, const struct sandbox *b);
 void lifecycle_stopped(struct server *s, const struct sandbox *b, uint64_t wall_ms);
 /* When a sandbox that is not here any more ended; now, if that is not remembered. */

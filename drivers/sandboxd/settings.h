@@ -22,8 +22,8 @@ struct settings {
 	char image_ca[SETTINGS_PATH_MAX], insecure_registries[SETTINGS_TEXT_MAX],
 		allowed_registries[SETTINGS_TEXT_MAX];
 	uint32_t image_stall_ms; /* how long a registry may be silent */
-	char resolvers[512];  /* IPv4, spaces between */
-	char denied[1024];    /* egress_denied and the members' addresses: IPv4, spaces between */
+	char resolvers[512];     /* IPv4, spaces between */
+	char denied[1024];       /* egress_denied and the members' addresses: IPv4, spaces between */
 	uint32_t egress_base; /* egress_base: first address of sandboxes with egress; 0: from the node's id */
 	uint32_t log_level;
 };

@@ -115,8 +115,8 @@ static const struct route *find(struct call *c, struct str *ret_allowed)
 			continue;
 		if (str_eq(c->request->method, str_of(list[i].method)))
 			return &list[i];
-		*ret_allowed = call_printf(c, "%.*s%s%s", STR_ARGS(*ret_allowed), ret_allowed->n > 0 ? ", " : "",
-					   list[i].method);
+		*ret_allowed = call_printf(c, "%.*s%s%s", STR_ARGS(*ret_allowed),
+					   ret_allowed->n > 0 ? ", " : "", list[i].method);
 	}
 	return NULL;
 }

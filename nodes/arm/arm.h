@@ -48,10 +48,10 @@ struct arm_request {
 	struct str body;
 	struct str scheme, host; /* "https", the Host header: links in answers begin so */
 	struct arm_caller caller;
-	uint64_t now_ms;       /* wall clock */
+	uint64_t now_ms;                     /* wall clock */
 	const struct arm_activity *activity; /* NULL: not asked for yet */
 	uint32_t n_activity;
-	uint64_t pool;         /* not 0: a call below this pool's endpoint; path is then "/.management/..." */
+	uint64_t pool; /* not 0: a call below this pool's endpoint; path is then "/.management/..." */
 };
 
 /* What the process knows and the tables do not. Filled by the composition root; lives as long as requests do. */
@@ -124,7 +124,8 @@ struct arm_outcome {
 	struct arm_logs_ask logs;
 	struct arm_import_ask import;
 
-	struct arm_activity *asks; /* ASK: find these out, as far as possible, and call arm_handle again with them */
+	struct arm_activity
+		*asks; /* ASK: find these out, as far as possible, and call arm_handle again with them */
 	uint32_t n_asks;
 
 	const struct arm_continuation *then; /* of arm_answer */

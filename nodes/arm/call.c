@@ -86,7 +86,8 @@ static int parse_query(struct call *c, struct err *err)
 		r = decode(c->arena, name, true, &p->name, err);
 		/* An identifier may hold '+' and never a space: as the gateway reads it. */
 		if (r == 0)
-			r = decode(c->arena, value, !str_eq_nocase(p->name, STR("identifier")), &p->value, err);
+			r = decode(c->arena, value, !str_eq_nocase(p->name, STR("identifier")), &p->value,
+				   err);
 		if (r < 0)
 			return err_wrap(err, "query");
 		c->n_query++;

@@ -118,7 +118,8 @@ void cluster_pool_status(struct call *c)
 	json_t *body = json_new_object(), *to;
 	uint32_t with_egress = 0;
 
-	for (const struct sandbox_row *b = NULL; (b = state_next_pool_sandbox(c->state, row->uid, b)) != NULL;)
+	for (const struct sandbox_row *b = NULL;
+	     (b = state_next_pool_sandbox(c->state, row->uid, b)) != NULL;)
 		with_egress += b->egress;
 	json_put_str(body, "name", row->name);
 	json_put_u64(body, "uid", row->uid);

@@ -82,7 +82,8 @@ static uint64_t last_activity(struct call *c, const struct session_row *row)
 			c->asks = arena_array(c->arena, ACTIVITY_MAX, sizeof *c->asks);
 		must(c->asks != NULL);
 		if (c->n_asks < ACTIVITY_MAX)
-			c->asks[c->n_asks++] = (struct arm_activity){.node = row->node, .generation = row->generation};
+			c->asks[c->n_asks++] =
+				(struct arm_activity){.node = row->node, .generation = row->generation};
 		return at;
 	}
 	for (uint32_t i = 0; i < q->n_activity; i++) {

@@ -14,7 +14,15 @@
 
 #define FILE_MAX 65536
 
-enum option_type { OPTION_TEXT, OPTION_NUMBER, OPTION_SIZE, OPTION_ADDRESS, OPTION_PATH, OPTION_LEVEL, OPTION_MEMBER };
+enum option_type {
+	OPTION_TEXT,
+	OPTION_NUMBER,
+	OPTION_SIZE,
+	OPTION_ADDRESS,
+	OPTION_PATH,
+	OPTION_LEVEL,
+	OPTION_MEMBER
+};
 
 struct option {
 	const char *name;
@@ -29,15 +37,18 @@ struct option {
 #define AT(field) offsetof(struct config, field)
 
 static const struct option options[] = {
-	{"node_id", OPTION_NUMBER, AT(node_id), true, NULL, 1, UINT32_MAX, "number of this node, unique in the cluster"},
+	{"node_id", OPTION_NUMBER, AT(node_id), true, NULL, 1, UINT32_MAX,
+	 "number of this node, unique in the cluster"},
 	{"node_name", OPTION_TEXT, AT(node_name), true, NULL, 1, 63, "name of this node, for people"},
-	{"member", OPTION_MEMBER, 0, true, NULL, 0, 0, "one line a voter: ID NAME RAFT-ADDRESS CONTROL-ADDRESS FORWARD-ADDRESS"},
+	{"member", OPTION_MEMBER, 0, true, NULL, 0, 0,
+	 "one line a voter: ID NAME RAFT-ADDRESS CONTROL-ADDRESS FORWARD-ADDRESS"},
 	{"state_dir", OPTION_PATH, AT(state_dir), true, NULL, 0, 0, "what must survive a restart"},
 	{"run_dir", OPTION_PATH, AT(run_dir), true, NULL, 0, 0, "sockets and pid files"},
 	{"listen", OPTION_ADDRESS, AT(listen), false, NULL, 0, 0, "HTTP of clients, host:port"},
 	{"listen_tls", OPTION_ADDRESS, AT(listen_tls), false, NULL, 0, 0, "HTTPS of clients, host:port"},
 	{"api_url", OPTION_TEXT, AT(api_url), true, NULL, 1, 255, "URL of this node for clients"},
-	{"audience", OPTION_TEXT, AT(audience), true, NULL, 1, 255, "audience of management tokens, the same on all nodes: the cluster's URL"},
+	{"audience", OPTION_TEXT, AT(audience), true, NULL, 1, 255,
+	 "audience of management tokens, the same on all nodes: the cluster's URL"},
 	{"tls_cert", OPTION_PATH, AT(tls_cert), false, NULL, 0, 0, "certificate chain for listen_tls, PEM"},
 	{"tls_key", OPTION_PATH, AT(tls_key), false, NULL, 0, 0, "its key, PEM"},
 	{"ca_cert", OPTION_PATH, AT(ca_cert), true, NULL, 0, 0, "the cluster's CA, PEM"},
@@ -47,39 +58,66 @@ static const struct option options[] = {
 	{"keyring", OPTION_PATH, AT(keyring), true, NULL, 0, 0, "keys that seal secrets"},
 	{"sandboxd_socket", OPTION_PATH, AT(sandboxd_socket), true, NULL, 0, 0, "where sandboxd listens"},
 	{"admin_socket", OPTION_PATH, AT(admin_socket), true, NULL, 0, 0, "the local operator's HTTP socket"},
-	{"admin_group", OPTION_TEXT, AT(admin_group), false, NULL, 0, 31, "group that may use it; empty: root and the daemon's user"},
+	{"admin_group", OPTION_TEXT, AT(admin_group), false, NULL, 0, 31,
+	 "group that may use it; empty: root and the daemon's user"},
 	{"user", OPTION_TEXT, AT(user), true, NULL, 1, 31, "unprivileged user that berthd runs as"},
 	{"gateway_loops", OPTION_NUMBER, AT(gateway_loops), false, "1", 1, 16, "threads that serve clients"},
-	{"cpu_milli", OPTION_NUMBER, AT(cpu_milli), false, "0", 0, 10000000, "CPU to hand out, 1000 = one core; 0: the machine's"},
-	{"memory", OPTION_SIZE, AT(memory_bytes), false, "0", 0, UINT64_MAX / 2, "memory to hand out; 0: the machine's"},
+	{"cpu_milli", OPTION_NUMBER, AT(cpu_milli), false, "0", 0, 10000000,
+	 "CPU to hand out, 1000 = one core; 0: the machine's"},
+	{"memory", OPTION_SIZE, AT(memory_bytes), false, "0", 0, UINT64_MAX / 2,
+	 "memory to hand out; 0: the machine's"},
 	{"log_level", OPTION_LEVEL, AT(log_level), false, "info", 0, 3, "debug, info, warn or error"},
 	{"cluster_id", OPTION_TEXT, AT(cluster_id), true, NULL, 36, 36, "UUID of the cluster"},
-	{"domain", OPTION_TEXT, AT(domain), false, NULL, 0, 200, "pools answer at <pool>.<environment>.<region>.<domain>; empty: path form only"},
-	{"environment", OPTION_TEXT, AT(environment), false, "default", 1, 63, "name of the managed environment"},
+	{"domain", OPTION_TEXT, AT(domain), false, NULL, 0, 200,
+	 "pools answer at <pool>.<environment>.<region>.<domain>; empty: path form only"},
+	{"environment", OPTION_TEXT, AT(environment), false, "default", 1, 63,
+	 "name of the managed environment"},
 	{"region", OPTION_TEXT, AT(region), false, "local", 1, 63, "name of the region"},
-	{"tenant", OPTION_TEXT, AT(tenant), true, NULL, 36, 36, "UUID that tokens and identities carry as tenant"},
-	{"cooldown_min", OPTION_NUMBER, AT(cooldown_s_min), false, "300", 1, 300, "lowest cooldown a pool may have, seconds; below 300 for tests alone"},
-	{"queue_ms", OPTION_NUMBER, AT(queue_ms), false, "10000", 100, 600000, "how long a first request waits for a sandbox"},
-	{"lease_ms", OPTION_NUMBER, AT(lease_ms), false, "15000", 1000, 600000, "how long a node serves without renewing its lease"},
-	{"lost_ms", OPTION_NUMBER, AT(lost_ms), false, "20000", 2000, 900000, "after how long without renewal a node is lost"},
-	{"pull_retry_ms", OPTION_NUMBER, AT(pull_retry_ms), false, "300000", 1000, 3600000, "how long an image is asked for again when its registry does not answer"},
-	{"start_ms", OPTION_NUMBER, AT(start_ms), false, "60000", 1000, 3600000, "until a sandbox's port answers; a startup probe may allow longer"},
-	{"overcommit_cpu", OPTION_NUMBER, AT(overcommit_cpu), false, "8", 1, 64, "reservations may reach CPU x this"},
+	{"tenant", OPTION_TEXT, AT(tenant), true, NULL, 36, 36,
+	 "UUID that tokens and identities carry as tenant"},
+	{"cooldown_min", OPTION_NUMBER, AT(cooldown_s_min), false, "300", 1, 300,
+	 "lowest cooldown a pool may have, seconds; below 300 for tests alone"},
+	{"queue_ms", OPTION_NUMBER, AT(queue_ms), false, "10000", 100, 600000,
+	 "how long a first request waits for a sandbox"},
+	{"lease_ms", OPTION_NUMBER, AT(lease_ms), false, "15000", 1000, 600000,
+	 "how long a node serves without renewing its lease"},
+	{"lost_ms", OPTION_NUMBER, AT(lost_ms), false, "20000", 2000, 900000,
+	 "after how long without renewal a node is lost"},
+	{"pull_retry_ms", OPTION_NUMBER, AT(pull_retry_ms), false, "300000", 1000, 3600000,
+	 "how long an image is asked for again when its registry does not answer"},
+	{"start_ms", OPTION_NUMBER, AT(start_ms), false, "60000", 1000, 3600000,
+	 "until a sandbox's port answers; a startup probe may allow longer"},
+	{"overcommit_cpu", OPTION_NUMBER, AT(overcommit_cpu), false, "8", 1, 64,
+	 "reservations may reach CPU x this"},
 	{"overcommit_memory", OPTION_NUMBER, AT(overcommit_memory), false, "1", 1, 16, "and memory x this"},
-	{"uid_base", OPTION_NUMBER, AT(uid_base), false, "1000000000", 100000, 4000000000, "first host uid of sandboxes"},
-	{"uid_count", OPTION_NUMBER, AT(uid_count), false, "134217728", 65536, 4000000000, "how many uids they may use, 65536 each"},
-	{"sandbox_memory_max", OPTION_SIZE, AT(sandbox_memory_max), false, "4Gi", 16 << 20, UINT64_MAX / 2, "no sandbox gets more"},
-	{"sandbox_disk_max", OPTION_SIZE, AT(sandbox_disk_max), false, "512Mi", 1 << 20, UINT64_MAX / 2, "of a sandbox's writable layer, which is memory"},
-	{"sandbox_cpu_max", OPTION_NUMBER, AT(sandbox_cpu_max), false, "2000", 10, 1000000, "no sandbox gets more, 1000 = one core"},
-	{"sandbox_pids_max", OPTION_NUMBER, AT(sandbox_pids_max), false, "512", 8, 1000000, "processes and threads of a sandbox"},
-	{"egress_denied", OPTION_TEXT, AT(egress_denied), false, NULL, 0, 900, "IPv4 addresses and ranges that sandboxes with egress never reach"},
-	{"egress_base", OPTION_TEXT, AT(egress_base), false, NULL, 0, 15, "first address of sandboxes with egress; empty: by the node's number"},
-	{"log_bytes_max", OPTION_SIZE, AT(log_bytes_max), false, "16Mi", 65536, UINT64_MAX / 2, "of one sandbox's console log"},
-	{"image_ca", OPTION_PATH, AT(image_ca), false, NULL, 0, 0, "CAs of registries, PEM; empty: the system's"},
-	{"image_stall_ms", OPTION_NUMBER, AT(image_stall_ms), false, "30000", 1000, 600000, "how long a registry may be silent"},
-	{"insecure_registries", OPTION_TEXT, AT(insecure_registries), false, NULL, 0, 1024, "host:port, comma separated, reached without TLS"},
-	{"allowed_registries", OPTION_TEXT, AT(allowed_registries), false, NULL, 0, 4096, "hosts images may come from, comma separated; empty: any"},
-	{"resolvers", OPTION_TEXT, AT(resolvers), false, NULL, 0, 256, "DNS servers that sandboxes with egress may ask"},
+	{"uid_base", OPTION_NUMBER, AT(uid_base), false, "1000000000", 100000, 4000000000,
+	 "first host uid of sandboxes"},
+	{"uid_count", OPTION_NUMBER, AT(uid_count), false, "134217728", 65536, 4000000000,
+	 "how many uids they may use, 65536 each"},
+	{"sandbox_memory_max", OPTION_SIZE, AT(sandbox_memory_max), false, "4Gi", 16 << 20, UINT64_MAX / 2,
+	 "no sandbox gets more"},
+	{"sandbox_disk_max", OPTION_SIZE, AT(sandbox_disk_max), false, "512Mi", 1 << 20, UINT64_MAX / 2,
+	 "of a sandbox's writable layer, which is memory"},
+	{"sandbox_cpu_max", OPTION_NUMBER, AT(sandbox_cpu_max), false, "2000", 10, 1000000,
+	 "no sandbox gets more, 1000 = one core"},
+	{"sandbox_pids_max", OPTION_NUMBER, AT(sandbox_pids_max), false, "512", 8, 1000000,
+	 "processes and threads of a sandbox"},
+	{"egress_denied", OPTION_TEXT, AT(egress_denied), false, NULL, 0, 900,
+	 "IPv4 addresses and ranges that sandboxes with egress never reach"},
+	{"egress_base", OPTION_TEXT, AT(egress_base), false, NULL, 0, 15,
+	 "first address of sandboxes with egress; empty: by the node's number"},
+	{"log_bytes_max", OPTION_SIZE, AT(log_bytes_max), false, "16Mi", 65536, UINT64_MAX / 2,
+	 "of one sandbox's console log"},
+	{"image_ca", OPTION_PATH, AT(image_ca), false, NULL, 0, 0,
+	 "CAs of registries, PEM; empty: the system's"},
+	{"image_stall_ms", OPTION_NUMBER, AT(image_stall_ms), false, "30000", 1000, 600000,
+	 "how long a registry may be silent"},
+	{"insecure_registries", OPTION_TEXT, AT(insecure_registries), false, NULL, 0, 1024,
+	 "host:port, comma separated, reached without TLS"},
+	{"allowed_registries", OPTION_TEXT, AT(allowed_registries), false, NULL, 0, 4096,
+	 "hosts images may come from, comma separated; empty: any"},
+	{"resolvers", OPTION_TEXT, AT(resolvers), false, NULL, 0, 256,
+	 "DNS servers that sandboxes with egress may ask"},
 };
 
 #define N_OPTIONS (sizeof options / sizeof *options)
@@ -112,7 +150,10 @@ static bool is_address(struct str s)
 
 static int parse_size(struct str s, uint64_t *ret)
 {
-	static const struct { const char *suffix; unsigned shift; } units[] = {{"Ki", 10}, {"Mi", 20}, {"Gi", 30}, {"", 0}};
+	static const struct {
+		const char *suffix;
+		unsigned shift;
+	} units[] = {{"Ki", 10}, {"Mi", 20}, {"Gi", 30}, {"", 0}};
 
 	for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
 		struct str suffix = str_of(units[i].suffix);
@@ -149,23 +190,27 @@ static int take_member(struct reading *r, struct str value, struct err *err)
 	struct config_member m;
 
 	if (c->n_members == CONFIG_MEMBERS_MAX)
-		return err_set(err, -EINVAL, "%s:%d: member: more than %d", r->path, r->line, CONFIG_MEMBERS_MAX);
+		return err_set(err, -EINVAL, "%s:%d: member: more than %d", r->path, r->line,
+			       CONFIG_MEMBERS_MAX);
 	str_cut(value, ' ', &id, &value);
 	str_cut(trim(value), ' ', &name, &value);
 	str_cut(trim(value), ' ', &raft, &value);
 	str_cut(trim(value), ' ', &control, &value);
 	peer = trim(value);
-	if (str_u64(id, UINT32_MAX, &m.id) < 0 || m.id == 0 || name.n == 0 || !is_address(raft) || !is_address(control) ||
-	    !is_address(peer))
-		return err_set(err, -EINVAL, "%s:%d: member: expected \"ID NAME RAFT CONTROL FORWARD\", the last three host:port",
-		               r->path, r->line);
+	if (str_u64(id, UINT32_MAX, &m.id) < 0 || m.id == 0 || name.n == 0 || !is_address(raft) ||
+	    !is_address(control) || !is_address(peer))
+		return err_set(
+			err, -EINVAL,
+			"%s:%d: member: expected \"ID NAME RAFT CONTROL FORWARD\", the last three host:port",
+			r->path, r->line);
 	m.name = arena_str(&c->memory, name);
 	m.raft = arena_str(&c->memory, raft);
 	m.control = arena_str(&c->memory, control);
 	m.peer = arena_str(&c->memory, peer);
 	for (uint32_t i = 0; i < c->n_members; i++) {
 		if (c->members[i].id == m.id)
-			return err_set(err, -EINVAL, "%s:%d: member: id %" PRIu64 " is there twice", r->path, r->line, m.id);
+			return err_set(err, -EINVAL, "%s:%d: member: id %" PRIu64 " is there twice", r->path,
+				       r->line, m.id);
 	}
 	c->members[c->n_members++] = m;
 	return 0;
@@ -176,14 +221,15 @@ static int take_number(struct reading *r, const struct option *o, struct str val
 	uint64_t *to = (uint64_t *)(void *)((char *)r->config + o->offset);
 	uint64_t n = 0;
 	int bad = o->type == OPTION_NUMBER ? str_u64(value, UINT64_MAX, &n)
-	          : o->type == OPTION_SIZE ? parse_size(value, &n)
-	                                   : parse_level(value, &n);
+		  : o->type == OPTION_SIZE ? parse_size(value, &n)
+					   : parse_level(value, &n);
 
 	if (bad < 0 || n < o->min || n > o->max)
-		return err_set(err, -EINVAL, "%s:%d: %s: \"%.*s\" is not %s", r->path, r->line, o->name, STR_ARGS(value),
-		               o->type == OPTION_LEVEL  ? "one of debug, info, warn, error"
-		               : o->type == OPTION_SIZE ? "a size such as 512Mi or 4Gi in range"
-		                                        : "a number in range");
+		return err_set(err, -EINVAL, "%s:%d: %s: \"%.*s\" is not %s", r->path, r->line, o->name,
+			       STR_ARGS(value),
+			       o->type == OPTION_LEVEL  ? "one of debug, info, warn, error"
+			       : o->type == OPTION_SIZE ? "a size such as 512Mi or 4Gi in range"
+							: "a number in range");
 	*to = n;
 	return 0;
 }
@@ -193,12 +239,13 @@ static int take_text(struct reading *r, const struct option *o, struct str value
 	struct str *to = (struct str *)(void *)((char *)r->config + o->offset);
 
 	if (o->type == OPTION_PATH && (value.n >= PATH_MAX || (value.n > 0 && value.p[0] != '/')))
-		return err_set(err, -EINVAL, "%s:%d: %s: expected an absolute path", r->path, r->line, o->name);
+		return err_set(err, -EINVAL, "%s:%d: %s: expected an absolute path", r->path, r->line,
+			       o->name);
 	if (o->type == OPTION_ADDRESS && value.n > 0 && !is_address(value))
 		return err_set(err, -EINVAL, "%s:%d: %s: expected host:port", r->path, r->line, o->name);
 	if (o->type == OPTION_TEXT && (value.n < o->min || value.n > o->max))
-		return err_set(err, -EINVAL, "%s:%d: %s: %" PRIu64 " to %" PRIu64 " characters are allowed", r->path,
-		               r->line, o->name, o->min, o->max);
+		return err_set(err, -EINVAL, "%s:%d: %s: %" PRIu64 " to %" PRIu64 " characters are allowed",
+			       r->path, r->line, o->name, o->min, o->max);
 	*to = arena_str(&r->config->memory, value);
 	return 0;
 }
@@ -235,7 +282,8 @@ static int take_line(struct reading *r, struct str line, struct err *err)
 		if (!str_eq(name, str_of(options[i].name)))
 			continue;
 		if (r->seen[i] && options[i].type != OPTION_MEMBER)
-			return err_set(err, -EINVAL, "%s:%d: %s is there twice", r->path, r->line, options[i].name);
+			return err_set(err, -EINVAL, "%s:%d: %s is there twice", r->path, r->line,
+				       options[i].name);
 		r->seen[i] = true;
 		return take_value(r, &options[i], trim(value), err);
 	}
@@ -249,10 +297,11 @@ static int check_together(const struct config *c, const char *path, struct err *
 	for (uint32_t i = 0; i < c->n_members; i++)
 		self |= c->members[i].id == c->node_id && str_eq(c->members[i].name, c->node_name);
 	if (!self)
-		return err_set(err, -EINVAL, "%s: member: no line for this node (%" PRIu64 " %.*s)", path, c->node_id,
-		               STR_ARGS(c->node_name));
+		return err_set(err, -EINVAL, "%s: member: no line for this node (%" PRIu64 " %.*s)", path,
+			       c->node_id, STR_ARGS(c->node_name));
 	if (c->n_members != 1 && c->n_members != 3 && c->n_members != 5)
-		return err_set(err, -EINVAL, "%s: member: 1, 3 or 5 voters are allowed, not %u", path, c->n_members);
+		return err_set(err, -EINVAL, "%s: member: 1, 3 or 5 voters are allowed, not %u", path,
+			       c->n_members);
 	if (c->listen.n == 0 && c->listen_tls.n == 0)
 		return err_set(err, -EINVAL, "%s: one of listen and listen_tls is needed", path);
 	if (c->listen_tls.n > 0 && (c->tls_cert.n == 0 || c->tls_key.n == 0))
@@ -280,7 +329,8 @@ static int read_lines(struct reading *r, struct str text, struct err *err)
 	}
 	for (size_t i = 0; i < N_OPTIONS; i++) {
 		if (options[i].required && !r->seen[i])
-			return err_set(err, -EINVAL, "%s: %s is missing: %s", r->path, options[i].name, options[i].meaning);
+			return err_set(err, -EINVAL, "%s: %s is missing: %s", r->path, options[i].name,
+				       options[i].meaning);
 	}
 	return check_together(r->config, r->path, err);
 }
@@ -299,7 +349,8 @@ int config_load(const char *path, struct config *ret, struct err *err)
 		config_done(&c);
 		return r;
 	}
-	long cores = sysconf(_SC_NPROCESSORS_ONLN), pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+	long cores = sysconf(_SC_NPROCESSORS_ONLN), pages = sysconf(_SC_PHYS_PAGES),
+	     page = sysconf(_SC_PAGESIZE);
 
 	if (c.cpu_milli == 0)
 		c.cpu_milli = (uint64_t)cores * 1000;
@@ -324,14 +375,16 @@ void config_print(const struct config *c, struct buf *to)
 		if (o->type == OPTION_MEMBER) {
 			for (uint32_t k = 0; k < c->n_members; k++)
 				buf_printf(to, "member = %" PRIu64 " %.*s %.*s %.*s %.*s\n", c->members[k].id,
-				           STR_ARGS(c->members[k].name), STR_ARGS(c->members[k].raft),
-				           STR_ARGS(c->members[k].control), STR_ARGS(c->members[k].peer));
+					   STR_ARGS(c->members[k].name), STR_ARGS(c->members[k].raft),
+					   STR_ARGS(c->members[k].control), STR_ARGS(c->members[k].peer));
 		} else if (o->type == OPTION_LEVEL) {
-			buf_printf(to, "%s = %s\n", o->name, level_names[*(const uint64_t *)(const void *)at]);
+			buf_printf(to, "%s = %s\n", o->name,
+				   level_names[*(const uint64_t *)(const void *)at]);
 		} else if (o->type == OPTION_NUMBER || o->type == OPTION_SIZE) {
 			buf_printf(to, "%s = %" PRIu64 "\n", o->name, *(const uint64_t *)(const void *)at);
 		} else {
-			buf_printf(to, "%s = %.*s\n", o->name, STR_ARGS(*(const struct str *)(const void *)at));
+			buf_printf(to, "%s = %.*s\n", o->name,
+				   STR_ARGS(*(const struct str *)(const void *)at));
 		}
 	}
 }
@@ -343,6 +396,8 @@ void config_reference(struct buf *to)
 	buf_printf(to, "| option | type | default | meaning |\n| --- | --- | --- | --- |\n");
 	for (size_t i = 0; i < N_OPTIONS; i++)
 		buf_printf(to, "| `%s` | %s | %s | %s |\n", options[i].name, types[options[i].type],
-		           options[i].fallback ? options[i].fallback : options[i].required ? "required" : "",
-		           options[i].meaning);
+			   options[i].fallback   ? options[i].fallback
+			   : options[i].required ? "required"
+						 : "",
+			   options[i].meaning);
 }

@@ -11,7 +11,8 @@
 
 struct config_member {
 	uint64_t id;
-	struct str name, raft, control, peer; /* host:port: of Raft, of control messages, of forwarded requests */
+	struct str name, raft, control,
+		peer; /* host:port: of Raft, of control messages, of forwarded requests */
 };
 
 struct config {
@@ -22,10 +23,10 @@ struct config {
 	uint32_t n_members;
 
 	struct str state_dir, run_dir;
-	struct str listen, listen_tls; /* host:port; empty: not served */
-	struct str api_url;            /* how clients reach this node */
-	struct str audience;           /* of management tokens: the same on all nodes */
-	struct str tls_cert, tls_key;  /* of clients' TLS */
+	struct str listen, listen_tls;           /* host:port; empty: not served */
+	struct str api_url;                      /* how clients reach this node */
+	struct str audience;                     /* of management tokens: the same on all nodes */
+	struct str tls_cert, tls_key;            /* of clients' TLS */
 	struct str ca_cert, node_cert, node_key; /* between nodes */
 	struct str issuer_key, keyring;
 	struct str sandboxd_socket, admin_socket, admin_group;
@@ -33,11 +34,14 @@ struct config {
 
 	/* Settings of the cluster: read by the node that starts a new cluster, then kept in the tables. */
 	struct str cluster_id, domain, environment, region, tenant;
-	uint64_t cooldown_s_min, queue_ms, lease_ms, lost_ms, pull_retry_ms, start_ms, image_stall_ms, overcommit_cpu, overcommit_memory;
+	uint64_t cooldown_s_min, queue_ms, lease_ms, lost_ms, pull_retry_ms, start_ms, image_stall_ms,
+		overcommit_cpu, overcommit_memory;
 
 	/* sandboxd's part of the file; berthd only checks that it is well-formed. */
-	struct str user, image_ca, insecure_registries, allowed_registries, resolvers, egress_denied, egress_base;
-	uint64_t uid_base, uid_count, sandbox_memory_max, sandbox_disk_max, sandbox_cpu_max, sandbox_pids_max, log_bytes_max;
+	struct str user, image_ca, insecure_registries, allowed_registries, resolvers, egress_denied,
+		egress_base;
+	uint64_t uid_base, uid_count, sandbox_memory_max, sandbox_disk_max, sandbox_cpu_max, sandbox_pids_max,
+		log_bytes_max;
 };
 
 /* -EINVAL: `err` names file, line, option and what is allowed. */

@@ -35,8 +35,8 @@ static void keep(struct control *c)
 	struct record_row last = {.number = c->records_handed};
 	uint32_t n = 0;
 
-	for (const struct record_row *r = state_next_record(c->state, &last); r != NULL && n < RECORDS_BATCH_MAX;
-	     r = state_next_record(c->state, r))
+	for (const struct record_row *r = state_next_record(c->state, &last);
+	     r != NULL && n < RECORDS_BATCH_MAX; r = state_next_record(c->state, r))
 		rows[n++] = r;
 	n = n == 0 ? 0 : records_keep(c->records, rows, n);
 	if (n > 0)
@@ -49,7 +49,8 @@ static void trim(struct control *c, uint64_t now)
 	struct cmd_records_trim body = {0};
 	uint64_t kept = records_kept(c->records), n = 0;
 
-	for (const struct record_row *r = state_next_record(c->state, NULL); r != NULL; r = state_next_record(c->state, r))
+	for (const struct record_row *r = state_next_record(c->state, NULL); r != NULL;
+	     r = state_next_record(c->state, r))
 		n++;
 	for (const struct record_row *r = state_next_record(c->state, NULL);
 	     r != NULL && n > TRIM_ABOVE && r->number <= kept; r = state_next_record(c->state, r), n--)

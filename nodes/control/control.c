@@ -50,8 +50,11 @@ void control_refuse(struct control *c, const struct envelope *request, int code,
 {
 	CLEANUP_BUF struct buf body = {0};
 	struct msg_refused refused = {.code = code, .message = str_of(why)};
-	struct envelope e = {.to = request->from, .from = request->to, .type = MSG_REFUSED,
-	                     .correlation = request->correlation, .incarnation = request->incarnation};
+	struct envelope e = {.to = request->from,
+			     .from = request->to,
+			     .type = MSG_REFUSED,
+			     .correlation = request->correlation,
+			     .incarnation = request->incarnation};
 
 	if (request->correlation == 0)
 		return;
@@ -101,7 +104,8 @@ static bool refused_again(struct control *c, const struct envelope *e)
 	CLEANUP_ARENA struct arena arena = {0};
 	struct msg_refused body;
 
-	return codec_decode(e->body.p, e->body.n, message_body_codec[MSG_REFUSED], &arena, &body, NULL) == 0 &&
+	return codec_decode(e->body.p, e->body.n, message_body_codec[MSG_REFUSED], &arena, &body, NULL) ==
+		       0 &&
 	       body.code == -EAGAIN && leaderbox_refused(c->leaderbox, e);
 }
 
@@ -159,7 +163,7 @@ void control_frame(void *context, uint64_t from, uint8_t type, const void *p, si
 	if (codec_decode(p, n, &envelope_codec, &arena, &e, &err) < 0 || e.from.node != from ||
 	    (e.to.node != c->config.node_id && e.to.node != NODE_LEADER)) {
 		log_warn("a message of node %" PRIu64 " was dropped: %s", from,
-		         err.message[0] != '\0' ? err.message : "its addresses do not fit");
+			 err.message[0] != '\0' ? err.message : "its addresses do not fit");
 		return;
 	}
 	if (e.deadline_ms != 0)
@@ -267,7 +271,8 @@ static void check_lease(struct control *c, uint64_t now)
 	c->allowed = allowed;
 	gateway_allow(c->gateway, allowed);
 	log_line(allowed ? LOG_INFO : LOG_WARN, "%s",
-	         allowed ? "the lease lasts: sessions are served" : "the lease ended: sessions of this node are not served");
+		 allowed ? "the lease lasts: sessions are served"
+			 : "the lease ended: sessions of this node are not served");
 }
 
 void control_tick(struct loop_timer *timer)
@@ -286,7 +291,7 @@ void control_tick(struct loop_timer *timer)
 	/* Not joined yet, declared lost meanwhile, or joined by a copy of the command that came later: with a new epoch. */
 	if (proposer_epoch(c->proposer) == 0 ||
 	    (self != NULL && (self->epoch > proposer_epoch(c->proposer) ||
-	                      (self->epoch == proposer_epoch(c->proposer) && self->state == NODE_LOST))))
+			      (self->epoch == proposer_epoch(c->proposer) && self->state == NODE_LOST))))
 		control_join(c);
 	control_kick(c);
 }

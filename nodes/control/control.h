@@ -111,7 +111,7 @@ void control_peer(void *control, uint64_t node, bool reachable);
 /* effects.c: carries out one effect of an actor. */
 void effects_carry_out(void *control, const struct effect *effect);
 void effects_proposed(void *control, const struct address *to, uint64_t correlation, int code,
-                      const struct result *result);
+		      const struct result *result);
 /* bookkeeping.c: billing records on disk. */
 int bookkeeping_open(struct control *c, struct err *err);
 void bookkeeping_tick(struct control *c, uint64_t now);

@@ -20,11 +20,15 @@ struct outcome {
 	uint64_t correlation;
 };
 
-static void deliver(struct control *c, const struct address *to, uint64_t correlation, uint16_t type, const void *body)
+static void deliver(struct control *c, const struct address *to, uint64_t correlation, uint16_t type,
+		    const void *body)
 {
 	CLEANUP_BUF struct buf bytes = {0};
-	struct envelope e = {.to = *to, .from = {ADDRESS_CONTROL, c->config.node_id, 0}, .type = type,
-	                     .correlation = correlation, .incarnation = control_incarnation(c)};
+	struct envelope e = {.to = *to,
+			     .from = {ADDRESS_CONTROL, c->config.node_id, 0},
+			     .type = type,
+			     .correlation = correlation,
+			     .incarnation = control_incarnation(c)};
 
 	codec_encode(&bytes, message_body_codec[type], body);
 	e.body = buf_str(&bytes);
@@ -34,7 +38,7 @@ static void deliver(struct control *c, const struct address *to, uint64_t correl
 /* -- The log ------------------------------------------------------------------------------------------------ */
 
 void effects_proposed(void *control, const struct address *to, uint64_t correlation, int code,
-                      const struct result *result)
+		      const struct result *result)
 {
 	struct control *c = control;
 	struct msg_proposed body = {.code = code};
@@ -47,8 +51,8 @@ void effects_proposed(void *control, const struct address *to, uint64_t correlat
 				runtime_joined(c->runtime, result->id, clock_boot_ms());
 				/* The first list may have come before the log was applied: rows that it had no actor for. */
 				sandboxd_client_list(c->sandboxd);
-				log_info("joined the cluster: node %.*s, epoch %llu", STR_ARGS(c->config.node_name),
-				         (unsigned long long)result->id);
+				log_info("joined the cluster: node %.*s, epoch %llu",
+					 STR_ARGS(c->config.node_name), (unsigned long long)result->id);
 			}
 			control_kick(c);
 		}
@@ -82,14 +86,14 @@ static void on_driven(void *context, void *arg, const struct sandboxd_reply *rep
 	free(o);
 }
 
-static int fill_start(struct control *c, const struct effect *e, struct sandboxd_start *start, struct arena *arena,
-                      struct err *err)
+static int fill_start(struct control *c, const struct effect *e, struct sandboxd_start *start,
+		      struct arena *arena, struct err *err)
 {
 	return secrets_fill_env(c->keyring, c->state, e->pool, &start->env, start->n_env, arena, err);
 }
 
-static int fill_image(struct control *c, const struct effect *e, struct sandboxd_image *image, struct arena *arena,
-                      struct err *err)
+static int fill_image(struct control *c, const struct effect *e, struct sandboxd_image *image,
+		      struct arena *arena, struct err *err)
 {
 	const struct revision_row *revision = state_revision(c->state, e->pool, e->revision);
 
@@ -99,7 +103,7 @@ static int fill_image(struct control *c, const struct effect *e, struct sandboxd
 		return 0;
 	image->username = revision->template.registry.username;
 	return secrets_open(c->keyring, c->state, e->pool, revision->template.registry.password_secret, arena,
-	                    &image->password, err);
+			    &image->password, err);
 }
 
 static void drive(struct control *c, const struct effect *e)
@@ -134,8 +138,8 @@ static void drive(struct control *c, const struct effect *e)
 	uint64_t now = clock_boot_ms();
 	uint64_t left = e->deadline_ms > now ? e->deadline_ms - now : 1;
 
-	sandboxd_client_call(c->sandboxd, e->type, call, -1, e->deadline_ms == 0 ? 0 : loop_now(&c->loop) + left,
-	                     on_driven, o);
+	sandboxd_client_call(c->sandboxd, e->type, call, -1,
+			     e->deadline_ms == 0 ? 0 : loop_now(&c->loop) + left, on_driven, o);
 }
 
 /* -- Probes ------------------------------------------------------------------------------------------------- */
@@ -147,7 +151,8 @@ static void on_probed(void *arg, bool ok, const char *message)
 	const struct sandbox_row *row = state_sandbox(o->control->state, o->to.key);
 
 	if (ok && row != NULL && row->state == SANDBOX_BOOTING)
-		events_write(o->control->events, EVENT_READY, &(struct event){.pool = row->pool, .sandbox = row->id});
+		events_write(o->control->events, EVENT_READY,
+			     &(struct event){.pool = row->pool, .sandbox = row->id});
 	deliver(o->control, &o->to, o->correlation, MSG_PROBED, &body);
 	free(o);
 }
@@ -171,7 +176,7 @@ void effects_carry_out(void *control, const struct effect *effect)
 		return;
 	case EFFECT_PROPOSE:
 		proposer_submit(c->proposer, effect->type, effect->body, &effect->from, effect->correlation,
-		                effect->deadline_ms);
+				effect->deadline_ms);
 		return;
 	case EFFECT_DRIVE:
 		drive(c, effect);

@@ -26,7 +26,7 @@ static int on_apply(void *arg, uint64_t index, const void *entry, size_t n, stru
 		uint8_t table = applied.changes[i].table;
 
 		c->view_dirty |= table == TABLE_POOLS || table == TABLE_REVISIONS || table == TABLE_NODES ||
-		                 table == TABLE_CLUSTER;
+				 table == TABLE_CLUSTER;
 	}
 	if (c->started) {
 		runtime_applied(c->runtime, &applied, clock_boot_ms());
@@ -71,14 +71,20 @@ static int on_restore(void *arg, const void *p, size_t n, struct err *err)
 static void init_cluster(struct control *c)
 {
 	const struct config *f = &c->config;
-	struct cmd_cluster_init init = {
-		.id = f->cluster_id,
-		.settings = {.cooldown_ms_min = f->cooldown_s_min * 1000, .queue_ms = f->queue_ms,
-	                     .lease_ms = f->lease_ms, .lost_ms = f->lost_ms, .operation_kept_ms = 86400000,
-	                     .pull_retry_ms = f->pull_retry_ms, .start_ms = f->start_ms,
-	                     .overcommit_cpu = (uint32_t)f->overcommit_cpu,
-	                     .overcommit_memory = (uint32_t)f->overcommit_memory, .domain = f->domain,
-	                     .environment = f->environment, .region = f->region, .tenant = f->tenant}};
+	struct cmd_cluster_init init = {.id = f->cluster_id,
+					.settings = {.cooldown_ms_min = f->cooldown_s_min * 1000,
+						     .queue_ms = f->queue_ms,
+						     .lease_ms = f->lease_ms,
+						     .lost_ms = f->lost_ms,
+						     .operation_kept_ms = 86400000,
+						     .pull_retry_ms = f->pull_retry_ms,
+						     .start_ms = f->start_ms,
+						     .overcommit_cpu = (uint32_t)f->overcommit_cpu,
+						     .overcommit_memory = (uint32_t)f->overcommit_memory,
+						     .domain = f->domain,
+						     .environment = f->environment,
+						     .region = f->region,
+						     .tenant = f->tenant}};
 	struct address to = {ADDRESS_CONTROL, f->node_id, 0};
 
 	log_info("this cluster is new: writing its settings");
@@ -96,15 +102,21 @@ void control_join(struct control *c)
 	}
 	if (c->joining || c->leader == 0 || state_cluster(c->state)->id.n == 0)
 		return;
-	struct cmd_node_join join = {.id = f->node_id, .name = f->node_name, .raft_address = self->raft,
-	                             .peer_address = self->peer, .api_address = f->api_url,
-	                             .version = STR(BERTH_VERSION), .voter = true, .cpu_milli = f->cpu_milli,
-	                             .memory_bytes = f->memory_bytes};
+	struct cmd_node_join join = {.id = f->node_id,
+				     .name = f->node_name,
+				     .raft_address = self->raft,
+				     .peer_address = self->peer,
+				     .api_address = f->api_url,
+				     .version = STR(BERTH_VERSION),
+				     .voter = true,
+				     .cpu_milli = f->cpu_milli,
+				     .memory_bytes = f->memory_bytes};
 	struct address to = {ADDRESS_CONTROL, f->node_id, 0};
 
 	c->joining = true;
 	c->join_correlation = clock_boot_ms();
-	proposer_submit(c->proposer, COMMAND_NODE_JOIN, &join, &to, c->join_correlation, clock_boot_ms() + JOIN_MS);
+	proposer_submit(c->proposer, COMMAND_NODE_JOIN, &join, &to, c->join_correlation,
+			clock_boot_ms() + JOIN_MS);
 	control_kick(c);
 }
 
@@ -138,15 +150,25 @@ int control_open_log(struct control *c, struct err *err)
 
 	for (uint32_t i = 0; i < f->n_members; i++) {
 		if (str_copy(f->members[i].raft, addresses[i], sizeof addresses[i]) < 0)
-			return err_set(err, -EINVAL, "member: %.*s is too long", STR_ARGS(f->members[i].raft));
+			return err_set(err, -EINVAL, "member: %.*s is too long",
+				       STR_ARGS(f->members[i].raft));
 		members[i] = (struct consensus_member){.id = f->members[i].id, .address = addresses[i]};
 	}
 	snprintf(dir, sizeof dir, "%.*s/berthd/raft", STR_ARGS(f->state_dir));
-	struct consensus_options options = {
-		.loop = &c->loop.uv, .dir = dir, .id = f->node_id, .members = members, .n_members = f->n_members,
-		.machine = {.arg = c, .apply = on_apply, .snapshot_take = on_snapshot_take,
-	                    .snapshot_write = on_snapshot_write, .snapshot_free = on_snapshot_free, .restore = on_restore},
-		.leadership = on_leadership, .failed = on_failed, .arg = c};
+	struct consensus_options options = {.loop = &c->loop.uv,
+					    .dir = dir,
+					    .id = f->node_id,
+					    .members = members,
+					    .n_members = f->n_members,
+					    .machine = {.arg = c,
+							.apply = on_apply,
+							.snapshot_take = on_snapshot_take,
+							.snapshot_write = on_snapshot_write,
+							.snapshot_free = on_snapshot_free,
+							.restore = on_restore},
+					    .leadership = on_leadership,
+					    .failed = on_failed,
+					    .arg = c};
 	int r = consensus_new(&options, &c->consensus, err);
 
 	return r == 0 ? consensus_start(c->consensus, err) : r;

@@ -101,7 +101,7 @@ static uint16_t level(const struct proposer *p)
 /* -- Coming in ------------------------------------------------------------------------------------------- */
 
 void proposer_submit(struct proposer *p, uint8_t type, const void *body, const struct address *to,
-                     uint64_t correlation, uint64_t deadline_ms)
+		     uint64_t correlation, uint64_t deadline_ms)
 {
 	struct waiting *w;
 
@@ -111,7 +111,8 @@ void proposer_submit(struct proposer *p, uint8_t type, const void *body, const s
 	}
 	w = calloc(1, sizeof *w);
 	must(w != NULL);
-	*w = (struct waiting){.to = *to, .correlation = correlation, .deadline_ms = deadline_ms, .type = type};
+	*w = (struct waiting){
+		.to = *to, .correlation = correlation, .deadline_ms = deadline_ms, .type = type};
 	if (body != NULL)
 		codec_encode(&w->body, command_body_codec[type], body);
 	*p->last = w;
@@ -132,11 +133,13 @@ int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, siz
 
 		if (c->node != from)
 			return err_set(err, -EPERM, "node %llu sent a command in the name of node %llu",
-			               (unsigned long long)from, (unsigned long long)c->node);
+				       (unsigned long long)from, (unsigned long long)c->node);
 		/* In the log it would stop every node that does not know it, and each of its restarts. */
 		if (c->type >= COMMAND_TYPES || c->feature > level(p))
-			return err_set(err, -EPROTO, "node %llu sent command type %u of feature level %u, the cluster's is %u",
-			               (unsigned long long)from, c->type, c->feature, level(p));
+			return err_set(
+				err, -EPROTO,
+				"node %llu sent command type %u of feature level %u, the cluster's is %u",
+				(unsigned long long)from, c->type, c->feature, level(p));
 		if (!p->leads || p->n_foreign >= 4 * ENTRY_COMMANDS_MAX)
 			continue;
 		struct foreign *f = calloc(1, sizeof *f);
@@ -193,7 +196,8 @@ static bool answers(const struct proposer *p, const struct command *c, const str
 {
 	if (c->node != p->o.node || c->type != w->type || w->sequence == 0)
 		return false;
-	return NO_EPOCH(c->type) ? c->sequence == w->sequence : c->epoch == p->epoch && c->sequence == w->sequence;
+	return NO_EPOCH(c->type) ? c->sequence == w->sequence
+				 : c->epoch == p->epoch && c->sequence == w->sequence;
 }
 
 void proposer_applied(struct proposer *p, const struct applied *applied)
@@ -208,7 +212,7 @@ void proposer_applied(struct proposer *p, const struct applied *applied)
 				continue;
 			unlink_waiting(p, at);
 			p->o.done(p->o.context, &w->to, w->correlation, applied->results[i].code,
-			          &applied->results[i]);
+				  &applied->results[i]);
 			waiting_free(w);
 			break;
 		}
@@ -260,7 +264,8 @@ static bool due(const struct proposer *p, const struct waiting *w, uint64_t now_
 }
 
 /* Fills `commands` with what is due; marks it sent. Bodies are borrowed. */
-static uint32_t gather(struct proposer *p, struct command *commands, uint32_t n, uint64_t now_ms, size_t *bytes)
+static uint32_t gather(struct proposer *p, struct command *commands, uint32_t n, uint64_t now_ms,
+		       size_t *bytes)
 {
 	for (struct waiting *w = p->first; w != NULL && n < ENTRY_COMMANDS_MAX; w = w->next) {
 		if (!due(p, w, now_ms) || (n > 0 && *bytes + w->body.n + 64 > CODEC_BYTES_MAX / 2))
@@ -269,9 +274,12 @@ static uint32_t gather(struct proposer *p, struct command *commands, uint32_t n,
 			w->sequence = ++p->sequence;
 		w->sent_ms = now_ms;
 		*bytes += w->body.n + 64;
-		commands[n++] = (struct command){
-			.type = w->type, .feature = level(p), .node = p->o.node,
-			.epoch = NO_EPOCH(w->type) ? 0 : p->epoch, .sequence = w->sequence, .body = buf_str(&w->body)};
+		commands[n++] = (struct command){.type = w->type,
+						 .feature = level(p),
+						 .node = p->o.node,
+						 .epoch = NO_EPOCH(w->type) ? 0 : p->epoch,
+						 .sequence = w->sequence,
+						 .body = buf_str(&w->body)};
 	}
 	return n;
 }
@@ -301,7 +309,9 @@ static void send_entry(struct proposer *p, uint64_t boot_ms)
 	if (n == 0)
 		return;
 	struct entry entry = {.incarnation = state_cluster(p->o.state)->incarnation,
-	                      .time_ms = proposer_time_ms(p, boot_ms), .commands = commands, .n_commands = n};
+			      .time_ms = proposer_time_ms(p, boot_ms),
+			      .commands = commands,
+			      .n_commands = n};
 
 	codec_encode(&bytes, &entry_codec, &entry);
 	if (p->o.propose(p->o.context, bytes.p, bytes.n) < 0) {

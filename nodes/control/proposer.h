@@ -18,7 +18,7 @@ struct proposer;
 
 /* The result is valid during the call; NULL with code -EINPROGRESS (deadline) or -ENOBUFS (too many wait). */
 typedef void proposer_done(void *context, const struct address *to, uint64_t correlation, int code,
-                           const struct result *result);
+			   const struct result *result);
 
 struct proposer_options {
 	uint64_t node;
@@ -43,7 +43,7 @@ void proposer_free(struct proposer *p);
 
 /* `body` is the struct of command_body_codec[type] (NULL for a command without one). deadline_ms: CLOCK_BOOTTIME. */
 void proposer_submit(struct proposer *p, uint8_t type, const void *body, const struct address *to,
-                     uint64_t correlation, uint64_t deadline_ms);
+		     uint64_t correlation, uint64_t deadline_ms);
 /* Another node's commands; this node leads, or they are dropped and come again. -EBADMSG. */
 int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, size_t n, struct err *err);
 /* The epoch that NODE_JOIN gave this node. Until then only commands without an epoch go out. */

@@ -8,8 +8,9 @@
 
 struct str secrets_pool_id(const struct pool_row *pool, struct arena *arena)
 {
-	struct str id = arena_printf(arena, "/subscriptions/%.*s/resourcegroups/%.*s/providers/microsoft.app/sessionpools/%.*s",
-	                             STR_ARGS(pool->subscription), STR_ARGS(pool->resource_group), STR_ARGS(pool->name));
+	struct str id = arena_printf(
+		arena, "/subscriptions/%.*s/resourcegroups/%.*s/providers/microsoft.app/sessionpools/%.*s",
+		STR_ARGS(pool->subscription), STR_ARGS(pool->resource_group), STR_ARGS(pool->name));
 
 	for (size_t i = 0; i < id.n; i++)
 		((char *)(uintptr_t)id.p)[i] = (char)tolower((unsigned char)id.p[i]);
@@ -21,8 +22,8 @@ static struct str associated_data(struct str pool_id, struct str name, struct ar
 	return arena_printf(arena, "%.*s/%.*s", STR_ARGS(pool_id), STR_ARGS(name));
 }
 
-int secrets_seal(const struct keyring *ring, struct str pool_id, struct str name, struct str plain, struct arena *arena,
-                 struct str *ret, struct err *err)
+int secrets_seal(const struct keyring *ring, struct str pool_id, struct str name, struct str plain,
+		 struct arena *arena, struct str *ret, struct err *err)
 {
 	CLEANUP_BUF struct buf sealed = {0};
 	int r = keyring_seal(ring, plain, associated_data(pool_id, name, arena), &sealed, err);
@@ -34,7 +35,7 @@ int secrets_seal(const struct keyring *ring, struct str pool_id, struct str name
 }
 
 int secrets_open(const struct keyring *ring, const struct state *state, uint64_t pool, struct str name,
-                 struct arena *arena, struct str *ret, struct err *err)
+		 struct arena *arena, struct str *ret, struct err *err)
 {
 	const struct pool_row *row = state_pool(state, pool);
 	const struct secret_row *secret = row == NULL ? NULL : state_secret(state, pool, name);
@@ -42,7 +43,8 @@ int secrets_open(const struct keyring *ring, const struct state *state, uint64_t
 
 	if (secret == NULL)
 		return err_set(err, -ENOENT, "the pool has no secret \"%.*s\"", STR_ARGS(name));
-	int r = keyring_open(ring, secret->sealed, associated_data(secrets_pool_id(row, arena), name, arena), &plain, err);
+	int r = keyring_open(ring, secret->sealed, associated_data(secrets_pool_id(row, arena), name, arena),
+			     &plain, err);
 
 	if (r < 0)
 		return err_wrap(err, "secret \"%.*s\"", STR_ARGS(name));
@@ -52,8 +54,8 @@ int secrets_open(const struct keyring *ring, const struct state *state, uint64_t
 	return ret->p == NULL ? err_set(err, -ENOMEM, "no memory") : 0;
 }
 
-int secrets_fill_env(const struct keyring *ring, const struct state *state, uint64_t pool, struct env_var **env, uint32_t n,
-                     struct arena *arena, struct err *err)
+int secrets_fill_env(const struct keyring *ring, const struct state *state, uint64_t pool,
+		     struct env_var **env, uint32_t n, struct arena *arena, struct err *err)
 {
 	struct env_var *copy = n == 0 ? NULL : arena_array(arena, n, sizeof *copy);
 

@@ -11,13 +11,13 @@
 
 /* The resource id of a pool, in lower case. */
 struct str secrets_pool_id(const struct pool_row *pool, struct arena *arena);
-int secrets_seal(const struct keyring *ring, struct str pool_id, struct str name, struct str plain, struct arena *arena,
-                 struct str *ret, struct err *err);
+int secrets_seal(const struct keyring *ring, struct str pool_id, struct str name, struct str plain,
+		 struct arena *arena, struct str *ret, struct err *err);
 /* -ENOENT with the secret's name: the pool has none of that name. -EBADMSG: it cannot be opened. */
 int secrets_open(const struct keyring *ring, const struct state *state, uint64_t pool, struct str name,
-                 struct arena *arena, struct str *ret, struct err *err);
+		 struct arena *arena, struct str *ret, struct err *err);
 /* Replaces each env[].secret_ref by the secret's value; *env is copied into the arena first. */
-int secrets_fill_env(const struct keyring *ring, const struct state *state, uint64_t pool, struct env_var **env, uint32_t n,
-                     struct arena *arena, struct err *err);
+int secrets_fill_env(const struct keyring *ring, const struct state *state, uint64_t pool,
+		     struct env_var **env, uint32_t n, struct arena *arena, struct err *err);
 
 #endif

@@ -45,8 +45,9 @@ static void on_exited(void *context, const struct sandboxd_exited *event)
 	struct control *c = context;
 	CLEANUP_BUF struct buf body = {0};
 	struct envelope e = {.to = {ADDRESS_SANDBOX, c->config.node_id, event->sandbox},
-	                     .from = {ADDRESS_CONTROL, c->config.node_id, 0}, .type = MSG_EXITED,
-	                     .incarnation = control_incarnation(c)};
+			     .from = {ADDRESS_CONTROL, c->config.node_id, 0},
+			     .type = MSG_EXITED,
+			     .incarnation = control_incarnation(c)};
 
 	codec_encode(&body, message_body_codec[MSG_EXITED], event);
 	e.body = buf_str(&body);
@@ -113,9 +114,14 @@ static int on_forward(void *context, uint64_t leader, const void *p, size_t n)
 static int open_peers(struct control *c, struct err *err)
 {
 	const struct config *f = &c->config;
-	struct peers_options options = {.loop = &c->loop, .node = f->node_id, .cluster = f->cluster_id,
-	                                .server = c->peer_server, .client = c->peer_client, .received = control_frame,
-	                                .changed = control_peer, .context = c};
+	struct peers_options options = {.loop = &c->loop,
+					.node = f->node_id,
+					.cluster = f->cluster_id,
+					.server = c->peer_server,
+					.client = c->peer_client,
+					.received = control_frame,
+					.changed = control_peer,
+					.context = c};
 	int r;
 
 	for (uint32_t i = 0; i < f->n_members; i++) {
@@ -132,12 +138,20 @@ static int open_peers(struct control *c, struct err *err)
 
 static void make_actors(struct control *c)
 {
-	struct runtime_options runtime = {.node = c->config.node_id, .incarnation = control_incarnation(c),
-	                                  .n_gateway_loops = (uint32_t)c->config.gateway_loops, .state = c->state,
-	                                  .classes = cast_classes, .n_classes = CAST_CLASSES,
-	                                  .effect = effects_carry_out, .context = c};
-	struct proposer_options proposer = {.node = c->config.node_id, .state = c->state, .done = effects_proposed,
-	                                    .propose = on_propose, .forward = on_forward, .context = c};
+	struct runtime_options runtime = {.node = c->config.node_id,
+					  .incarnation = control_incarnation(c),
+					  .n_gateway_loops = (uint32_t)c->config.gateway_loops,
+					  .state = c->state,
+					  .classes = cast_classes,
+					  .n_classes = CAST_CLASSES,
+					  .effect = effects_carry_out,
+					  .context = c};
+	struct proposer_options proposer = {.node = c->config.node_id,
+					    .state = c->state,
+					    .done = effects_proposed,
+					    .propose = on_propose,
+					    .forward = on_forward,
+					    .context = c};
 
 	c->runtime = runtime_new(&runtime);
 	c->proposer = proposer_new(&proposer);
@@ -150,13 +164,20 @@ static int open_gateway(struct control *c, struct err *err)
 	const struct config *f = &c->config;
 	struct sockaddr_storage plain, tls, peer;
 	char admin[PATH_MAX], group[64];
-	struct gateway_config g = {.n_loops = (unsigned)f->gateway_loops, .node = f->node_id,
-	                           .incarnation = control_incarnation(c), .tls_server = c->tls_server,
-	                           .peer_server = c->peer_server, .peer_client = c->peer_client, .admin_path = admin,
-	                           .admin_mode = 0660, .admin_group = (gid_t)-1, .tokens = true};
+	struct gateway_config g = {.n_loops = (unsigned)f->gateway_loops,
+				   .node = f->node_id,
+				   .incarnation = control_incarnation(c),
+				   .tls_server = c->tls_server,
+				   .peer_server = c->peer_server,
+				   .peer_client = c->peer_client,
+				   .admin_path = admin,
+				   .admin_mode = 0660,
+				   .admin_group = (gid_t)-1,
+				   .tokens = true};
 	int r = 0;
 
-	must(str_copy(f->admin_socket, admin, sizeof admin) == 0 && str_copy(f->admin_group, group, sizeof group) == 0);
+	must(str_copy(f->admin_socket, admin, sizeof admin) == 0 &&
+	     str_copy(f->admin_group, group, sizeof group) == 0);
 	if (group[0] != '\0') {
 		struct group *entry = getgrnam(group);
 
@@ -205,7 +226,8 @@ static void on_hangup(uv_signal_t *signal, int number)
 	(void)number;
 	if (c->tls_server == NULL)
 		return;
-	must(str_copy(c->config.tls_cert, cert, sizeof cert) == 0 && str_copy(c->config.tls_key, key, sizeof key) == 0);
+	must(str_copy(c->config.tls_cert, cert, sizeof cert) == 0 &&
+	     str_copy(c->config.tls_key, key, sizeof key) == 0);
 	if (tls_ctx_reload_files(c->tls_server, cert, key, NULL, &err) < 0)
 		log_error("certificate not reloaded: %s", err.message);
 	else
@@ -241,9 +263,14 @@ static int start(struct control *c, struct err *err)
 		return r;
 	c->started = true;
 	runtime_rescan(c->runtime, clock_boot_ms());
-	struct sandboxd_client_options sandboxd = {.loop = &c->loop, .socket = c->config.sandboxd_socket,
-	                                           .cluster = c->config.cluster_id, .node = c->config.node_id,
-	                                           .listed = on_listed, .lost = on_lost, .exited = on_exited, .context = c};
+	struct sandboxd_client_options sandboxd = {.loop = &c->loop,
+						   .socket = c->config.sandboxd_socket,
+						   .cluster = c->config.cluster_id,
+						   .node = c->config.node_id,
+						   .listed = on_listed,
+						   .lost = on_lost,
+						   .exited = on_exited,
+						   .context = c};
 
 	c->sandboxd = sandboxd_client_new(&sandboxd);
 	loop_timer_set(&c->loop, &c->tick, 1);
@@ -255,8 +282,10 @@ int control_run(const char *config_path)
 	static struct control c;
 	struct err err = {0};
 
-	c = (struct control){.inbox_last = &c.inbox, .turn = {.run = control_turn}, .timer = {.fire = control_timer},
-	                     .tick = {.fire = control_tick}};
+	c = (struct control){.inbox_last = &c.inbox,
+			     .turn = {.run = control_turn},
+			     .timer = {.fire = control_timer},
+			     .tick = {.fire = control_tick}};
 	if (config_load(config_path, &c.config, &err) < 0) {
 		fprintf(stderr, "berthd: %s\n", err.message);
 		return 2;

@@ -7,15 +7,40 @@ static const struct {
 	unsigned status;
 	const char *reason;
 } reasons[] = {
-	{100, "Continue"}, {101, "Switching Protocols"}, {200, "OK"}, {201, "Created"}, {202, "Accepted"},
-	{204, "No Content"}, {206, "Partial Content"}, {301, "Moved Permanently"}, {302, "Found"},
-	{304, "Not Modified"}, {307, "Temporary Redirect"}, {308, "Permanent Redirect"}, {400, "Bad Request"},
-	{401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
-	{408, "Request Timeout"}, {409, "Conflict"}, {411, "Length Required"}, {412, "Precondition Failed"},
-	{413, "Content Too Large"}, {414, "URI Too Long"}, {415, "Unsupported Media Type"},
-	{417, "Expectation Failed"}, {421, "Misdirected Request"}, {422, "Unprocessable Content"},
-	{429, "Too Many Requests"}, {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"},
-	{501, "Not Implemented"}, {502, "Bad Gateway"}, {503, "Service Unavailable"}, {504, "Gateway Timeout"},
+	{100, "Continue"},
+	{101, "Switching Protocols"},
+	{200, "OK"},
+	{201, "Created"},
+	{202, "Accepted"},
+	{204, "No Content"},
+	{206, "Partial Content"},
+	{301, "Moved Permanently"},
+	{302, "Found"},
+	{304, "Not Modified"},
+	{307, "Temporary Redirect"},
+	{308, "Permanent Redirect"},
+	{400, "Bad Request"},
+	{401, "Unauthorized"},
+	{403, "Forbidden"},
+	{404, "Not Found"},
+	{405, "Method Not Allowed"},
+	{408, "Request Timeout"},
+	{409, "Conflict"},
+	{411, "Length Required"},
+	{412, "Precondition Failed"},
+	{413, "Content Too Large"},
+	{414, "URI Too Long"},
+	{415, "Unsupported Media Type"},
+	{417, "Expectation Failed"},
+	{421, "Misdirected Request"},
+	{422, "Unprocessable Content"},
+	{429, "Too Many Requests"},
+	{431, "Request Header Fields Too Large"},
+	{500, "Internal Server Error"},
+	{501, "Not Implemented"},
+	{502, "Bad Gateway"},
+	{503, "Service Unavailable"},
+	{504, "Gateway Timeout"},
 	{505, "HTTP Version Not Supported"},
 };
 
@@ -109,7 +134,8 @@ void answer_end(struct client *c)
 	client_next(c);
 }
 
-static void error_answer(struct client *c, unsigned status, const char *code, const char *message, int retry_after_s)
+static void error_answer(struct client *c, unsigned status, const char *code, const char *message,
+			 int retry_after_s)
 {
 	struct buf headers = {0}, body = {0};
 
@@ -146,7 +172,8 @@ void answer(struct client *c, unsigned status, const char *code, const char *mes
 	error_answer(c, status, code, message, -1);
 }
 
-void answer_retry(struct client *c, unsigned status, const char *code, const char *message, unsigned retry_after_s)
+void answer_retry(struct client *c, unsigned status, const char *code, const char *message,
+		  unsigned retry_after_s)
 {
 	error_answer(c, status, code, message, (int)(retry_after_s ? retry_after_s : 1));
 }

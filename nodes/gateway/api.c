@@ -8,7 +8,7 @@
 
 #define ANSWER_MS     120000
 #define BODIES_MAX    (64u << 20) /* of one loop: they are read before anybody looked at the token */
-#define FOLLOW_QUEUED (1u << 20) /* a reader of a streamed answer that lags by more is cut off */
+#define FOLLOW_QUEUED (1u << 20)  /* a reader of a streamed answer that lags by more is cut off */
 
 static struct str keep(struct arena *a, struct str s)
 {
@@ -47,7 +47,9 @@ static void release(struct client *c)
 
 static bool reserve(struct client *c, const struct request_facts *f)
 {
-	size_t n = f->f.body == BODY_LENGTH ? (size_t)f->f.length : f->f.body == BODY_NONE ? 0 : GATEWAY_API_BODY_MAX;
+	size_t n = f->f.body == BODY_LENGTH ? (size_t)f->f.length
+		   : f->f.body == BODY_NONE ? 0
+					    : GATEWAY_API_BODY_MAX;
 
 	release(c);
 	if (c->gw->api_reserved + n > BODIES_MAX)
@@ -115,7 +117,9 @@ void api_begin(struct client *c, const struct request_facts *f, uint64_t pool, s
 	if (c->kind == CLIENT_ADMIN)
 		stream_peer_uid(c->s, &uid);
 	*r = (struct gateway_api_request){
-		.peer = c->kind == CLIENT_ADMIN ? PEER_ADMIN : c->kind == CLIENT_TLS ? PEER_TLS : PEER_PLAIN,
+		.peer = c->kind == CLIENT_ADMIN ? PEER_ADMIN
+			: c->kind == CLIENT_TLS ? PEER_TLS
+						: PEER_PLAIN,
 		.uid = uid,
 		.method = keep(a, f->method),
 		.path = keep(a, path),

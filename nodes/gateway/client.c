@@ -68,7 +68,8 @@ static void bad_head(struct client *c, long result)
 		const char *message;
 	} table[] = {
 		[-SCAN_BAD] = {400, "the request head is malformed"},
-		[-SCAN_TOO_LARGE] = {431, "the request head is larger than 32 KiB or has more than 100 fields"},
+		[-SCAN_TOO_LARGE] = {431,
+				     "the request head is larger than 32 KiB or has more than 100 fields"},
 		[-SCAN_LONG_TARGET] = {414, "the request target is longer than 8 KiB"},
 		[-SCAN_VERSION] = {505, "only HTTP/1.0 and HTTP/1.1 are supported"},
 	};
@@ -154,7 +155,8 @@ static void take_stash(struct client *c)
 
 void client_continue(struct client *c)
 {
-	if (c->taking || c->closed || c->state == CLIENT_SESSION || c->state == CLIENT_CONNECT || c->state == CLIENT_API)
+	if (c->taking || c->closed || c->state == CLIENT_SESSION || c->state == CLIENT_CONNECT ||
+	    c->state == CLIENT_API)
 		return;
 	stream_resume(c->s);
 	take_stash(c);

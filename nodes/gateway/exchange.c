@@ -14,7 +14,8 @@ void body_begin(struct body_state *b, enum body_kind kind, uint64_t length)
 	*b = (struct body_state){.kind = kind, .left = length, .done = kind == BODY_NONE};
 }
 
-enum chunk_result body_take(struct body_state *b, const char *p, size_t n, size_t *ret_used, struct str *ret_data)
+enum chunk_result body_take(struct body_state *b, const char *p, size_t n, size_t *ret_used,
+			    struct str *ret_data)
 {
 	enum chunk_result r = CHUNK_DATA;
 	size_t take = n;

@@ -158,10 +158,22 @@ static void *loop_main(void *arg)
 	return NULL;
 }
 
-static void accept_plain(struct stream *s, void *arg) { client_accepted(arg, s, CLIENT_PLAIN); }
-static void accept_tls(struct stream *s, void *arg) { client_accepted(arg, s, CLIENT_TLS); }
-static void accept_peer(struct stream *s, void *arg) { client_accepted(arg, s, CLIENT_NODE); }
-static void accept_admin(struct stream *s, void *arg) { client_accepted(arg, s, CLIENT_ADMIN); }
+static void accept_plain(struct stream *s, void *arg)
+{
+	client_accepted(arg, s, CLIENT_PLAIN);
+}
+static void accept_tls(struct stream *s, void *arg)
+{
+	client_accepted(arg, s, CLIENT_TLS);
+}
+static void accept_peer(struct stream *s, void *arg)
+{
+	client_accepted(arg, s, CLIENT_NODE);
+}
+static void accept_admin(struct stream *s, void *arg)
+{
+	client_accepted(arg, s, CLIENT_ADMIN);
+}
 
 /* --- orders, from any thread --- */
 
@@ -248,7 +260,7 @@ int gateway_api_reply(struct gateway *g, uint64_t id, const struct gateway_api_r
 	must(reply->n_headers <= GATEWAY_HEADERS_MAX);
 	for (unsigned i = 0; i < reply->n_headers; i++)
 		buf_printf(&headers, "%.*s: %.*s\r\n", STR_ARGS(reply->headers[i].name),
-		           STR_ARGS(reply->headers[i].value));
+			   STR_ARGS(reply->headers[i].value));
 	o = buf_failed(&headers) ? NULL : order_new(ORDER_API_REPLY, headers.n + reply->body.n);
 	if (o) {
 		o->id = id;
@@ -307,16 +319,17 @@ static void defaults(struct gateway_config *c)
 }
 
 /* With port 0, the other loops share the port that the first one drew. */
-static int listen_on(struct gw *gw, const struct sockaddr *address, struct tls_ctx *tls, listener_accept *accept,
-                     uint16_t port, struct listener **ret, struct err *err)
+static int listen_on(struct gw *gw, const struct sockaddr *address, struct tls_ctx *tls,
+		     listener_accept *accept, uint16_t port, struct listener **ret, struct err *err)
 {
 	struct sockaddr_storage a = {0};
 
 	if (!address)
 		return 0;
-	memcpy(&a, address, address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+	memcpy(&a, address,
+	       address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
 	in_port_t *at = a.ss_family == AF_INET6 ? &((struct sockaddr_in6 *)&a)->sin6_port
-	                                        : &((struct sockaddr_in *)&a)->sin_port;
+						: &((struct sockaddr_in *)&a)->sin_port;
 	if (*at == 0)
 		*at = htons(port);
 	return listener_tcp(&gw->loop, (struct sockaddr *)&a, tls, accept, gw, ret, err);
@@ -325,7 +338,10 @@ static int listen_on(struct gw *gw, const struct sockaddr *address, struct tls_c
 static uint16_t first_port(const struct gateway *g, enum gateway_listener which)
 {
 	const struct gw *gw = g->loops[0];
-	struct listener *l = !gw ? NULL : which == LISTEN_PLAIN ? gw->plain : which == LISTEN_TLS ? gw->tls : gw->peer;
+	struct listener *l = !gw                     ? NULL
+			     : which == LISTEN_PLAIN ? gw->plain
+			     : which == LISTEN_TLS   ? gw->tls
+						     : gw->peer;
 
 	return l ? listener_port(l) : 0;
 }
@@ -346,8 +362,8 @@ static int listen_all(struct gw *gw, struct err *err)
 	if (r)
 		return err_wrap(err, "peer listener");
 	if (gw->index == 0 && g->admin_path[0]) {
-		r = listener_unix(&gw->loop, g->admin_path, c->admin_mode, c->admin_group, accept_admin, gw, &gw->admin,
-		                  err);
+		r = listener_unix(&gw->loop, g->admin_path, c->admin_mode, c->admin_group, accept_admin, gw,
+				  &gw->admin, err);
 		if (r)
 			return err_wrap(err, "admin socket");
 	}
@@ -372,7 +388,8 @@ static int gw_new(struct gateway *g, unsigned index, struct err *err)
 	gw->next_correlation = clock_boot_ms() << 16;
 	loop_list_init(&gw->clients);
 	gw->tokens = token_cache_new();
-	r = gw->tokens ? mailbox_new(&gw->loop, MAILBOX_MAX, obey, order_drop, gw, &gw->mailbox, err) : -ENOMEM;
+	r = gw->tokens ? mailbox_new(&gw->loop, MAILBOX_MAX, obey, order_drop, gw, &gw->mailbox, err)
+		       : -ENOMEM;
 	if (r) {
 		token_cache_free(gw->tokens);
 		loop_done(&gw->loop);

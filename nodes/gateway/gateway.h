@@ -37,10 +37,10 @@ enum gateway_peer { PEER_PLAIN, PEER_TLS, PEER_ADMIN, PEER_KINDS };
 
 /* A whole request for the management API. Owned by whoever got it; free with gateway_api_free. */
 struct gateway_api_request {
-	uint64_t id;     /* answer with it, exactly once */
-	uint8_t peer;    /* enum gateway_peer */
-	uid_t uid;       /* of the process behind the admin socket; else (uid_t)-1 */
-	struct str method, path, query;  /* path: as sent, behind a pool's path prefix when pool_uid is set */
+	uint64_t id;                    /* answer with it, exactly once */
+	uint8_t peer;                   /* enum gateway_peer */
+	uid_t uid;                      /* of the process behind the admin socket; else (uid_t)-1 */
+	struct str method, path, query; /* path: as sent, behind a pool's path prefix when pool_uid is set */
 	struct str host, authorization, content_type, accept; /* STR_NONE when absent */
 	struct str client_request_id; /* that the client wants to see in the answer; else STR_NONE */
 	struct str body;
@@ -88,9 +88,10 @@ struct gateway_config {
 	uint64_t node, incarnation;
 	/* Listeners; NULL: none. Port 0 draws one (gateway_port). */
 	const struct sockaddr *plain, *tls, *peer;
-	struct tls_ctx *tls_server;               /* for `tls` */
-	struct tls_ctx *peer_server, *peer_client; /* mutual; NULL with `peer` set: plain TCP, for tests alone */
-	const char *admin_path;                   /* unix socket of loop 0 */
+	struct tls_ctx *tls_server; /* for `tls` */
+	struct tls_ctx *peer_server,
+		*peer_client;   /* mutual; NULL with `peer` set: plain TCP, for tests alone */
+	const char *admin_path; /* unix socket of loop 0 */
 	unsigned admin_mode;
 	gid_t admin_group;
 	bool tokens; /* requests to sessions need one (all but the admin socket's) */
@@ -101,18 +102,19 @@ struct gateway_config {
 	uint32_t peer_connections_max;    /* [256] to one node */
 	uint32_t waiting_max;             /* [10000] requests that wait for a session */
 	/* Milliseconds; 0: the default in brackets. */
-	uint32_t head_timeout_ms;         /* [15000] from the first byte of a head to its end */
-	uint32_t keep_alive_ms;           /* [75000] between requests */
-	uint32_t dial_timeout_ms;         /* [3000] */
-	uint32_t tunnel_idle_ms;          /* [3600000] */
+	uint32_t head_timeout_ms; /* [15000] from the first byte of a head to its end */
+	uint32_t keep_alive_ms;   /* [75000] between requests */
+	uint32_t dial_timeout_ms; /* [3000] */
+	uint32_t tunnel_idle_ms;  /* [3600000] */
 
 	/* Called on loop threads. Non-zero (-ENOBUFS, -EPIPE): not taken; the request gets 503. */
-	int (*post)(void *arg, const void *envelope, size_t n); /* encoded with envelope_codec */
+	int (*post)(void *arg, const void *envelope, size_t n);     /* encoded with envelope_codec */
 	int (*admit)(void *arg, const struct gateway_admit *admit); /* answered by gateway_admitted */
 	int (*api)(void *arg, struct gateway_api_request *request);
-	void (*api_gone)(void *arg, uint64_t id); /* nobody listens to a reply with `more` any longer; may be NULL */
+	void (*api_gone)(void *arg,
+			 uint64_t id); /* nobody listens to a reply with `more` any longer; may be NULL */
 	int (*dial)(void *arg, struct loop *l, unsigned loop, uint64_t sandbox, uint32_t timeout_ms,
-	            gateway_dialed *done, void *done_arg);
+		    gateway_dialed *done, void *done_arg);
 	void (*event)(void *arg, const struct gateway_event *event); /* may be NULL */
 	/* For what dial needs on a loop: before it runs (inside gateway_start), and on its own thread when it stops: pending
 	 * dials fail then, from inside loop_stop. May be NULL. */
@@ -132,7 +134,7 @@ uint16_t gateway_port(const struct gateway *g, enum gateway_listener which); /* 
 
 /* --- from any thread --- */
 
-void gateway_publish(struct gateway *g, struct view *view); /* takes the reference */
+void gateway_publish(struct gateway *g, struct view *view);            /* takes the reference */
 void gateway_publish_keys(struct gateway *g, struct token_keys *keys); /* takes the reference */
 /* `loop` is envelope.to.key. 0, -EINVAL (no such loop), -ENOBUFS, -EPIPE. */
 int gateway_post(struct gateway *g, unsigned loop, const void *envelope, size_t n);
@@ -147,7 +149,8 @@ int gateway_api_chunk(struct gateway *g, uint64_t id, struct str bytes);
 int gateway_api_end(struct gateway *g, uint64_t id);
 
 struct gateway_stats {
-	uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429, refused_503, bad_requests;
+	uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429, refused_503,
+		bad_requests;
 	uint64_t bad_responses, bytes_in, bytes_out;
 };
 /* Sums over the loops; each figure is exact, together they are of about the same moment. */

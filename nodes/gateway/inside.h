@@ -26,20 +26,21 @@
 #include "loop/stream.h"
 #include "wire/messages.h"
 
-#define STASH_MAX    (64u * 1024) /* of pipelined requests, and of request bytes kept to be sent again */
-#define INTERIM_MAX  16           /* 1xx answers to one request */
-#define TRIES_MAX    3
-#define FINISH_MS    2000
-#define TOKEN_GRACE_S 60          /* a tunnel outlives its token by this much */
-#define TRACE_ID_BYTES 24         /* of a trace and a span */
-#define FRESH_IDLE_MS 1000        /* a kept connection idle for longer is not given a request that cannot be repeated */
+#define STASH_MAX      (64u * 1024) /* of pipelined requests, and of request bytes kept to be sent again */
+#define INTERIM_MAX    16           /* 1xx answers to one request */
+#define TRIES_MAX      3
+#define FINISH_MS      2000
+#define TOKEN_GRACE_S  60 /* a tunnel outlives its token by this much */
+#define TRACE_ID_BYTES 24 /* of a trace and a span */
+#define FRESH_IDLE_MS \
+	1000 /* a kept connection idle for longer is not given a request that cannot be repeated */
 
 struct client;
 struct gw;
 
 struct counters {
-	_Atomic uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429, refused_503,
-		bad_requests, bad_responses, bytes_in, bytes_out;
+	_Atomic uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429,
+		refused_503, bad_requests, bad_responses, bytes_in, bytes_out;
 };
 
 static inline void count(_Atomic uint64_t *c, uint64_t n)
@@ -71,15 +72,15 @@ struct session {
 	uint64_t pool, generation, sandbox, node, index;
 	char identifier[IDENTIFIER_MAX];
 	size_t identifier_n;
-	char guid[40];                /* X-Ms-Session-Guid; empty until the first answer */
+	char guid[40]; /* X-Ms-Session-Guid; empty until the first answer */
 	bool local, served, dead_told, connected;
-	uint8_t state;                /* enum session_state */
+	uint8_t state; /* enum session_state */
 	uint32_t in_flight;
-	uint64_t last_activity_ms;    /* CLOCK_BOOTTIME; 0: never */
-	struct conns conns;           /* when local */
-	struct loop_link held;        /* clients that wait for REOPEN, ENDED or the answer to admit */
-	struct loop_link tunnels;     /* clients */
-	uint64_t admit_correlation;   /* != 0: control was asked whether it lives here */
+	uint64_t last_activity_ms;  /* CLOCK_BOOTTIME; 0: never */
+	struct conns conns;         /* when local */
+	struct loop_link held;      /* clients that wait for REOPEN, ENDED or the answer to admit */
+	struct loop_link tunnels;   /* clients */
+	uint64_t admit_correlation; /* != 0: control was asked whether it lives here */
 	uint64_t admit_deadline_ms;
 };
 
@@ -135,23 +136,23 @@ struct body_state {
 struct dialing;
 
 struct client {
-	struct loop_link link;      /* gw->clients */
-	struct loop_link waiting;   /* open->waiting, session->held or conns->waiting */
-	struct loop_link tunnel;    /* session->tunnels */
+	struct loop_link link;    /* gw->clients */
+	struct loop_link waiting; /* open->waiting, session->held or conns->waiting */
+	struct loop_link tunnel;  /* session->tunnels */
 	struct gw *gw;
 	struct stream *s;
 	uint8_t kind, state;
 	bool taking, closed, eof;
-	bool head_begun;            /* part of a head is here: its clock runs */
+	bool head_begun; /* part of a head is here: its clock runs */
 	struct loop_timer timer;
-	struct buf in;              /* bytes behind what was taken */
+	struct buf in; /* bytes behind what was taken */
 
 	/* the request; slices in `facts` are gone once its head was taken, their lengths stay */
 	struct request_facts facts;
 	struct body_state request_body;
-	struct buf head;            /* as it goes on, without the empty line */
-	struct buf kept;            /* body bytes sent to another node, in case it must be sent again */
-	size_t head_n;              /* of `head` without what the way adds */
+	struct buf head; /* as it goes on, without the empty line */
+	struct buf kept; /* body bytes sent to another node, in case it must be sent again */
+	size_t head_n;   /* of `head` without what the way adds */
 	bool kept_overflow, head_pending;
 	uint64_t pool;
 	uint32_t idle_ms, queue_ms;
@@ -159,10 +160,10 @@ struct client {
 	char identifier[IDENTIFIER_MAX];
 	size_t identifier_n;
 	unsigned tries;
-	struct session *session;    /* counted */
+	struct session *session; /* counted */
 	struct upstream *u;
 	struct dialing *dialing;
-	bool admitted;              /* counted in session->in_flight */
+	bool admitted; /* counted in session->in_flight */
 	bool created;
 	uint32_t allocation_ms;
 
@@ -170,8 +171,8 @@ struct client {
 	bool answer_begun, keep, keep_upstream, rechunk;
 	unsigned interims;
 	struct body_state answer_body;
-	uint64_t tunnel_ms;         /* CLOCK_BOOTTIME of its last byte */
-	uint64_t token_until_s;     /* Unix time at which the request's token ends; 0: it needed none */
+	uint64_t tunnel_ms;     /* CLOCK_BOOTTIME of its last byte */
+	uint64_t token_until_s; /* Unix time at which the request's token ends; 0: it needed none */
 	bool tunnel_client_eof, tunnel_upstream_eof;
 
 	/* the management API */
@@ -180,7 +181,7 @@ struct client {
 	bool api_more;
 	struct gateway_api_request *api;
 	struct buf api_body;
-	size_t api_reserved;        /* of gw->api_reserved */
+	size_t api_reserved; /* of gw->api_reserved */
 };
 
 struct gw {
@@ -199,7 +200,7 @@ struct gw {
 	struct map generations, keys_of_sessions, opens, keys_of_opens, peers, apis;
 	struct loop_link clients;
 	unsigned n_clients, n_waiting;
-	size_t api_reserved;            /* bytes of bodies for the management API, here and at control */
+	size_t api_reserved; /* bytes of bodies for the management API, here and at control */
 	uint64_t next_correlation;
 	struct buf out; /* scratch of one call */
 	struct scan_head head;
@@ -210,9 +211,9 @@ struct gw {
 
 /* client.c */
 void client_accepted(struct gw *gw, struct stream *s, enum client_kind kind);
-void client_continue(struct client *c);           /* something it waited for is there: take what is stashed */
-void client_next(struct client *c);               /* the answer is out: the next request, or the end */
-void client_close(struct client *c);              /* at once */
+void client_continue(struct client *c); /* something it waited for is there: take what is stashed */
+void client_next(struct client *c);     /* the answer is out: the next request, or the end */
+void client_close(struct client *c);    /* at once */
 void client_timer(struct client *c, uint64_t ms);
 void client_wait(struct client *c, enum client_state state);
 /* Writes to the client; pauses `source` when it does not take all. False: it is closed now. */
@@ -220,7 +221,8 @@ bool client_write(struct client *c, const struct iovec *iov, int n, struct upstr
 
 /* answer.c: the gateway's own answers. The connection goes on if the request was read whole. */
 void answer(struct client *c, unsigned status, const char *code, const char *message);
-void answer_retry(struct client *c, unsigned status, const char *code, const char *message, unsigned retry_after_s);
+void answer_retry(struct client *c, unsigned status, const char *code, const char *message,
+		  unsigned retry_after_s);
 void answer_hop(struct client *c, const char *result); /* to another node's gateway */
 /* Headers end each with CRLF; connection fields, length and the empty line are added. */
 void answer_raw(struct client *c, unsigned status, struct str headers, struct str body, bool more);
@@ -234,25 +236,28 @@ void answer_json_string(struct buf *out, struct str s);
 void request_begin(struct client *c, const struct scan_head *head);
 
 /* rewrite.c */
-void rewrite_request(struct client *c, const struct scan_head *head, const struct request_facts *f, struct str path);
-void rewrite_response(struct client *c, const struct scan_head *head, const struct response_facts *f, struct buf *out);
+void rewrite_request(struct client *c, const struct scan_head *head, const struct request_facts *f,
+		     struct str path);
+void rewrite_response(struct client *c, const struct scan_head *head, const struct response_facts *f,
+		      struct buf *out);
 
 /* route.c */
-void session_route(struct client *c);              /* to CONNECT or on, or waits, or answers */
-void session_hop(struct client *c, const struct session_ref *ref); /* the same for a request of another node */
+void session_route(struct client *c); /* to CONNECT or on, or waits, or answers */
+void session_hop(struct client *c,
+		 const struct session_ref *ref); /* the same for a request of another node */
 
 /* session.c */
 void session_ref(struct session *s);
 void session_unref(struct session *s);
-void session_enter(struct client *c);              /* counts it in; the session is open */
-void session_tunnel(struct client *c);             /* from now on it counts by its bytes, not as a request */
-void session_leave(struct client *c);              /* lets go of its session, counted or not */
+void session_enter(struct client *c);               /* counts it in; the session is open */
+void session_tunnel(struct client *c);              /* from now on it counts by its bytes, not as a request */
+void session_leave(struct client *c);               /* lets go of its session, counted or not */
 void session_unusable(struct client *c, bool dead); /* stale or dead: ask again, or give up */
 void session_message(struct gw *gw, const struct envelope *e, const void *body);
 void session_admitted(struct gw *gw, uint64_t correlation, int code);
 void session_fence(struct gw *gw, bool fenced);
 void session_end_all(struct gw *gw);
-void session_wait_over(struct client *c);          /* unlinks it from whatever it waits for */
+void session_wait_over(struct client *c); /* unlinks it from whatever it waits for */
 struct session *session_by_generation(struct gw *gw, uint64_t generation);
 
 struct session *session_by_key(struct gw *gw, uint64_t pool, struct str identifier);
@@ -273,29 +278,31 @@ void session_open_free(struct gw *gw, struct open *o);
 
 /* upstream.c */
 void conns_init(struct conns *conns, unsigned max);
-void upstream_get(struct client *c);               /* c->session is set: to EXCHANGE now or later */
+void upstream_get(struct client *c); /* c->session is set: to EXCHANGE now or later */
 void upstream_put(struct upstream *u, bool reusable);
 void upstream_close(struct upstream *u);
 void upstream_close_all(struct conns *conns, bool tell);
 void upstream_forget_dial(struct client *c);
-void upstream_silent_nodes(struct gw *gw);         /* a new view: lets go of what waits for nodes that it calls silent */
+void upstream_silent_nodes(
+	struct gw *gw); /* a new view: lets go of what waits for nodes that it calls silent */
 void upstream_peers_done(struct gw *gw);
 
 /* exchange.c: the request's way to the upstream and its end. */
-void exchange_begin(struct client *c);             /* c->u is there */
+void exchange_begin(struct client *c); /* c->u is there */
 size_t exchange_body(struct client *c, const char *p, size_t n);
 void exchange_flush(struct client *c);
 size_t exchange_tunnel(struct client *c, const char *p, size_t n);
-void exchange_tunnel_alive(struct client *c);      /* a byte passed, or it begins */
+void exchange_tunnel_alive(struct client *c); /* a byte passed, or it begins */
 void exchange_done(struct client *c, bool upstream_reusable);
 void exchange_upstream_lost(struct client *c, int error); /* c->u ended or failed; 0: orderly end */
-void exchange_abort(struct client *c);             /* drops upstream and session, says nothing to the client */
-enum chunk_result body_take(struct body_state *b, const char *p, size_t n, size_t *ret_used, struct str *ret_data);
+void exchange_abort(struct client *c); /* drops upstream and session, says nothing to the client */
+enum chunk_result body_take(struct body_state *b, const char *p, size_t n, size_t *ret_used,
+			    struct str *ret_data);
 void body_begin(struct body_state *b, enum body_kind kind, uint64_t length);
 
 /* response.c */
 void response_data(struct upstream *u, const char *p, size_t n);
-void response_end(struct client *c);               /* the upstream's end is the body's end */
+void response_end(struct client *c); /* the upstream's end is the body's end */
 
 /* hop.c: "incarnation;pool;generation;sandbox;index", decimal. */
 void hop_format(struct buf *to, uint64_t incarnation, const struct session *s);

@@ -5,8 +5,8 @@
 
 #include "core/clock.h"
 
-#define QUEUE_MS   10000
-#define IDLE_MS    240000
+#define QUEUE_MS    10000
+#define IDLE_MS     240000
 #define COOLDOWN_MS 300000
 
 /* Cuts "/<word>/<value>" off the front of the path; the word in any case. */
@@ -14,7 +14,8 @@ static bool cut_pair(struct str *path, struct str word, struct str *ret_value)
 {
 	struct str p = *path;
 
-	if (p.n < word.n + 2 || p.p[0] != '/' || !str_eq_nocase(str_slice(p, 1, word.n + 1), word) || p.p[word.n + 1] != '/')
+	if (p.n < word.n + 2 || p.p[0] != '/' || !str_eq_nocase(str_slice(p, 1, word.n + 1), word) ||
+	    p.p[word.n + 1] != '/')
 		return false;
 	p = str_slice(p, word.n + 2, p.n);
 	size_t end = str_find(p, '/');
@@ -28,8 +29,8 @@ static bool cut_pool_path(struct str *path, struct str *subscription, struct str
 {
 	struct str p = *path;
 
-	if (!cut_pair(&p, STR("subscriptions"), subscription) || !cut_pair(&p, STR("resourceGroups"), group) ||
-	    !cut_pair(&p, STR("sessionPools"), name))
+	if (!cut_pair(&p, STR("subscriptions"), subscription) ||
+	    !cut_pair(&p, STR("resourceGroups"), group) || !cut_pair(&p, STR("sessionPools"), name))
 		return false;
 	*path = p;
 	return true;
@@ -45,16 +46,20 @@ static bool authorized(struct client *c, const struct request_facts *f, const st
 	if (!gw->gateway->config.tokens || c->kind == CLIENT_ADMIN)
 		return true;
 	if (!gw->keys) {
-		answer_retry(c, 503, "ServiceUnavailable", "the keys that tokens are checked with are not there yet", 1);
+		answer_retry(c, 503, "ServiceUnavailable",
+			     "the keys that tokens are checked with are not there yet", 1);
 		return false;
 	}
 	if (token_of_header(f->authorization, &token) ||
-	    token_cache_verify(gw->tokens, gw->keys, token, TOKEN_DATA, clock_wall_ms() / 1000, &claims, NULL)) {
-		answer(c, 401, "Unauthorized", "a valid bearer token for " TOKEN_AUDIENCE_DATA " is required");
+	    token_cache_verify(gw->tokens, gw->keys, token, TOKEN_DATA, clock_wall_ms() / 1000, &claims,
+			       NULL)) {
+		answer(c, 401, "Unauthorized",
+		       "a valid bearer token for " TOKEN_AUDIENCE_DATA " is required");
 		return false;
 	}
 	if (!token_has_role(claims, STR(TOKEN_ROLE_EXECUTOR), pool->scope)) {
-		answer(c, 403, "Forbidden", "the token lacks the role " TOKEN_ROLE_EXECUTOR " on this session pool");
+		answer(c, 403, "Forbidden",
+		       "the token lacks the role " TOKEN_ROLE_EXECUTOR " on this session pool");
 		return false;
 	}
 	c->token_until_s = claims->expires_s;
@@ -71,7 +76,7 @@ static void use_pool(struct client *c, const struct view_pool *pool)
 }
 
 static void session_request(struct client *c, const struct scan_head *head, const struct request_facts *f,
-                            const struct view_pool *pool, struct str path)
+			    const struct view_pool *pool, struct str path)
 {
 	enum identifier_result r;
 
@@ -136,7 +141,8 @@ void request_begin(struct client *c, const struct scan_head *head)
 	const char *why = "";
 	unsigned status;
 
-	status = head_check_request(head, c->kind == CLIENT_NODE ? HEAD_FROM_NODE : HEAD_FROM_CLIENT, &f, &why);
+	status = head_check_request(head, c->kind == CLIENT_NODE ? HEAD_FROM_NODE : HEAD_FROM_CLIENT, &f,
+				    &why);
 	if (status) { /* where its body ends is not known */
 		f.f.body = BODY_TO_END;
 		f.f.keep = false;
@@ -153,7 +159,8 @@ void request_begin(struct client *c, const struct scan_head *head)
 	if (cut_pool_path(&path, &subscription, &group, &name)) {
 		pool = c->gw->view ? view_by_name(c->gw->view, subscription, group, name) : NULL;
 		if (!c->gw->view) {
-			answer_retry(c, 503, "ServiceUnavailable", "this node has not caught up with the cluster yet", 1);
+			answer_retry(c, 503, "ServiceUnavailable",
+				     "this node has not caught up with the cluster yet", 1);
 			return;
 		}
 		if (!pool) {

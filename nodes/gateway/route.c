@@ -72,13 +72,13 @@ void session_ask(struct client *c)
 	}
 	o = open_new(c);
 	struct msg_open body = {.pool = c->pool,
-	                        .identifier = identifier_of(c),
-	                        .require_existing = c->facts.require_existing,
-	                        .gone = c->gone};
+				.identifier = identifier_of(c),
+				.require_existing = c->facts.require_existing,
+				.gone = c->gone};
 	struct envelope e = {.to = {.kind = ADDRESS_PLACEMENT, .node = NODE_LEADER},
-	                     .type = MSG_OPEN,
-	                     .correlation = o ? o->correlation : 0,
-	                     .deadline_ms = c->deadline_ms};
+			     .type = MSG_OPEN,
+			     .correlation = o ? o->correlation : 0,
+			     .deadline_ms = c->deadline_ms};
 	count(&gw->counters.opens, 1);
 	if (!o || session_post(gw, &e, message_body_codec[MSG_OPEN], &body)) {
 		if (o)
@@ -105,12 +105,12 @@ static void ask_control(struct client *c, struct session *s)
 {
 	const struct gateway_config *config = &c->gw->gateway->config;
 	struct gateway_admit admit = {.loop = c->gw->index,
-	                              .correlation = s->generation,
-	                              .pool = s->pool,
-	                              .generation = s->generation,
-	                              .sandbox = s->sandbox,
-	                              .index = s->index,
-	                              .deadline_ms = c->deadline_ms};
+				      .correlation = s->generation,
+				      .pool = s->pool,
+				      .generation = s->generation,
+				      .sandbox = s->sandbox,
+				      .index = s->index,
+				      .deadline_ms = c->deadline_ms};
 
 	s->admit_correlation = admit.correlation;
 	s->admit_deadline_ms = clock_boot_ms() + ADMIT_AGAIN_MS;
@@ -151,7 +151,8 @@ static void opened_one(struct client *c, const struct msg_opened *m, struct sess
 	c->created = created;
 	c->allocation_ms = m->allocation_ms;
 	char message[1025] = ""; /* as long as the envelope's may be */
-	str_copy(str_slice(m->message, 0, m->message.n < 1024 ? m->message.n : 1024), message, sizeof message);
+	str_copy(str_slice(m->message, 0, m->message.n < 1024 ? m->message.n : 1024), message,
+		 sizeof message);
 	switch ((enum open_code)m->code) {
 	case OPEN_OK:
 		if (s)
@@ -166,20 +167,22 @@ static void opened_one(struct client *c, const struct msg_opened *m, struct sess
 		answer(c, 404, "SessionWithIdentifierNotFound", "there is no session with this identifier");
 		break;
 	case OPEN_FULL:
-		answer_retry(c, 429, "TooManySessions", m->message.n ? message : "all sessions of the pool are in use",
-		             m->retry_after_s);
+		answer_retry(c, 429, "TooManySessions",
+			     m->message.n ? message : "all sessions of the pool are in use",
+			     m->retry_after_s);
 		break;
 	case OPEN_CANNOT_START:
 		answer_retry(c, 503, "SessionPoolCannotStart",
-		             m->message.n ? message : "the pool cannot start sessions", m->retry_after_s);
+			     m->message.n ? message : "the pool cannot start sessions", m->retry_after_s);
 		break;
 	case OPEN_CLOSING:
-		answer_retry(c, 503, "SessionClosing", "the session of this identifier is ending", m->retry_after_s);
+		answer_retry(c, 503, "SessionClosing", "the session of this identifier is ending",
+			     m->retry_after_s);
 		break;
 	case OPEN_UNAVAILABLE:
 	case OPEN_CODES:
-		answer_retry(c, 503, "ServiceUnavailable", m->message.n ? message : "the cluster has no leader",
-		             m->retry_after_s);
+		answer_retry(c, 503, "ServiceUnavailable",
+			     m->message.n ? message : "the cluster has no leader", m->retry_after_s);
 		break;
 	}
 }

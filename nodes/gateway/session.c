@@ -245,8 +245,11 @@ void session_use(struct client *c, struct session *s)
 void session_event(struct gw *gw, const struct session *s, enum gateway_event_kind kind)
 {
 	const struct gateway_config *config = &gw->gateway->config;
-	struct gateway_event event = {.kind = kind, .pool = s->pool, .generation = s->generation,
-	                              .sandbox = s->sandbox, .identifier = {s->identifier, s->identifier_n}};
+	struct gateway_event event = {.kind = kind,
+				      .pool = s->pool,
+				      .generation = s->generation,
+				      .sandbox = s->sandbox,
+				      .identifier = {s->identifier, s->identifier_n}};
 
 	if (config->event)
 		config->event(config->arg, &event);
@@ -285,10 +288,10 @@ static void refuse(struct client *c, const char *hop, unsigned status, const cha
 static void tell_dead(struct gw *gw, struct session *s)
 {
 	struct msg_session_event body = {.pool = s->pool,
-	                                 .generation = s->generation,
-	                                 .sandbox = s->sandbox,
-	                                 .identifier = {s->identifier, s->identifier_n},
-	                                 .reason = STR("its target port takes no connections")};
+					 .generation = s->generation,
+					 .sandbox = s->sandbox,
+					 .identifier = {s->identifier, s->identifier_n},
+					 .reason = STR("its target port takes no connections")};
 	struct envelope e = {
 		.to = {.kind = ADDRESS_SESSION, .node = gw->gateway->config.node, .key = s->generation},
 		.type = MSG_DEAD};
@@ -301,13 +304,15 @@ static void tell_dead(struct gw *gw, struct session *s)
 
 void session_unusable(struct client *c, bool dead)
 {
-	static const char refuses[] = "the session's container does not accept connections on its target port";
+	static const char refuses[] =
+		"the session's container does not accept connections on its target port";
 	struct session *s = c->session;
 	struct gw *gw = c->gw;
-	bool again = c->kind != CLIENT_NODE && ++c->tries < TRIES_MAX && !c->kept_overflow && !c->answer_begun &&
-	             !c->interims && !(dead && s->served);
+	bool again = c->kind != CLIENT_NODE && ++c->tries < TRIES_MAX && !c->kept_overflow &&
+		     !c->answer_begun && !c->interims && !(dead && s->served);
 
-	if (dead && s->local && s->served) { /* its server may be starting again, and what it keeps is worth waiting for */
+	if (dead && s->local &&
+	    s->served) { /* its server may be starting again, and what it keeps is worth waiting for */
 		answer(c, 502, "BadGateway", refuses);
 		return;
 	}
@@ -321,7 +326,8 @@ void session_unusable(struct client *c, bool dead)
 		forget(gw, s);
 	session_unref(s);
 	if (!again) {
-		refuse(c, dead ? "dead" : "stale", dead ? 502 : 503, dead ? "BadGateway" : "SessionUnavailable",
+		refuse(c, dead ? "dead" : "stale", dead ? 502 : 503,
+		       dead ? "BadGateway" : "SessionUnavailable",
 		       dead ? refuses : "the session is moving or ending");
 		return;
 	}
@@ -401,9 +407,9 @@ static void quiesce(struct gw *gw, const struct envelope *e, const struct msg_se
 {
 	struct session *s = session_by_generation(gw, m->generation);
 	struct session_ref ref = {.pool = m->pool,
-	                          .generation = m->generation,
-	                          .sandbox = m->sandbox,
-	                          .node = gw->gateway->config.node};
+				  .generation = m->generation,
+				  .sandbox = m->sandbox,
+				  .node = gw->gateway->config.node};
 	struct msg_quiet quiet = {.generation = m->generation};
 
 	if (!s) /* remembered, so that an answer that is under way does not admit to it */
@@ -446,7 +452,8 @@ void session_message(struct gw *gw, const struct envelope *e, const void *body)
 		session_opened(gw, e, body);
 	} else if (e->type == MSG_REFUSED) {
 		const struct msg_refused *refused = body;
-		struct msg_opened m = {.code = OPEN_UNAVAILABLE, .message = refused->message, .retry_after_s = 1};
+		struct msg_opened m = {
+			.code = OPEN_UNAVAILABLE, .message = refused->message, .retry_after_s = 1};
 		session_opened(gw, e, &m);
 	} else if (e->type == MSG_QUIESCE) {
 		quiesce(gw, e, event);

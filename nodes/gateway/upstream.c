@@ -10,7 +10,7 @@
 
 struct dialing {
 	struct gw *gw;
-	struct client *c; /* NULL: it left */
+	struct client *c;        /* NULL: it left */
 	struct session *session; /* counted */
 };
 
@@ -129,7 +129,8 @@ void upstream_close_all(struct conns *conns, bool tell)
 		struct client *c = u->c;
 		if (c) {
 			if (tell && c->state == CLIENT_EXCHANGE)
-				answer_retry(c, 503, "SessionEnded", "the session ended before its answer", 1);
+				answer_retry(c, 503, "SessionEnded", "the session ended before its answer",
+					     1);
 			else
 				client_close(c);
 		}
@@ -304,7 +305,8 @@ static void dial_failed(struct client *c, int error)
 	if (sandbox_dead(error))
 		session_unusable(c, true);
 	else
-		answer_retry(c, 503, "SessionUnavailable", "the session's container cannot be reached just now", 1);
+		answer_retry(c, 503, "SessionUnavailable",
+			     "the session's container cannot be reached just now", 1);
 	client_continue(c);
 }
 
@@ -320,7 +322,7 @@ static void dialed(void *arg, int fd, int error)
 	if (c)
 		c->dialing = NULL;
 	if (fd >= 0 && (s->state == SESSION_ENDED || gw->stopping || !(u = upstream_new(gw, &s->conns)) ||
-	                stream_adopt(&gw->loop, fd, NULL, &upstream_ops, u, &u->s, NULL))) {
+			stream_adopt(&gw->loop, fd, NULL, &upstream_ops, u, &u->s, NULL))) {
 		close(fd);
 		error = -ECONNABORTED;
 		if (u) {
@@ -370,7 +372,7 @@ static void dial(struct client *c)
 	d->session->conns.n++;
 	c->dialing = d;
 	if (config->dial(config->arg, &c->gw->loop, c->gw->index, c->session->sandbox,
-	                 config->dial_timeout_ms, dialed, d) == 0)
+			 config->dial_timeout_ms, dialed, d) == 0)
 		return;
 	c->dialing = NULL;
 	d->session->conns.n--;
@@ -387,7 +389,7 @@ static void connect_node(struct client *c, struct conns *conns)
 	if (u) {
 		u->node = node->id;
 		if (stream_connect(&c->gw->loop, (const struct sockaddr *)&node->peer,
-		                   c->gw->gateway->config.peer_client, &upstream_ops, u, &u->s, NULL) == 0) {
+				   c->gw->gateway->config.peer_client, &upstream_ops, u, &u->s, NULL) == 0) {
 			conns->n++;
 			attach(u, c);
 			return;

@@ -77,8 +77,8 @@ int view_add_pool(struct view *v, const struct view_pool *pool)
 	if (!row)
 		return -ENOMEM;
 	row->pool = *pool;
-	struct str *strings[] = {&row->pool.subscription, &row->pool.resource_group, &row->pool.name, &row->pool.host,
-	                         &row->pool.scope};
+	struct str *strings[] = {&row->pool.subscription, &row->pool.resource_group, &row->pool.name,
+				 &row->pool.host, &row->pool.scope};
 	for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
 		*strings[i] = arena_str(&v->arena, *strings[i]);
 		if (!strings[i]->p)
@@ -88,7 +88,7 @@ int view_add_pool(struct view *v, const struct view_pool *pool)
 		r = map_insert(&v->hosts, &row->by_host, hash_nocase(pool->host, 0));
 	if (!r)
 		r = map_insert(&v->names, &row->by_name,
-		               hash_name(pool->subscription, pool->resource_group, pool->name));
+			       hash_name(pool->subscription, pool->resource_group, pool->name));
 	if (!r)
 		r = map_insert(&v->uids, &row->by_uid, map_hash_u64(pool->uid));
 	return r;
@@ -106,7 +106,8 @@ int view_add_node(struct view *v, const struct view_node *node)
 
 static bool host_match(const struct map_node *node, const void *key)
 {
-	return str_eq_nocase(container_of(node, struct pool_row, by_host)->pool.host, *(const struct str *)key);
+	return str_eq_nocase(container_of(node, struct pool_row, by_host)->pool.host,
+			     *(const struct str *)key);
 }
 
 const struct view_pool *view_by_host(const struct view *v, struct str host)
@@ -132,7 +133,7 @@ static bool name_match(const struct map_node *node, const void *key)
 }
 
 const struct view_pool *view_by_name(const struct view *v, struct str subscription, struct str resource_group,
-                                     struct str name)
+				     struct str name)
 {
 	struct str parts[] = {subscription, resource_group, name};
 	struct map_node *node =

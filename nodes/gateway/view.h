@@ -14,11 +14,11 @@ struct view;
 struct view_pool {
 	uint64_t uid;
 	struct str subscription, resource_group, name;
-	struct str host;            /* "<pool>.<env>.<region>.<domain>"; empty: reached by path alone */
-	struct str scope;           /* the resource's id, for roles: /subscriptions/.../sessionPools/<name> */
-	uint32_t queue_timeout_ms;  /* how long a first request waits for a sandbox; 0: 10 s */
+	struct str host;           /* "<pool>.<env>.<region>.<domain>"; empty: reached by path alone */
+	struct str scope;          /* the resource's id, for roles: /subscriptions/.../sessionPools/<name> */
+	uint32_t queue_timeout_ms; /* how long a first request waits for a sandbox; 0: 10 s */
 	uint32_t request_timeout_ms; /* without a byte in either direction; 0: 240 s */
-	uint64_t cooldown_ms;       /* a tunnel that was silent for longer does not count as busy; 0: 300 s */
+	uint64_t cooldown_ms; /* a tunnel that was silent for longer does not count as busy; 0: 300 s */
 };
 
 struct view_node {
@@ -37,7 +37,7 @@ int view_add_node(struct view *v, const struct view_node *node);
 /* Borrowed from the view; NULL if there is none. Names and hosts compare without case. `host` may carry a port. */
 const struct view_pool *view_by_host(const struct view *v, struct str host);
 const struct view_pool *view_by_name(const struct view *v, struct str subscription, struct str resource_group,
-                                     struct str name);
+				     struct str name);
 const struct view_pool *view_by_uid(const struct view *v, uint64_t uid);
 const struct view_node *view_node(const struct view *v, uint64_t id);
 

@@ -23,8 +23,10 @@ struct events {
 	char path[PATH_MAX];
 };
 
-static const char *const kind_name[EVENT_KINDS] = {
-	[EVENT_READY] = "ready", [EVENT_OPENED] = "opened", [EVENT_CONNECTED] = "connected", [EVENT_DEAD] = "dead"};
+static const char *const kind_name[EVENT_KINDS] = {[EVENT_READY] = "ready",
+						   [EVENT_OPENED] = "opened",
+						   [EVENT_CONNECTED] = "connected",
+						   [EVENT_DEAD] = "dead"};
 
 static int open_file(const char *path)
 {
@@ -86,11 +88,13 @@ void events_write(struct events *e, enum event_kind kind, const struct event *ev
 	if (event->generation != 0)
 		n = snprintf(more, sizeof more, ",\"generation\":%" PRIu64, event->generation);
 	if (event->identifier_tag[0] != '\0')
-		snprintf(more + n, sizeof more - (size_t)n, ",\"identifier_tag\":\"%s\"", event->identifier_tag);
+		snprintf(more + n, sizeof more - (size_t)n, ",\"identifier_tag\":\"%s\"",
+			 event->identifier_tag);
 	n = snprintf(line, sizeof line,
-	             "{\"event\":\"%s\",\"time\":\"%s\",\"wall_ms\":%" PRIu64 ",\"node\":%" PRIu64 ",\"sandbox\":%" PRIu64
-	             ",\"pool\":%" PRIu64 "%s}\n",
-	             kind_name[kind], clock_text(wall_ms, time), wall_ms, e->node, event->sandbox, event->pool, more);
+		     "{\"event\":\"%s\",\"time\":\"%s\",\"wall_ms\":%" PRIu64 ",\"node\":%" PRIu64
+		     ",\"sandbox\":%" PRIu64 ",\"pool\":%" PRIu64 "%s}\n",
+		     kind_name[kind], clock_text(wall_ms, time), wall_ms, e->node, event->sandbox,
+		     event->pool, more);
 	pthread_mutex_lock(&e->lock);
 	rotate(e);
 	(void)!fd_write_all(e->fd, line, (size_t)n);

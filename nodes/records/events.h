@@ -11,10 +11,10 @@
 #include "core/err.h"
 
 enum event_kind {
-	EVENT_READY,     /* a booting sandbox of this node answered its probe */
-	EVENT_OPENED,    /* a gateway of this node was given a session that it asked for first */
+	EVENT_READY,  /* a booting sandbox of this node answered its probe */
+	EVENT_OPENED, /* a gateway of this node was given a session that it asked for first */
 	EVENT_CONNECTED, /* a gateway of this node, the session's owner, made its first connection into the sandbox */
-	EVENT_DEAD,      /* a session's sandbox took no connection */
+	EVENT_DEAD, /* a session's sandbox took no connection */
 	EVENT_KINDS
 };
 

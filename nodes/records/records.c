@@ -13,10 +13,11 @@
 #include "core/log.h"
 #include "core/must.h"
 
-static const char schema[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000;"
-                             "CREATE TABLE IF NOT EXISTS record (number INTEGER PRIMARY KEY, ready_ms INTEGER NOT NULL,"
-                             " stopped_ms INTEGER NOT NULL, row BLOB NOT NULL) STRICT;"
-                             "CREATE INDEX IF NOT EXISTS record_stopped ON record (stopped_ms);";
+static const char schema[] =
+	"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000;"
+	"CREATE TABLE IF NOT EXISTS record (number INTEGER PRIMARY KEY, ready_ms INTEGER NOT NULL,"
+	" stopped_ms INTEGER NOT NULL, row BLOB NOT NULL) STRICT;"
+	"CREATE INDEX IF NOT EXISTS record_stopped ON record (stopped_ms);";
 
 struct records {
 	char path[512];
@@ -41,10 +42,12 @@ static int fail(sqlite3 *db, struct err *err, const char *what)
 static int open_file(const char *path, sqlite3 **ret, struct err *err)
 {
 	sqlite3 *db = NULL;
-	int r = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+	int r = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+				NULL);
 
 	if (r != SQLITE_OK || sqlite3_exec(db, schema, NULL, NULL, NULL) != SQLITE_OK) {
-		r = sqlite3_errcode(db) == SQLITE_NOTADB || sqlite3_errcode(db) == SQLITE_CORRUPT ? -EBADMSG : -EIO;
+		r = sqlite3_errcode(db) == SQLITE_NOTADB || sqlite3_errcode(db) == SQLITE_CORRUPT ? -EBADMSG
+												  : -EIO;
 		fail(db, err, path);
 		sqlite3_close(db);
 		return r;
@@ -89,12 +92,13 @@ static int write_batch(struct records *r, struct record_row *const *rows, uint32
 	int bad = sqlite3_exec(r->writing, "BEGIN", NULL, NULL, NULL);
 
 	if (bad == 0)
-		bad = sqlite3_prepare_v2(r->writing, "INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?)", -1, &s, NULL);
+		bad = sqlite3_prepare_v2(r->writing, "INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?)", -1,
+					 &s, NULL);
 	for (uint32_t i = 0; bad == 0 && i < n; i++)
 		bad = insert(s, rows[i]);
 	sqlite3_finalize(s);
 	snprintf(trim, sizeof trim, "DELETE FROM record WHERE stopped_ms < %lld",
-	         (long long)(clock_wall_ms() - r->retention_ms));
+		 (long long)(clock_wall_ms() - r->retention_ms));
 	if (bad == 0)
 		bad = sqlite3_exec(r->writing, trim, NULL, NULL, NULL);
 	if (bad == 0)
@@ -201,13 +205,13 @@ uint64_t records_kept(const struct records *r)
 	return atomic_load(&r->kept);
 }
 
-int records_each(struct records *r, uint64_t from_ms, uint64_t to_ms, void (*each)(void *to, const struct record_row *row),
-                 void *to, struct err *err)
+int records_each(struct records *r, uint64_t from_ms, uint64_t to_ms,
+		 void (*each)(void *to, const struct record_row *row), void *to, struct err *err)
 {
 	sqlite3_stmt *s = NULL;
-	int bad = sqlite3_prepare_v2(r->reading,
-	                             "SELECT row FROM record WHERE stopped_ms >= ? AND ready_ms < ? ORDER BY number", -1,
-	                             &s, NULL);
+	int bad = sqlite3_prepare_v2(
+		r->reading, "SELECT row FROM record WHERE stopped_ms >= ? AND ready_ms < ? ORDER BY number",
+		-1, &s, NULL);
 
 	sqlite3_bind_int64(s, 1, (sqlite3_int64)from_ms);
 	sqlite3_bind_int64(s, 2, (sqlite3_int64)(to_ms > INT64_MAX ? INT64_MAX : to_ms));
@@ -218,8 +222,8 @@ int records_each(struct records *r, uint64_t from_ms, uint64_t to_ms, void (*eac
 		bad = sqlite3_step(s);
 		if (bad != SQLITE_ROW)
 			break;
-		if (codec_decode(sqlite3_column_blob(s, 0), (size_t)sqlite3_column_bytes(s, 0), &record_row_codec, &arena,
-		                 &row, err) < 0) {
+		if (codec_decode(sqlite3_column_blob(s, 0), (size_t)sqlite3_column_bytes(s, 0),
+				 &record_row_codec, &arena, &row, err) < 0) {
 			sqlite3_finalize(s);
 			return err_wrap(err, "billing records");
 		}

@@ -25,7 +25,7 @@ uint32_t records_keep(struct records *r, const struct record_row *const *rows, u
 /* The highest number that is on disk; 0: none. */
 uint64_t records_kept(const struct records *r);
 /* Rows that overlap [from, to), by number. The row is valid during the call. */
-int records_each(struct records *r, uint64_t from_ms, uint64_t to_ms, void (*each)(void *to, const struct record_row *row),
-                 void *to, struct err *err);
+int records_each(struct records *r, uint64_t from_ms, uint64_t to_ms,
+		 void (*each)(void *to, const struct record_row *row), void *to, struct err *err);
 
 #endif

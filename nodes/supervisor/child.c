@@ -34,8 +34,9 @@ void child_arg(struct child *c, const char *format, ...)
 /* What the operator's shell had set stays there; what a build for tests reads goes along. */
 static char **environment(void)
 {
-	static const char *const kept[] = {"ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS",
-	                                   "LLVM_PROFILE_FILE", "GCOV_PREFIX", "GCOV_PREFIX_STRIP"};
+	static const char *const kept[] = {"ASAN_OPTIONS",     "UBSAN_OPTIONS",     "LSAN_OPTIONS",
+					   "TSAN_OPTIONS",     "LLVM_PROFILE_FILE", "GCOV_PREFIX",
+					   "GCOV_PREFIX_STRIP"};
 	static char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 	static char *list[sizeof kept / sizeof *kept + 2];
 	size_t n = 0;
@@ -58,8 +59,9 @@ static void child_become(const struct child *c, pid_t supervisor)
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (c->uid != 0 && (initgroups(c->user, c->gid) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 ||
-	                    setresuid(c->uid, c->uid, c->uid) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0))
+	if (c->uid != 0 &&
+	    (initgroups(c->user, c->gid) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 ||
+	     setresuid(c->uid, c->uid, c->uid) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0))
 		_exit(126);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != supervisor)
@@ -96,10 +98,10 @@ void child_ended(struct child *c, int status, uint64_t now_ms)
 	c->retry_ms = now_ms + c->pause_ms;
 	if (WIFSIGNALED(status))
 		log_warn("%s was killed by signal %d; starting it again in %u ms", c->name, WTERMSIG(status),
-		         (unsigned)c->pause_ms);
+			 (unsigned)c->pause_ms);
 	else
 		log_warn("%s ended with status %d; starting it again in %u ms", c->name, WEXITSTATUS(status),
-		         (unsigned)c->pause_ms);
+			 (unsigned)c->pause_ms);
 }
 
 void child_done(struct child *c)

@@ -16,8 +16,8 @@ struct child {
 	char *args[CHILD_ARGS_MAX]; /* owned, NULL-terminated, args[0] is the name */
 	uid_t uid;                  /* 0: stays root */
 	gid_t gid;
-	const char *user;           /* for its supplementary groups */
-	pid_t pid;                  /* 0 while not running */
+	const char *user; /* for its supplementary groups */
+	pid_t pid;        /* 0 while not running */
 	uint64_t started_ms, retry_ms, pause_ms;
 };
 

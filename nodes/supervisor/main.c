@@ -128,8 +128,11 @@ static void describe_children(struct supervisor *s)
 	*d = (struct child){.name = "sandboxd", .program = text(s, str_of(sandboxd))};
 	child_arg(d, "sandboxd");
 	child_arg(d, "--config=%s", s->config_path);
-	*b = (struct child){.name = "berthd", .program = text(s, str_of(berthd)), .uid = s->uid, .gid = s->gid,
-	                    .user = text(s, c->user)};
+	*b = (struct child){.name = "berthd",
+			    .program = text(s, str_of(berthd)),
+			    .uid = s->uid,
+			    .gid = s->gid,
+			    .user = text(s, c->user)};
 	child_arg(b, "berthd");
 	child_arg(b, "--config=%s", s->config_path);
 }
@@ -161,7 +164,8 @@ static int start_due(struct supervisor *s)
 			continue;
 		if (now >= children[i]->retry_ms && child_start(children[i], now, &err) < 0)
 			log_error("%s", err.message);
-		if (children[i]->pid == 0 && children[i]->retry_ms > now && children[i]->retry_ms - now < wait)
+		if (children[i]->pid == 0 && children[i]->retry_ms > now &&
+		    children[i]->retry_ms - now < wait)
 			wait = children[i]->retry_ms - now;
 	}
 	return (int)wait;
@@ -240,10 +244,12 @@ static int prepare(struct supervisor *s, const char *path, struct err *err)
 	return r == 0 ? take_lock(s, err) : r;
 }
 
-static const char usage[] =
-	"usage: berth-supervisor FILE          keep berthd and sandboxd of the node that FILE configures running until\n"
-	"                                      SIGTERM; SIGHUP is passed to berthd, which reads its certificates again\n"
-	"       berth-supervisor --purge FILE  the node is stopped: end its sandboxes and remove what they left\n";
+static const char usage[] = "usage: berth-supervisor FILE          keep berthd and sandboxd of the node that "
+			    "FILE configures running until\n"
+			    "                                      SIGTERM; SIGHUP is passed to berthd, "
+			    "which reads its certificates again\n"
+			    "       berth-supervisor --purge FILE  the node is stopped: end its sandboxes "
+			    "and remove what they left\n";
 
 int main(int argc, char **argv)
 {

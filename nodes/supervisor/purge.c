@@ -42,7 +42,8 @@ static int connect_to(const struct config *config, struct err *err)
 }
 
 /* One call and its reply; events in between are skipped. */
-static int call(int fd, uint8_t type, const void *body, struct arena *arena, struct sandboxd_reply *ret, struct err *err)
+static int call(int fd, uint8_t type, const void *body, struct arena *arena, struct sandboxd_reply *ret,
+		struct err *err)
 {
 	CLEANUP_BUF struct buf inner = {0}, packet = {0};
 	struct sandboxd_message message = {.type = type, .correlation = 1};
@@ -60,25 +61,26 @@ static int call(int fd, uint8_t type, const void *body, struct arena *arena, str
 
 		if (n <= 0)
 			return err_set(err, n < 0 ? -errno : -ECONNRESET, "%s: sandboxd did not answer",
-			               sandboxd_type_name[type]);
+				       sandboxd_type_name[type]);
 		int r = codec_decode(in, (size_t)n, &sandboxd_message_codec, arena, &message, err);
 
 		if (r == 0 && message.type == SANDBOXD_REPLY)
-			r = codec_decode(message.body.p, message.body.n, &sandboxd_reply_codec, arena, ret, err);
+			r = codec_decode(message.body.p, message.body.n, &sandboxd_reply_codec, arena, ret,
+					 err);
 		if (r < 0)
 			return r;
 		if (message.type == SANDBOXD_REPLY)
 			return ret->code < 0 ? err_set(err, ret->code, "%s: %.*s", sandboxd_type_name[type],
-			                               STR_ARGS(ret->message))
-			                     : 0;
+						       STR_ARGS(ret->message))
+					     : 0;
 	}
 }
 
 static int stop_all(int fd, const struct config *config, struct err *err)
 {
 	CLEANUP_ARENA struct arena arena = {0};
-	struct sandboxd_hello hello = {.protocol = SANDBOXD_PROTOCOL, .cluster = config->cluster_id,
-	                               .node = config->node_id};
+	struct sandboxd_hello hello = {
+		.protocol = SANDBOXD_PROTOCOL, .cluster = config->cluster_id, .node = config->node_id};
 	struct sandboxd_reply reply, stopped;
 	int r = call(fd, SANDBOXD_HELLO, &hello, &arena, &reply, err), failed = 0;
 

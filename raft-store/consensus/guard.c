@@ -469,9 +469,13 @@ void guard_turn(struct guard *g)
 		struct follower *f = s->id == r->id ? NULL : follower_of(g, s->id);
 		if (f == NULL || f->acked != last || f->told >= last)
 			continue;
-		struct raft_message m = {.type = RAFT_IO_APPEND_ENTRIES, .server_id = s->id, .server_address = s->address,
-					 .append_entries = {.term = r->current_term, .prev_log_index = last,
-							    .prev_log_term = term, .leader_commit = last}};
+		struct raft_message m = {.type = RAFT_IO_APPEND_ENTRIES,
+					 .server_id = s->id,
+					 .server_address = s->address,
+					 .append_entries = {.term = r->current_term,
+							    .prev_log_index = last,
+							    .prev_log_term = term,
+							    .leader_commit = last}};
 		struct raft_io_send *request = malloc(sizeof *request);
 		f->told = last; /* also when it cannot be sent: tried once */
 		if (request == NULL || g->send(r->io, request, &m, news_sent) != 0)

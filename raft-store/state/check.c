@@ -35,7 +35,8 @@ static int check_cluster(const struct state *s, struct err *err)
 	HOLDS(c->settings.queue_ms <= APPLY_DURATION_MAX && c->settings.lease_ms <= APPLY_DURATION_MAX &&
 		      c->settings.lost_ms <= APPLY_DURATION_MAX &&
 		      c->settings.operation_kept_ms <= APPLY_DURATION_MAX &&
-		      c->settings.pull_retry_ms <= APPLY_DURATION_MAX && c->settings.start_ms <= APPLY_DURATION_MAX,
+		      c->settings.pull_retry_ms <= APPLY_DURATION_MAX &&
+		      c->settings.start_ms <= APPLY_DURATION_MAX,
 	      "cluster: a duration is above a hundred years");
 	return 0;
 }
@@ -199,8 +200,8 @@ static int check_sandbox(const struct state *s, const struct sandbox_row *b, str
 	HOLDS(state_sandbox(s, b->id) == b, "sandbox %" PRIu64 ": not found by id", b->id);
 	HOLDS(state_pool(s, b->pool) != NULL && state_revision(s, b->pool, b->revision) != NULL,
 	      "sandbox %" PRIu64 ": its pool or revision is missing", b->id);
-	HOLDS(!b->egress || state_pool(s, b->pool)->limits.egress, "sandbox %" PRIu64 ": egress, and its pool has none",
-	      b->id);
+	HOLDS(!b->egress || state_pool(s, b->pool)->limits.egress,
+	      "sandbox %" PRIu64 ": egress, and its pool has none", b->id);
 	HOLDS((b->state == SANDBOX_BOUND) == (b->generation != 0),
 	      "sandbox %" PRIu64 ": (2) %s with generation %" PRIu64, b->id, sandbox_state_name[b->state],
 	      b->generation);

@@ -10,12 +10,9 @@
 #define DIGESTS_MAX       4096
 
 static const struct codec_field command_fields[] = {
-	CODEC_U8(struct command, type),
-	CODEC_U16(struct command, feature),
-	CODEC_U64(struct command, node),
-	CODEC_U64(struct command, epoch),
-	CODEC_U64(struct command, sequence),
-	CODEC_SECRET(struct command, body, BODY_MAX_BYTES),
+	CODEC_U8(struct command, type),      CODEC_U16(struct command, feature),
+	CODEC_U64(struct command, node),     CODEC_U64(struct command, epoch),
+	CODEC_U64(struct command, sequence), CODEC_SECRET(struct command, body, BODY_MAX_BYTES),
 };
 const struct codec_type command_codec = CODEC_TYPE(struct command, "command", command_fields);
 
@@ -45,7 +42,8 @@ static const struct codec_field node_join_fields[] = {
 	CODEC_U64(struct cmd_node_join, cpu_milli),
 	CODEC_U64(struct cmd_node_join, memory_bytes),
 };
-static const struct codec_type node_join_codec = CODEC_TYPE(struct cmd_node_join, "node_join", node_join_fields);
+static const struct codec_type node_join_codec =
+	CODEC_TYPE(struct cmd_node_join, "node_join", node_join_fields);
 
 static const struct codec_field renewal_fields[] = {
 	CODEC_U64(struct renewal, node),
@@ -57,14 +55,16 @@ static const struct codec_type renewal_codec = CODEC_TYPE(struct renewal, "renew
 static const struct codec_field node_renew_fields[] = {
 	CODEC_LIST(struct cmd_node_renew, renewals, RENEWALS_MAX, &renewal_codec),
 };
-static const struct codec_type node_renew_codec = CODEC_TYPE(struct cmd_node_renew, "node_renew", node_renew_fields);
+static const struct codec_type node_renew_codec =
+	CODEC_TYPE(struct cmd_node_renew, "node_renew", node_renew_fields);
 
 static const struct codec_field node_lost_fields[] = {
 	CODEC_U64(struct cmd_node_lost, node),
 	CODEC_U64(struct cmd_node_lost, epoch),
 	CODEC_U64(struct cmd_node_lost, renewed_ms),
 };
-static const struct codec_type node_lost_codec = CODEC_TYPE(struct cmd_node_lost, "node_lost", node_lost_fields);
+static const struct codec_type node_lost_codec =
+	CODEC_TYPE(struct cmd_node_lost, "node_lost", node_lost_fields);
 
 static const struct codec_field node_cordon_fields[] = {
 	CODEC_U64(struct cmd_node_cordon, node),
@@ -148,14 +148,10 @@ static const struct codec_type records_trim_codec =
 	CODEC_TYPE(struct cmd_records_trim, "records_trim", records_trim_fields);
 
 static const struct codec_field result_fields[] = {
-	CODEC_I32(struct result, code),
-	CODEC_STR(struct result, message, TEXT_MAX_BYTES),
-	CODEC_U64(struct result, index),
-	CODEC_U64(struct result, id),
-	CODEC_U64(struct result, operation),
-	CODEC_ONE(struct result, session, &session_ref_codec),
-	CODEC_BOOL(struct result, created),
-	CODEC_BOOL(struct result, waiting),
+	CODEC_I32(struct result, code),      CODEC_STR(struct result, message, TEXT_MAX_BYTES),
+	CODEC_U64(struct result, index),     CODEC_U64(struct result, id),
+	CODEC_U64(struct result, operation), CODEC_ONE(struct result, session, &session_ref_codec),
+	CODEC_BOOL(struct result, created),  CODEC_BOOL(struct result, waiting),
 };
 const struct codec_type result_codec = CODEC_TYPE(struct result, "result", result_fields);
 

@@ -9,93 +9,124 @@
 #include "core/codec.h"
 #include "state/tables.h"
 
-#define FEATURE_LEVEL       1
-#define ENTRY_COMMANDS_MAX  256
-#define RESULTS_KEPT        1024
+#define FEATURE_LEVEL      1
+#define ENTRY_COMMANDS_MAX 256
+#define RESULTS_KEPT       1024
 
 enum command_type {
 	COMMAND_NONE,
-	COMMAND_CLUSTER_INIT,   /* cmd_cluster_init: the first entry of a cluster; once */
-	COMMAND_NODE_JOIN,      /* cmd_node_join: a node (re)starts: new epoch; result.id = epoch */
-	COMMAND_NODE_RENEW,     /* cmd_node_renew: leases of all that asked within this second */
-	COMMAND_NODE_LOST,      /* cmd_node_lost: names the renewal it judged by; no-op if a newer one applied */
-	COMMAND_NODE_CORDON,    /* cmd_node_cordon */
-	COMMAND_NODE_IMAGES,    /* cmd_node_images: a node says which images it holds (the whole list) */
-	COMMAND_POOL_PUT,       /* msg_pool_put: result.id = pool uid, result.operation */
-	COMMAND_POOL_DELETE,    /* msg_pool_delete: result.operation; the row goes when nothing of it is left */
-	COMMAND_OPERATION_STEP, /* cmd_operation_step */
-	COMMAND_SANDBOX_BOOT,   /* cmd_sandbox_boot: result.id = sandbox id */
-	COMMAND_SANDBOX_READY,  /* cmd_sandbox: booting -> ready, or bound to the oldest waiter at once */
+	COMMAND_CLUSTER_INIT, /* cmd_cluster_init: the first entry of a cluster; once */
+	COMMAND_NODE_JOIN,    /* cmd_node_join: a node (re)starts: new epoch; result.id = epoch */
+	COMMAND_NODE_RENEW,   /* cmd_node_renew: leases of all that asked within this second */
+	COMMAND_NODE_LOST,   /* cmd_node_lost: names the renewal it judged by; no-op if a newer one applied */
+	COMMAND_NODE_CORDON, /* cmd_node_cordon */
+	COMMAND_NODE_IMAGES, /* cmd_node_images: a node says which images it holds (the whole list) */
+	COMMAND_POOL_PUT,    /* msg_pool_put: result.id = pool uid, result.operation */
+	COMMAND_POOL_DELETE, /* msg_pool_delete: result.operation; the row goes when nothing of it is left */
+	COMMAND_OPERATION_STEP,   /* cmd_operation_step */
+	COMMAND_SANDBOX_BOOT,     /* cmd_sandbox_boot: result.id = sandbox id */
+	COMMAND_SANDBOX_READY,    /* cmd_sandbox: booting -> ready, or bound to the oldest waiter at once */
 	COMMAND_SANDBOX_STOPPING, /* cmd_sandbox: ready/booting -> stopping; never a bound one */
-	COMMAND_SANDBOX_GONE,   /* cmd_sandbox_gone: it no longer runs; frees the reservation; closes its session */
-	COMMAND_SESSION_OPEN,   /* cmd_session_open: returns the existing one, binds a ready sandbox, or waits */
+	COMMAND_SANDBOX_GONE, /* cmd_sandbox_gone: it no longer runs; frees the reservation; closes its session */
+	COMMAND_SESSION_OPEN, /* cmd_session_open: returns the existing one, binds a ready sandbox, or waits */
 	COMMAND_SESSION_CLOSING, /* cmd_session_closing: live -> closing; anyone may ask */
-	COMMAND_SESSION_CLOSED, /* cmd_session_closed: by the owner, once the sandbox no longer runs */
-	COMMAND_WAITERS_EXPIRE, /* no body: waiting sessions past expires_ms go */
-	COMMAND_RECORDS_TRIM,   /* cmd_records_trim: voters copied the records up to a number */
+	COMMAND_SESSION_CLOSED,  /* cmd_session_closed: by the owner, once the sandbox no longer runs */
+	COMMAND_WAITERS_EXPIRE,  /* no body: waiting sessions past expires_ms go */
+	COMMAND_RECORDS_TRIM,    /* cmd_records_trim: voters copied the records up to a number */
 	COMMAND_TYPES
 };
 
 struct command {
 	uint8_t type;
-	uint16_t feature;   /* the level it needs; above the cluster's: refused before it is proposed */
+	uint16_t feature; /* the level it needs; above the cluster's: refused before it is proposed */
 	uint64_t node, epoch, sequence;
 	struct str body;
 };
 
 struct entry {
 	uint64_t incarnation;
-	uint64_t time_ms;   /* the proposing leader's cluster time; apply clamps so that it never goes back */
+	uint64_t time_ms; /* the proposing leader's cluster time; apply clamps so that it never goes back */
 	struct command *commands;
 	uint32_t n_commands;
 };
 
-struct cmd_cluster_init { struct str id; struct settings settings; };
+struct cmd_cluster_init {
+	struct str id;
+	struct settings settings;
+};
 struct cmd_node_join {
 	uint64_t id;
 	struct str name, raft_address, peer_address, api_address, labels, version;
 	bool voter;
 	uint64_t cpu_milli, memory_bytes;
 };
-struct renewal { uint64_t node, epoch; uint64_t sent_ms; }; /* sent_ms: the node's own CLOCK_BOOTTIME, echoed */
-struct cmd_node_renew { struct renewal *renewals; uint32_t n_renewals; };
-struct cmd_node_lost { uint64_t node, epoch, renewed_ms; };
-struct cmd_node_cordon { uint64_t node; bool cordoned, draining; };
-struct cmd_node_images { uint64_t node; struct str *digests; uint32_t n_digests; };
+struct renewal {
+	uint64_t node, epoch;
+	uint64_t sent_ms;
+}; /* sent_ms: the node's own CLOCK_BOOTTIME, echoed */
+struct cmd_node_renew {
+	struct renewal *renewals;
+	uint32_t n_renewals;
+};
+struct cmd_node_lost {
+	uint64_t node, epoch, renewed_ms;
+};
+struct cmd_node_cordon {
+	uint64_t node;
+	bool cordoned, draining;
+};
+struct cmd_node_images {
+	uint64_t node;
+	struct str *digests;
+	uint32_t n_digests;
+};
 struct cmd_operation_step {
 	uint64_t operation;
-	uint8_t phase;      /* the next one; refused if the row is not in `from` */
+	uint8_t phase; /* the next one; refused if the row is not in `from` */
 	uint8_t from;
-	struct str digest;  /* RESOLVE -> CACHE */
+	struct str digest;        /* RESOLVE -> CACHE */
 	struct str code, message; /* -> FAILED */
 };
-struct cmd_sandbox_boot { uint64_t pool, revision, node; };
-struct cmd_sandbox { uint64_t sandbox; };
+struct cmd_sandbox_boot {
+	uint64_t pool, revision, node;
+};
+struct cmd_sandbox {
+	uint64_t sandbox;
+};
 struct cmd_sandbox_gone {
 	uint64_t sandbox;
-	uint64_t stopped_ms;    /* cluster time when the last of it stopped running; clamped to [ready, now] */
-	bool failed;            /* it never became ready, or crashed: counts against the pool */
-	bool unserved;          /* its session never got a byte from it: nothing is billed for the session */
+	uint64_t stopped_ms; /* cluster time when the last of it stopped running; clamped to [ready, now] */
+	bool failed;         /* it never became ready, or crashed: counts against the pool */
+	bool unserved;       /* its session never got a byte from it: nothing is billed for the session */
 	struct str message;
 };
 struct cmd_session_open {
 	uint64_t pool;
 	struct str identifier;
-	uint64_t preferred;     /* a ready sandbox; another one is taken if it is not ready any more */
+	uint64_t preferred; /* a ready sandbox; another one is taken if it is not ready any more */
 	bool require_existing;
 };
-struct cmd_session_closing { uint64_t pool, generation; uint8_t reason; };
-struct cmd_session_closed { uint64_t pool, generation; uint64_t stopped_ms; bool unserved; };
-struct cmd_records_trim { uint64_t up_to; };
+struct cmd_session_closing {
+	uint64_t pool, generation;
+	uint8_t reason;
+};
+struct cmd_session_closed {
+	uint64_t pool, generation;
+	uint64_t stopped_ms;
+	bool unserved;
+};
+struct cmd_records_trim {
+	uint64_t up_to;
+};
 
 struct result {
-	int32_t code;           /* 0 or -errno; see state.h for each command's */
+	int32_t code; /* 0 or -errno; see state.h for each command's */
 	struct str message;
 	uint64_t index;
 	uint64_t id, operation;
 	struct session_ref session;
 	bool created;
-	bool waiting;           /* OPEN: no sandbox yet; the session row tells when */
+	bool waiting; /* OPEN: no sandbox yet; the session row tells when */
 };
 
 extern const struct codec_type command_codec, entry_codec, result_codec;

@@ -251,7 +251,8 @@ static void merge_hour(struct state *s, const struct bucket_row *hour)
 /* The first bucket of the pool that starts at or behind `from` and before `to`. */
 static const struct bucket_row *bucket_from(const struct state *s, uint64_t pool, uint64_t from, uint64_t to)
 {
-	const struct row *row = tree_seek(&s->rows[KIND_BUCKETS], (struct tree_key){.a = pool, .b = from}, false);
+	const struct row *row =
+		tree_seek(&s->rows[KIND_BUCKETS], (struct tree_key){.a = pool, .b = from}, false);
 	const struct bucket_row *bucket = row == NULL ? NULL : (const void *)row->value;
 
 	return bucket == NULL || bucket->pool != pool || bucket->start_ms >= to ? NULL : bucket;
@@ -295,7 +296,8 @@ void ledger_tick(struct state *s, uint64_t before_ms, uint64_t now_ms)
 	}
 	/* Pools that are gone have buckets too. */
 	for (next = tree_first(&s->rows[KIND_BUCKETS]); next != NULL;
-	     next = tree_seek(&s->rows[KIND_BUCKETS], (struct tree_key){.a = bucket->pool, .b = UINT64_MAX}, true)) {
+	     next = tree_seek(&s->rows[KIND_BUCKETS], (struct tree_key){.a = bucket->pool, .b = UINT64_MAX},
+			      true)) {
 		bucket = (const void *)next->value;
 		tick_pool(s, bucket->pool, before_ms, now_ms);
 	}

@@ -15,9 +15,9 @@ struct state;
 struct state_snapshot;
 
 struct change {
-	uint8_t table;      /* enum table */
-	uint64_t key;       /* pool uid, sandbox id, generation, node id, operation id */
-	uint64_t pool;      /* for sandboxes, sessions, operations, images (0): the pool */
+	uint8_t table; /* enum table */
+	uint64_t key;  /* pool uid, sandbox id, generation, node id, operation id */
+	uint64_t pool; /* for sandboxes, sessions, operations, images (0): the pool */
 	bool removed;
 };
 
@@ -75,7 +75,8 @@ struct state *state_new(void);
 void state_free(struct state *s);
 
 /* 0, or -EPROTO: stop the node. */
-int state_apply(struct state *s, uint64_t index, const void *entry, size_t n, struct applied *ret, struct err *err);
+int state_apply(struct state *s, uint64_t index, const void *entry, size_t n, struct applied *ret,
+		struct err *err);
 uint64_t state_index(const struct state *s);
 /* Over all tables, kept incrementally: equal on all voters at the same index. */
 uint64_t state_hash(const struct state *s);
@@ -86,14 +87,17 @@ int state_check(const struct state *s, struct err *err);
 struct state_snapshot *state_snapshot_new(struct state *s);
 void state_snapshot_free(struct state_snapshot *snapshot);
 /* Calls write() with pieces of at most 256 KiB. May run on another thread while the state goes on. Errors of write() end it. */
-int state_snapshot_write(const struct state_snapshot *snapshot, int (*write)(void *to, const void *p, size_t n), void *to);
+int state_snapshot_write(const struct state_snapshot *snapshot,
+			 int (*write)(void *to, const void *p, size_t n), void *to);
 /* Replaces everything by what a snapshot's bytes say, or leaves all as it was. */
 int state_restore(struct state *s, const void *p, size_t n, struct err *err);
 
 /* Lookups; NULL: no such row. */
-const struct cluster_row *state_cluster(const struct state *s); /* never NULL; id is empty before CLUSTER_INIT */
+const struct cluster_row *
+state_cluster(const struct state *s); /* never NULL; id is empty before CLUSTER_INIT */
 const struct pool_row *state_pool(const struct state *s, uint64_t uid);
-const struct pool_row *state_pool_by_name(const struct state *s, struct str subscription, struct str group, struct str name);
+const struct pool_row *state_pool_by_name(const struct state *s, struct str subscription, struct str group,
+					  struct str name);
 const struct revision_row *state_revision(const struct state *s, uint64_t pool, uint64_t revision);
 const struct secret_row *state_secret(const struct state *s, uint64_t pool, struct str name);
 const struct operation_row *state_operation(const struct state *s, uint64_t id);
@@ -112,21 +116,31 @@ struct pool_counts state_pool_counts(const struct state *s, uint64_t pool);
 
 /* Walks: call with the previous row, NULL first; the order is the same on every node. The tables must not change meanwhile. */
 const struct pool_row *state_next_pool(const struct state *s, const struct pool_row *row);
-const struct revision_row *state_next_revision(const struct state *s, uint64_t pool, const struct revision_row *row);
-const struct secret_row *state_next_secret(const struct state *s, uint64_t pool, const struct secret_row *row);
+const struct revision_row *state_next_revision(const struct state *s, uint64_t pool,
+					       const struct revision_row *row);
+const struct secret_row *state_next_secret(const struct state *s, uint64_t pool,
+					   const struct secret_row *row);
 const struct operation_row *state_next_operation(const struct state *s, const struct operation_row *row);
 const struct node_row *state_next_node(const struct state *s, const struct node_row *row);
 const struct sandbox_row *state_next_sandbox(const struct state *s, const struct sandbox_row *row);
-const struct sandbox_row *state_next_pool_sandbox(const struct state *s, uint64_t pool, const struct sandbox_row *row);
-const struct sandbox_row *state_next_node_sandbox(const struct state *s, uint64_t node, const struct sandbox_row *row);
-const struct sandbox_row *state_next_ready(const struct state *s, uint64_t pool, const struct sandbox_row *row);
-const struct session_row *state_next_pool_session(const struct state *s, uint64_t pool, const struct session_row *row);
-const struct session_row *state_next_waiter(const struct state *s, uint64_t pool, const struct session_row *row); /* oldest first */
-const struct bucket_row *state_next_bucket(const struct state *s, uint64_t pool, const struct bucket_row *row);
+const struct sandbox_row *state_next_pool_sandbox(const struct state *s, uint64_t pool,
+						  const struct sandbox_row *row);
+const struct sandbox_row *state_next_node_sandbox(const struct state *s, uint64_t node,
+						  const struct sandbox_row *row);
+const struct sandbox_row *state_next_ready(const struct state *s, uint64_t pool,
+					   const struct sandbox_row *row);
+const struct session_row *state_next_pool_session(const struct state *s, uint64_t pool,
+						  const struct session_row *row);
+const struct session_row *state_next_waiter(const struct state *s, uint64_t pool,
+					    const struct session_row *row); /* oldest first */
+const struct bucket_row *state_next_bucket(const struct state *s, uint64_t pool,
+					   const struct bucket_row *row);
 /* Of all pools, deleted ones too: their bills outlive them. By (pool, start). */
 const struct bucket_row *state_next_any_bucket(const struct state *s, const struct bucket_row *row);
 const struct rate_row *state_rate(const struct state *s, uint64_t pool);
-const struct record_row *state_next_record(const struct state *s, const struct record_row *row); /* by number */
-const struct correction_row *state_next_correction(const struct state *s, const struct correction_row *row); /* by number */
+const struct record_row *state_next_record(const struct state *s,
+					   const struct record_row *row); /* by number */
+const struct correction_row *state_next_correction(const struct state *s,
+						   const struct correction_row *row); /* by number */
 
 #endif

@@ -112,18 +112,12 @@ static const struct codec_field image_fields[] = {
 const struct codec_type image_row_codec = CODEC_TYPE(struct image_row, "image", image_fields);
 
 static const struct codec_field sandbox_fields[] = {
-	CODEC_U64(struct sandbox_row, id),
-	CODEC_U64(struct sandbox_row, pool),
-	CODEC_U64(struct sandbox_row, revision),
-	CODEC_U64(struct sandbox_row, node),
-	CODEC_U64(struct sandbox_row, node_epoch),
-	CODEC_ENUM(struct sandbox_row, state, SANDBOX_STATES),
-	CODEC_U64(struct sandbox_row, generation),
-	CODEC_U32(struct sandbox_row, cpu_milli),
-	CODEC_U64(struct sandbox_row, memory_bytes),
-	CODEC_U64(struct sandbox_row, created_ms),
-	CODEC_U64(struct sandbox_row, ready_ms),
-	CODEC_BOOL(struct sandbox_row, egress),
+	CODEC_U64(struct sandbox_row, id),           CODEC_U64(struct sandbox_row, pool),
+	CODEC_U64(struct sandbox_row, revision),     CODEC_U64(struct sandbox_row, node),
+	CODEC_U64(struct sandbox_row, node_epoch),   CODEC_ENUM(struct sandbox_row, state, SANDBOX_STATES),
+	CODEC_U64(struct sandbox_row, generation),   CODEC_U32(struct sandbox_row, cpu_milli),
+	CODEC_U64(struct sandbox_row, memory_bytes), CODEC_U64(struct sandbox_row, created_ms),
+	CODEC_U64(struct sandbox_row, ready_ms),     CODEC_BOOL(struct sandbox_row, egress),
 };
 const struct codec_type sandbox_row_codec = CODEC_TYPE(struct sandbox_row, "sandbox", sandbox_fields);
 
@@ -162,12 +156,9 @@ static const struct codec_field bucket_fields[] = {
 const struct codec_type bucket_row_codec = CODEC_TYPE(struct bucket_row, "bucket", bucket_fields);
 
 static const struct codec_field rate_fields[] = {
-	CODEC_U64(struct rate_row, pool),
-	CODEC_U64(struct rate_row, since_ms),
-	CODEC_U64(struct rate_row, cpu_milli),
-	CODEC_U64(struct rate_row, memory_bytes),
-	CODEC_U64(struct rate_row, sandboxes),
-	CODEC_U64(struct rate_row, sessions),
+	CODEC_U64(struct rate_row, pool),      CODEC_U64(struct rate_row, since_ms),
+	CODEC_U64(struct rate_row, cpu_milli), CODEC_U64(struct rate_row, memory_bytes),
+	CODEC_U64(struct rate_row, sandboxes), CODEC_U64(struct rate_row, sessions),
 };
 const struct codec_type rate_row_codec = CODEC_TYPE(struct rate_row, "rate", rate_fields);
 
@@ -202,12 +193,13 @@ static const struct codec_field correction_fields[] = {
 	CODEC_ONE(struct correction_row, sandbox_ms, &sum_codec),
 	CODEC_ONE(struct correction_row, session_ms, &sum_codec),
 };
-const struct codec_type correction_row_codec = CODEC_TYPE(struct correction_row, "correction", correction_fields);
+const struct codec_type correction_row_codec =
+	CODEC_TYPE(struct correction_row, "correction", correction_fields);
 
 const char *const table_name[TABLES] = {
-	[TABLE_CLUSTER] = "cluster",     [TABLE_POOLS] = "pools",         [TABLE_REVISIONS] = "revisions",
-	[TABLE_SECRETS] = "secrets",     [TABLE_OPERATIONS] = "operations", [TABLE_NODES] = "nodes",
-	[TABLE_IMAGES] = "images",       [TABLE_SANDBOXES] = "sandboxes", [TABLE_SESSIONS] = "sessions",
+	[TABLE_CLUSTER] = "cluster", [TABLE_POOLS] = "pools",           [TABLE_REVISIONS] = "revisions",
+	[TABLE_SECRETS] = "secrets", [TABLE_OPERATIONS] = "operations", [TABLE_NODES] = "nodes",
+	[TABLE_IMAGES] = "images",   [TABLE_SANDBOXES] = "sandboxes",   [TABLE_SESSIONS] = "sessions",
 	[TABLE_LEDGER] = "ledger",
 };
 

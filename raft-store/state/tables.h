@@ -23,29 +23,35 @@ enum table {
 
 /* Fixed by `berth cluster init`, for the life of the cluster. */
 struct settings {
-	uint64_t cooldown_ms_min; /* 300,000 in production; tests go below */
-	uint64_t queue_ms;        /* how long a first request waits for a sandbox: 10,000 */
-	uint64_t lease_ms;        /* 15,000 */
-	uint64_t lost_ms;         /* 20,000 after the last renewal a node counts as lost */
-	uint64_t operation_kept_ms; /* 86,400,000 */
+	uint64_t cooldown_ms_min;                   /* 300,000 in production; tests go below */
+	uint64_t queue_ms;                          /* how long a first request waits for a sandbox: 10,000 */
+	uint64_t lease_ms;                          /* 15,000 */
+	uint64_t lost_ms;                           /* 20,000 after the last renewal a node counts as lost */
+	uint64_t operation_kept_ms;                 /* 86,400,000 */
 	uint32_t overcommit_cpu, overcommit_memory; /* reservations may reach capacity x this: 8 and 1 */
 	struct str domain, environment, region; /* of the pools' endpoints: <pool>.<env>.<region>.<domain> */
 	struct str tenant;
-	uint64_t pull_retry_ms;   /* how long a pull that may succeed later is tried again; 0: 300,000 */
-	uint64_t start_ms;        /* until a sandbox's port has to answer; 0: 60,000 */
+	uint64_t pull_retry_ms; /* how long a pull that may succeed later is tried again; 0: 300,000 */
+	uint64_t start_ms;      /* until a sandbox's port has to answer; 0: 60,000 */
 };
 
 struct cluster_row {
-	struct str id;             /* a uuid */
-	uint64_t incarnation;      /* restore and recover raise it */
-	uint32_t feature_level;    /* commands above it are never proposed */
-	uint64_t counter;          /* pool uids, sandbox ids, generations, operation ids: none is used twice */
-	uint64_t time_ms;          /* cluster time of the last applied entry */
+	struct str id;          /* a uuid */
+	uint64_t incarnation;   /* restore and recover raise it */
+	uint32_t feature_level; /* commands above it are never proposed */
+	uint64_t counter;       /* pool uids, sandbox ids, generations, operation ids: none is used twice */
+	uint64_t time_ms;       /* cluster time of the last applied entry */
 	struct settings settings;
 };
 
-enum provisioning { PROVISIONING_IN_PROGRESS, PROVISIONING_SUCCEEDED, PROVISIONING_FAILED, PROVISIONING_CANCELED,
-	PROVISIONING_DELETING, PROVISIONINGS };
+enum provisioning {
+	PROVISIONING_IN_PROGRESS,
+	PROVISIONING_SUCCEEDED,
+	PROVISIONING_FAILED,
+	PROVISIONING_CANCELED,
+	PROVISIONING_DELETING,
+	PROVISIONINGS
+};
 
 struct pool_row {
 	uint64_t uid;
@@ -57,15 +63,15 @@ struct pool_row {
 	uint64_t desired_revision; /* what new sandboxes should run, once its operation succeeded */
 	uint64_t active_revision;  /* what ready sandboxes run now; 0 before the first success */
 	uint64_t created_ms, changed_ms;
-	struct str failure;        /* why sandboxes of it do not become ready; empty when they do */
-	uint32_t failures;         /* in a row; a sandbox that becomes ready clears it */
+	struct str failure; /* why sandboxes of it do not become ready; empty when they do */
+	uint32_t failures;  /* in a row; a sandbox that becomes ready clears it */
 	uint64_t failed_ms;
-	uint32_t sessions_over;    /* sessions beyond max_sessions since a PUT lowered it; falls as they end */
+	uint32_t sessions_over; /* sessions beyond max_sessions since a PUT lowered it; falls as they end */
 };
 
 struct revision_row {
-	uint64_t pool, revision;   /* revision: from the counter */
-	struct template template;  /* template.digest is set when its operation resolved the tag */
+	uint64_t pool, revision;  /* revision: from the counter */
+	struct template template; /* template.digest is set when its operation resolved the tag */
 	uint64_t created_ms;
 };
 
@@ -77,12 +83,20 @@ struct secret_row {
 
 enum operation_kind { OPERATION_CREATE, OPERATION_UPDATE, OPERATION_DELETE, OPERATION_KINDS };
 /* The leader derives the next step from the phase alone, so a new leader goes on where the old one was. */
-enum operation_phase { PHASE_RESOLVE, PHASE_CACHE, PHASE_DRAIN, PHASE_SUCCEEDED, PHASE_FAILED, PHASE_CANCELED, PHASES };
+enum operation_phase {
+	PHASE_RESOLVE,
+	PHASE_CACHE,
+	PHASE_DRAIN,
+	PHASE_SUCCEEDED,
+	PHASE_FAILED,
+	PHASE_CANCELED,
+	PHASES
+};
 
 struct operation_row {
 	uint64_t id, pool, revision;
 	uint8_t kind, phase;
-	struct str code, message; /* of a failure: the ARM error's code and message */
+	struct str code, message;      /* of a failure: the ARM error's code and message */
 	uint64_t started_ms, ended_ms; /* ended_ms 0 while it runs */
 };
 
@@ -93,12 +107,12 @@ struct node_row {
 	struct str name;
 	struct str raft_address, peer_address, api_address; /* host:port */
 	bool voter;
-	uint8_t state;          /* enum node_state */
+	uint8_t state; /* enum node_state */
 	bool cordoned, draining;
-	uint64_t epoch;         /* new at each start of its berthd */
-	uint64_t sequence;      /* the highest executed of this epoch */
-	uint64_t renewed_ms;    /* cluster time of the last renewal */
-	uint64_t cpu_milli, memory_bytes; /* capacity before overcommit */
+	uint64_t epoch;                         /* new at each start of its berthd */
+	uint64_t sequence;                      /* the highest executed of this epoch */
+	uint64_t renewed_ms;                    /* cluster time of the last renewal */
+	uint64_t cpu_milli, memory_bytes;       /* capacity before overcommit */
 	uint64_t cpu_reserved, memory_reserved; /* kept by apply */
 	struct str labels, version;
 };
@@ -113,13 +127,13 @@ enum sandbox_state { SANDBOX_BOOTING, SANDBOX_READY, SANDBOX_BOUND, SANDBOX_STOP
 
 struct sandbox_row {
 	uint64_t id, pool, revision, node;
-	uint64_t node_epoch;    /* of the node when it was made */
+	uint64_t node_epoch; /* of the node when it was made */
 	uint8_t state;
-	uint64_t generation;    /* of its session, once bound: never changes afterwards */
+	uint64_t generation; /* of its session, once bound: never changes afterwards */
 	uint32_t cpu_milli;
-	uint64_t memory_bytes;  /* reserved on the node until the row goes */
+	uint64_t memory_bytes; /* reserved on the node until the row goes */
 	uint64_t created_ms, ready_ms;
-	bool egress;            /* as its pool had it when it was made; turned off with the pool's, never on again */
+	bool egress; /* as its pool had it when it was made; turned off with the pool's, never on again */
 };
 
 enum session_state { SESSION_WAITING, SESSION_LIVE, SESSION_CLOSING, SESSION_STATES };
@@ -129,20 +143,22 @@ struct session_row {
 	struct str identifier;
 	uint64_t generation, sandbox, node; /* sandbox and node 0 while waiting */
 	uint8_t state;
-	uint8_t reason;         /* enum reap_reason, while closing */
-	uint64_t index;         /* of the entry that made it live */
+	uint8_t reason; /* enum reap_reason, while closing */
+	uint64_t index; /* of the entry that made it live */
 	uint64_t asked_ms, opened_ms, closing_ms;
-	uint64_t expires_ms;    /* of the wait */
+	uint64_t expires_ms; /* of the wait */
 };
 
 /* A sum that cannot overflow: milli-vCPU x ms and bytes x ms. */
-struct sum128 { uint64_t high, low; };
+struct sum128 {
+	uint64_t high, low;
+};
 
 /* What a pool consumed in one hour (or, after 35 days, one day). */
 struct bucket_row {
 	uint64_t pool;
 	uint64_t start_ms;
-	uint32_t width_ms;      /* 3,600,000 or 86,400,000 */
+	uint32_t width_ms; /* 3,600,000 or 86,400,000 */
 	struct sum128 cpu_milli_ms, memory_byte_ms, sandbox_ms, session_ms;
 	bool final;
 };
@@ -156,7 +172,7 @@ struct rate_row {
 
 /* One closed session or one sandbox that ended unbound. */
 struct record_row {
-	uint64_t number;        /* from the counter */
+	uint64_t number; /* from the counter */
 	uint64_t pool, sandbox, generation, node, revision;
 	struct str pool_name;
 	uint64_t ready_ms, opened_ms, closed_ms, stopped_ms; /* opened_ms 0: never bound */
@@ -167,15 +183,15 @@ struct record_row {
 
 /* What a back-dated end takes from hours that were final already: subtract it from the bill of [from_ms, to_ms). */
 struct correction_row {
-	uint64_t number;        /* from the counter, one series with the records */
+	uint64_t number; /* from the counter, one series with the records */
 	uint64_t pool, sandbox, generation;
 	uint64_t from_ms, to_ms, made_ms;
 	struct sum128 cpu_milli_ms, memory_byte_ms, sandbox_ms, session_ms;
 };
 
-extern const struct codec_type settings_codec, cluster_row_codec, pool_row_codec, revision_row_codec, secret_row_codec,
-	operation_row_codec, node_row_codec, image_row_codec, sandbox_row_codec, session_row_codec, bucket_row_codec,
-	rate_row_codec, record_row_codec, correction_row_codec;
+extern const struct codec_type settings_codec, cluster_row_codec, pool_row_codec, revision_row_codec,
+	secret_row_codec, operation_row_codec, node_row_codec, image_row_codec, sandbox_row_codec,
+	session_row_codec, bucket_row_codec, rate_row_codec, record_row_codec, correction_row_codec;
 extern const char *const table_name[TABLES];
 extern const char *const provisioning_name[PROVISIONINGS]; /* as ARM writes them: "InProgress", ... */
 extern const char *const sandbox_state_name[SANDBOX_STATES];

@@ -25,7 +25,8 @@ static int run_file(const char *path)
 	size_t size;
 
 	if (f == NULL || fstat(fileno(f), &st) < 0 || st.st_size > FILE_MAX_BYTES) {
-		fprintf(stderr, "replay: %s: %s\n", path, f == NULL ? strerror(errno) : "unreadable or too large");
+		fprintf(stderr, "replay: %s: %s\n", path,
+			f == NULL ? strerror(errno) : "unreadable or too large");
 		if (f != NULL)
 			fclose(f);
 		return -1;
@@ -78,7 +79,7 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		struct stat st;
 		int n = stat(argv[i], &st) == 0 && S_ISREG(st.st_mode) ? (run_file(argv[i]) < 0 ? -1 : 1)
-		                                                       : run_folder(argv[i]);
+								       : run_folder(argv[i]);
 
 		if (n < 0)
 			return 1;

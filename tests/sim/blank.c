@@ -20,7 +20,7 @@ void blank_from_environment(void)
 				char name[128];
 
 				snprintf(name, sizeof name, "%s:%s:%s", def->name, def->states[s],
-				         message_type_name[def->messages[m]]);
+					 message_type_name[def->messages[m]]);
 				if (strcmp(name, wanted) == 0) {
 					sm_blank(def, s, def->messages[m]);
 					return;

@@ -6,18 +6,24 @@
 #include "core/must.h"
 #include "sim.h"
 
-#define PUT_CORRELATION 1000000
+#define PUT_CORRELATION  1000000
 #define STOP_CORRELATION 2000000
 
-void sim_send(struct sim *s, uint64_t node, struct address to, uint16_t type, const void *body, uint64_t correlation)
+void sim_send(struct sim *s, uint64_t node, struct address to, uint16_t type, const void *body,
+	      uint64_t correlation)
 {
 	CLEANUP_BUF struct buf bytes = {0};
 
 	codec_encode(&bytes, message_body_codec[type], body);
 	runtime_post(sim_node(s, node)->runtime,
-	             &(struct envelope){.to = to, .from = {ADDRESS_GATEWAY, node, 0}, .type = type, .correlation = correlation,
-	                                .deadline_ms = s->now_ms + 15000, .incarnation = 1, .body = buf_str(&bytes)},
-	             s->now_ms);
+		     &(struct envelope){.to = to,
+					.from = {ADDRESS_GATEWAY, node, 0},
+					.type = type,
+					.correlation = correlation,
+					.deadline_ms = s->now_ms + 15000,
+					.incarnation = 1,
+					.body = buf_str(&bytes)},
+		     s->now_ms);
 }
 
 /* An answer must be of the identifier that was asked for. */
@@ -31,7 +37,8 @@ static void check_opened(struct sim *s, const struct sim_ask *ask, const struct 
 	if (opened->session.sandbox == 0 || opened->session.node == 0 || opened->session.generation == 0)
 		sim_fail(s, "an answer without a sandbox");
 	if (row != NULL && !str_eq(row->identifier, str_of(ask->identifier)))
-		sim_fail(s, "%s was answered with the session of %.*s", ask->identifier, STR_ARGS(row->identifier));
+		sim_fail(s, "%s was answered with the session of %.*s", ask->identifier,
+			 STR_ARGS(row->identifier));
 }
 
 static void answered(struct sim *s, uint64_t correlation, const struct envelope *e, const void *body)
@@ -55,16 +62,22 @@ static void answered(struct sim *s, uint64_t correlation, const struct envelope 
 	}
 }
 
-static void quiesce(struct sim *s, uint64_t node, const struct envelope *e, const struct msg_session_event *event)
+static void quiesce(struct sim *s, uint64_t node, const struct envelope *e,
+		    const struct msg_session_event *event)
 {
 	CLEANUP_BUF struct buf bytes = {0};
 
-	codec_encode(&bytes, message_body_codec[MSG_QUIET],
-	             &(struct msg_quiet){event->generation, s->busy ? 1 : 0, s->active_ms, s->active_ms != 0});
+	codec_encode(
+		&bytes, message_body_codec[MSG_QUIET],
+		&(struct msg_quiet){event->generation, s->busy ? 1 : 0, s->active_ms, s->active_ms != 0});
 	runtime_post(sim_node(s, node)->runtime,
-	             &(struct envelope){.to = e->from, .from = e->to, .type = MSG_QUIET, .correlation = e->correlation,
-	                                .incarnation = 1, .body = buf_str(&bytes)},
-	             s->now_ms);
+		     &(struct envelope){.to = e->from,
+					.from = e->to,
+					.type = MSG_QUIET,
+					.correlation = e->correlation,
+					.incarnation = 1,
+					.body = buf_str(&bytes)},
+		     s->now_ms);
 }
 
 void sim_receive(struct sim *s, uint64_t node, const struct envelope *e)
@@ -84,11 +97,13 @@ void sim_receive(struct sim *s, uint64_t node, const struct envelope *e)
 		s->n_reopened++;
 	} else if (e->correlation == PUT_CORRELATION) {
 		s->n_put++;
-		s->put_code = e->type == MSG_REFUSED ? ((struct msg_refused *)body)->code : ((struct msg_pool_answer *)body)->code;
+		s->put_code = e->type == MSG_REFUSED ? ((struct msg_refused *)body)->code
+						     : ((struct msg_pool_answer *)body)->code;
 		s->put_pool = e->type == MSG_REFUSED ? 0 : ((struct msg_pool_answer *)body)->pool;
 	} else if (e->correlation >= STOP_CORRELATION) {
 		s->stop_code_set++;
-		s->stop_code = e->type == MSG_REFUSED ? ((struct msg_refused *)body)->code : ((struct msg_stopped *)body)->code;
+		s->stop_code = e->type == MSG_REFUSED ? ((struct msg_refused *)body)->code
+						      : ((struct msg_stopped *)body)->code;
 	} else if (e->correlation != 0) {
 		answered(s, e->correlation, e, body);
 	}
@@ -102,7 +117,8 @@ struct sim_ask *sim_open(struct sim *s, uint64_t node, uint64_t pool, const char
 	*ask = (struct sim_ask){.node = node, .deadline_ms = s->now_ms + 15000};
 	snprintf(ask->identifier, sizeof ask->identifier, "%s", identifier);
 	sim_send(s, node, (struct address){ADDRESS_PLACEMENT, NODE_LEADER, 0}, MSG_OPEN,
-	         &(struct msg_open){.pool = pool, .identifier = str_of(identifier), .gone = gone}, ++s->n_asks);
+		 &(struct msg_open){.pool = pool, .identifier = str_of(identifier), .gone = gone},
+		 ++s->n_asks);
 	return ask;
 }
 
@@ -112,18 +128,27 @@ static bool put_answered(struct sim *s)
 }
 
 /* Creates or updates the pool; returns its uid, 0 when refused. */
-uint64_t sim_put(struct sim *s, const char *name, const char *image, uint32_t max, uint32_t ready, uint64_t cooldown_ms)
+uint64_t sim_put(struct sim *s, const char *name, const char *image, uint32_t max, uint32_t ready,
+		 uint64_t cooldown_ms)
 {
-	struct msg_pool_put put = {.subscription = STR("s"), .resource_group = STR("g"), .name = str_of(name),
-	                           .document = STR("{}"),
-	                           .limits = {.max_sessions = max, .ready_target = ready, .cooldown_ms = cooldown_ms,
-	                                      .egress = s->put_egress},
-	                           .template = {.container_name = STR("c"), .image = str_of(image), .cpu_milli = 250,
-	                                        .memory_bytes = 64 << 20, .target_port = 8080},
-	                           .new_revision = true};
+	struct msg_pool_put put = {.subscription = STR("s"),
+				   .resource_group = STR("g"),
+				   .name = str_of(name),
+				   .document = STR("{}"),
+				   .limits = {.max_sessions = max,
+					      .ready_target = ready,
+					      .cooldown_ms = cooldown_ms,
+					      .egress = s->put_egress},
+				   .template = {.container_name = STR("c"),
+						.image = str_of(image),
+						.cpu_milli = 250,
+						.memory_bytes = 64 << 20,
+						.target_port = 8080},
+				   .new_revision = true};
 
 	s->n_put = 0;
-	sim_send(s, s->leader, (struct address){ADDRESS_POOL, NODE_LEADER, 0}, MSG_POOL_PUT, &put, PUT_CORRELATION);
+	sim_send(s, s->leader, (struct address){ADDRESS_POOL, NODE_LEADER, 0}, MSG_POOL_PUT, &put,
+		 PUT_CORRELATION);
 	if (!sim_until(s, put_answered, 10000))
 		sim_fail(s, "PUT is not answered");
 	return s->put_code == 0 ? s->put_pool : 0;

@@ -23,7 +23,7 @@ static void remove_run(struct sim_node *n, uint64_t sandbox)
 }
 
 static void reply(struct sim *s, struct sim_node *n, const struct effect *e, uint64_t delay_ms,
-                  const struct sandboxd_reply *body)
+		  const struct sandboxd_reply *body)
 {
 	if (e->correlation != 0)
 		sim_outcome(s, n->id, delay_ms, &e->from, e->correlation, MSG_DRIVEN, body);
@@ -37,7 +37,7 @@ void sim_crash(struct sim *s, struct sim_node *n, uint64_t sandbox, int32_t code
 		return;
 	remove_run(n, sandbox);
 	sim_outcome(s, n->id, 1, &to, 0, MSG_EXITED,
-	            &(struct sandboxd_exited){sandbox, SANDBOX_EXIT_CODE, code, SIM_WALL_MS + s->now_ms});
+		    &(struct sandboxd_exited){sandbox, SANDBOX_EXIT_CODE, code, SIM_WALL_MS + s->now_ms});
 }
 
 static void crash_later(struct sim *s, struct sim_event *e)
@@ -57,21 +57,25 @@ static void start(struct sim *s, struct sim_node *n, const struct effect *e)
 	if (!state_has_image(n->tables, n->id, body->digest))
 		sim_fail(s, "sandbox %llu is started without its image", (unsigned long long)body->sandbox);
 	if (sim_run_of(n, body->sandbox) != NULL) {
-		reply(s, n, e, 1, &(struct sandboxd_reply){.code = -EEXIST, .message = STR("it runs already")});
+		reply(s, n, e, 1,
+		      &(struct sandboxd_reply){.code = -EEXIST, .message = STR("it runs already")});
 		return;
 	}
 	if (sim_chance(s, s->faults.start_hangs))
 		return;
 	if (sim_chance(s, s->faults.start_fails)) {
-		reply(s, n, e, delay_ms, &(struct sandboxd_reply){.code = -EIO, .message = STR("exec: no such file")});
+		reply(s, n, e, delay_ms,
+		      &(struct sandboxd_reply){.code = -EIO, .message = STR("exec: no such file")});
 		return;
 	}
 	must(n->n_runs < SIM_RUNS_MAX);
-	n->runs[n->n_runs++] = (struct sim_run){body->sandbox, s->now_ms + delay_ms + sim_draw(s, 100), body->target_port,
-	                                   body->egress};
+	n->runs[n->n_runs++] = (struct sim_run){body->sandbox, s->now_ms + delay_ms + sim_draw(s, 100),
+						body->target_port, body->egress};
 	if (sim_chance(s, s->faults.deaf))
 		n->runs[n->n_runs - 1].listens_ms = UINT64_MAX;
-	reply(s, n, e, delay_ms, &(struct sandboxd_reply){.sandbox = body->sandbox, .pid = 1, .wall_ms = SIM_WALL_MS + s->now_ms});
+	reply(s, n, e, delay_ms,
+	      &(struct sandboxd_reply){
+		      .sandbox = body->sandbox, .pid = 1, .wall_ms = SIM_WALL_MS + s->now_ms});
 	if (sim_chance(s, s->faults.crashes)) {
 		struct sim_event *later = sim_after(s, delay_ms + sim_draw(s, 20000), crash_later);
 
@@ -86,7 +90,8 @@ static void pull(struct sim *s, struct sim_node *n, const struct effect *e)
 	static const char *const known[] = {"sha256:1", "sha256:2", "sha256:3"};
 
 	if (sim_chance(s, s->faults.pull_fails)) {
-		reply(s, n, e, 50, &(struct sandboxd_reply){.code = -ETIMEDOUT, .message = STR("the registry is silent")});
+		reply(s, n, e, 50,
+		      &(struct sandboxd_reply){.code = -ETIMEDOUT, .message = STR("the registry is silent")});
 		return;
 	}
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -123,14 +128,19 @@ void sim_drive(struct sim *s, struct sim_node *n, const struct effect *e)
 	} else if (e->type == SANDBOXD_STOP) {
 		s->n_stops++;
 		remove_run(n, ((const struct sandboxd_stop *)e->body)->sandbox);
-		reply(s, n, e, 5 + sim_draw(s, 50), &(struct sandboxd_reply){.wall_ms = SIM_WALL_MS + s->now_ms});
+		reply(s, n, e, 5 + sim_draw(s, 50),
+		      &(struct sandboxd_reply){.wall_ms = SIM_WALL_MS + s->now_ms});
 	} else if (e->type == SANDBOXD_RESOLVE) {
 		if (s->resolve_code != 0)
-			reply(s, n, e, 20, &(struct sandboxd_reply){.code = s->resolve_code, .message = STR("resolve")});
+			reply(s, n, e, 20,
+			      &(struct sandboxd_reply){.code = s->resolve_code, .message = STR("resolve")});
 		else if (str_cut(image->reference, ':', &head, &tail))
-			reply(s, n, e, 20, &(struct sandboxd_reply){.digest = str_eq(tail, STR("2")) ? STR("sha256:2") : STR("sha256:1")});
+			reply(s, n, e, 20,
+			      &(struct sandboxd_reply){.digest = str_eq(tail, STR("2")) ? STR("sha256:2")
+											: STR("sha256:1")});
 		else
-			reply(s, n, e, 20, &(struct sandboxd_reply){.code = -ENOENT, .message = STR("manifest unknown")});
+			reply(s, n, e, 20,
+			      &(struct sandboxd_reply){.code = -ENOENT, .message = STR("manifest unknown")});
 	} else if (e->type == SANDBOXD_PULL) {
 		pull(s, n, e);
 	} else if (e->type == SANDBOXD_IMAGES) {
@@ -144,7 +154,8 @@ void sim_drive(struct sim *s, struct sim_node *n, const struct effect *e)
 
 		if (run != NULL)
 			run->egress = egress->on;
-		reply(s, n, e, 1 + sim_draw(s, 20), &(struct sandboxd_reply){.code = run == NULL ? -ENOENT : 0});
+		reply(s, n, e, 1 + sim_draw(s, 20),
+		      &(struct sandboxd_reply){.code = run == NULL ? -ENOENT : 0});
 	} else {
 		sim_fail(s, "no fake for %s", sandboxd_type_name[e->type]);
 	}
@@ -156,7 +167,7 @@ void sim_probe(struct sim *s, struct sim_node *n, const struct effect *e)
 	bool ok = r != NULL && r->listens_ms <= s->now_ms;
 
 	sim_outcome(s, n->id, 1, &e->from, e->correlation, MSG_PROBED,
-	            &(struct msg_probed){ok, ok ? STR_NONE : STR("connection refused")});
+		    &(struct msg_probed){ok, ok ? STR_NONE : STR("connection refused")});
 }
 
 static void adopt_now(struct sim *s, struct sim_event *e)
@@ -167,8 +178,10 @@ static void adopt_now(struct sim *s, struct sim_event *e)
 	if (e->life != n->life)
 		return;
 	for (uint32_t i = 0; i < n->n_runs; i++)
-		list[i] = (struct sandboxd_sandbox){.sandbox = n->runs[i].sandbox, .pid = 1, .running = true,
-		                                    .egress = n->runs[i].egress};
+		list[i] = (struct sandboxd_sandbox){.sandbox = n->runs[i].sandbox,
+						    .pid = 1,
+						    .running = true,
+						    .egress = n->runs[i].egress};
 	runtime_adopted(n->runtime, list, n->n_runs, s->now_ms);
 }
 

@@ -18,9 +18,14 @@ static void tell(struct sim *s, const struct sim_entry *entry, int32_t code, con
 	if (n->life != entry->life)
 		return;
 	if (result != NULL) {
-		body = (struct msg_proposed){.code = result->code, .message = result->message, .index = result->index,
-		                             .id = result->id, .session = result->session, .created = result->created,
-		                             .operation = result->operation, .waiting = result->waiting};
+		body = (struct msg_proposed){.code = result->code,
+					     .message = result->message,
+					     .index = result->index,
+					     .id = result->id,
+					     .session = result->session,
+					     .created = result->created,
+					     .operation = result->operation,
+					     .waiting = result->waiting};
 	}
 	if (entry->to.kind == ADDRESS_CONTROL) {
 		if (entry->correlation == n->join && body.code == 0) {
@@ -32,8 +37,8 @@ static void tell(struct sim *s, const struct sim_entry *entry, int32_t code, con
 	}
 	if (entry->proposer != s->leader && sim_chance(s, s->faults.lose))
 		return;
-	sim_outcome(s, entry->proposer, entry->proposer == s->leader ? 0 : 1 + sim_draw(s, 3), &entry->to, entry->correlation,
-	            MSG_PROPOSED, &body);
+	sim_outcome(s, entry->proposer, entry->proposer == s->leader ? 0 : 1 + sim_draw(s, 3), &entry->to,
+		    entry->correlation, MSG_PROPOSED, &body);
 }
 
 static void entry_done(struct sim_entry *e)
@@ -72,7 +77,8 @@ void sim_apply(struct sim *s, struct sim_node *n)
 		if (state_apply(n->tables, n->applied, entry->bytes.p, entry->bytes.n, &applied, &err) < 0)
 			sim_fail(s, "entry %llu: %s", (unsigned long long)n->applied, err.message);
 		check_bindings(s, n->tables, &applied);
-		if (n->id == s->leader && n->applied % (s->check_every + 1) == 0 && state_check(n->tables, &err) < 0)
+		if (n->id == s->leader && n->applied % (s->check_every + 1) == 0 &&
+		    state_check(n->tables, &err) < 0)
 			sim_fail(s, "after entry %llu: %s", (unsigned long long)n->applied, err.message);
 		if (n->runtime != NULL)
 			runtime_applied(n->runtime, &applied, s->now_ms);
@@ -116,8 +122,11 @@ static void commit_first(struct sim *s, struct sim_event *e)
 
 static void append(struct sim *s, struct sim_event *e)
 {
-	struct sim_entry entry = {.bytes = e->bytes, .proposer = e->node, .to = e->to, .correlation = e->correlation,
-	                          .life = e->life};
+	struct sim_entry entry = {.bytes = e->bytes,
+				  .proposer = e->node,
+				  .to = e->to,
+				  .correlation = e->correlation,
+				  .life = e->life};
 
 	e->bytes = (struct buf){0};
 	if (s->leader == 0 || s->n_pending == sizeof s->pending / sizeof *s->pending) {
@@ -129,11 +138,17 @@ static void append(struct sim *s, struct sim_event *e)
 	sim_after(s, 1 + sim_draw(s, 3), commit_first)->number = s->term;
 }
 
-void sim_propose(struct sim *s, struct sim_node *from, uint8_t type, const void *body, struct address to, uint64_t correlation)
+void sim_propose(struct sim *s, struct sim_node *from, uint8_t type, const void *body, struct address to,
+		 uint64_t correlation)
 {
 	CLEANUP_BUF struct buf bytes = {0};
-	struct command command = {.type = type, .feature = 1, .node = from->id, .epoch = from->epoch, .sequence = ++from->sequence};
-	struct entry entry = {.incarnation = 1, .time_ms = SIM_WALL_MS + s->now_ms, .commands = &command, .n_commands = 1};
+	struct command command = {.type = type,
+				  .feature = 1,
+				  .node = from->id,
+				  .epoch = from->epoch,
+				  .sequence = ++from->sequence};
+	struct entry entry = {
+		.incarnation = 1, .time_ms = SIM_WALL_MS + s->now_ms, .commands = &command, .n_commands = 1};
 	struct sim_event *e;
 
 	if (type == COMMAND_CLUSTER_INIT)

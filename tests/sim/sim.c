@@ -46,7 +46,8 @@ struct state *sim_tables(struct sim *s)
 	return sim_node(s, s->leader == 0 ? 1 : s->leader)->tables;
 }
 
-struct sim_event *sim_after(struct sim *s, uint64_t delay_ms, void (*fire)(struct sim *s, struct sim_event *e))
+struct sim_event *sim_after(struct sim *s, uint64_t delay_ms,
+			    void (*fire)(struct sim *s, struct sim_event *e))
 {
 	struct sim_event *e = calloc(1, sizeof *e);
 
@@ -67,13 +68,15 @@ static void deliver(struct sim *s, struct sim_event *e)
 
 	if (codec_decode(e->bytes.p, e->bytes.n, &envelope_codec, &arena, &envelope, &err) < 0)
 		sim_fail(s, "an envelope does not decode: %s", err.message);
-	if (envelope.to.kind == ADDRESS_GATEWAY || envelope.to.kind == ADDRESS_API || envelope.to.kind == ADDRESS_CONTROL)
+	if (envelope.to.kind == ADDRESS_GATEWAY || envelope.to.kind == ADDRESS_API ||
+	    envelope.to.kind == ADDRESS_CONTROL)
 		sim_receive(s, e->node, &envelope);
 	else if (e->life == 0 || e->life == n->life)
 		runtime_post(n->runtime, &envelope, s->now_ms);
 }
 
-static void put_on_wire(struct sim *s, uint64_t to, const struct envelope *envelope, uint64_t delay_ms, uint32_t life)
+static void put_on_wire(struct sim *s, uint64_t to, const struct envelope *envelope, uint64_t delay_ms,
+			uint32_t life)
 {
 	struct sim_event *e = sim_after(s, delay_ms, deliver);
 
@@ -100,11 +103,12 @@ static void send(struct sim *s, struct sim_node *from, const struct envelope *e)
 	put_on_wire(s, to, e, 1 + sim_draw(s, 3) + (sim_chance(s, s->faults.lose) ? sim_draw(s, 100) : 0), 0);
 }
 
-void sim_outcome(struct sim *s, uint64_t node, uint64_t delay_ms, const struct address *to, uint64_t correlation, uint16_t type,
-                 const void *body)
+void sim_outcome(struct sim *s, uint64_t node, uint64_t delay_ms, const struct address *to,
+		 uint64_t correlation, uint16_t type, const void *body)
 {
 	CLEANUP_BUF struct buf bytes = {0};
-	struct envelope e = {.to = *to, .from = {ADDRESS_CONTROL, node, 0}, .type = type, .correlation = correlation};
+	struct envelope e = {
+		.to = *to, .from = {ADDRESS_CONTROL, node, 0}, .type = type, .correlation = correlation};
 
 	codec_encode(&bytes, message_body_codec[type], body);
 	e.body = buf_str(&bytes);
@@ -137,9 +141,14 @@ static void on_effect(void *context, const struct effect *effect)
 
 static void join(struct sim *s, struct sim_node *n)
 {
-	struct cmd_node_join body = {.id = n->id, .name = STR("node"), .raft_address = STR("r:1"),
-	                             .peer_address = STR("p:1"), .api_address = STR("a:1"), .voter = true,
-	                             .cpu_milli = 64000, .memory_bytes = 1ull << 40};
+	struct cmd_node_join body = {.id = n->id,
+				     .name = STR("node"),
+				     .raft_address = STR("r:1"),
+				     .peer_address = STR("p:1"),
+				     .api_address = STR("a:1"),
+				     .voter = true,
+				     .cpu_milli = 64000,
+				     .memory_bytes = 1ull << 40};
 
 	n->join = s->now_ms + n->life + 1;
 	sim_propose(s, n, COMMAND_NODE_JOIN, &body, (struct address){ADDRESS_CONTROL, n->id, 0}, n->join);
@@ -148,9 +157,14 @@ static void join(struct sim *s, struct sim_node *n)
 static void boot(struct sim *s, struct sim_node *n)
 {
 	n->life++;
-	n->runtime = runtime_new(&(struct runtime_options){
-		.node = n->id, .incarnation = 1, .n_gateway_loops = SIM_LOOPS, .state = n->tables, .classes = cast_classes,
-		.n_classes = CAST_CLASSES, .effect = on_effect, .context = n});
+	n->runtime = runtime_new(&(struct runtime_options){.node = n->id,
+							   .incarnation = 1,
+							   .n_gateway_loops = SIM_LOOPS,
+							   .state = n->tables,
+							   .classes = cast_classes,
+							   .n_classes = CAST_CLASSES,
+							   .effect = on_effect,
+							   .context = n});
 	must(n->runtime != NULL);
 	runtime_rescan(n->runtime, s->now_ms);
 	n->epoch = 0;
@@ -183,9 +197,14 @@ static void random_second(struct sim *s, struct sim_event *e)
 struct sim *sim_new(uint64_t seed)
 {
 	struct sim *s = calloc(1, sizeof *s);
-	struct cmd_cluster_init init = {.id = STR("sim"), .settings = {.cooldown_ms_min = 1000, .queue_ms = 10000,
-	                                .lease_ms = 15000, .lost_ms = 20000, .operation_kept_ms = 86400000,
-	                                .overcommit_cpu = 8, .overcommit_memory = 1}};
+	struct cmd_cluster_init init = {.id = STR("sim"),
+					.settings = {.cooldown_ms_min = 1000,
+						     .queue_ms = 10000,
+						     .lease_ms = 15000,
+						     .lost_ms = 20000,
+						     .operation_kept_ms = 86400000,
+						     .overcommit_cpu = 8,
+						     .overcommit_memory = 1}};
 
 	must(s != NULL);
 	s->seed = s->random = seed;

@@ -19,10 +19,10 @@
 
 /* Per mille, drawn at each occasion. */
 struct sim_faults {
-	uint32_t lose, duplicate;                           /* messages between nodes */
-	uint32_t start_fails, start_hangs, crashes, deaf;   /* sandboxes; deaf: never answers on its port */
+	uint32_t lose, duplicate;                         /* messages between nodes */
+	uint32_t start_fails, start_hangs, crashes, deaf; /* sandboxes; deaf: never answers on its port */
 	uint32_t pull_fails;
-	uint32_t elections, restarts;                       /* a second */
+	uint32_t elections, restarts; /* a second */
 };
 
 /* What runs on a node's host. Outlives its daemon. */
@@ -73,16 +73,16 @@ struct sim {
 	uint64_t leader, term; /* node id; 0: none */
 	struct sim_ask asks[SIM_ASKS_MAX];
 	uint32_t n_asks;
-	bool busy;             /* what the gateways answer to QUIESCE */
-	uint64_t active_ms;    /* and their last activity */
+	bool busy;          /* what the gateways answer to QUIESCE */
+	uint64_t active_ms; /* and their last activity */
 	uint32_t n_ended, n_reopened, n_starts, n_stops, n_fences;
 	uint64_t served[65536]; /* sandbox id -> generation, checked for change; ids are small numbers here */
-	uint32_t check_every;  /* entries between audits of the tables; 0: each entry */
+	uint32_t check_every;   /* entries between audits of the tables; 0: each entry */
 	int32_t put_code;
 	bool put_egress; /* of the next sim_put */
 	uint64_t put_pool;
 	uint32_t n_put;
-	int32_t resolve_code;  /* what RESOLVE answers */
+	int32_t resolve_code; /* what RESOLVE answers */
 	uint32_t stop_code_set;
 	int32_t stop_code;
 };
@@ -109,14 +109,16 @@ struct sim_event {
 	uint16_t type;
 	struct buf bytes;
 };
-struct sim_event *sim_after(struct sim *s, uint64_t delay_ms, void (*fire)(struct sim *s, struct sim_event *e));
+struct sim_event *sim_after(struct sim *s, uint64_t delay_ms,
+			    void (*fire)(struct sim *s, struct sim_event *e));
 /* An outcome of an effect, to an actor of that node. */
-void sim_outcome(struct sim *s, uint64_t node, uint64_t delay_ms, const struct address *to, uint64_t correlation, uint16_t type,
-                 const void *body);
+void sim_outcome(struct sim *s, uint64_t node, uint64_t delay_ms, const struct address *to,
+		 uint64_t correlation, uint16_t type, const void *body);
 void sim_restart(struct sim *s, struct sim_node *n);
 
 /* log.c */
-void sim_propose(struct sim *s, struct sim_node *from, uint8_t type, const void *body, struct address to, uint64_t correlation);
+void sim_propose(struct sim *s, struct sim_node *from, uint8_t type, const void *body, struct address to,
+		 uint64_t correlation);
 void sim_elect(struct sim *s, uint64_t node);
 void sim_apply(struct sim *s, struct sim_node *n); /* everything committed */
 void sim_log_done(struct sim *s);
@@ -131,7 +133,9 @@ void sim_crash(struct sim *s, struct sim_node *n, uint64_t sandbox, int32_t code
 /* clients.c */
 void sim_receive(struct sim *s, uint64_t node, const struct envelope *e);
 struct sim_ask *sim_open(struct sim *s, uint64_t node, uint64_t pool, const char *identifier, uint64_t gone);
-uint64_t sim_put(struct sim *s, const char *name, const char *image, uint32_t max, uint32_t ready, uint64_t cooldown_ms);
-void sim_send(struct sim *s, uint64_t node, struct address to, uint16_t type, const void *body, uint64_t correlation);
+uint64_t sim_put(struct sim *s, const char *name, const char *image, uint32_t max, uint32_t ready,
+		 uint64_t cooldown_ms);
+void sim_send(struct sim *s, uint64_t node, struct address to, uint16_t type, const void *body,
+	      uint64_t correlation);
 
 #endif

@@ -139,12 +139,14 @@ static void test_a_place_that_becomes_free(void **state)
 	assert_true(sim_until(s, all_answered, 5000));
 	second = sim_open(s, 2, pool, "user-2", 0);
 	sim_run(s, 500);
-	sim_send(s, 3, (struct address){ADDRESS_PLACEMENT, NODE_LEADER, 0}, MSG_STOP, &(struct msg_stop){pool, STR("user-1")}, 2000000);
+	sim_send(s, 3, (struct address){ADDRESS_PLACEMENT, NODE_LEADER, 0}, MSG_STOP,
+		 &(struct msg_stop){pool, STR("user-1")}, 2000000);
 	assert_true(sim_until(s, all_answered, 9000));
 	assert_int_equal(second->opened.code, OPEN_OK);
 	assert_int_equal(s->stop_code_set, 1);
 	assert_int_equal(s->stop_code, 0);
-	sim_send(s, 3, (struct address){ADDRESS_PLACEMENT, NODE_LEADER, 0}, MSG_STOP, &(struct msg_stop){pool, STR("user-1")}, 2000000);
+	sim_send(s, 3, (struct address){ADDRESS_PLACEMENT, NODE_LEADER, 0}, MSG_STOP,
+		 &(struct msg_stop){pool, STR("user-1")}, 2000000);
 	sim_run(s, 500);
 	assert_int_equal(s->stop_code, -ENOENT);
 	sim_free(s);
@@ -197,7 +199,8 @@ static void test_a_crash_ends_the_session(void **state)
 	assert_true(sim_until(s, has_no_session, 5000));
 	sim_run(s, 100); /* the owner's tables lag */
 	assert_int_equal(s->n_ended, SIM_LOOPS);
-	assert_int_equal(state_pool(sim_tables(s), pool)->failures, 0); /* a user's crash is not the pool's fault */
+	assert_int_equal(state_pool(sim_tables(s), pool)->failures,
+			 0); /* a user's crash is not the pool's fault */
 	sim_free(s);
 }
 
@@ -256,7 +259,8 @@ static void test_an_update_rolls(void **state)
 	}
 	assert_true(sim_until(s, is_full, 30000));
 	assert_int_not_equal(state_pool(sim_tables(s), pool)->active_revision, old);
-	for (const struct sandbox_row *row = NULL; (row = state_next_ready(sim_tables(s), pool, row)) != NULL;)
+	for (const struct sandbox_row *row = NULL;
+	     (row = state_next_ready(sim_tables(s), pool, row)) != NULL;)
 		assert_int_not_equal(row->revision, old);
 	assert_int_equal(state_sandbox(sim_tables(s), bound->opened.session.sandbox)->revision, old);
 	sim_free(s);
@@ -275,10 +279,12 @@ static void test_delete_ends_all(void **state)
 	(void)state;
 	sim_open(s, 1, pool, "user-1", 0);
 	assert_true(sim_until(s, all_answered, 5000));
-	sim_send(s, 2, (struct address){ADDRESS_POOL, s->leader, pool}, MSG_POOL_DELETE, &(struct msg_pool_delete){pool}, 1000000);
+	sim_send(s, 2, (struct address){ADDRESS_POOL, s->leader, pool}, MSG_POOL_DELETE,
+		 &(struct msg_pool_delete){pool}, 1000000);
 	assert_true(sim_until(s, pool_is_gone, 30000));
 	operation = 0;
-	for (const struct operation_row *row = NULL; (row = state_next_operation(sim_tables(s), row)) != NULL;) {
+	for (const struct operation_row *row = NULL;
+	     (row = state_next_operation(sim_tables(s), row)) != NULL;) {
 		if (row->kind == OPERATION_DELETE && row->phase == PHASE_SUCCEEDED)
 			operation = row->id;
 	}

@@ -18,10 +18,15 @@ static uint64_t pools[POOLS];
 
 static void draw_faults(struct sim *s)
 {
-	s->faults = (struct sim_faults){
-		.lose = sim_draw(s, 60), .duplicate = sim_draw(s, 60), .start_fails = sim_draw(s, 150),
-		.start_hangs = sim_draw(s, 30), .crashes = sim_draw(s, 200), .deaf = sim_draw(s, 50),
-		.pull_fails = sim_draw(s, 300), .elections = sim_draw(s, 150), .restarts = sim_draw(s, 60)};
+	s->faults = (struct sim_faults){.lose = sim_draw(s, 60),
+					.duplicate = sim_draw(s, 60),
+					.start_fails = sim_draw(s, 150),
+					.start_hangs = sim_draw(s, 30),
+					.crashes = sim_draw(s, 200),
+					.deaf = sim_draw(s, 50),
+					.pull_fails = sim_draw(s, 300),
+					.elections = sim_draw(s, 150),
+					.restarts = sim_draw(s, 60)};
 }
 
 /* What a gateway does with an answer that says `not the leader` or with none: it asks again, within its deadline. */
@@ -47,8 +52,9 @@ static void disturb(struct sim *s)
 			ask_somebody(s);
 		if (sim_chance(s, 200)) {
 			snprintf(identifier, sizeof identifier, "user-%u", sim_draw(s, 30));
-			sim_send(s, 1 + sim_draw(s, SIM_NODES), (struct address){ADDRESS_PLACEMENT, NODE_LEADER, 0}, MSG_STOP,
-			         &(struct msg_stop){pools[sim_draw(s, POOLS)], str_of(identifier)}, 2000000);
+			sim_send(s, 1 + sim_draw(s, SIM_NODES),
+				 (struct address){ADDRESS_PLACEMENT, NODE_LEADER, 0}, MSG_STOP,
+				 &(struct msg_stop){pools[sim_draw(s, POOLS)], str_of(identifier)}, 2000000);
 		}
 		s->busy = sim_chance(s, 300);
 		sim_run(s, 200 + sim_draw(s, 2000));
@@ -82,12 +88,15 @@ static void check_rest(struct sim *s)
 		struct sim_node *n = sim_node(s, id);
 		uint32_t rows = 0;
 
-		for (const struct sandbox_row *row = NULL; (row = state_next_node_sandbox(n->tables, id, row)) != NULL; rows++) {
+		for (const struct sandbox_row *row = NULL;
+		     (row = state_next_node_sandbox(n->tables, id, row)) != NULL; rows++) {
 			if (sim_run_of(n, row->id) == NULL)
-				sim_fail(s, "sandbox %llu has a row and does not run", (unsigned long long)row->id);
+				sim_fail(s, "sandbox %llu has a row and does not run",
+					 (unsigned long long)row->id);
 		}
 		if (n->n_runs != rows)
-			sim_fail(s, "%u sandboxes run on node %llu, it has %u rows", n->n_runs, (unsigned long long)id, rows);
+			sim_fail(s, "%u sandboxes run on node %llu, it has %u rows", n->n_runs,
+				 (unsigned long long)id, rows);
 		if (state_hash(n->tables) != state_hash(sim_tables(s)))
 			sim_fail(s, "node %llu has other tables", (unsigned long long)id);
 	}
@@ -108,10 +117,12 @@ static void print_stuck(struct sim *s)
 		struct pool_counts n = state_pool_counts(sim_tables(s), pools[i]);
 
 		fprintf(stderr,
-		        "pool %llu: provisioning %u, target %u, booting %u ready %u bound %u stopping %u, waiting %u live %u "
-		        "closing %u, failures %u %.*s\n",
-		        (unsigned long long)pools[i], row->provisioning, row->limits.ready_target, n.booting, n.ready, n.bound,
-		        n.stopping, n.waiting, n.live, n.closing, row->failures, STR_ARGS(row->failure));
+			"pool %llu: provisioning %u, target %u, booting %u ready %u bound %u stopping %u, "
+			"waiting %u live %u "
+			"closing %u, failures %u %.*s\n",
+			(unsigned long long)pools[i], row->provisioning, row->limits.ready_target, n.booting,
+			n.ready, n.bound, n.stopping, n.waiting, n.live, n.closing, row->failures,
+			STR_ARGS(row->failure));
 	}
 }
 
@@ -121,8 +132,10 @@ static uint32_t run_seed(uint64_t seed, bool faults)
 	uint32_t n_asks;
 
 	s->check_every = 15; /* an audit costs as much as many entries */
-	pools[0] = sim_put(s, "first", "registry/image:1", 4 + sim_draw(s, 30), 1 + sim_draw(s, 6), 1000 + sim_draw(s, 5000));
-	pools[1] = sim_put(s, "second", "registry/image:2", 4 + sim_draw(s, 30), sim_draw(s, 4), 1000 + sim_draw(s, 5000));
+	pools[0] = sim_put(s, "first", "registry/image:1", 4 + sim_draw(s, 30), 1 + sim_draw(s, 6),
+			   1000 + sim_draw(s, 5000));
+	pools[1] = sim_put(s, "second", "registry/image:2", 4 + sim_draw(s, 30), sim_draw(s, 4),
+			   1000 + sim_draw(s, 5000));
 	if (faults)
 		draw_faults(s);
 	disturb(s);
@@ -146,7 +159,8 @@ int main(int argc, char **argv)
 {
 	const char *wanted = argc > 1 ? argv[1] : getenv("BERTH_SIM_SEEDS");
 	uint64_t count = wanted != NULL ? strtoull(wanted, NULL, 10) : DEFAULT_SEEDS;
-	uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1, begun_ms = clock_boot_ms(), seed, asks = 0;
+	uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1, begun_ms = clock_boot_ms(), seed,
+		 asks = 0;
 
 	blank_from_environment();
 	for (seed = first; seed < first + count; seed++) {
@@ -154,7 +168,8 @@ int main(int argc, char **argv)
 			break;
 		asks += run_seed(seed, seed % 4 != 0);
 	}
-	printf("%llu seeds from %llu, %llu requests, %llu ms\n", (unsigned long long)(seed - first), (unsigned long long)first,
-	       (unsigned long long)asks, (unsigned long long)(clock_boot_ms() - begun_ms));
+	printf("%llu seeds from %llu, %llu requests, %llu ms\n", (unsigned long long)(seed - first),
+	       (unsigned long long)first, (unsigned long long)asks,
+	       (unsigned long long)(clock_boot_ms() - begun_ms));
 	return seed == first;
 }

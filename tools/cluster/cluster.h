@@ -15,16 +15,17 @@
 
 struct cluster_plan {
 	const char *dir;
-	unsigned nodes;          /* 1, 3 or 5 */
-	const char *host;        /* IPv4 address that all listen on: 127.0.0.1 */
-	unsigned base_port;      /* node i uses base + 10 * (i - 1) and the next four: Raft, control, forward, HTTP, HTTPS */
-	const char *user;        /* that berthd runs as */
-	const char *admin_group; /* NULL: root and the user alone */
+	unsigned nodes;   /* 1, 3 or 5 */
+	const char *host; /* IPv4 address that all listen on: 127.0.0.1 */
+	unsigned
+		base_port; /* node i uses base + 10 * (i - 1) and the next four: Raft, control, forward, HTTP, HTTPS */
+	const char *user;                 /* that berthd runs as */
+	const char *admin_group;          /* NULL: root and the user alone */
 	const char *domain;               /* NULL: pools are reached by path alone */
 	const char *environment, *region; /* NULL: default, local */
-	const char *tls_cert, *tls_key; /* NULL: issued by the cluster's CA */
+	const char *tls_cert, *tls_key;   /* NULL: issued by the cluster's CA */
 	unsigned gateway_loops;
-	const char *extra;       /* lines that are added to each berth.conf, e.g. "cooldown_min = 2\n"; NULL */
+	const char *extra; /* lines that are added to each berth.conf, e.g. "cooldown_min = 2\n"; NULL */
 };
 
 typedef void cluster_progress(void *context, const char *line);

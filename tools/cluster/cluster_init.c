@@ -41,7 +41,8 @@ static const char *cluster_region(const struct cluster_plan *p)
 	return p->region != NULL ? p->region : "local";
 }
 
-static int put(struct making *m, const char *name, unsigned mode, bool daemons, struct str bytes, struct err *err)
+static int put(struct making *m, const char *name, unsigned mode, bool daemons, struct str bytes,
+	       struct err *err)
 {
 	char path[PATH_MAX + 96];
 
@@ -55,7 +56,8 @@ static int put(struct making *m, const char *name, unsigned mode, bool daemons, 
 
 static int make_ca(struct making *m, struct err *err)
 {
-	struct pki_request request = {.common_name = "Berth cluster CA", .days = CERT_DAYS, .authority = true};
+	struct pki_request request = {
+		.common_name = "Berth cluster CA", .days = CERT_DAYS, .authority = true};
 	int r = pki_make_key(&m->ca_key, err);
 
 	if (r == 0)
@@ -72,7 +74,7 @@ static int make_ca(struct making *m, struct err *err)
 
 /* A key and a certificate of the CA: <name>/<file>.key and <name>/<file>.pem. */
 static int make_pair(struct making *m, const char *node, const char *file, const struct pki_request *request,
-                     struct err *err)
+		     struct err *err)
 {
 	CLEANUP_BUF struct buf key = {0}, cert = {0};
 	char name[128];
@@ -96,8 +98,10 @@ static int make_certificates(struct making *m, unsigned i, const char *node, str
 	const struct cluster_plan *p = m->plan;
 	char uri[64], ip[80], pools[300], domain[300];
 	struct pki_request peer = {.common_name = node, .names = {uri, ip}, .n_names = 2, .days = CERT_DAYS};
-	struct pki_request clients = {.common_name = node, .names = {ip, "DNS:localhost", pools, domain},
-	                              .n_names = 2, .days = CERT_DAYS};
+	struct pki_request clients = {.common_name = node,
+				      .names = {ip, "DNS:localhost", pools, domain},
+				      .n_names = 2,
+				      .days = CERT_DAYS};
 
 	snprintf(uri, sizeof uri, "URI:berth://node/%u", i);
 	snprintf(ip, sizeof ip, "IP:%s", p->host);
@@ -106,7 +110,8 @@ static int make_certificates(struct making *m, unsigned i, const char *node, str
 	if (r < 0 || p->tls_cert != NULL)
 		return r;
 	if (p->domain != NULL) {
-		snprintf(pools, sizeof pools, "DNS:*.%s.%s.%s", cluster_environment(p), cluster_region(p), p->domain);
+		snprintf(pools, sizeof pools, "DNS:*.%s.%s.%s", cluster_environment(p), cluster_region(p),
+			 p->domain);
 		snprintf(domain, sizeof domain, "DNS:%s", p->domain);
 		clients.n_names = 4;
 	}
@@ -135,8 +140,8 @@ static void write_members(const struct cluster_plan *p, struct buf *to)
 	for (unsigned i = 1; i <= p->nodes; i++) {
 		unsigned port = p->base_port + 10 * (i - 1);
 
-		buf_printf(to, "member = %u node%u %s:%u %s:%u %s:%u\n", i, i, p->host, port, p->host, port + 1, p->host,
-		           port + 2);
+		buf_printf(to, "member = %u node%u %s:%u %s:%u %s:%u\n", i, i, p->host, port, p->host,
+			   port + 1, p->host, port + 2);
 	}
 }
 
@@ -148,18 +153,21 @@ static int write_config(struct making *m, unsigned i, const char *node, struct e
 	char d[PATH_MAX + 64], name[128];
 
 	snprintf(d, sizeof d, "%s/%s", m->dir, node);
-	buf_printf(&text, "# One node of a Berth cluster. Every option: berthd --config-reference\n"
-	                  "node_id = %u\nnode_name = %s\n", i, node);
+	buf_printf(&text,
+		   "# One node of a Berth cluster. Every option: berthd --config-reference\n"
+		   "node_id = %u\nnode_name = %s\n",
+		   i, node);
 	write_members(p, &text);
 	buf_printf(&text, "cluster_id = %s\ntenant = %s\n", m->cluster, m->tenant);
 	buf_printf(&text, "state_dir = %s/state\nrun_dir = %s/run\n", d, d);
 	buf_printf(&text, "listen = %s:%u\nlisten_tls = %s:%u\n", p->host, port + 3, p->host, port + 4);
 	buf_printf(&text, "api_url = https://%s:%u\naudience = https://%s:%u\n", p->host, port + 4,
-	           p->domain != NULL ? p->domain : p->host, p->base_port + 4);
+		   p->domain != NULL ? p->domain : p->host, p->base_port + 4);
 	buf_printf(&text, "tls_cert = %s/tls.pem\ntls_key = %s/tls.key\n", d, d);
 	buf_printf(&text, "ca_cert = %s/ca.pem\nnode_cert = %s/node.pem\nnode_key = %s/node.key\n", d, d, d);
 	buf_printf(&text, "issuer_key = %s/issuer.key\nkeyring = %s/keyring\n", d, d);
-	buf_printf(&text, "sandboxd_socket = %s/run/sandboxd/socket\nadmin_socket = %s/run/admin/socket\n", d, d);
+	buf_printf(&text, "sandboxd_socket = %s/run/sandboxd/socket\nadmin_socket = %s/run/admin/socket\n", d,
+		   d);
 	buf_printf(&text, "user = %s\ngateway_loops = %u\n", p->user, p->gateway_loops);
 	/* Nodes that share a machine must not share uids. */
 	buf_printf(&text, "uid_base = %u\nuid_count = %u\n", UID_BASE + (i - 1) * UID_COUNT, UID_COUNT);
@@ -222,8 +230,10 @@ static int check_plan(struct making *m, struct err *err)
 	if ((p->tls_cert == NULL) != (p->tls_key == NULL))
 		return err_set(err, -EINVAL, "--tls-cert and --tls-key go together");
 	if (user == NULL)
-		return err_set(err, -ENOENT, "--user: there is no user \"%s\"; make one: useradd --system --shell "
-		               "/usr/sbin/nologin %s", p->user, p->user);
+		return err_set(err, -ENOENT,
+			       "--user: there is no user \"%s\"; make one: useradd --system --shell "
+			       "/usr/sbin/nologin %s",
+			       p->user, p->user);
 	if (user->pw_uid == 0)
 		return err_set(err, -EINVAL, "--user: berthd must not run as root");
 	m->uid = user->pw_uid;
@@ -277,13 +287,14 @@ void cluster_names(const struct cluster_plan *plan, cluster_progress *say, void 
 	char line[1024];
 
 	if (plan->domain == NULL) {
-		say(context, "no --domain: pools are reached by path, /subscriptions/<s>/resourceGroups/<g>/sessionPools/<pool>/...");
+		say(context, "no --domain: pools are reached by path, "
+			     "/subscriptions/<s>/resourceGroups/<g>/sessionPools/<pool>/...");
 		return;
 	}
-	snprintf(line, sizeof line, "DNS: *.%s.%s.%s and %s must resolve to %s", cluster_environment(plan), cluster_region(plan),
-	         plan->domain, plan->domain, plan->host);
+	snprintf(line, sizeof line, "DNS: *.%s.%s.%s and %s must resolve to %s", cluster_environment(plan),
+		 cluster_region(plan), plan->domain, plan->domain, plan->host);
 	say(context, line);
-	snprintf(line, sizeof line, "certificate names needed: *.%s.%s.%s, %s", cluster_environment(plan), cluster_region(plan),
-	         plan->domain, plan->domain);
+	snprintf(line, sizeof line, "certificate names needed: *.%s.%s.%s, %s", cluster_environment(plan),
+		 cluster_region(plan), plan->domain, plan->domain);
 	say(context, line);
 }

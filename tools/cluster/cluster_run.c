@@ -56,7 +56,8 @@ static int find_nodes(const char *dir, struct nodes *ret, struct err *err)
 	while (r == 0 && (entry = readdir(d)) != NULL) {
 		struct node *node = &ret->list[ret->n];
 
-		if (entry->d_name[0] == '.' || ret->n == CLUSTER_NODES_MAX || strlen(entry->d_name) >= sizeof node->name)
+		if (entry->d_name[0] == '.' || ret->n == CLUSTER_NODES_MAX ||
+		    strlen(entry->d_name) >= sizeof node->name)
 			continue;
 		strcpy(node->name, entry->d_name);
 		snprintf(node->dir, sizeof node->dir, "%s/%s", dir, entry->d_name);
@@ -173,7 +174,8 @@ int cluster_start(const char *dir, unsigned timeout_s, cluster_progress *say, vo
 	CLEANUP_NODES struct nodes nodes = {0};
 	uint64_t deadline = clock_boot_ms() + timeout_s * 1000ull;
 	char line[512], why[256];
-	int r = geteuid() != 0 ? err_set(err, -EPERM, "nodes are started by root") : find_nodes(dir, &nodes, err);
+	int r = geteuid() != 0 ? err_set(err, -EPERM, "nodes are started by root")
+			       : find_nodes(dir, &nodes, err);
 
 	for (unsigned i = 0; r == 0 && i < nodes.n; i++) {
 		if (supervisor_pid(&nodes.list[i]) == 0)
@@ -182,12 +184,13 @@ int cluster_start(const char *dir, unsigned timeout_s, cluster_progress *say, vo
 	for (unsigned i = 0; r == 0 && i < nodes.n; i++) {
 		while (!is_ready(&nodes.list[i], why, sizeof why)) {
 			if (clock_boot_ms() > deadline)
-				return err_set(err, -ETIMEDOUT, "%s is not ready after %u s: %s (its log: %s/log)",
-				               nodes.list[i].name, timeout_s, why, nodes.list[i].dir);
+				return err_set(err, -ETIMEDOUT,
+					       "%s is not ready after %u s: %s (its log: %s/log)",
+					       nodes.list[i].name, timeout_s, why, nodes.list[i].dir);
 			usleep(50000);
 		}
 		snprintf(line, sizeof line, "%s is ready: %.*s", nodes.list[i].name,
-		         STR_ARGS(nodes.list[i].config.api_url));
+			 STR_ARGS(nodes.list[i].config.api_url));
 		say(context, line);
 	}
 	return r;
@@ -218,7 +221,7 @@ static int purge_node(const struct node *node, struct err *err)
 		continue;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		return err_set(err, -EIO, "%s: not all of its sandboxes could be removed (its log: %s/log)",
-		               node->name, node->dir);
+			       node->name, node->dir);
 	return 0;
 }
 
@@ -228,7 +231,8 @@ int cluster_stop(const char *dir, bool purge, cluster_progress *say, void *conte
 	pid_t pids[CLUSTER_NODES_MAX] = {0};
 	uint64_t deadline = clock_boot_ms() + STOP_MS;
 	char line[512];
-	int r = geteuid() != 0 ? err_set(err, -EPERM, "nodes are stopped by root") : find_nodes(dir, &nodes, err);
+	int r = geteuid() != 0 ? err_set(err, -EPERM, "nodes are stopped by root")
+			       : find_nodes(dir, &nodes, err);
 
 	for (unsigned i = 0; r == 0 && i < nodes.n; i++) {
 		pids[i] = supervisor_pid(&nodes.list[i]);
@@ -238,13 +242,15 @@ int cluster_stop(const char *dir, bool purge, cluster_progress *say, void *conte
 	for (unsigned i = 0; r == 0 && i < nodes.n; i++) {
 		while (supervisor_pid(&nodes.list[i]) != 0) {
 			if (clock_boot_ms() > deadline)
-				return err_set(err, -ETIMEDOUT, "%s did not end; its supervisor is process %d",
-				               nodes.list[i].name, (int)pids[i]);
+				return err_set(err, -ETIMEDOUT,
+					       "%s did not end; its supervisor is process %d",
+					       nodes.list[i].name, (int)pids[i]);
 			usleep(20000);
 		}
 		if (purge)
 			r = purge_node(&nodes.list[i], err);
-		snprintf(line, sizeof line, "%s is stopped%s", nodes.list[i].name, purge ? ", its sandboxes are gone" : "");
+		snprintf(line, sizeof line, "%s is stopped%s", nodes.list[i].name,
+			 purge ? ", its sandboxes are gone" : "");
 		if (r == 0)
 			say(context, line);
 	}

@@ -90,7 +90,8 @@ static void print_handlers(const struct sm_def *def)
 	for (uint8_t s = 0; s < def->n_states; s++) {
 		for (uint8_t i = 0; i < def->n_messages; i++) {
 			if (def->cells[s][def->messages[i]].kind == SM_ON)
-				printf("%s:%s:%s\n", def->name, def->states[s], message_type_name[def->messages[i]]);
+				printf("%s:%s:%s\n", def->name, def->states[s],
+				       message_type_name[def->messages[i]]);
 		}
 	}
 }
@@ -115,10 +116,12 @@ int main(int argc, char **argv)
 		print_diagram(def);
 		return 0;
 	}
-	if (n > suffix && strcmp(name + n - suffix, "-table") == 0 && (def = find(name, n - suffix)) != NULL) {
+	if (n > suffix && strcmp(name + n - suffix, "-table") == 0 &&
+	    (def = find(name, n - suffix)) != NULL) {
 		print_table(def);
 		return 0;
 	}
-	fprintf(stderr, "print-tables: NAME, NAME-table, --list or --handlers; \"%s\" is none of them\n", name);
+	fprintf(stderr, "print-tables: NAME, NAME-table, --list or --handlers; \"%s\" is none of them\n",
+		name);
 	return 2;
 }

@@ -71,7 +71,8 @@ bool exchange_read(struct exchange *x, void *to, size_t n)
 static int refuse(struct exchange *x, const char *status)
 {
 	char text[160];
-	int n = snprintf(text, sizeof text, "HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", status);
+	int n = snprintf(text, sizeof text, "HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+			 status);
 
 	exchange_write(x, text, (size_t)n);
 	return -1;

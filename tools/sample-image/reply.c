@@ -38,7 +38,11 @@ void text_printf(struct text *t, const char *format, ...)
 /* Length of the UTF-8 sequence at p, 0 if it is none. Surrogates and overlong forms are not told apart. */
 static size_t sequence(const unsigned char *p, size_t n)
 {
-	size_t length = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+	size_t length = p[0] < 0x80                   ? 1
+			: p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+			: p[0] >= 0xe0 && p[0] < 0xf0 ? 3
+			: p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+						      : 0;
 
 	if (length > n)
 		return 0;
@@ -69,12 +73,13 @@ void text_json(struct text *t, const char *p, size_t n)
 	text_add(t, "\"", 1);
 }
 
-bool reply_send(struct exchange *x, const char *status, const char *type, const char *extra, const void *body, size_t n)
+bool reply_send(struct exchange *x, const char *status, const char *type, const char *extra, const void *body,
+		size_t n)
 {
 	struct text head = {0};
 
-	text_printf(&head, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s%s\r\n", status, type, n, extra,
-	            x->close ? "Connection: close\r\n" : "");
+	text_printf(&head, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s%s\r\n", status, type,
+		    n, extra, x->close ? "Connection: close\r\n" : "");
 	if (strcmp(x->method, "HEAD") != 0)
 		text_add(&head, body, n);
 	bool ok = exchange_write(x, head.p, head.n);
@@ -101,8 +106,9 @@ bool reply_stream(struct exchange *x, const char *type)
 {
 	char head[256];
 	int n = snprintf(head, sizeof head,
-	                 "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n",
-	                 type);
+			 "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: "
+			 "chunked\r\nCache-Control: no-store\r\n\r\n",
+			 type);
 
 	return exchange_write(x, head, (size_t)n);
 }

@@ -16,8 +16,10 @@ void text_printf(struct text *t, const char *format, ...) __attribute__((format(
 void text_json(struct text *t, const char *p, size_t n);
 
 /* `extra`: further header lines, each with its CR LF, or "". */
-bool reply_send(struct exchange *x, const char *status, const char *type, const char *extra, const void *body, size_t n);
-bool reply_text(struct exchange *x, const char *status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+bool reply_send(struct exchange *x, const char *status, const char *type, const char *extra, const void *body,
+		size_t n);
+bool reply_text(struct exchange *x, const char *status, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 /* Head of a chunked answer, its chunks, its end (n = 0). */
 bool reply_stream(struct exchange *x, const char *type);
 bool reply_chunk(struct exchange *x, const void *p, size_t n);

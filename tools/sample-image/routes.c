@@ -134,7 +134,9 @@ static bool serve_run(struct exchange *x)
 	if (child > 0)
 		waitpid(child, &status, 0);
 	snprintf(extra, sizeof extra, "X-Exit-Code: %d\r\n",
-	         child < 0 ? 126 : WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+		 child < 0             ? 126
+		 : WIFSIGNALED(status) ? 128 + WTERMSIG(status)
+				       : WEXITSTATUS(status));
 	bool ok = reply_send(x, "200 OK", "text/plain", extra, output.p, output.n);
 
 	free(output.p);
@@ -190,7 +192,9 @@ static bool serve_bytes(struct exchange *x)
 
 	for (size_t i = 0; i < sizeof pattern; i++)
 		pattern[i] = (char)('0' + i % 10);
-	snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %llu\r\n\r\n", n);
+	snprintf(head, sizeof head,
+		 "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %llu\r\n\r\n",
+		 n);
 	ok = chunked ? reply_stream(x, "application/octet-stream") : exchange_write(x, head, strlen(head));
 	while (ok && n > 0) {
 		size_t piece = n < sizeof pattern ? (size_t)n : sizeof pattern;
@@ -214,7 +218,8 @@ static bool serve_upload(struct exchange *x)
 	}
 	if (got < 0)
 		return false;
-	int size = snprintf(json, sizeof json, "{\"bytes\":%" PRIu64 ",\"fnv1a\":\"%016" PRIx64 "\"}\n", n, hash);
+	int size = snprintf(json, sizeof json, "{\"bytes\":%" PRIu64 ",\"fnv1a\":\"%016" PRIx64 "\"}\n", n,
+			    hash);
 
 	return reply_send(x, "200 OK", "application/json", "", json, (size_t)size);
 }
@@ -261,9 +266,10 @@ static const struct {
 	const char *path;
 	bool (*serve)(struct exchange *x);
 } routes[] = {
-	{"/run", serve_run},       {"/count", serve_count},   {"/instance", serve_instance}, {"/ws", serve_websocket},
-	{"/sse", serve_events},    {"/slow", serve_slow},     {"/bytes", serve_bytes},       {"/upload", serve_upload},
-	{"/status", serve_status}, {"/exit", serve_exit},     {"/env", serve_env},
+	{"/run", serve_run},      {"/count", serve_count},   {"/instance", serve_instance},
+	{"/ws", serve_websocket}, {"/sse", serve_events},    {"/slow", serve_slow},
+	{"/bytes", serve_bytes},  {"/upload", serve_upload}, {"/status", serve_status},
+	{"/exit", serve_exit},    {"/env", serve_env},
 };
 
 bool routes_serve(struct exchange *x)

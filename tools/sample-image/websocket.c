@@ -21,13 +21,16 @@ static void sha1_block(uint32_t h[5], const uint8_t *p)
 	uint32_t w[80], v[5];
 
 	for (unsigned i = 0; i < 16; i++)
-		w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
+		w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 |
+		       p[4 * i + 3];
 	for (unsigned i = 16; i < 80; i++)
 		w[i] = rotate(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
 	memcpy(v, h, sizeof v);
 	for (unsigned i = 0; i < 80; i++) {
 		uint32_t b = v[1], c = v[2], d = v[3];
-		uint32_t f = i < 20 ? (b & c) | (~b & d) : i < 40 || i >= 60 ? b ^ c ^ d : (b & c) | (b & d) | (c & d);
+		uint32_t f = i < 20              ? (b & c) | (~b & d)
+			     : i < 40 || i >= 60 ? b ^ c ^ d
+						 : (b & c) | (b & d) | (c & d);
 		uint32_t k = i < 20 ? 0x5a827999u : i < 40 ? 0x6ed9eba1u : i < 60 ? 0x8f1bbcdcu : 0xca62c1d6u;
 		uint32_t next = rotate(v[0], 5) + f + v[4] + k + w[i];
 
@@ -63,7 +66,8 @@ static void base64(const uint8_t *p, size_t n, char *to)
 	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 	for (size_t i = 0; i < n; i += 3) {
-		uint32_t x = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0u) | (i + 2 < n ? p[i + 2] : 0u);
+		uint32_t x = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0u) |
+			     (i + 2 < n ? p[i + 2] : 0u);
 
 		*to++ = digits[x >> 18];
 		*to++ = digits[x >> 12 & 63];
@@ -88,9 +92,9 @@ static bool shake_hands(struct exchange *x)
 	sha1(text, (size_t)n, hash);
 	base64(hash, sizeof hash, accept);
 	n = snprintf(answer, sizeof answer,
-	             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-	             "Sec-WebSocket-Accept: %s\r\n\r\n",
-	             accept);
+		     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+		     "Sec-WebSocket-Accept: %s\r\n\r\n",
+		     accept);
 	return exchange_write(x, answer, (size_t)n);
 }
 

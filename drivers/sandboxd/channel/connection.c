@@ -145,7 +145,8 @@ void reply(struct server *s, const struct asker *to, struct sandboxd_reply *r, i
 	if (c == NULL || c->broken)
 		return;
 	if (packet_encode(&b, SANDBOXD_REPLY, to->correlation, r) < 0) {
-		struct sandboxd_reply why = {.code = -EMSGSIZE, .message = STR("the answer is too long for one packet")};
+		struct sandboxd_reply why = {.code = -EMSGSIZE,
+					     .message = STR("the answer is too long for one packet")};
 
 		log_error("a reply exceeds %u bytes", SANDBOXD_PACKET_MAX);
 		buf_clear(&b);

@@ -38,7 +38,8 @@ int image_source_open(const struct settings *s, const char *bin_dir, struct imag
 				  .uid = s->uid_base + 65535, /* of the range that no sandbox has */
 				  .gid = s->uid_base + 65535,
 				  .ca_file = s->image_ca[0] != '\0' ? s->image_ca : NULL,
-				  .connect_ms = s->image_stall_ms < CONNECT_MS ? s->image_stall_ms : CONNECT_MS,
+				  .connect_ms =
+					  s->image_stall_ms < CONNECT_MS ? s->image_stall_ms : CONNECT_MS,
 				  .stall_ms = s->image_stall_ms,
 				  .registries = registries,
 				  .n_registries = split(s->allowed_registries, registries),

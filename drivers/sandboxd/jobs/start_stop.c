@@ -152,7 +152,8 @@ static void free_start(struct start_job *j)
 /* The first that the image exposes; 0: none, or there is no image. */
 static uint16_t exposed_port(const struct image *image)
 {
-	return image != NULL && image->config->n_exposed_ports > 0 ? (uint16_t)image->config->exposed_ports[0] : 0;
+	return image != NULL && image->config->n_exposed_ports > 0 ? (uint16_t)image->config->exposed_ports[0]
+								   : 0;
 }
 
 static void started(struct server *s, struct start_job *j, struct sandbox *b)
@@ -350,7 +351,9 @@ void sandbox_stop(struct server *s, struct sandbox *b, uint32_t grace_ms, struct
 	if (b->state == SANDBOX_STOPPING && grace_ms == 0)
 		s->driver->ops->kill(s->driver, b->instance);
 	if (a == NULL) {
-		reply_code(s, &asker, err_set(&err, -EBUSY, "stop sandbox %" PRIu64 ": %u wait for it already", b->id, b->n_stops),
+		reply_code(s, &asker,
+			   err_set(&err, -EBUSY, "stop sandbox %" PRIu64 ": %u wait for it already", b->id,
+				   b->n_stops),
 			   &err);
 		return;
 	}

@@ -43,7 +43,8 @@ static void on_tick(struct server *s, struct watch *w, uint32_t events)
 
 int tend_open(struct server *s, struct err *err)
 {
-	static const struct itimerspec every = {.it_value = {.tv_sec = PERIOD_S}, .it_interval = {.tv_sec = PERIOD_S}};
+	static const struct itimerspec every = {.it_value = {.tv_sec = PERIOD_S},
+						.it_interval = {.tv_sec = PERIOD_S}};
 	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 
 	s->tick.on = on_tick;

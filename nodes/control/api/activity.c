@@ -30,9 +30,12 @@ static void ask_owner(struct api_call *call, uint64_t node)
 	uint64_t generations[ACTIVITY_MAX];
 	struct msg_activity body = {.generations = generations};
 	CLEANUP_BUF struct buf bytes = {0};
-	struct envelope e = {.to = {ADDRESS_CONTROL, node, 0}, .from = {ADDRESS_API, c->config.node_id, call->request->id},
-	                     .type = MSG_ACTIVITY, .correlation = call->request->id, .deadline_ms = call->deadline_ms,
-	                     .incarnation = control_incarnation(c)};
+	struct envelope e = {.to = {ADDRESS_CONTROL, node, 0},
+			     .from = {ADDRESS_API, c->config.node_id, call->request->id},
+			     .type = MSG_ACTIVITY,
+			     .correlation = call->request->id,
+			     .deadline_ms = call->deadline_ms,
+			     .incarnation = control_incarnation(c)};
 
 	for (uint32_t i = 0; i < call->outcome.n_asks && body.n_generations < ACTIVITY_MAX; i++) {
 		if (call->outcome.asks[i].node == node)
@@ -83,7 +86,8 @@ void activity_answered(struct api_call *call, uint16_t type, const void *body)
 	uint64_t now = clock_wall_ms();
 
 	for (uint32_t i = 0; type == MSG_ACTIVE && i < active->n_generations && i < active->n_ago_ms; i++)
-		note_activity(call, active->generations[i], now > active->ago_ms[i] ? now - active->ago_ms[i] : 0);
+		note_activity(call, active->generations[i],
+			      now > active->ago_ms[i] ? now - active->ago_ms[i] : 0);
 	arrived(call);
 }
 
@@ -104,8 +108,11 @@ static void finish(struct control *c, struct gather *g)
 {
 	CLEANUP_BUF struct buf bytes = {0};
 	struct msg_active body = {.generations = g->generations, .ago_ms = g->ago_ms};
-	struct envelope e = {.to = g->asker, .from = {ADDRESS_CONTROL, c->config.node_id, 0}, .type = MSG_ACTIVE,
-	                     .correlation = g->correlation, .incarnation = control_incarnation(c)};
+	struct envelope e = {.to = g->asker,
+			     .from = {ADDRESS_CONTROL, c->config.node_id, 0},
+			     .type = MSG_ACTIVE,
+			     .correlation = g->correlation,
+			     .incarnation = control_incarnation(c)};
 
 	for (uint32_t i = 0; i < g->n; i++) {
 		if (g->ago_ms[i] == UINT64_MAX)
@@ -128,8 +135,11 @@ static void finish(struct control *c, struct gather *g)
 
 static void ask_loops(struct control *c, struct gather *g, struct str body)
 {
-	struct envelope e = {.from = {ADDRESS_CONTROL, c->config.node_id, 0}, .type = MSG_ACTIVITY, .correlation = g->key,
-	                     .incarnation = control_incarnation(c), .body = body};
+	struct envelope e = {.from = {ADDRESS_CONTROL, c->config.node_id, 0},
+			     .type = MSG_ACTIVITY,
+			     .correlation = g->key,
+			     .incarnation = control_incarnation(c),
+			     .body = body};
 
 	for (unsigned loop = 0; loop < (unsigned)c->config.gateway_loops; loop++) {
 		CLEANUP_BUF struct buf bytes = {0};
@@ -147,7 +157,8 @@ void activity_question(struct control *c, const struct envelope *question)
 	struct msg_activity body;
 	struct gather *g;
 
-	if (codec_decode(question->body.p, question->body.n, message_body_codec[MSG_ACTIVITY], &arena, &body, NULL) < 0)
+	if (codec_decode(question->body.p, question->body.n, message_body_codec[MSG_ACTIVITY], &arena, &body,
+			 NULL) < 0)
 		return;
 	if (c->n_gathers >= GATHERS_MAX) {
 		control_refuse(c, question, -ENOBUFS, "too many questions about the activity of sessions");
@@ -180,7 +191,8 @@ void activity_gathered(struct control *c, const struct envelope *answer)
 	while (g != NULL && g->key != answer->correlation)
 		g = g->next;
 	if (g == NULL || answer->from.node != c->config.node_id ||
-	    codec_decode(answer->body.p, answer->body.n, message_body_codec[MSG_ACTIVE], &arena, &body, NULL) < 0)
+	    codec_decode(answer->body.p, answer->body.n, message_body_codec[MSG_ACTIVE], &arena, &body,
+			 NULL) < 0)
 		return;
 	/* In the order of the question, some left out. */
 	for (uint32_t i = 0, k = 0; i < body.n_generations && i < body.n_ago_ms; i++) {

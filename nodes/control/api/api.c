@@ -16,11 +16,11 @@
 #include "crypto/digest.h"
 #include "records/records.h"
 
-#define ANSWER_MS 30000
-#define SHOWN_MS  2000
-#define INDEX_MS  1000
-#define CALLS_MAX 4096
-#define AGAIN_MAX 16
+#define ANSWER_MS     30000
+#define SHOWN_MS      2000
+#define INDEX_MS      1000
+#define CALLS_MAX     4096
+#define AGAIN_MAX     16
 #define CLIENT_ID_MAX 128
 
 struct api {
@@ -38,7 +38,7 @@ struct control *api_control(struct api *a)
 /* -- Callbacks of arm ---------------------------------------------------------------------------------------- */
 
 static int on_seal(void *context, struct str pool_id, struct str name, struct str plain, struct arena *arena,
-                   struct str *ret_sealed, struct err *err)
+		   struct str *ret_sealed, struct err *err)
 {
 	struct control *c = context;
 
@@ -53,7 +53,7 @@ static void on_hash_identifier(void *context, struct str identifier, char ret_he
 }
 
 static int on_old_records(void *context, uint64_t from_ms, uint64_t to_ms,
-                          void (*each)(void *to, const struct record_row *record), void *to, struct err *err)
+			  void (*each)(void *to, const struct record_row *record), void *to, struct err *err)
 {
 	struct control *c = context;
 
@@ -66,8 +66,12 @@ struct api *api_new(struct control *c)
 
 	must(a != NULL && str_copy(c->config.api_url, a->url, sizeof a->url) == 0);
 	a->control = c;
-	a->arm = (struct arm){.url = str_of(a->url), .node = c->config.node_id, .context = c, .seal = on_seal,
-	                      .hash_identifier = on_hash_identifier, .old_records = on_old_records};
+	a->arm = (struct arm){.url = str_of(a->url),
+			      .node = c->config.node_id,
+			      .context = c,
+			      .seal = on_seal,
+			      .hash_identifier = on_hash_identifier,
+			      .old_records = on_old_records};
 	return a;
 }
 
@@ -155,11 +159,11 @@ static int find_caller(struct api_call *call, struct arm_caller *ret, struct err
 	}
 	must(claims != NULL);
 	int r = q->authorization.n == 0 ? err_set(err, -EACCES, "no Authorization header")
-	                                : token_of_header(q->authorization, &token);
+					: token_of_header(q->authorization, &token);
 
 	if (r == 0)
 		r = token_verify(c->keys, token, q->pool_uid != 0 ? TOKEN_DATA : TOKEN_MANAGEMENT,
-		                 clock_wall_ms() / 1000, claims, err);
+				 clock_wall_ms() / 1000, claims, err);
 	if (r < 0)
 		return r;
 	struct arm_role *roles = arena_array(&call->arena, claims->n_roles + 1, sizeof *roles);
@@ -167,7 +171,8 @@ static int find_caller(struct api_call *call, struct arm_caller *ret, struct err
 	must(roles != NULL);
 	for (unsigned i = 0; i < claims->n_roles; i++)
 		roles[i] = (struct arm_role){str_of(claims->roles[i].role), str_of(claims->roles[i].scope)};
-	*ret = (struct arm_caller){.subject = str_of(claims->subject), .roles = roles, .n_roles = claims->n_roles};
+	*ret = (struct arm_caller){
+		.subject = str_of(claims->subject), .roles = roles, .n_roles = claims->n_roles};
 	return 0;
 }
 
@@ -187,7 +192,8 @@ static bool answer_open(struct api_call *call)
 		arm_reply_text(&reply, 200, "text/plain", STR("ok\n"));
 	} else if (str_eq(path, STR("/ready"))) {
 		metrics_not_ready(c, &text);
-		arm_reply_text(&reply, text.n == 0 ? 200 : 503, "text/plain", text.n == 0 ? STR("ready\n") : buf_str(&text));
+		arm_reply_text(&reply, text.n == 0 ? 200 : 503, "text/plain",
+			       text.n == 0 ? STR("ready\n") : buf_str(&text));
 	} else if (str_eq(path, STR("/metrics"))) {
 		metrics_write(c, &text);
 		arm_reply_text(&reply, 200, "text/plain; version=0.0.4", buf_str(&text));
@@ -210,7 +216,8 @@ static bool answer_early(struct api_call *call)
 		if (str_starts(call->request->path, str_of(without_tables[i])))
 			return false;
 	}
-	arm_reply_error(&reply, 503, "ServiceUnavailable", "This node has not caught up with the cluster yet.");
+	arm_reply_error(&reply, 503, "ServiceUnavailable",
+			"This node has not caught up with the cluster yet.");
 	arm_reply_header(&reply, "retry-after", STR("1"));
 	api_finish(call, &reply);
 	return true;
@@ -220,9 +227,12 @@ static void post(struct api_call *call)
 {
 	struct control *c = call->api->control;
 	CLEANUP_BUF struct buf body = {0};
-	struct envelope e = {.to = call->outcome.to, .from = {ADDRESS_API, c->config.node_id, call->request->id},
-	                     .type = call->outcome.type, .correlation = call->request->id,
-	                     .deadline_ms = call->deadline_ms, .incarnation = control_incarnation(c)};
+	struct envelope e = {.to = call->outcome.to,
+			     .from = {ADDRESS_API, c->config.node_id, call->request->id},
+			     .type = call->outcome.type,
+			     .correlation = call->request->id,
+			     .deadline_ms = call->deadline_ms,
+			     .incarnation = control_incarnation(c)};
 
 	call->waits = true;
 	codec_encode(&body, message_body_codec[e.type], call->outcome.body);
@@ -263,9 +273,11 @@ static void ask_index(struct api_call *call)
 {
 	struct control *c = call->api->control;
 	struct envelope e = {.to = {ADDRESS_CONTROL, NODE_LEADER, 0},
-	                     .from = {ADDRESS_API, c->config.node_id, call->request->id}, .type = MSG_INDEX,
-	                     .correlation = call->request->id, .deadline_ms = clock_boot_ms() + INDEX_MS,
-	                     .incarnation = control_incarnation(c)};
+			     .from = {ADDRESS_API, c->config.node_id, call->request->id},
+			     .type = MSG_INDEX,
+			     .correlation = call->request->id,
+			     .deadline_ms = clock_boot_ms() + INDEX_MS,
+			     .incarnation = control_incarnation(c)};
 
 	call->asks = true;
 	call->deadline_ms = e.deadline_ms;
@@ -276,8 +288,11 @@ void api_index(struct control *c, const struct envelope *question)
 {
 	CLEANUP_BUF struct buf body = {0};
 	struct msg_indexed indexed = {.index = consensus_applied(c->consensus)};
-	struct envelope e = {.to = question->from, .from = question->to, .type = MSG_INDEXED,
-	                     .correlation = question->correlation, .incarnation = control_incarnation(c)};
+	struct envelope e = {.to = question->from,
+			     .from = question->to,
+			     .type = MSG_INDEXED,
+			     .correlation = question->correlation,
+			     .incarnation = control_incarnation(c)};
 
 	if (!c->leads) {
 		control_refuse(c, question, -EAGAIN, "this node does not lead");
@@ -307,12 +322,18 @@ static void handle(struct api_call *call)
 
 	if (answer_open(call))
 		return;
-	call->question = (struct arm_request){.method = q->method, .path = q->path, .query = q->query, .body = q->body,
-	                                      .scheme = q->peer == PEER_PLAIN ? STR("http") : STR("https"),
-	                                      .host = q->host, .now_ms = clock_wall_ms(), .pool = q->pool_uid};
+	call->question = (struct arm_request){.method = q->method,
+					      .path = q->path,
+					      .query = q->query,
+					      .body = q->body,
+					      .scheme = q->peer == PEER_PLAIN ? STR("http") : STR("https"),
+					      .host = q->host,
+					      .now_ms = clock_wall_ms(),
+					      .pool = q->pool_uid};
 	if (!arm_public(q->method, q->path) && find_caller(call, &call->question.caller, &err) < 0) {
 		log_debug("management request refused: %s", err.message);
-		arm_reply_error(&reply, 401, "InvalidAuthenticationToken", "The access token is missing or invalid.");
+		arm_reply_error(&reply, 401, "InvalidAuthenticationToken",
+				"The access token is missing or invalid.");
 		arm_reply_header(&reply, "www-authenticate", STR("Bearer"));
 		api_finish(call, &reply);
 	} else {
@@ -407,7 +428,8 @@ static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 		call->owners_left = 0;
 		api_serve(call);
 	} else if (call->asks || call->index != 0) {
-		if (now < call->deadline_ms && (call->asks || consensus_applied(a->control->consensus) < call->index))
+		if (now < call->deadline_ms &&
+		    (call->asks || consensus_applied(a->control->consensus) < call->index))
 			return;
 		call->asks = false;
 		call->index = 0;
@@ -420,7 +442,7 @@ static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 		api_drop(call);
 	} else if (call->waits && now >= call->deadline_ms) {
 		arm_reply_error(&reply, 504, "OperationTimedOut",
-		                "The leader did not answer in time; the request may still be carried out.");
+				"The leader did not answer in time; the request may still be carried out.");
 		api_finish(call, &reply);
 	}
 }

@@ -27,14 +27,14 @@ struct api_call {
 	struct arena arena;
 	struct arm_request question; /* arm's continuation points to it */
 	struct arm_outcome outcome;
-	uint64_t deadline_ms; /* CLOCK_BOOTTIME */
+	uint64_t deadline_ms;    /* CLOCK_BOOTTIME */
 	char id[UUID_TEXT_SIZE]; /* x-ms-request-id */
-	uint8_t again;        /* how often a PATCH was merged anew */
-	bool asks;            /* the leader for its index */
-	uint64_t index;       /* not handled before the tables go so far; 0: does not wait for it */
-	uint32_t owners_left; /* of sessions, asked for their activity */
-	bool waits;           /* for an actor's answer */
-	uint16_t held_type;   /* an answer that waits for the tables; 0: none */
+	uint8_t again;           /* how often a PATCH was merged anew */
+	bool asks;               /* the leader for its index */
+	uint64_t index;          /* not handled before the tables go so far; 0: does not wait for it */
+	uint32_t owners_left;    /* of sessions, asked for their activity */
+	bool waits;              /* for an actor's answer */
+	uint16_t held_type;      /* an answer that waits for the tables; 0: none */
 	const void *held;
 	/* A log that is streamed. */
 	bool streaming;

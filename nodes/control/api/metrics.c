@@ -6,31 +6,41 @@
 
 static void figure(struct buf *to, const char *name, const char *type, const char *help, uint64_t value)
 {
-	buf_printf(to, "# HELP berth_%s %s\n# TYPE berth_%s %s\nberth_%s %" PRIu64 "\n", name, help, name, type, name,
-	           value);
+	buf_printf(to, "# HELP berth_%s %s\n# TYPE berth_%s %s\nberth_%s %" PRIu64 "\n", name, help, name,
+		   type, name, value);
 }
 
 static void write_pools(struct control *c, struct buf *to)
 {
-	buf_printf(to, "# HELP berth_pool_sandboxes Sandboxes of a pool by state.\n# TYPE berth_pool_sandboxes gauge\n");
-	for (const struct pool_row *p = state_next_pool(c->state, NULL); p != NULL; p = state_next_pool(c->state, p)) {
+	buf_printf(to, "# HELP berth_pool_sandboxes Sandboxes of a pool by state.\n# TYPE "
+		       "berth_pool_sandboxes gauge\n");
+	for (const struct pool_row *p = state_next_pool(c->state, NULL); p != NULL;
+	     p = state_next_pool(c->state, p)) {
 		struct pool_counts n = state_pool_counts(c->state, p->uid);
-		const struct { const char *state; uint32_t n; } rows[] = {
-			{"booting", n.booting}, {"ready", n.ready}, {"bound", n.bound}, {"stopping", n.stopping}};
+		const struct {
+			const char *state;
+			uint32_t n;
+		} rows[] = {{"booting", n.booting},
+			    {"ready", n.ready},
+			    {"bound", n.bound},
+			    {"stopping", n.stopping}};
 
 		for (size_t i = 0; i < 4; i++)
-			buf_printf(to, "berth_pool_sandboxes{pool=\"%.*s\",state=\"%s\"} %" PRIu32 "\n", STR_ARGS(p->name),
-			           rows[i].state, rows[i].n);
+			buf_printf(to, "berth_pool_sandboxes{pool=\"%.*s\",state=\"%s\"} %" PRIu32 "\n",
+				   STR_ARGS(p->name), rows[i].state, rows[i].n);
 	}
-	buf_printf(to, "# HELP berth_pool_sessions Sessions of a pool by state.\n# TYPE berth_pool_sessions gauge\n");
-	for (const struct pool_row *p = state_next_pool(c->state, NULL); p != NULL; p = state_next_pool(c->state, p)) {
+	buf_printf(to, "# HELP berth_pool_sessions Sessions of a pool by state.\n# TYPE berth_pool_sessions "
+		       "gauge\n");
+	for (const struct pool_row *p = state_next_pool(c->state, NULL); p != NULL;
+	     p = state_next_pool(c->state, p)) {
 		struct pool_counts n = state_pool_counts(c->state, p->uid);
 
 		buf_printf(to,
-		           "berth_pool_sessions{pool=\"%.*s\",state=\"waiting\"} %" PRIu32
-		           "\nberth_pool_sessions{pool=\"%.*s\",state=\"live\"} %" PRIu32
-		           "\nberth_pool_sessions{pool=\"%.*s\",state=\"closing\"} %" PRIu32 "\n",
-		           STR_ARGS(p->name), n.waiting, STR_ARGS(p->name), n.live, STR_ARGS(p->name), n.closing);
+			   "berth_pool_sessions{pool=\"%.*s\",state=\"waiting\"} %" PRIu32
+			   "\nberth_pool_sessions{pool=\"%.*s\",state=\"live\"} %" PRIu32
+			   "\nberth_pool_sessions{pool=\"%.*s\",state=\"closing\"} %" PRIu32 "\n",
+			   STR_ARGS(p->name), n.waiting, STR_ARGS(p->name), n.live, STR_ARGS(p->name),
+			   n.closing);
 	}
 }
 
@@ -42,13 +52,15 @@ static void write_gateway(struct control *c, struct buf *to)
 	figure(to, "connections_total", "counter", "Client connections accepted.", g.connections);
 	figure(to, "connections_open", "gauge", "Client connections now.", g.connections_open);
 	figure(to, "requests_total", "counter", "Requests of clients, the management API's too.", g.requests);
-	figure(to, "requests_forwarded_total", "counter", "Of these, forwarded to another node.", g.forwarded);
+	figure(to, "requests_forwarded_total", "counter", "Of these, forwarded to another node.",
+	       g.forwarded);
 	figure(to, "tunnels_total", "counter", "Connections upgraded.", g.tunnels);
 	figure(to, "opens_total", "counter", "Questions for a session's place.", g.opens);
 	figure(to, "refused_429_total", "counter", "Requests answered 429.", g.refused_429);
 	figure(to, "refused_503_total", "counter", "Requests answered 503.", g.refused_503);
 	figure(to, "bad_requests_total", "counter", "Requests that were malformed.", g.bad_requests);
-	figure(to, "bad_responses_total", "counter", "Answers of sandboxes that were malformed.", g.bad_responses);
+	figure(to, "bad_responses_total", "counter", "Answers of sandboxes that were malformed.",
+	       g.bad_responses);
 }
 
 void metrics_write(struct control *c, struct buf *to)

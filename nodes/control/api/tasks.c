@@ -13,7 +13,7 @@
 #include "core/must.h"
 #include "json/json.h"
 
-#define POLL_MS      500
+#define POLL_MS       500
 #define LOG_ANSWER_MS 10000
 
 static void reply_json(struct api_call *call, int status, json_t *value)
@@ -47,7 +47,10 @@ static void run_token(struct api_call *call)
 	struct err err = {0};
 	uint64_t now = clock_wall_ms();
 	struct token_request request = {
-		.subject = ask->subject, .roles = roles, .life_s = ask->ttl_s, .now_s = now / 1000,
+		.subject = ask->subject,
+		.roles = roles,
+		.life_s = ask->ttl_s,
+		.now_s = now / 1000,
 		.plane = str_starts(ask->audience, STR(TOKEN_AUDIENCE_DATA)) ? TOKEN_DATA : TOKEN_MANAGEMENT};
 
 	for (uint32_t i = 0; i < ask->n_roles && i < TOKEN_ROLES_MAX; i++) {
@@ -74,7 +77,8 @@ struct asked {
 	uint64_t id; /* of the request */
 };
 
-static void ask_sandboxd(struct api_call *call, uint8_t type, const void *body, int fd, sandboxd_replied *replied)
+static void ask_sandboxd(struct api_call *call, uint8_t type, const void *body, int fd,
+			 sandboxd_replied *replied)
 {
 	struct asked *asked = malloc(sizeof *asked);
 
@@ -114,11 +118,12 @@ static void on_images(void *context, void *arg, const struct sandboxd_reply *rep
 	for (uint32_t i = 0; i < reply->n_images; i++) {
 		const struct sandboxd_image_state *image = &reply->images[i];
 
-		json_array_append_new(
-			list, json_pack("{s:s%, s:s%, s:I, s:i, s:s}", "digest", image->digest.p, image->digest.n,
-		                        "reference", image->reference.n > 0 ? image->reference.p : "", image->reference.n, "bytes",
-		                        (json_int_t)image->bytes, "users", (int)image->users, "lastUsed",
-		                        clock_text(image->last_used_ms, used)));
+		json_array_append_new(list, json_pack("{s:s%, s:s%, s:I, s:i, s:s}", "digest",
+						      image->digest.p, image->digest.n, "reference",
+						      image->reference.n > 0 ? image->reference.p : "",
+						      image->reference.n, "bytes", (json_int_t)image->bytes,
+						      "users", (int)image->users, "lastUsed",
+						      clock_text(image->last_used_ms, used)));
 	}
 	reply_json(call, 200, json_pack("{s:o}", "value", list));
 }
@@ -128,8 +133,10 @@ static void tell_image(struct control *c, struct str digest)
 {
 	CLEANUP_BUF struct buf body = {0};
 	struct msg_cached cached = {.digest = digest};
-	struct envelope e = {.to = {ADDRESS_IMAGES, c->config.node_id, 0}, .from = {ADDRESS_CONTROL, c->config.node_id, 0},
-	                     .type = MSG_CACHED, .incarnation = control_incarnation(c)};
+	struct envelope e = {.to = {ADDRESS_IMAGES, c->config.node_id, 0},
+			     .from = {ADDRESS_CONTROL, c->config.node_id, 0},
+			     .type = MSG_CACHED,
+			     .incarnation = control_incarnation(c)};
 
 	codec_encode(&body, message_body_codec[MSG_CACHED], &cached);
 	e.body = buf_str(&body);
@@ -150,8 +157,9 @@ static void on_imported(void *context, void *arg, const struct sandboxd_reply *r
 		reply_error(call, reply->code == -ENOTCONN ? 503 : 400, "ImageImportFailed", reply->message);
 		return;
 	}
-	reply_json(call, 200, json_pack("{s:s%, s:s%}", "digest", reply->digest.p, reply->digest.n, "reference",
-	                                reference.p, reference.n));
+	reply_json(call, 200,
+		   json_pack("{s:s%, s:s%}", "digest", reply->digest.p, reply->digest.n, "reference",
+			     reference.p, reference.n));
 }
 
 /* The archive lies on this host; only the admin socket may name a path, and berthd opens it with its own rights. */
@@ -170,7 +178,8 @@ static void run_import(struct api_call *call)
 	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
 	if (fd < 0 || fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))) {
-		err_system(&err, fd < 0 ? -errno : -EINVAL, "path: %s cannot be read by the daemon's user", path);
+		err_system(&err, fd < 0 ? -errno : -EINVAL, "path: %s cannot be read by the daemon's user",
+			   path);
 		reply_error(call, 400, "InvalidPath", str_of(err.message));
 		return;
 	}
@@ -183,11 +192,14 @@ static void ask_piece(struct api_call *call, uint32_t tail)
 {
 	struct control *c = api_control(call->api);
 	CLEANUP_BUF struct buf body = {0};
-	struct msg_log ask = {.sandbox = call->outcome.logs.sandbox, .offset = call->log_offset, .tail = tail};
+	struct msg_log ask = {
+		.sandbox = call->outcome.logs.sandbox, .offset = call->log_offset, .tail = tail};
 	struct envelope e = {.to = {ADDRESS_CONTROL, call->outcome.logs.node, 0},
-	                     .from = {ADDRESS_API, c->config.node_id, call->request->id}, .type = MSG_LOG,
-	                     .correlation = call->request->id, .deadline_ms = clock_boot_ms() + LOG_ANSWER_MS,
-	                     .incarnation = control_incarnation(c)};
+			     .from = {ADDRESS_API, c->config.node_id, call->request->id},
+			     .type = MSG_LOG,
+			     .correlation = call->request->id,
+			     .deadline_ms = clock_boot_ms() + LOG_ANSWER_MS,
+			     .incarnation = control_incarnation(c)};
 
 	call->waits = true;
 	call->deadline_ms = e.deadline_ms;
@@ -209,8 +221,11 @@ static void run_logs(struct api_call *call)
 
 static bool begin_stream(struct api_call *call)
 {
-	struct gateway_api_reply head = {.status = 200, .more = true, .n_headers = 1,
-	                                 .headers = {{STR("content-type"), STR("text/plain; charset=utf-8")}}};
+	struct gateway_api_reply head = {
+		.status = 200,
+		.more = true,
+		.n_headers = 1,
+		.headers = {{STR("content-type"), STR("text/plain; charset=utf-8")}}};
 
 	call->streaming = true;
 	return gateway_api_reply(api_control(call->api)->gateway, call->request->id, &head) == 0;
@@ -224,7 +239,8 @@ void tasks_logged(struct api_call *call, const struct msg_logged *piece)
 	call->waits = false; /* until the next piece is asked for */
 	if (piece->code < 0) {
 		if (!call->streaming) {
-			reply_error(call, piece->code == -ENOENT ? 404 : 503, "LogUnavailable", piece->message);
+			reply_error(call, piece->code == -ENOENT ? 404 : 503, "LogUnavailable",
+				    piece->message);
 			return;
 		}
 		gateway_api_end(c->gateway, id);
@@ -258,8 +274,11 @@ static void answer_log(struct log_read *l, const struct msg_logged *piece)
 {
 	struct control *c = l->control;
 	CLEANUP_BUF struct buf body = {0};
-	struct envelope e = {.to = l->asker, .from = {ADDRESS_CONTROL, c->config.node_id, 0}, .type = MSG_LOGGED,
-	                     .correlation = l->correlation, .incarnation = control_incarnation(c)};
+	struct envelope e = {.to = l->asker,
+			     .from = {ADDRESS_CONTROL, c->config.node_id, 0},
+			     .type = MSG_LOGGED,
+			     .correlation = l->correlation,
+			     .incarnation = control_incarnation(c)};
 
 	codec_encode(&body, message_body_codec[MSG_LOGGED], piece);
 	e.body = buf_str(&body);
@@ -290,10 +309,12 @@ static void on_log(void *context, void *arg, const struct sandboxd_reply *reply,
 
 	(void)context;
 	if (reply->code < 0 || fd < 0 || fstat(fd, &st) < 0) {
-		answer_log(l, &(struct msg_logged){.code = reply->code < 0 ? reply->code : -EIO, .message = reply->message});
+		answer_log(l, &(struct msg_logged){.code = reply->code < 0 ? reply->code : -EIO,
+						   .message = reply->message});
 		return;
 	}
-	uint64_t offset = l->ask.tail > 0 ? tail_offset(fd, (uint64_t)st.st_size, l->ask.tail) : l->ask.offset;
+	uint64_t offset =
+		l->ask.tail > 0 ? tail_offset(fd, (uint64_t)st.st_size, l->ask.tail) : l->ask.offset;
 
 	if (offset > (uint64_t)st.st_size)
 		offset = 0; /* it was rotated */
@@ -302,7 +323,8 @@ static void on_log(void *context, void *arg, const struct sandboxd_reply *reply,
 	if (got < 0)
 		answer_log(l, &(struct msg_logged){.code = -errno, .message = STR("the log cannot be read")});
 	else
-		answer_log(l, &(struct msg_logged){.bytes = {bytes, (size_t)got}, .offset = offset + (uint64_t)got});
+		answer_log(l, &(struct msg_logged){.bytes = {bytes, (size_t)got},
+						   .offset = offset + (uint64_t)got});
 }
 
 void tasks_log(struct control *c, const struct envelope *request)
@@ -312,13 +334,15 @@ void tasks_log(struct control *c, const struct envelope *request)
 
 	must(l != NULL);
 	*l = (struct log_read){.control = c, .asker = request->from, .correlation = request->correlation};
-	if (codec_decode(request->body.p, request->body.n, message_body_codec[MSG_LOG], &arena, &l->ask, NULL) < 0) {
+	if (codec_decode(request->body.p, request->body.n, message_body_codec[MSG_LOG], &arena, &l->ask,
+			 NULL) < 0) {
 		free(l);
 		return;
 	}
 	struct sandboxd_log ask = {.sandbox = l->ask.sandbox};
 
-	sandboxd_client_call(c->sandboxd, SANDBOXD_LOG, &ask, -1, loop_now(&c->loop) + LOG_ANSWER_MS, on_log, l);
+	sandboxd_client_call(c->sandboxd, SANDBOXD_LOG, &ask, -1, loop_now(&c->loop) + LOG_ANSWER_MS, on_log,
+			     l);
 }
 
 void tasks_run(struct api_call *call)

@@ -52,8 +52,14 @@ static void on_exited(void *context, const struct sandboxd_exited *event)
 static int on_loop_start(void *arg, struct loop *l, unsigned loop)
 {
 	struct dialer *d = ((struct control *)arg)->dialer;
-	struct sandboxd_client_options options = {.loop = l, .socket = d->socket, .cluster = d->cluster, .node = d->node,
-	                                          .listed = on_listed, .lost = on_lost, .exited = on_exited, .context = d};
+	struct sandboxd_client_options options = {.loop = l,
+						  .socket = d->socket,
+						  .cluster = d->cluster,
+						  .node = d->node,
+						  .listed = on_listed,
+						  .lost = on_lost,
+						  .exited = on_exited,
+						  .context = d};
 
 	d->clients[loop] = sandboxd_client_new(&options);
 	return 0;
@@ -86,16 +92,17 @@ static void on_dialed(void *context, void *arg, const struct sandboxd_reply *rep
 }
 
 static int on_dial(void *arg, struct loop *l, unsigned loop, uint64_t sandbox, uint32_t timeout_ms,
-                   gateway_dialed *done, void *done_arg)
+		   gateway_dialed *done, void *done_arg)
 {
 	struct control *c = arg;
 	struct sandboxd_dial call = {.sandbox = sandbox, .timeout_ms = timeout_ms};
 	struct dial *dial = calloc(1, sizeof *dial);
 
 	must(dial != NULL);
-	*dial = (struct dial){.loop = l, .done = done, .arg = done_arg, .fd = -1, .deferred = {.run = finish}};
-	sandboxd_client_call(c->dialer->clients[loop], SANDBOXD_DIAL, &call, -1, loop_now(l) + timeout_ms + 1000, on_dialed,
-	                     dial);
+	*dial = (struct dial){
+		.loop = l, .done = done, .arg = done_arg, .fd = -1, .deferred = {.run = finish}};
+	sandboxd_client_call(c->dialer->clients[loop], SANDBOXD_DIAL, &call, -1,
+			     loop_now(l) + timeout_ms + 1000, on_dialed, dial);
 	return 0;
 }
 

@@ -63,8 +63,9 @@ static void on_api_gone(void *arg, uint64_t id)
 
 static void on_event(void *arg, const struct gateway_event *seen)
 {
-	static const enum event_kind kinds[] = {[GATEWAY_OPENED] = EVENT_OPENED, [GATEWAY_CONNECTED] = EVENT_CONNECTED,
-	                                        [GATEWAY_DEAD] = EVENT_DEAD};
+	static const enum event_kind kinds[] = {[GATEWAY_OPENED] = EVENT_OPENED,
+						[GATEWAY_CONNECTED] = EVENT_CONNECTED,
+						[GATEWAY_DEAD] = EVENT_DEAD};
 	struct control *c = arg;
 	struct event event = {.pool = seen->pool, .sandbox = seen->sandbox, .generation = seen->generation};
 
@@ -99,10 +100,10 @@ static bool answer_admit(struct control *c, const struct gateway_admit *a, uint6
 		code = -EAGAIN;
 	} else {
 		s = state_session_by_generation(c->state, a->generation);
-		code = s != NULL && s->pool == a->pool && s->state == SESSION_LIVE && s->sandbox == a->sandbox &&
-		                       s->node == c->config.node_id
-		               ? 0
-		               : -ESTALE;
+		code = s != NULL && s->pool == a->pool && s->state == SESSION_LIVE &&
+				       s->sandbox == a->sandbox && s->node == c->config.node_id
+			       ? 0
+			       : -ESTALE;
 	}
 	gateway_admitted(c->gateway, a->loop, a->correlation, code);
 	return true;

@@ -69,7 +69,8 @@ static bool match(const struct map_node *node, const void *key)
 	const struct envelope *e = container_of(node, struct kept, node)->e;
 	const struct key *k = key;
 
-	return e->correlation == k->correlation && e->from.kind == k->asker.kind && e->from.key == k->asker.key;
+	return e->correlation == k->correlation && e->from.kind == k->asker.kind &&
+	       e->from.key == k->asker.key;
 }
 
 int leaderbox_keep(struct leaderbox *b, const struct envelope *e)
@@ -92,7 +93,8 @@ int leaderbox_keep(struct leaderbox *b, const struct envelope *e)
 void leaderbox_answered(struct leaderbox *b, const struct envelope *answer)
 {
 	struct key key = {.asker = answer->to, .correlation = answer->correlation};
-	struct map_node *node = map_find(&b->requests, hash_of(&answer->to, answer->correlation), match, &key);
+	struct map_node *node =
+		map_find(&b->requests, hash_of(&answer->to, answer->correlation), match, &key);
 
 	if (node != NULL)
 		drop(b, container_of(node, struct kept, node));
@@ -101,7 +103,8 @@ void leaderbox_answered(struct leaderbox *b, const struct envelope *answer)
 bool leaderbox_refused(struct leaderbox *b, const struct envelope *refusal)
 {
 	struct key key = {.asker = refusal->to, .correlation = refusal->correlation};
-	struct map_node *node = map_find(&b->requests, hash_of(&refusal->to, refusal->correlation), match, &key);
+	struct map_node *node =
+		map_find(&b->requests, hash_of(&refusal->to, refusal->correlation), match, &key);
 
 	if (node == NULL)
 		return false;
@@ -109,10 +112,11 @@ bool leaderbox_refused(struct leaderbox *b, const struct envelope *refusal)
 	return true;
 }
 
-void leaderbox_resend(struct leaderbox *b, uint64_t boot_ms, void (*send)(void *context, const struct envelope *e),
-                      void *context)
+void leaderbox_resend(struct leaderbox *b, uint64_t boot_ms,
+		      void (*send)(void *context, const struct envelope *e), void *context)
 {
-	for (struct map_node *node = map_next(&b->requests, NULL); node != NULL; node = map_next(&b->requests, node)) {
+	for (struct map_node *node = map_next(&b->requests, NULL); node != NULL;
+	     node = map_next(&b->requests, node)) {
 		struct kept *k = container_of(node, struct kept, node);
 		bool lost = k->sent_ms != 0 && boot_ms - k->sent_ms >= LEADERBOX_RESEND_MS;
 
@@ -126,12 +130,13 @@ void leaderbox_resend(struct leaderbox *b, uint64_t boot_ms, void (*send)(void *
 
 void leaderbox_each(struct leaderbox *b, void (*send)(void *context, const struct envelope *e), void *context)
 {
-	for (struct map_node *node = map_next(&b->requests, NULL); node != NULL; node = map_next(&b->requests, node))
+	for (struct map_node *node = map_next(&b->requests, NULL); node != NULL;
+	     node = map_next(&b->requests, node))
 		send(context, container_of(node, struct kept, node)->e);
 }
 
-void leaderbox_expire(struct leaderbox *b, uint64_t boot_ms, void (*late)(void *context, const struct envelope *e),
-                      void *context)
+void leaderbox_expire(struct leaderbox *b, uint64_t boot_ms,
+		      void (*late)(void *context, const struct envelope *e), void *context)
 {
 	struct map_node *node = map_next(&b->requests, NULL);
 

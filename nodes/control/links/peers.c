@@ -15,8 +15,8 @@
 
 #define DIAL_MS_MIN 100
 #define DIAL_MS_MAX 1000
-#define IN_MAX      256   /* accepted connections at a time */
-#define HELLO_MS    5000  /* for a handshake and a hello */
+#define IN_MAX      256  /* accepted connections at a time */
+#define HELLO_MS    5000 /* for a handshake and a hello */
 #define CONNECT_MS  3000
 
 struct hello {
@@ -110,8 +110,8 @@ static void complain(struct peers *p, const char *what, const char *why)
 
 static int write_frame(struct stream *s, uint8_t type, const void *payload, size_t n)
 {
-	uint8_t head[5] = {(uint8_t)((n + 1) >> 24), (uint8_t)((n + 1) >> 16), (uint8_t)((n + 1) >> 8), (uint8_t)(n + 1),
-	                   type};
+	uint8_t head[5] = {(uint8_t)((n + 1) >> 24), (uint8_t)((n + 1) >> 16), (uint8_t)((n + 1) >> 8),
+			   (uint8_t)(n + 1), type};
 	struct iovec iov[2] = {{head, sizeof head}, {(void *)(uintptr_t)payload, n}};
 
 	return stream_write(s, iov, n > 0 ? 2 : 1);
@@ -204,15 +204,18 @@ static void out_closed(struct stream *s, void *arg)
 	loop_timer_set(peer->peers->o.loop, &peer->retry, peer->pause_ms);
 }
 
-static const struct stream_ops out_ops = {
-	.on_open = out_open, .on_data = out_data, .on_eof = out_eof, .on_error = out_error, .on_closed = out_closed};
+static const struct stream_ops out_ops = {.on_open = out_open,
+					  .on_data = out_data,
+					  .on_eof = out_eof,
+					  .on_error = out_error,
+					  .on_closed = out_closed};
 
 static void dial(struct peer *peer)
 {
 	struct peers *p = peer->peers;
 
-	int r = stream_connect(p->o.loop, (const struct sockaddr *)&peer->address, p->o.client, &out_ops, peer,
-	                       &peer->stream, NULL);
+	int r = stream_connect(p->o.loop, (const struct sockaddr *)&peer->address, p->o.client, &out_ops,
+			       peer, &peer->stream, NULL);
 
 	loop_timer_set(p->o.loop, &peer->retry, r < 0 ? DIAL_MS_MAX : CONNECT_MS);
 }
@@ -291,8 +294,8 @@ static bool take_hello(struct inbound *in, const uint8_t *payload, size_t n)
 		complain(p, "a peer's hello", err.message);
 		return false;
 	}
-	if (stream_peer_node(in->stream, &named) < 0 || named != hello.node || hello.protocol != PEER_PROTOCOL ||
-	    !str_eq(hello.cluster, p->o.cluster)) {
+	if (stream_peer_node(in->stream, &named) < 0 || named != hello.node ||
+	    hello.protocol != PEER_PROTOCOL || !str_eq(hello.cluster, p->o.cluster)) {
 		complain(p, "a peer was refused", "its hello names another node, cluster or protocol");
 		return false;
 	}
@@ -414,8 +417,12 @@ static void accepted(struct stream *s, void *arg)
 		stream_close(s);
 		return;
 	}
-	*in = (struct inbound){.peers = p, .stream = s, .in = BUF_MAX(PEER_FRAME_MAX + LOOP_READ_BYTES + 4),
-	                       .next = p->inbound, .prev = &p->inbound, .patience = {.fire = out_of_patience}};
+	*in = (struct inbound){.peers = p,
+			       .stream = s,
+			       .in = BUF_MAX(PEER_FRAME_MAX + LOOP_READ_BYTES + 4),
+			       .next = p->inbound,
+			       .prev = &p->inbound,
+			       .patience = {.fire = out_of_patience}};
 	if (p->inbound != NULL)
 		p->inbound->prev = &in->next;
 	p->inbound = in;
@@ -436,8 +443,8 @@ int peers_new(const struct peers_options *options, struct peers **ret, struct er
 	int r = peers_address(options->listen, &address, err);
 
 	if (r == 0)
-		r = listener_tcp(options->loop, (const struct sockaddr *)&address, options->server, accepted, p,
-		                 &p->listener, err);
+		r = listener_tcp(options->loop, (const struct sockaddr *)&address, options->server, accepted,
+				 p, &p->listener, err);
 	if (r < 0) {
 		free(p);
 		return err_wrap(err, "listen for other nodes");

@@ -13,10 +13,10 @@
 #include "loop/loop.h"
 #include "tls/tls.h"
 
-#define PEERS_MAX       64
-#define PEER_FRAME_MAX  (1u << 20)
-#define PEER_QUEUE_MAX  (8u << 20) /* bytes that wait for one peer */
-#define PEER_PROTOCOL   1
+#define PEERS_MAX      64
+#define PEER_FRAME_MAX (1u << 20)
+#define PEER_QUEUE_MAX (8u << 20) /* bytes that wait for one peer */
+#define PEER_PROTOCOL  1
 
 enum peer_frame { PEER_HELLO, PEER_ENVELOPE, PEER_COMMANDS, PEER_FRAMES };
 
@@ -25,8 +25,8 @@ struct peers;
 struct peers_options {
 	struct loop *loop;
 	uint64_t node;
-	struct str cluster;           /* id */
-	struct str listen;            /* host:port */
+	struct str cluster; /* id */
+	struct str listen;  /* host:port */
 	struct tls_ctx *server, *client;
 	/* The bytes are valid during the call. `from` is what the certificate says. */
 	void (*received)(void *context, uint64_t from, uint8_t type, const void *p, size_t n);

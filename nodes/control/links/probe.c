@@ -60,7 +60,8 @@ static void judge(struct asking *a)
 		status = atoi(a->answer + 9);
 	char text[80];
 
-	snprintf(text, sizeof text, status > 0 ? "the probe answered %d" : "the probe's answer is not HTTP", status);
+	snprintf(text, sizeof text, status > 0 ? "the probe answered %d" : "the probe's answer is not HTTP",
+		 status);
 	conclude(a, status >= 200 && status < 400, text);
 }
 
@@ -134,27 +135,35 @@ static void write_request(struct asking *a, const struct probe *p)
 	buf_printf(&a->request, "GET %.*s HTTP/1.1\r\n", STR_ARGS(path));
 	for (uint32_t i = 0; i < p->n_headers; i++) {
 		host |= str_eq_nocase(p->headers[i].name, STR("host"));
-		buf_printf(&a->request, "%.*s: %.*s\r\n", STR_ARGS(p->headers[i].name), STR_ARGS(p->headers[i].value));
+		buf_printf(&a->request, "%.*s: %.*s\r\n", STR_ARGS(p->headers[i].name),
+			   STR_ARGS(p->headers[i].value));
 	}
 	if (!host)
-		buf_printf(&a->request, "Host: %.*s\r\n", STR_ARGS(p->host.n > 0 ? p->host : STR("localhost")));
+		buf_printf(&a->request, "Host: %.*s\r\n",
+			   STR_ARGS(p->host.n > 0 ? p->host : STR("localhost")));
 	buf_printf(&a->request, "User-Agent: berth-probe\r\nConnection: close\r\n\r\n");
 }
 
-void probe_start(struct loop *loop, struct sandboxd_client *sandboxd, uint64_t sandbox, const struct probe *probe,
-                 uint16_t target_port, probe_done *done, void *arg)
+void probe_start(struct loop *loop, struct sandboxd_client *sandboxd, uint64_t sandbox,
+		 const struct probe *probe, uint16_t target_port, probe_done *done, void *arg)
 {
 	struct asking *a = calloc(1, sizeof *a);
 
 	must(a != NULL);
-	*a = (struct asking){.loop = loop, .done = done, .arg = arg, .timer = {.fire = on_timeout},
-	                     .finish = {.run = finish_run}, .timeout_ms = TIMEOUT_MS};
+	*a = (struct asking){.loop = loop,
+			     .done = done,
+			     .arg = arg,
+			     .timer = {.fire = on_timeout},
+			     .finish = {.run = finish_run},
+			     .timeout_ms = TIMEOUT_MS};
 	if (probe != NULL && probe->timeout_s > 0)
 		a->timeout_ms = probe->timeout_s * 1000;
 	if (probe != NULL && probe->how == PROBE_HTTP)
 		write_request(a, probe);
-	struct sandboxd_dial dial = {.sandbox = sandbox, .timeout_ms = a->timeout_ms,
-	                             .port = probe != NULL && probe->port != 0 ? probe->port : target_port};
+	struct sandboxd_dial dial = {.sandbox = sandbox,
+				     .timeout_ms = a->timeout_ms,
+				     .port = probe != NULL && probe->port != 0 ? probe->port : target_port};
 
-	sandboxd_client_call(sandboxd, SANDBOXD_DIAL, &dial, -1, loop_now(loop) + a->timeout_ms + 2000, on_dialed, a);
+	sandboxd_client_call(sandboxd, SANDBOXD_DIAL, &dial, -1, loop_now(loop) + a->timeout_ms + 2000,
+			     on_dialed, a);
 }

@@ -9,7 +9,7 @@
 typedef void probe_done(void *arg, bool ok, const char *message);
 
 /* `probe` NULL: TCP on target_port. Copies what it needs. */
-void probe_start(struct loop *loop, struct sandboxd_client *sandboxd, uint64_t sandbox, const struct probe *probe,
-                 uint16_t target_port, probe_done *done, void *arg);
+void probe_start(struct loop *loop, struct sandboxd_client *sandboxd, uint64_t sandbox,
+		 const struct probe *probe, uint16_t target_port, probe_done *done, void *arg);
 
 #endif

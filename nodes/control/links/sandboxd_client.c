@@ -50,7 +50,7 @@ static void refuse(struct sandboxd_client *c, sandboxd_replied *replied, void *a
 }
 
 static void send_call(struct sandboxd_client *c, uint8_t type, const void *body, int fd, uint64_t deadline_ms,
-                      sandboxd_replied *replied, void *arg)
+		      sandboxd_replied *replied, void *arg)
 {
 	CLEANUP_BUF struct buf inner = {0}, packet = {0};
 	struct sandboxd_message message = {.type = type, .correlation = ++c->correlation};
@@ -72,14 +72,15 @@ static void send_call(struct sandboxd_client *c, uint8_t type, const void *body,
 	}
 	call = calloc(1, sizeof *call);
 	must(call != NULL);
-	*call = (struct call){.correlation = c->correlation, .deadline_ms = deadline_ms, .replied = replied, .arg = arg};
+	*call = (struct call){
+		.correlation = c->correlation, .deadline_ms = deadline_ms, .replied = replied, .arg = arg};
 	must(map_insert(&c->calls, &call->node, map_hash_u64(call->correlation)) == 0);
 	if (deadline_ms != 0 && !loop_timer_armed(&c->deadlines))
 		loop_timer_set(c->o.loop, &c->deadlines, 1000);
 }
 
-void sandboxd_client_call(struct sandboxd_client *c, uint8_t type, const void *body, int fd, uint64_t deadline_ms,
-                          sandboxd_replied *replied, void *arg)
+void sandboxd_client_call(struct sandboxd_client *c, uint8_t type, const void *body, int fd,
+			  uint64_t deadline_ms, sandboxd_replied *replied, void *arg)
 {
 	if (!c->ready)
 		refuse(c, replied, arg, -ENOTCONN, "sandboxd is not running");
@@ -128,7 +129,8 @@ static void on_hello(void *context, void *arg, const struct sandboxd_reply *repl
 	sandboxd_client_list(c);
 }
 
-static void take_reply(struct sandboxd_client *c, uint64_t correlation, struct str body, struct arena *arena, int fd)
+static void take_reply(struct sandboxd_client *c, uint64_t correlation, struct str body, struct arena *arena,
+		       int fd)
 {
 	struct map_node *node = map_find(&c->calls, map_hash_u64(correlation), match_call, &correlation);
 	struct sandboxd_reply reply;
@@ -145,7 +147,8 @@ static void take_reply(struct sandboxd_client *c, uint64_t correlation, struct s
 		close(fd);
 }
 
-static void on_message(struct channel *channel, void *arg, const void *p, size_t n, const int *fds, size_t n_fds)
+static void on_message(struct channel *channel, void *arg, const void *p, size_t n, const int *fds,
+		       size_t n_fds)
 {
 	struct sandboxd_client *c = arg;
 	CLEANUP_ARENA struct arena arena = {0};
@@ -164,7 +167,8 @@ static void on_message(struct channel *channel, void *arg, const void *p, size_t
 		take_reply(c, message.correlation, message.body, &arena, fd);
 		return;
 	} else if (message.type == SANDBOXD_EXITED &&
-	           codec_decode(message.body.p, message.body.n, &sandboxd_exited_codec, &arena, &exited, &err) == 0) {
+		   codec_decode(message.body.p, message.body.n, &sandboxd_exited_codec, &arena, &exited,
+				&err) == 0) {
 		c->o.exited(c->o.context, &exited);
 	}
 	if (fd >= 0)
@@ -208,7 +212,8 @@ static const struct channel_ops ops = {.on_message = on_message, .on_closed = on
 static void connect_now(struct sandboxd_client *c)
 {
 	struct err err = {0};
-	struct sandboxd_hello hello = {.protocol = SANDBOXD_PROTOCOL, .cluster = c->o.cluster, .node = c->o.node};
+	struct sandboxd_hello hello = {
+		.protocol = SANDBOXD_PROTOCOL, .cluster = c->o.cluster, .node = c->o.node};
 
 	if (channel_connect(c->o.loop, c->path, 0, &ops, c, &c->channel, &err) < 0) {
 		if (!c->complained)
@@ -230,7 +235,8 @@ static void on_retry(struct loop_timer *timer)
 static struct call *overdue(const struct sandboxd_client *c, bool *ret_more)
 {
 	*ret_more = false;
-	for (struct map_node *node = map_next(&c->calls, NULL); node != NULL; node = map_next(&c->calls, node)) {
+	for (struct map_node *node = map_next(&c->calls, NULL); node != NULL;
+	     node = map_next(&c->calls, node)) {
 		struct call *call = container_of(node, struct call, node);
 
 		if (call->deadline_ms != 0 && call->deadline_ms <= loop_now(c->o.loop))

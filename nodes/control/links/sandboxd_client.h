@@ -30,8 +30,8 @@ struct sandboxd_client *sandboxd_client_new(const struct sandboxd_client_options
 void sandboxd_client_close(struct sandboxd_client *c);
 /* `body`: struct of sandboxd_body_codec[type]. fd >= 0 is passed along and stays the caller's. The reply may come inside
  * this call only as a refusal (-ENOTCONN, -EMSGSIZE). deadline_ms on loop_now's scale, 0 = none: -ETIMEDOUT then. */
-void sandboxd_client_call(struct sandboxd_client *c, uint8_t type, const void *body, int fd, uint64_t deadline_ms,
-                          sandboxd_replied *replied, void *arg);
+void sandboxd_client_call(struct sandboxd_client *c, uint8_t type, const void *body, int fd,
+			  uint64_t deadline_ms, sandboxd_replied *replied, void *arg);
 /* Lists again, if it is connected: `listed` is called once more. */
 void sandboxd_client_list(struct sandboxd_client *c);
 bool sandboxd_client_ready(const struct sandboxd_client *c);

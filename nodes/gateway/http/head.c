@@ -32,7 +32,10 @@ static const struct {
 	struct str name;
 	enum field field;
 } names[] = {
-#define NAME(text, field) {{text, sizeof text - 1}, field}
+#define NAME(text, field)                      \
+	{                                      \
+		{text, sizeof text - 1}, field \
+	}
 	NAME("te", FIELD_PER_CONNECTION),
 	NAME("host", FIELD_HOST),
 	NAME("accept", FIELD_ACCEPT),
@@ -134,10 +137,23 @@ static void gather(struct gathered *g, struct head_facts *f, enum field field, s
 		g->n_upgrade++;
 		f->upgrade = value;
 		break;
-	case FIELD_OTHER: case FIELD_ACCEPT: case FIELD_AUTHORIZATION: case FIELD_BERTH: case FIELD_CONTENT_TYPE:
-	case FIELD_EXPECT: case FIELD_FORWARDED: case FIELD_HOP: case FIELD_HOP_RESULT: case FIELD_HOST:
-	case FIELD_PER_CONNECTION: case FIELD_PROXY_AUTHORIZATION: case FIELD_REQUIRE_EXISTING: case FIELD_TIMING:
-	case FIELD_TRACEPARENT: case FIELD_CLIENT_REQUEST_ID: case FIELD_RETURN_CLIENT_REQUEST_ID:
+	case FIELD_OTHER:
+	case FIELD_ACCEPT:
+	case FIELD_AUTHORIZATION:
+	case FIELD_BERTH:
+	case FIELD_CONTENT_TYPE:
+	case FIELD_EXPECT:
+	case FIELD_FORWARDED:
+	case FIELD_HOP:
+	case FIELD_HOP_RESULT:
+	case FIELD_HOST:
+	case FIELD_PER_CONNECTION:
+	case FIELD_PROXY_AUTHORIZATION:
+	case FIELD_REQUIRE_EXISTING:
+	case FIELD_TIMING:
+	case FIELD_TRACEPARENT:
+	case FIELD_CLIENT_REQUEST_ID:
+	case FIELD_RETURN_CLIENT_REQUEST_ID:
 		break;
 	}
 }
@@ -158,8 +174,8 @@ static bool host_ok(struct str host)
 		return false;
 	for (size_t i = 0; i < host.n; i++) {
 		char c = host.p[i];
-		bool ok = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
-		          c == '.' || c == '_' || c == ':' || c == '[' || c == ']';
+		bool ok = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+			  c == '-' || c == '.' || c == '_' || c == ':' || c == '[' || c == ']';
 		if (!ok)
 			return false;
 	}
@@ -173,7 +189,8 @@ static unsigned split_target(struct str target, struct request_facts *r, const c
 
 	for (size_t i = 0; i < 2; i++) {
 		struct str rest, host;
-		if (target.n <= schemes[i].n || !str_eq_nocase(str_slice(target, 0, schemes[i].n), schemes[i]))
+		if (target.n <= schemes[i].n ||
+		    !str_eq_nocase(str_slice(target, 0, schemes[i].n), schemes[i]))
 			continue;
 		rest = str_slice(target, schemes[i].n, target.n);
 		size_t slash = str_find(rest, '/');
@@ -205,7 +222,8 @@ static unsigned judge_request(const struct gathered *g, struct request_facts *r,
 		{r->minor == 1 && g->n_host == 0, 400, "Host is required"},
 		{g->n_host == 1 && !host_ok(r->host), 400, "Host is malformed"},
 		{g->n_length > 1 || g->length_bad, 400, "Content-Length is malformed"},
-		{g->n_encoding && g->n_length, 400, "Content-Length and Transfer-Encoding exclude each other"},
+		{g->n_encoding && g->n_length, 400,
+		 "Content-Length and Transfer-Encoding exclude each other"},
 		{g->n_encoding && r->minor == 0, 400, "Transfer-Encoding needs HTTP/1.1"},
 		{g->n_encoding > 1 || g->encoding_bad, 501, "Transfer-Encoding: only chunked is supported"},
 		{g->n_authorization > 1, 400, "Authorization was given twice"},
@@ -223,8 +241,8 @@ static unsigned judge_request(const struct gathered *g, struct request_facts *r,
 	return 0;
 }
 
-static void gather_request(struct gathered *g, struct request_facts *r, unsigned i, enum field field, struct str value,
-                           enum head_side side)
+static void gather_request(struct gathered *g, struct request_facts *r, unsigned i, enum field field,
+			   struct str value, enum head_side side)
 {
 	bool drop = true;
 
@@ -271,11 +289,18 @@ static void gather_request(struct gathered *g, struct request_facts *r, unsigned
 		r->return_client_request_id = str_eq_nocase(value, STR("true"));
 		drop = false;
 		break;
-	case FIELD_OTHER: case FIELD_TIMING:
+	case FIELD_OTHER:
+	case FIELD_TIMING:
 		drop = false;
 		break;
-	case FIELD_BERTH: case FIELD_CONNECTION: case FIELD_CONTENT_LENGTH: case FIELD_HOP_RESULT:
-	case FIELD_PER_CONNECTION: case FIELD_PROXY_AUTHORIZATION: case FIELD_TRANSFER_ENCODING: case FIELD_UPGRADE:
+	case FIELD_BERTH:
+	case FIELD_CONNECTION:
+	case FIELD_CONTENT_LENGTH:
+	case FIELD_HOP_RESULT:
+	case FIELD_PER_CONNECTION:
+	case FIELD_PROXY_AUTHORIZATION:
+	case FIELD_TRANSFER_ENCODING:
+	case FIELD_UPGRADE:
 		gather(g, &r->f, field, value);
 		break;
 	}
@@ -283,7 +308,7 @@ static void gather_request(struct gathered *g, struct request_facts *r, unsigned
 }
 
 unsigned head_check_request(const struct scan_head *head, enum head_side side, struct request_facts *ret,
-                            const char **ret_why)
+			    const char **ret_why)
 {
 	struct gathered g = {0};
 	unsigned status;
@@ -307,13 +332,14 @@ unsigned head_check_request(const struct scan_head *head, enum head_side side, s
 	if (ret->minor == 0 || ret->f.body == BODY_NONE)
 		ret->expect_continue = false;
 	ret->is_head = str_eq(ret->method, STR("HEAD"));
-	ret->replayable = ret->f.body == BODY_NONE && !ret->f.upgrade.n &&
-	                  (ret->is_head || str_eq(ret->method, STR("GET")) || str_eq(ret->method, STR("OPTIONS")));
+	ret->replayable =
+		ret->f.body == BODY_NONE && !ret->f.upgrade.n &&
+		(ret->is_head || str_eq(ret->method, STR("GET")) || str_eq(ret->method, STR("OPTIONS")));
 	return 0;
 }
 
 static const char *judge_response(const struct scan_head *head, const struct gathered *g,
-                                  const struct request_facts *request)
+				  const struct request_facts *request)
 {
 	bool interim = head->status < 200;
 
@@ -336,8 +362,8 @@ static const char *judge_response(const struct scan_head *head, const struct gat
 	return NULL;
 }
 
-static enum body_kind response_body(const struct scan_head *head, const struct gathered *g, const struct head_facts *f,
-                                    bool is_head)
+static enum body_kind response_body(const struct scan_head *head, const struct gathered *g,
+				    const struct head_facts *f, bool is_head)
 {
 	if (is_head || head->status < 200 || head->status == 204 || head->status == 304)
 		return BODY_NONE;
@@ -348,8 +374,8 @@ static enum body_kind response_body(const struct scan_head *head, const struct g
 	return f->declared_length ? BODY_LENGTH : BODY_NONE;
 }
 
-int head_check_response(const struct scan_head *head, const struct request_facts *request, enum head_side side,
-                        struct response_facts *ret, const char **ret_why)
+int head_check_response(const struct scan_head *head, const struct request_facts *request,
+			enum head_side side, struct response_facts *ret, const char **ret_why)
 {
 	struct gathered g = {0};
 
@@ -362,9 +388,10 @@ int head_check_response(const struct scan_head *head, const struct request_facts
 		if (field == FIELD_HOP_RESULT && side == HEAD_FROM_NODE)
 			ret->hop = head->headers[i].value;
 		ret->f.drop[i] = field == FIELD_CONNECTION || field == FIELD_CONTENT_LENGTH ||
-		                 field == FIELD_TRANSFER_ENCODING || field == FIELD_UPGRADE || field == FIELD_HOP ||
-		                 field == FIELD_HOP_RESULT || field == FIELD_BERTH || field == FIELD_TIMING ||
-		                 field == FIELD_PER_CONNECTION || field == FIELD_REQUIRE_EXISTING;
+				 field == FIELD_TRANSFER_ENCODING || field == FIELD_UPGRADE ||
+				 field == FIELD_HOP || field == FIELD_HOP_RESULT || field == FIELD_BERTH ||
+				 field == FIELD_TIMING || field == FIELD_PER_CONNECTION ||
+				 field == FIELD_REQUIRE_EXISTING;
 	}
 	*ret_why = judge_response(head, &g, request);
 	if (*ret_why)

@@ -10,12 +10,12 @@ enum body_kind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED, BODY_TO_END };
 
 struct head_facts {
 	enum body_kind body;
-	uint64_t length;              /* of BODY_LENGTH; never 0 */
-	bool has_length;              /* a Content-Length was there, also of a HEAD's answer or 304 */
+	uint64_t length; /* of BODY_LENGTH; never 0 */
+	bool has_length; /* a Content-Length was there, also of a HEAD's answer or 304 */
 	uint64_t declared_length;
-	bool keep;                    /* the connection may be used again */
-	bool drop[SCAN_HEADERS_MAX];  /* per field: does not pass to the other side */
-	struct str upgrade;           /* the protocol of an upgrade, or empty */
+	bool keep;                   /* the connection may be used again */
+	bool drop[SCAN_HEADERS_MAX]; /* per field: does not pass to the other side */
+	struct str upgrade;          /* the protocol of an upgrade, or empty */
 };
 
 struct request_facts {
@@ -32,8 +32,8 @@ struct request_facts {
 struct response_facts {
 	struct head_facts f;
 	unsigned status;
-	bool interim;         /* 1xx, but not 101 */
-	struct str hop;       /* Berth-Hop-Result of another node's gateway */
+	bool interim;   /* 1xx, but not 101 */
+	struct str hop; /* Berth-Hop-Result of another node's gateway */
 };
 
 /* From whom: a client's Berth-Hop, X-Forwarded-* and so on are dropped, another node's pass or are read. */
@@ -41,9 +41,9 @@ enum head_side { HEAD_FROM_CLIENT, HEAD_FROM_NODE };
 
 /* 0, or the HTTP status to refuse with and why. */
 unsigned head_check_request(const struct scan_head *head, enum head_side side, struct request_facts *ret,
-                            const char **ret_why);
+			    const char **ret_why);
 /* 0, or -EBADMSG and why: the answer becomes 502. */
-int head_check_response(const struct scan_head *head, const struct request_facts *request, enum head_side side,
-                        struct response_facts *ret, const char **ret_why);
+int head_check_response(const struct scan_head *head, const struct request_facts *request,
+			enum head_side side, struct response_facts *ret, const char **ret_why);
 
 #endif

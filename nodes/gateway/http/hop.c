@@ -6,8 +6,8 @@
 void hop_format(struct buf *to, uint64_t incarnation, const struct session *s)
 {
 	buf_printf(to, "Berth-Hop: %llu;%llu;%llu;%llu;%llu\r\n\r\n", (unsigned long long)incarnation,
-	           (unsigned long long)s->pool, (unsigned long long)s->generation, (unsigned long long)s->sandbox,
-	           (unsigned long long)s->index);
+		   (unsigned long long)s->pool, (unsigned long long)s->generation,
+		   (unsigned long long)s->sandbox, (unsigned long long)s->index);
 }
 
 int hop_parse(struct str text, uint64_t *ret_incarnation, struct session_ref *ret)

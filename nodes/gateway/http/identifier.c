@@ -8,7 +8,8 @@ const char *const identifier_message[IDENTIFIER_RESULTS] = {
 	[IDENTIFIER_REPEATED] = "identifier: the query parameter must be given once",
 	[IDENTIFIER_ENCODING] = "identifier: a % must be followed by two hexadecimal digits",
 	[IDENTIFIER_LENGTH] = "identifier: must have 4 to 128 characters",
-	[IDENTIFIER_CHARACTER] = "identifier: only letters, digits and |-&^%$#(){}[];<>_:\"'?/.,@*+=!~` are allowed",
+	[IDENTIFIER_CHARACTER] =
+		"identifier: only letters, digits and |-&^%$#(){}[];<>_:\"'?/.,@*+=!~` are allowed",
 };
 
 static int hex(char c)
@@ -27,7 +28,8 @@ static bool decode(struct str s, char *to, size_t size, size_t *ret_n)
 	for (size_t i = 0; i < s.n; i++, n++) {
 		char c = s.p[i];
 		if (c == '%') {
-			int high = s.n - i > 2 ? hex(s.p[i + 1]) : -1, low = s.n - i > 2 ? hex(s.p[i + 2]) : -1;
+			int high = s.n - i > 2 ? hex(s.p[i + 1]) : -1,
+			    low = s.n - i > 2 ? hex(s.p[i + 2]) : -1;
 			if (high < 0 || low < 0)
 				return false;
 			c = (char)(high * 16 + low);

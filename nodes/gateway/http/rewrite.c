@@ -90,9 +90,11 @@ static void add_forwarded(struct client *c, const struct request_facts *f)
 	const struct sockaddr *peer = stream_peer(c->s);
 
 	if (peer->sa_family == AF_INET)
-		inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, text, sizeof text);
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, text,
+			  sizeof text);
 	else if (peer->sa_family == AF_INET6)
-		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, text, sizeof text);
+		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, text,
+			  sizeof text);
 	add_field(&c->head, STR("X-Forwarded-For"), str_of(text));
 	add_field(&c->head, STR("X-Forwarded-Proto"), c->kind == CLIENT_TLS ? STR("https") : STR("http"));
 	if (f->host.n)
@@ -100,7 +102,8 @@ static void add_forwarded(struct client *c, const struct request_facts *f)
 	add_trace(c->gw, &c->head, f->traceparent);
 }
 
-void rewrite_request(struct client *c, const struct scan_head *head, const struct request_facts *f, struct str path)
+void rewrite_request(struct client *c, const struct scan_head *head, const struct request_facts *f,
+		     struct str path)
 {
 	struct buf *to = &c->head;
 
@@ -135,8 +138,9 @@ void rewrite_request(struct client *c, const struct scan_head *head, const struc
 static void name_session(struct session *s)
 {
 	snprintf(s->guid, sizeof s->guid, "%08x-%04x-8%03x-8%03x-%012llx", (unsigned)(s->pool & 0xffffffff),
-	         (unsigned)(s->pool >> 32 & 0xffff), (unsigned)(s->pool >> 48 & 0xfff),
-	         (unsigned)(s->generation >> 48 & 0xfff), (unsigned long long)(s->generation & 0xffffffffffffull));
+		 (unsigned)(s->pool >> 32 & 0xffff), (unsigned)(s->pool >> 48 & 0xfff),
+		 (unsigned)(s->generation >> 48 & 0xfff),
+		 (unsigned long long)(s->generation & 0xffffffffffffull));
 }
 
 static void add_timing(struct client *c, struct buf *out)
@@ -146,11 +150,13 @@ static void add_timing(struct client *c, struct buf *out)
 	if (!s->guid[0])
 		name_session(s);
 	add_number(out, STR("X-Ms-Allocation-Time: "), c->allocation_ms);
-	buf_add_str(out, c->created ? STR("X-Ms-New-Allocation: true\r\n") : STR("X-Ms-New-Allocation: false\r\n"));
+	buf_add_str(out, c->created ? STR("X-Ms-New-Allocation: true\r\n")
+				    : STR("X-Ms-New-Allocation: false\r\n"));
 	add_field(out, STR("X-Ms-Session-Guid"), str_of(s->guid));
 }
 
-void rewrite_response(struct client *c, const struct scan_head *head, const struct response_facts *f, struct buf *out)
+void rewrite_response(struct client *c, const struct scan_head *head, const struct response_facts *f,
+		      struct buf *out)
 {
 	char line[] = "HTTP/1.1 000 ";
 

@@ -8,9 +8,9 @@
 
 /* RFC 9110, 5.6.2: token characters. */
 static const bool token_char[256] = {
-	['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1, ['-'] = 1,
-	['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1, ['~'] = 1,
-	['0' ... '9'] = 1, ['a' ... 'z'] = 1, ['A' ... 'Z'] = 1,
+	['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
+	['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,         ['^'] = 1,         ['_'] = 1,
+	['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['a' ... 'z'] = 1, ['A' ... 'Z'] = 1,
 };
 
 static bool value_ends(unsigned char c)
@@ -244,7 +244,7 @@ enum chunk_state {
 	AT_DATA,
 	AT_DATA_CR,
 	AT_DATA_LF,
-	AT_TRAILER,      /* at the start of a trailer line */
+	AT_TRAILER, /* at the start of a trailer line */
 	AT_TRAILER_NAME,
 	AT_TRAILER_LINE, /* behind its colon */
 	AT_TRAILER_LF,
@@ -288,7 +288,8 @@ static uint8_t chunk_step(struct chunk_scan *c, unsigned char byte)
 	case AT_SIZE:
 		return size_step(c, byte);
 	case AT_EXTENSION:
-		return ++c->line > CHUNK_LINE_MAX ? (uint8_t)AT_BAD : line_step(AT_EXTENSION, AT_SIZE_LF, byte);
+		return ++c->line > CHUNK_LINE_MAX ? (uint8_t)AT_BAD
+						  : line_step(AT_EXTENSION, AT_SIZE_LF, byte);
 	case AT_SIZE_LF:
 		c->line = 0;
 		return byte != '\n' ? AT_BAD : c->left ? AT_DATA : AT_TRAILER;
@@ -306,7 +307,8 @@ static uint8_t chunk_step(struct chunk_scan *c, unsigned char byte)
 			return AT_BAD;
 		return byte == ':' ? AT_TRAILER_LINE : token_char[byte] ? AT_TRAILER_NAME : AT_BAD;
 	case AT_TRAILER_LINE:
-		return ++c->line > CHUNK_TRAILERS_MAX ? (uint8_t)AT_BAD : line_step(AT_TRAILER_LINE, AT_TRAILER_LF, byte);
+		return ++c->line > CHUNK_TRAILERS_MAX ? (uint8_t)AT_BAD
+						      : line_step(AT_TRAILER_LINE, AT_TRAILER_LF, byte);
 	case AT_TRAILER_LF:
 		return byte == '\n' ? AT_TRAILER : AT_BAD;
 	case AT_END_LF:
@@ -319,7 +321,8 @@ static uint8_t chunk_step(struct chunk_scan *c, unsigned char byte)
 	return AT_BAD;
 }
 
-enum chunk_result chunk_scan(struct chunk_scan *c, const char *p, size_t n, size_t *ret_used, struct str *ret_data)
+enum chunk_result chunk_scan(struct chunk_scan *c, const char *p, size_t n, size_t *ret_used,
+			     struct str *ret_data)
 {
 	size_t at = 0;
 

@@ -21,20 +21,20 @@ struct scan_header {
 };
 
 struct scan_head {
-	struct str method, target;   /* of a request */
-	unsigned status;             /* of a response: 100..999 */
+	struct str method, target; /* of a request */
+	unsigned status;           /* of a response: 100..999 */
 	struct str reason;
-	unsigned minor;              /* of HTTP/1.x */
+	unsigned minor; /* of HTTP/1.x */
 	unsigned n_headers;
 	struct scan_header headers[SCAN_HEADERS_MAX];
 };
 
 enum scan_result {
-	SCAN_MORE = 0,         /* not whole yet */
-	SCAN_BAD = -1,         /* malformed */
-	SCAN_TOO_LARGE = -2,   /* head longer than SCAN_HEAD_MAX, or too many headers */
+	SCAN_MORE = 0,       /* not whole yet */
+	SCAN_BAD = -1,       /* malformed */
+	SCAN_TOO_LARGE = -2, /* head longer than SCAN_HEAD_MAX, or too many headers */
 	SCAN_LONG_TARGET = -3,
-	SCAN_VERSION = -4,     /* well-formed, of another HTTP version */
+	SCAN_VERSION = -4, /* well-formed, of another HTTP version */
 };
 
 /* > 0: the head's length with its empty line; else a scan_result. Answers as soon as the bytes show it. */
@@ -54,6 +54,7 @@ enum chunk_result { CHUNK_MORE, CHUNK_DATA, CHUNK_END, CHUNK_BAD };
 /* Zero-initialise to start. Each call takes a run of bytes: *ret_used of them; with CHUNK_DATA *ret_data is a slice of
  * the body among them and there may be more to take. CHUNK_END: the body is over (what is behind is not used).
  * Extensions and trailers are skipped, within 4 KiB a line and 8 KiB in all. */
-enum chunk_result chunk_scan(struct chunk_scan *c, const char *p, size_t n, size_t *ret_used, struct str *ret_data);
+enum chunk_result chunk_scan(struct chunk_scan *c, const char *p, size_t n, size_t *ret_used,
+			     struct str *ret_data);
 
 #endif

@@ -10,7 +10,8 @@ void base64url_encode(struct buf *to, const void *p, size_t n)
 
 	for (size_t i = 0; i < n; i += 3) {
 		size_t have = n - i < 3 ? n - i : 3;
-		unsigned bits = (unsigned)b[i] << 16 | (have > 1 ? (unsigned)b[i + 1] << 8 : 0) | (have > 2 ? b[i + 2] : 0);
+		unsigned bits = (unsigned)b[i] << 16 | (have > 1 ? (unsigned)b[i + 1] << 8 : 0) |
+				(have > 2 ? b[i + 2] : 0);
 		char four[4];
 		for (unsigned k = 0; k < 4; k++)
 			four[k] = alphabet[bits >> (18 - 6 * k) & 63];
@@ -46,7 +47,8 @@ int base64url_decode(struct str text, struct buf *to)
 		}
 		if (bits & stray[have]) /* bits that belong to no byte */
 			return -EINVAL;
-		unsigned char three[3] = {(unsigned char)(bits >> 16), (unsigned char)(bits >> 8), (unsigned char)bits};
+		unsigned char three[3] = {(unsigned char)(bits >> 16), (unsigned char)(bits >> 8),
+					  (unsigned char)bits};
 		buf_add(to, three, have - 1);
 	}
 	return buf_failed(to) ? -ENOMEM : 0;

@@ -18,8 +18,8 @@
 #include "json/build.h"
 #include "json/json.h"
 
-#define ISSUER_MAX   256
-#define SIGNATURE    64 /* bytes, of ES256 and EdDSA alike */
+#define ISSUER_MAX 256
+#define SIGNATURE  64 /* bytes, of ES256 and EdDSA alike */
 
 struct token_keys {
 	EVP_PKEY *key;
@@ -41,7 +41,7 @@ static EVP_PKEY *read_key(struct str private_pem, struct str public_pem)
 
 	if (bio)
 		key = private_pem.n ? PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *)(uintptr_t) "")
-		                    : PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
+				    : PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
 	BIO_free(bio);
 	ERR_clear_error();
 	return key;
@@ -56,15 +56,15 @@ static int kind_of(EVP_PKEY *key, bool *ret_ec)
 		*ret_ec = false;
 		return 0;
 	}
-	if (EVP_PKEY_get_id(key) != EVP_PKEY_EC || EVP_PKEY_get_group_name(key, group, sizeof group, &n) != 1 ||
-	    strcmp(group, "prime256v1") != 0)
+	if (EVP_PKEY_get_id(key) != EVP_PKEY_EC ||
+	    EVP_PKEY_get_group_name(key, group, sizeof group, &n) != 1 || strcmp(group, "prime256v1") != 0)
 		return -EINVAL;
 	*ret_ec = true;
 	return 0;
 }
 
-int token_keys_new(struct str private_pem, struct str public_pem, const char *issuer, const char *management_audience,
-                   struct token_keys **ret, struct err *err)
+int token_keys_new(struct str private_pem, struct str public_pem, const char *issuer,
+		   const char *management_audience, struct token_keys **ret, struct err *err)
 {
 	struct token_keys *k = calloc(1, sizeof *k);
 
@@ -124,13 +124,14 @@ static bool raw_of_der(const unsigned char *der, size_t n, unsigned char raw[SIG
 {
 	ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &der, (long)n);
 	bool ok = sig && BN_bn2binpad(ECDSA_SIG_get0_r(sig), raw, 32) == 32 &&
-	          BN_bn2binpad(ECDSA_SIG_get0_s(sig), raw + 32, 32) == 32;
+		  BN_bn2binpad(ECDSA_SIG_get0_s(sig), raw + 32, 32) == 32;
 
 	ECDSA_SIG_free(sig);
 	return ok;
 }
 
-static bool signature_ok(const struct token_keys *k, struct str signed_part, const unsigned char raw[SIGNATURE])
+static bool signature_ok(const struct token_keys *k, struct str signed_part,
+			 const unsigned char raw[SIGNATURE])
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	unsigned char der[80];
@@ -142,7 +143,8 @@ static bool signature_ok(const struct token_keys *k, struct str signed_part, con
 		n = der_of_raw(raw, der);
 		sig = der;
 	}
-	ok = ctx && n > 0 && EVP_DigestVerifyInit(ctx, NULL, k->ec ? EVP_sha256() : NULL, NULL, k->key) == 1 &&
+	ok = ctx && n > 0 &&
+	     EVP_DigestVerifyInit(ctx, NULL, k->ec ? EVP_sha256() : NULL, NULL, k->key) == 1 &&
 	     EVP_DigestVerify(ctx, sig, (size_t)n, (const unsigned char *)signed_part.p, signed_part.n) == 1;
 	EVP_MD_CTX_free(ctx);
 	ERR_clear_error();
@@ -155,7 +157,7 @@ static bool sign(const struct token_keys *k, struct str text, unsigned char raw[
 	unsigned char sig[80];
 	size_t n = sizeof sig;
 	bool ok = ctx && EVP_DigestSignInit(ctx, NULL, k->ec ? EVP_sha256() : NULL, NULL, k->key) == 1 &&
-	          EVP_DigestSign(ctx, sig, &n, (const unsigned char *)text.p, text.n) == 1;
+		  EVP_DigestSign(ctx, sig, &n, (const unsigned char *)text.p, text.n) == 1;
 
 	if (ok && k->ec)
 		ok = raw_of_der(sig, n, raw);
@@ -174,9 +176,10 @@ static int parse_part(struct str part, json_t **ret)
 
 	if (base64url_decode(part, &text))
 		return -EACCES;
-	return json_parse(buf_str(&text), &(struct json_bounds){.bytes_max = TOKEN_BYTES_MAX, .depth_max = 6}, ret, NULL)
-	               ? -EACCES
-	               : 0;
+	return json_parse(buf_str(&text), &(struct json_bounds){.bytes_max = TOKEN_BYTES_MAX, .depth_max = 6},
+			  ret, NULL)
+		       ? -EACCES
+		       : 0;
 }
 
 static int check_header(const struct token_keys *k, struct str part, struct err *err)
@@ -193,7 +196,8 @@ static int check_header(const struct token_keys *k, struct str part, struct err 
 	if (json_get_str(header, JSON_REQUIRED, 16, &alg, NULL, "alg") ||
 	    !str_eq(alg, k->ec ? STR("ES256") : STR("EdDSA")))
 		return err_set(err, -EACCES, "token: not this key's algorithm");
-	if (json_get_str(header, JSON_OPTIONAL, 16, &type, NULL, "typ") || (type.n && !str_eq_nocase(type, STR("JWT"))))
+	if (json_get_str(header, JSON_OPTIONAL, 16, &type, NULL, "typ") ||
+	    (type.n && !str_eq_nocase(type, STR("JWT"))))
 		return err_set(err, -EACCES, "token: not a JWT");
 	return 0;
 }
@@ -250,8 +254,8 @@ static int read_roles(const json_t *claims, struct token_claims *ret, struct err
 		struct token_role *r = &ret->roles[i];
 		struct str role, scope;
 		if (json_get_str(one, JSON_REQUIRED, sizeof r->role - 1, &role, NULL, "role") ||
-		    json_get_str(one, JSON_REQUIRED, sizeof r->scope - 1, &scope, NULL, "scope") || !scope.n ||
-		    scope.p[0] != '/' || str_copy(role, r->role, sizeof r->role) ||
+		    json_get_str(one, JSON_REQUIRED, sizeof r->scope - 1, &scope, NULL, "scope") ||
+		    !scope.n || scope.p[0] != '/' || str_copy(role, r->role, sizeof r->role) ||
 		    str_copy(scope, r->scope, sizeof r->scope))
 			return err_set(err, -EACCES, "token: roles[%zu] is malformed", i);
 	}
@@ -260,7 +264,7 @@ static int read_roles(const json_t *claims, struct token_claims *ret, struct err
 }
 
 static int check_claims(const struct token_keys *k, struct str part, enum token_plane plane, uint64_t now_s,
-                        struct token_claims *ret, struct err *err)
+			struct token_claims *ret, struct err *err)
 {
 	json_auto_t *claims = NULL;
 	struct str iss = STR_NONE, sub = STR_NONE;
@@ -268,7 +272,8 @@ static int check_claims(const struct token_keys *k, struct str part, enum token_
 
 	if (parse_part(part, &claims) || !json_is_object(claims))
 		return err_set(err, -EACCES, "token: malformed claims");
-	if (json_get_str(claims, JSON_REQUIRED, ISSUER_MAX, &iss, NULL, "iss") || !str_eq(iss, str_of(k->issuer)))
+	if (json_get_str(claims, JSON_REQUIRED, ISSUER_MAX, &iss, NULL, "iss") ||
+	    !str_eq(iss, str_of(k->issuer)))
 		return err_set(err, -EACCES, "token: another issuer's");
 	if (!audience_ok(k, claims, plane))
 		return err_set(err, -EACCES, "token: for another audience");
@@ -280,7 +285,7 @@ static int check_claims(const struct token_keys *k, struct str part, enum token_
 }
 
 int token_verify(const struct token_keys *k, struct str token, enum token_plane plane, uint64_t now_s,
-                 struct token_claims *ret, struct err *err)
+		 struct token_claims *ret, struct err *err)
 {
 	CLEANUP_BUF struct buf raw = {.max = SIGNATURE + 2};
 	struct str header, claims, signature, rest;
@@ -332,7 +337,7 @@ bool token_has_role(const struct token_claims *c, struct str role, struct str sc
 	for (unsigned i = 0; i < c->n_roles; i++) {
 		struct str given = str_of(c->roles[i].role);
 		bool same = str_eq_nocase(given, role) || (str_eq(role, STR(TOKEN_ROLE_EXECUTOR)) &&
-		                                           str_eq_nocase(given, STR(TOKEN_ROLE_EXECUTOR_ID)));
+							   str_eq_nocase(given, STR(TOKEN_ROLE_EXECUTOR_ID)));
 		if (same && scope_covers(str_of(c->roles[i].scope), scope))
 			return true;
 	}
@@ -353,7 +358,8 @@ static int check_request(const struct token_keys *k, const struct token_request 
 		return err_set(err, -EINVAL, "roles: at most %d", TOKEN_ROLES_MAX);
 	for (unsigned i = 0; i < q->n_roles; i++)
 		if (!q->roles[i].role[0] || q->roles[i].scope[0] != '/')
-			return err_set(err, -EINVAL, "roles[%u]: needs a role and a scope that begins with /", i);
+			return err_set(err, -EINVAL, "roles[%u]: needs a role and a scope that begins with /",
+				       i);
 	return 0;
 }
 
@@ -379,9 +385,11 @@ static void print_claims(const struct token_keys *k, const struct token_request 
 	json_print(to, claims, false);
 }
 
-int token_issue(const struct token_keys *k, const struct token_request *request, struct buf *to, struct err *err)
+int token_issue(const struct token_keys *k, const struct token_request *request, struct buf *to,
+		struct err *err)
 {
-	static const char es256[] = "{\"alg\":\"ES256\",\"typ\":\"JWT\"}", eddsa[] = "{\"alg\":\"EdDSA\",\"typ\":\"JWT\"}";
+	static const char es256[] = "{\"alg\":\"ES256\",\"typ\":\"JWT\"}",
+			  eddsa[] = "{\"alg\":\"EdDSA\",\"typ\":\"JWT\"}";
 	CLEANUP_BUF struct buf claims = {.max = TOKEN_BYTES_MAX};
 	CLEANUP_BUF struct buf token = {.max = TOKEN_BYTES_MAX};
 	unsigned char raw[SIGNATURE];
@@ -394,13 +402,15 @@ int token_issue(const struct token_keys *k, const struct token_request *request,
 	buf_add(&token, ".", 1);
 	base64url_encode(&token, claims.p, claims.n);
 	if (buf_failed(&claims) || buf_failed(&token))
-		return err_set(err, -EINVAL, "token: longer than %d bytes: fewer or shorter roles", TOKEN_BYTES_MAX);
+		return err_set(err, -EINVAL, "token: longer than %d bytes: fewer or shorter roles",
+			       TOKEN_BYTES_MAX);
 	if (!sign(k, buf_str(&token), raw))
 		return err_set(err, -EIO, "token: signing failed");
 	buf_add(&token, ".", 1);
 	base64url_encode(&token, raw, sizeof raw);
 	if (buf_failed(&token))
-		return err_set(err, -EINVAL, "token: longer than %d bytes: fewer or shorter roles", TOKEN_BYTES_MAX);
+		return err_set(err, -EINVAL, "token: longer than %d bytes: fewer or shorter roles",
+			       TOKEN_BYTES_MAX);
 	buf_add_str(to, buf_str(&token));
 	return buf_failed(to) ? err_set(err, -ENOMEM, "token: no memory") : 0;
 }

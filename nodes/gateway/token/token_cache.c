@@ -8,8 +8,8 @@
 #include "gateway/token/token.h"
 #include "gateway/token/token_keys.h"
 
-#define BUCKETS     1024
-#define SLOTS       2
+#define BUCKETS      1024
+#define SLOTS        2
 #define CACHE_LIFE_S 300
 
 struct entry {
@@ -43,8 +43,9 @@ static void hash_of(struct str token, enum token_plane plane, uint8_t ret[SHA256
 	ret[0] ^= (uint8_t)plane; /* the planes' entries differ in one bit: none is the other's */
 }
 
-int token_cache_verify(struct token_cache *c, const struct token_keys *k, struct str token, enum token_plane plane,
-                       uint64_t now_s, const struct token_claims **ret, struct err *err)
+int token_cache_verify(struct token_cache *c, const struct token_keys *k, struct str token,
+		       enum token_plane plane, uint64_t now_s, const struct token_claims **ret,
+		       struct err *err)
 {
 	uint64_t keys = token_keys_serial(k);
 	uint8_t hash[SHA256_BYTES];

@@ -42,7 +42,8 @@ void apply_refuse(struct apply *a, int code, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	*a->result = (struct result){.code = code, .index = a->index, .message = arena_str(&a->s->arena, str_of(text))};
+	*a->result = (struct result){
+		.code = code, .index = a->index, .message = arena_str(&a->s->arena, str_of(text))};
 }
 
 uint64_t apply_next_id(struct apply *a)
@@ -69,7 +70,8 @@ static bool is_new(struct apply *a)
 	if (without_epoch(c->type))
 		return true;
 	if (node == NULL || node->state == NODE_LOST || node->epoch != c->epoch) {
-		apply_refuse(a, -ESTALE, "node %" PRIu64 ": epoch %" PRIu64 " is not its present one", c->node, c->epoch);
+		apply_refuse(a, -ESTALE, "node %" PRIu64 ": epoch %" PRIu64 " is not its present one",
+			     c->node, c->epoch);
 		return false;
 	}
 	if (c->sequence == 0) {
@@ -82,8 +84,9 @@ static bool is_new(struct apply *a)
 		return false;
 	}
 	if (node->sequence >= RESULTS_KEPT && c->sequence <= node->sequence - RESULTS_KEPT) {
-		apply_refuse(a, -ESTALE, "sequence: %" PRIu64 " is too old, the results before %" PRIu64 " are not kept",
-		             c->sequence, node->sequence - RESULTS_KEPT + 1);
+		apply_refuse(a, -ESTALE,
+			     "sequence: %" PRIu64 " is too old, the results before %" PRIu64 " are not kept",
+			     c->sequence, node->sequence - RESULTS_KEPT + 1);
 		return false;
 	}
 	return true;
@@ -149,8 +152,8 @@ static void one_command(struct apply *a, const struct entry *entry)
 		return;
 	}
 	if (a->cluster.id.n != 0 && entry->incarnation != a->cluster.incarnation) {
-		apply_refuse(a, -ESTALE, "incarnation: %" PRIu64 ", the cluster's is %" PRIu64, entry->incarnation,
-		             a->cluster.incarnation);
+		apply_refuse(a, -ESTALE, "incarnation: %" PRIu64 ", the cluster's is %" PRIu64,
+			     entry->incarnation, a->cluster.incarnation);
 		return;
 	}
 	if (!is_new(a))
@@ -168,8 +171,11 @@ static int check_level(const struct state *s, const struct entry *entry, struct 
 		if (c->type >= COMMAND_TYPES)
 			return err_set(err, -EPROTO, "command type %u is unknown to this version", c->type);
 		if (c->feature > FEATURE_LEVEL || c->feature > state_cluster(s)->feature_level)
-			return err_set(err, -EPROTO, "command %s needs feature level %u, this version has %d, the cluster %u",
-			               command_type_name[c->type], c->feature, FEATURE_LEVEL, state_cluster(s)->feature_level);
+			return err_set(
+				err, -EPROTO,
+				"command %s needs feature level %u, this version has %d, the cluster %u",
+				command_type_name[c->type], c->feature, FEATURE_LEVEL,
+				state_cluster(s)->feature_level);
 	}
 	return 0;
 }
@@ -208,7 +214,8 @@ static void run(struct apply *a, const struct entry *entry, struct applied *ret)
 	ret->n_changes = (uint32_t)a->s->n_changes;
 }
 
-int state_apply(struct state *s, uint64_t index, const void *entry, size_t n, struct applied *ret, struct err *err)
+int state_apply(struct state *s, uint64_t index, const void *entry, size_t n, struct applied *ret,
+		struct err *err)
 {
 	struct apply a = {.s = s, .index = index};
 	struct entry decoded = {0};

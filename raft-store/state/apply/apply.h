@@ -6,7 +6,8 @@
 #include "state/ledger.h"
 #include "state/store.h"
 
-#define APPLY_TIME_MAX     7258118400000u /* 2200-01-01; an entry beyond is malformed, so that sums of times cannot overflow */
+#define APPLY_TIME_MAX \
+	7258118400000u /* 2200-01-01; an entry beyond is malformed, so that sums of times cannot overflow */
 #define APPLY_DURATION_MAX 3153600000000u /* a hundred years */
 #define APPLY_FIRST_ID     1000           /* ids below are for the nodes a cluster is made with */
 
@@ -22,8 +23,8 @@ typedef void apply_handler(struct apply *a, const void *body);
 
 apply_handler apply_cluster_init, apply_node_join, apply_node_renew, apply_node_lost, apply_node_cordon,
 	apply_node_images, apply_pool_put, apply_pool_delete, apply_operation_step, apply_sandbox_boot,
-	apply_sandbox_ready, apply_sandbox_stopping, apply_sandbox_gone, apply_session_open, apply_session_closing,
-	apply_session_closed, apply_waiters_expire, apply_records_trim;
+	apply_sandbox_ready, apply_sandbox_stopping, apply_sandbox_gone, apply_session_open,
+	apply_session_closing, apply_session_closed, apply_waiters_expire, apply_records_trim;
 
 void apply_refuse(struct apply *a, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t apply_next_id(struct apply *a);
@@ -46,9 +47,11 @@ void apply_operations_expire(struct apply *a);
 /* The row goes, the reservation with it. Billed before, by whoever calls. */
 void apply_sandbox_remove(struct apply *a, const struct sandbox_row *sandbox);
 /* Binds a ready sandbox to a new or waiting session (sandbox, node, state and times are filled in here). */
-const struct session_row *apply_bind(struct apply *a, const struct session_row *session, const struct sandbox_row *sandbox);
+const struct session_row *apply_bind(struct apply *a, const struct session_row *session,
+				     const struct sandbox_row *sandbox);
 /* A bound sandbox stopped: bills, closes its session, frees it. */
-void apply_session_end(struct apply *a, const struct session_row *session, uint64_t stopped_ms, bool unserved, uint8_t reason);
+void apply_session_end(struct apply *a, const struct session_row *session, uint64_t stopped_ms, bool unserved,
+		       uint8_t reason);
 /* An unbound sandbox stopped: bills, frees. */
 void apply_sandbox_end(struct apply *a, const struct sandbox_row *sandbox, uint64_t stopped_ms);
 struct session_ref apply_session_ref(const struct session_row *session);

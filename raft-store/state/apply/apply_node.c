@@ -6,13 +6,15 @@
 
 static const char *settings_fault(const struct settings *x)
 {
-	if (x->queue_ms > APPLY_DURATION_MAX || x->lease_ms > APPLY_DURATION_MAX || x->lost_ms > APPLY_DURATION_MAX ||
-	    x->operation_kept_ms > APPLY_DURATION_MAX || x->cooldown_ms_min > APPLY_DURATION_MAX ||
-	    x->pull_retry_ms > APPLY_DURATION_MAX || x->start_ms > APPLY_DURATION_MAX)
+	if (x->queue_ms > APPLY_DURATION_MAX || x->lease_ms > APPLY_DURATION_MAX ||
+	    x->lost_ms > APPLY_DURATION_MAX || x->operation_kept_ms > APPLY_DURATION_MAX ||
+	    x->cooldown_ms_min > APPLY_DURATION_MAX || x->pull_retry_ms > APPLY_DURATION_MAX ||
+	    x->start_ms > APPLY_DURATION_MAX)
 		return "settings: a duration is above a hundred years";
 	if (x->lease_ms == 0 || x->lost_ms < x->lease_ms)
 		return "settings: lease_ms must be above 0 and lost_ms at least lease_ms";
-	if (x->overcommit_cpu < 1 || x->overcommit_cpu > 1000 || x->overcommit_memory < 1 || x->overcommit_memory > 1000)
+	if (x->overcommit_cpu < 1 || x->overcommit_cpu > 1000 || x->overcommit_memory < 1 ||
+	    x->overcommit_memory > 1000)
 		return "settings: overcommit_cpu and overcommit_memory are allowed from 1 to 1000";
 	return NULL;
 }
@@ -60,16 +62,21 @@ void apply_node_join(struct apply *a, const void *body)
 	struct node_row row = old != NULL ? *old : (struct node_row){.id = c->id};
 
 	if (c->id == 0 || c->id > a->cluster.counter) {
-		apply_refuse(a, -EINVAL, "id: %" PRIu64 ", allowed below %d or from the cluster's counter", c->id, APPLY_FIRST_ID);
+		apply_refuse(a, -EINVAL, "id: %" PRIu64 ", allowed below %d or from the cluster's counter",
+			     c->id, APPLY_FIRST_ID);
 		return;
 	}
-	if (c->cpu_milli == 0 || c->memory_bytes == 0 || c->cpu_milli > UINT32_MAX || c->memory_bytes > 1ull << 50) {
-		apply_refuse(a, -EINVAL, "node %" PRIu64 ": cpu_milli and memory_bytes must be above 0 and below 4,294,967,296 and 2^50",
-		             c->id);
+	if (c->cpu_milli == 0 || c->memory_bytes == 0 || c->cpu_milli > UINT32_MAX ||
+	    c->memory_bytes > 1ull << 50) {
+		apply_refuse(a, -EINVAL,
+			     "node %" PRIu64
+			     ": cpu_milli and memory_bytes must be above 0 and below 4,294,967,296 and 2^50",
+			     c->id);
 		return;
 	}
 	if (a->command->epoch != 0 && (old == NULL || old->epoch != a->command->epoch)) {
-		apply_refuse(a, -ESTALE, "node %" PRIu64 ": joined again since epoch %" PRIu64, c->id, a->command->epoch);
+		apply_refuse(a, -ESTALE, "node %" PRIu64 ": joined again since epoch %" PRIu64, c->id,
+			     a->command->epoch);
 		return;
 	}
 	row.name = c->name;
@@ -80,7 +87,8 @@ void apply_node_join(struct apply *a, const void *body)
 	row.version = c->version;
 	row.voter = c->voter;
 	row.cpu_milli = at_least(c->cpu_milli, row.cpu_reserved, a->cluster.settings.overcommit_cpu);
-	row.memory_bytes = at_least(c->memory_bytes, row.memory_reserved, a->cluster.settings.overcommit_memory);
+	row.memory_bytes =
+		at_least(c->memory_bytes, row.memory_reserved, a->cluster.settings.overcommit_memory);
 	row.state = NODE_UP;
 	row.epoch = apply_next_id(a);
 	row.sequence = 0;
@@ -124,7 +132,8 @@ static void lose(struct apply *a, const struct node_row *node)
 
 	while ((sandbox = state_next_node_sandbox(a->s, node->id, NULL)) != NULL) {
 		if (sandbox->state == SANDBOX_BOUND)
-			apply_session_end(a, state_session_by_generation(a->s, sandbox->generation), end, false, REAP_DEAD);
+			apply_session_end(a, state_session_by_generation(a->s, sandbox->generation), end,
+					  false, REAP_DEAD);
 		else
 			apply_sandbox_end(a, sandbox, end);
 	}
@@ -141,12 +150,13 @@ void apply_node_lost(struct apply *a, const void *body)
 		return;
 	}
 	if (node->state == NODE_LOST || node->epoch != c->epoch || node->renewed_ms != c->renewed_ms) {
-		apply_refuse(a, -ESTALE, "node %" PRIu64 ": judged by a renewal that is not its last", c->node);
+		apply_refuse(a, -ESTALE, "node %" PRIu64 ": judged by a renewal that is not its last",
+			     c->node);
 		return;
 	}
 	if (a->now_ms < node->renewed_ms + a->cluster.settings.lost_ms) {
 		apply_refuse(a, -EAGAIN, "node %" PRIu64 ": renewed less than %" PRIu64 " ms ago", c->node,
-		             a->cluster.settings.lost_ms);
+			     a->cluster.settings.lost_ms);
 		return;
 	}
 	lose(a, node);
@@ -183,7 +193,7 @@ void apply_node_images(struct apply *a, const void *body)
 
 	if (node == NULL || node->state != NODE_UP) {
 		apply_refuse(a, node == NULL ? -ENOENT : -EHOSTDOWN, "node %" PRIu64 " is %s", c->node,
-		             node == NULL ? "unknown" : "lost");
+			     node == NULL ? "unknown" : "lost");
 		return;
 	}
 	for (uint32_t i = 0; i < c->n_digests; i++) {

@@ -24,13 +24,15 @@ void apply_operations_expire(struct apply *a)
 	while ((row = state_next_operation(a->s, row)) != NULL) {
 		const struct pool_row *pool = state_pool(a->s, row->pool);
 
-		if (row->ended_ms != 0 && row->ended_ms + a->cluster.settings.operation_kept_ms <= a->now_ms &&
+		if (row->ended_ms != 0 &&
+		    row->ended_ms + a->cluster.settings.operation_kept_ms <= a->now_ms &&
 		    (pool == NULL || pool->operation != row->id))
 			store_remove(a->s, KIND_OPERATIONS, row);
 	}
 }
 
-static void end_of_update(struct apply *a, const struct operation_row *operation, const struct cmd_operation_step *c)
+static void end_of_update(struct apply *a, const struct operation_row *operation,
+			  const struct cmd_operation_step *c)
 {
 	struct pool_row pool = *state_pool(a->s, operation->pool);
 	bool succeeded = c->phase == PHASE_SUCCEEDED;
@@ -44,7 +46,8 @@ static void end_of_update(struct apply *a, const struct operation_row *operation
 	} else {
 		pool.provisioning = c->phase == PHASE_FAILED ? PROVISIONING_FAILED : PROVISIONING_CANCELED;
 	}
-	apply_operation_end(a, operation->id, c->phase, succeeded ? STR_NONE : c->code, succeeded ? STR_NONE : c->message);
+	apply_operation_end(a, operation->id, c->phase, succeeded ? STR_NONE : c->code,
+			    succeeded ? STR_NONE : c->message);
 	store_put(a->s, KIND_POOLS, &pool);
 	apply_settle(a, pool.uid);
 }
@@ -73,19 +76,20 @@ void apply_operation_step(struct apply *a, const void *body)
 		return;
 	}
 	if (operation->phase != c->from) {
-		apply_refuse(a, -ESTALE, "operation %" PRIu64 " is in %s, not in %s", c->operation, phase_name[operation->phase],
-		             phase_name[c->from]);
+		apply_refuse(a, -ESTALE, "operation %" PRIu64 " is in %s, not in %s", c->operation,
+			     phase_name[operation->phase], phase_name[c->from]);
 		return;
 	}
 	if (!step_allowed[c->from][c->phase]) {
-		apply_refuse(a, -EINVAL, "operation %" PRIu64 ": no step from %s to %s", c->operation, phase_name[c->from],
-		             phase_name[c->phase]);
+		apply_refuse(a, -EINVAL, "operation %" PRIu64 ": no step from %s to %s", c->operation,
+			     phase_name[c->from], phase_name[c->phase]);
 		return;
 	}
 	revision = state_revision(a->s, operation->pool, operation->revision);
 	must(revision != NULL);
 	if (c->phase == PHASE_CACHE && c->digest.n == 0 && revision->template.digest.n == 0) {
-		apply_refuse(a, -EINVAL, "operation %" PRIu64 ": digest: empty, and the revision has none", c->operation);
+		apply_refuse(a, -EINVAL, "operation %" PRIu64 ": digest: empty, and the revision has none",
+			     c->operation);
 		return;
 	}
 	a->result->id = operation->pool;

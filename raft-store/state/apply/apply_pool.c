@@ -15,7 +15,8 @@
 
 uint32_t apply_spare_max(const struct pool_row *pool, const struct pool_counts *counts)
 {
-	uint32_t sessions = counts->waiting + counts->live + counts->closing, target = pool->limits.ready_target;
+	uint32_t sessions = counts->waiting + counts->live + counts->closing,
+		 target = pool->limits.ready_target;
 	uint32_t room = sessions < pool->limits.max_sessions ? pool->limits.max_sessions - sessions : 0;
 
 	if (pool->provisioning == PROVISIONING_DELETING)
@@ -43,8 +44,8 @@ void apply_trim(struct apply *a, uint64_t uid)
 		while ((sandbox = state_next_pool_sandbox(a->s, uid, sandbox)) != NULL) {
 			if (sandbox->state != SANDBOX_BOOTING && sandbox->state != SANDBOX_READY)
 				continue;
-			if (victim == NULL ||
-			    stop_order(sandbox, pool->active_revision) <= stop_order(victim, pool->active_revision))
+			if (victim == NULL || stop_order(sandbox, pool->active_revision) <=
+						      stop_order(victim, pool->active_revision))
 				victim = sandbox;
 		}
 		must(victim != NULL);
@@ -113,7 +114,8 @@ void apply_settle(struct apply *a, uint64_t uid)
 
 	if (pool == NULL)
 		return;
-	if (pool->provisioning == PROVISIONING_DELETING && sessions == 0 && n.booting + n.ready + n.bound + n.stopping == 0) {
+	if (pool->provisioning == PROVISIONING_DELETING && sessions == 0 &&
+	    n.booting + n.ready + n.bound + n.stopping == 0) {
 		remove_pool(a, pool);
 		return;
 	}
@@ -134,13 +136,19 @@ static bool put_is_sound(struct apply *a, const struct msg_pool_put *c, const st
 {
 	if (c->subscription.n == 0 || c->resource_group.n == 0 || c->name.n == 0) {
 		apply_refuse(a, -EINVAL, "subscription, resource_group and name must not be empty");
-	} else if (c->limits.max_sessions < 1 || c->limits.max_sessions > SESSIONS_MAX || c->limits.ready_target > SESSIONS_MAX) {
-		apply_refuse(a, -EINVAL, "limits.max_sessions: allowed 1 to %u, limits.ready_target up to %u", SESSIONS_MAX, SESSIONS_MAX);
-	} else if (c->limits.cooldown_ms > APPLY_DURATION_MAX || c->limits.max_alive_ms > APPLY_DURATION_MAX) {
+	} else if (c->limits.max_sessions < 1 || c->limits.max_sessions > SESSIONS_MAX ||
+		   c->limits.ready_target > SESSIONS_MAX) {
+		apply_refuse(a, -EINVAL, "limits.max_sessions: allowed 1 to %u, limits.ready_target up to %u",
+			     SESSIONS_MAX, SESSIONS_MAX);
+	} else if (c->limits.cooldown_ms > APPLY_DURATION_MAX ||
+		   c->limits.max_alive_ms > APPLY_DURATION_MAX) {
 		apply_refuse(a, -EINVAL, "limits.cooldown_ms and limits.max_alive_ms: allowed up to %llu ms",
-		             (unsigned long long)APPLY_DURATION_MAX);
-	} else if (c->template.cpu_milli == 0 || c->template.memory_bytes == 0 || c->template.memory_bytes > MEMORY_MAX) {
-		apply_refuse(a, -EINVAL, "template.cpu_milli and template.memory_bytes: allowed above 0, memory up to 2^50");
+			     (unsigned long long)APPLY_DURATION_MAX);
+	} else if (c->template.cpu_milli == 0 || c->template.memory_bytes == 0 ||
+		   c->template.memory_bytes > MEMORY_MAX) {
+		apply_refuse(
+			a, -EINVAL,
+			"template.cpu_milli and template.memory_bytes: allowed above 0, memory up to 2^50");
 	} else if (c->expect_uid != 0 && (old == NULL || old->uid != c->expect_uid)) {
 		apply_refuse(a, -ESTALE, "pool %" PRIu64 " is not there any more", c->expect_uid);
 	} else if (c->expect_operation != 0 && (old == NULL || old->operation != c->expect_operation)) {
@@ -160,12 +168,15 @@ static bool secrets_are_sound(struct apply *a, const struct msg_pool_put *c, uin
 
 		for (uint32_t k = 0; k < i; k++) {
 			if (str_eq(c->secrets[k].name, secret->name)) {
-				apply_refuse(a, -EINVAL, "secrets: \"%.*s\" appears twice", STR_ARGS(secret->name));
+				apply_refuse(a, -EINVAL, "secrets: \"%.*s\" appears twice",
+					     STR_ARGS(secret->name));
 				return false;
 			}
 		}
-		if (secret->name.n == 0 || (secret->sealed.n == 0 && state_secret(a->s, pool, secret->name) == NULL)) {
-			apply_refuse(a, -EINVAL, "secrets: \"%.*s\" has no value, and none is stored", STR_ARGS(secret->name));
+		if (secret->name.n == 0 ||
+		    (secret->sealed.n == 0 && state_secret(a->s, pool, secret->name) == NULL)) {
+			apply_refuse(a, -EINVAL, "secrets: \"%.*s\" has no value, and none is stored",
+				     STR_ARGS(secret->name));
 			return false;
 		}
 	}
@@ -186,7 +197,8 @@ static void put_secrets(struct apply *a, const struct msg_pool_put *c, uint64_t 
 			store_remove(a->s, KIND_SECRETS, row);
 	}
 	for (uint32_t i = 0; i < c->n_secrets; i++) {
-		struct secret_row put = {.pool = pool, .name = c->secrets[i].name, .sealed = c->secrets[i].sealed};
+		struct secret_row put = {
+			.pool = pool, .name = c->secrets[i].name, .sealed = c->secrets[i].sealed};
 
 		if (put.sealed.n > 0)
 			store_put(a->s, KIND_SECRETS, &put);
@@ -196,11 +208,15 @@ static void put_secrets(struct apply *a, const struct msg_pool_put *c, uint64_t 
 /* The pool's row of a PUT, with a new operation; the old operation is ended. */
 static void start_operation(struct apply *a, struct pool_row *pool, bool created, bool nothing_to_do)
 {
-	struct operation_row operation = {.id = apply_next_id(a), .pool = pool->uid, .revision = pool->desired_revision,
-	                                  .kind = created ? OPERATION_CREATE : OPERATION_UPDATE, .phase = PHASE_RESOLVE,
-	                                  .started_ms = a->now_ms};
+	struct operation_row operation = {.id = apply_next_id(a),
+					  .pool = pool->uid,
+					  .revision = pool->desired_revision,
+					  .kind = created ? OPERATION_CREATE : OPERATION_UPDATE,
+					  .phase = PHASE_RESOLVE,
+					  .started_ms = a->now_ms};
 
-	apply_operation_end(a, pool->operation, PHASE_CANCELED, STR("Canceled"), STR("a newer update replaced this one"));
+	apply_operation_end(a, pool->operation, PHASE_CANCELED, STR("Canceled"),
+			    STR("a newer update replaced this one"));
 	pool->operation = operation.id;
 	pool->provisioning = PROVISIONING_IN_PROGRESS;
 	if (nothing_to_do) {
@@ -214,7 +230,8 @@ static void start_operation(struct apply *a, struct pool_row *pool, bool created
 /* At once, for all: each node sees its rows change. */
 static void turn_egress_off(struct apply *a, uint64_t pool)
 {
-	for (const struct sandbox_row *sandbox = NULL; (sandbox = state_next_pool_sandbox(a->s, pool, sandbox)) != NULL;) {
+	for (const struct sandbox_row *sandbox = NULL;
+	     (sandbox = state_next_pool_sandbox(a->s, pool, sandbox)) != NULL;) {
 		struct sandbox_row row = *sandbox;
 
 		row.egress = false;
@@ -225,7 +242,8 @@ static void turn_egress_off(struct apply *a, uint64_t pool)
 
 static void put_row(struct apply *a, const struct msg_pool_put *c, const struct pool_row *old)
 {
-	struct pool_row row = old != NULL ? *old : (struct pool_row){.uid = apply_next_id(a), .created_ms = a->now_ms};
+	struct pool_row row =
+		old != NULL ? *old : (struct pool_row){.uid = apply_next_id(a), .created_ms = a->now_ms};
 	struct pool_counts n = state_pool_counts(a->s, row.uid);
 	uint32_t sessions = n.waiting + n.live + n.closing;
 	bool fresh = old == NULL || c->new_revision;
@@ -242,14 +260,18 @@ static void put_row(struct apply *a, const struct msg_pool_put *c, const struct 
 	if (fresh)
 		row.desired_revision = apply_next_id(a);
 	start_operation(a, &row, old == NULL,
-	                !fresh && old->provisioning == PROVISIONING_SUCCEEDED && row.desired_revision == row.active_revision);
+			!fresh && old->provisioning == PROVISIONING_SUCCEEDED &&
+				row.desired_revision == row.active_revision);
 	a->result->id = row.uid;
 	a->result->operation = row.operation;
 	a->result->created = old == NULL;
 	store_put(a->s, KIND_POOLS, &row);
 	if (fresh)
-		store_put(a->s, KIND_REVISIONS, &(struct revision_row){.pool = row.uid, .revision = row.desired_revision,
-		                                                       .template = c->template, .created_ms = a->now_ms});
+		store_put(a->s, KIND_REVISIONS,
+			  &(struct revision_row){.pool = row.uid,
+						 .revision = row.desired_revision,
+						 .template = c->template,
+						 .created_ms = a->now_ms});
 	put_secrets(a, c, row.uid);
 	if (!row.limits.egress)
 		turn_egress_off(a, row.uid);
@@ -298,7 +320,8 @@ void apply_pool_delete(struct apply *a, const void *body)
 {
 	const struct msg_pool_delete *c = body;
 	const struct pool_row *pool = state_pool(a->s, c->pool);
-	struct operation_row operation = {.pool = c->pool, .kind = OPERATION_DELETE, .phase = PHASE_DRAIN, .started_ms = a->now_ms};
+	struct operation_row operation = {
+		.pool = c->pool, .kind = OPERATION_DELETE, .phase = PHASE_DRAIN, .started_ms = a->now_ms};
 	struct pool_row row;
 
 	if (pool == NULL) {
@@ -309,7 +332,8 @@ void apply_pool_delete(struct apply *a, const void *body)
 	a->result->operation = pool->operation;
 	if (pool->provisioning == PROVISIONING_DELETING)
 		return;
-	apply_operation_end(a, pool->operation, PHASE_CANCELED, STR("Canceled"), STR("the pool is being deleted"));
+	apply_operation_end(a, pool->operation, PHASE_CANCELED, STR("Canceled"),
+			    STR("the pool is being deleted"));
 	operation.id = apply_next_id(a);
 	operation.revision = pool->desired_revision;
 	row = *pool;

@@ -18,7 +18,8 @@ void apply_sandbox_remove(struct apply *a, const struct sandbox_row *sandbox)
 	const struct node_row *node = state_node(a->s, sandbox->node);
 	struct node_row row;
 
-	must(node != NULL && node->cpu_reserved >= sandbox->cpu_milli && node->memory_reserved >= sandbox->memory_bytes);
+	must(node != NULL && node->cpu_reserved >= sandbox->cpu_milli &&
+	     node->memory_reserved >= sandbox->memory_bytes);
 	row = *node;
 	row.cpu_reserved -= sandbox->cpu_milli;
 	row.memory_reserved -= sandbox->memory_bytes;
@@ -26,7 +27,8 @@ void apply_sandbox_remove(struct apply *a, const struct sandbox_row *sandbox)
 	store_remove(a->s, KIND_SANDBOXES, sandbox);
 }
 
-const struct session_row *apply_bind(struct apply *a, const struct session_row *session, const struct sandbox_row *sandbox)
+const struct session_row *apply_bind(struct apply *a, const struct session_row *session,
+				     const struct sandbox_row *sandbox)
 {
 	struct session_row live = *session;
 	struct sandbox_row bound = *sandbox;
@@ -44,10 +46,12 @@ const struct session_row *apply_bind(struct apply *a, const struct session_row *
 	return store_put(a->s, KIND_SESSIONS, &live);
 }
 
-void apply_session_end(struct apply *a, const struct session_row *session, uint64_t stopped_ms, bool unserved, uint8_t reason)
+void apply_session_end(struct apply *a, const struct session_row *session, uint64_t stopped_ms, bool unserved,
+		       uint8_t reason)
 {
 	const struct sandbox_row *sandbox = state_sandbox(a->s, session->sandbox);
-	struct ledger_end end = {.sandbox = sandbox, .session = session, .now_ms = a->now_ms, .reason = reason};
+	struct ledger_end end = {
+		.sandbox = sandbox, .session = session, .now_ms = a->now_ms, .reason = reason};
 
 	must(sandbox != NULL && session->state != SESSION_WAITING);
 	end.stopped_ms = unserved ? session->opened_ms : clamp(stopped_ms, session->opened_ms, a->now_ms);
@@ -76,8 +80,12 @@ void apply_sandbox_end(struct apply *a, const struct sandbox_row *sandbox, uint6
 
 struct session_ref apply_session_ref(const struct session_row *session)
 {
-	return (struct session_ref){.pool = session->pool, .generation = session->generation, .sandbox = session->sandbox,
-	                            .node = session->node, .index = session->index, .opened_ms = session->opened_ms};
+	return (struct session_ref){.pool = session->pool,
+				    .generation = session->generation,
+				    .sandbox = session->sandbox,
+				    .node = session->node,
+				    .index = session->index,
+				    .opened_ms = session->opened_ms};
 }
 
 /* -- Commands --------------------------------------------------------------------------------------------------- */
@@ -92,13 +100,14 @@ static bool has_room(struct apply *a, const struct node_row *node, const struct 
 		return false;
 	}
 	if (node->state != NODE_UP || node->cordoned) {
-		apply_refuse(a, -EHOSTDOWN, "node %" PRIu64 " is %s", id, node->state != NODE_UP ? "lost" : "cordoned");
+		apply_refuse(a, -EHOSTDOWN, "node %" PRIu64 " is %s", id,
+			     node->state != NODE_UP ? "lost" : "cordoned");
 		return false;
 	}
 	if (node->cpu_reserved + t->cpu_milli > node->cpu_milli * x->overcommit_cpu ||
 	    node->memory_reserved + t->memory_bytes > node->memory_bytes * x->overcommit_memory) {
-		apply_refuse(a, -ENOSPC, "node %" PRIu64 ": no room for %u milli-vCPU and %" PRIu64 " bytes", id, t->cpu_milli,
-		             t->memory_bytes);
+		apply_refuse(a, -ENOSPC, "node %" PRIu64 ": no room for %u milli-vCPU and %" PRIu64 " bytes",
+			     id, t->cpu_milli, t->memory_bytes);
 		return false;
 	}
 	return true;
@@ -123,21 +132,30 @@ void apply_sandbox_boot(struct apply *a, const void *body)
 		return;
 	}
 	if (revision == NULL || c->revision != pool->active_revision) {
-		apply_refuse(a, -ESTALE, "revision %" PRIu64 " is not the active one of pool %" PRIu64, c->revision, c->pool);
+		apply_refuse(a, -ESTALE, "revision %" PRIu64 " is not the active one of pool %" PRIu64,
+			     c->revision, c->pool);
 		return;
 	}
 	if (counts.ready + counts.booting >= apply_spare_max(pool, &counts)) {
-		apply_refuse(a, -EDQUOT, "pool %" PRIu64 " has %u ready and %u booting sandboxes, enough for %u waiters and a target of %u",
-		             c->pool, counts.ready, counts.booting, counts.waiting, pool->limits.ready_target);
+		apply_refuse(
+			a, -EDQUOT,
+			"pool %" PRIu64
+			" has %u ready and %u booting sandboxes, enough for %u waiters and a target of %u",
+			c->pool, counts.ready, counts.booting, counts.waiting, pool->limits.ready_target);
 		return;
 	}
 	if (!has_room(a, node, &revision->template, c->node))
 		return;
-	row = (struct sandbox_row){.id = apply_next_id(a), .pool = c->pool, .revision = c->revision, .node = c->node,
-	                           .node_epoch = node->epoch, .state = SANDBOX_BOOTING,
-	                           .cpu_milli = revision->template.cpu_milli,
-	                           .memory_bytes = revision->template.memory_bytes, .created_ms = a->now_ms,
-	                           .egress = pool->limits.egress};
+	row = (struct sandbox_row){.id = apply_next_id(a),
+				   .pool = c->pool,
+				   .revision = c->revision,
+				   .node = c->node,
+				   .node_epoch = node->epoch,
+				   .state = SANDBOX_BOOTING,
+				   .cpu_milli = revision->template.cpu_milli,
+				   .memory_bytes = revision->template.memory_bytes,
+				   .created_ms = a->now_ms,
+				   .egress = pool->limits.egress};
 	reserved = *node;
 	reserved.cpu_reserved += row.cpu_milli;
 	reserved.memory_reserved += row.memory_bytes;
@@ -185,8 +203,8 @@ void apply_sandbox_ready(struct apply *a, const void *body)
 	if (sandbox == NULL)
 		return;
 	if (sandbox->state != SANDBOX_BOOTING) {
-		apply_refuse(a, sandbox->state == SANDBOX_STOPPING ? -ESHUTDOWN : -EALREADY, "sandbox %" PRIu64 " is %s",
-		             c->sandbox, sandbox_state_name[sandbox->state]);
+		apply_refuse(a, sandbox->state == SANDBOX_STOPPING ? -ESHUTDOWN : -EALREADY,
+			     "sandbox %" PRIu64 " is %s", c->sandbox, sandbox_state_name[sandbox->state]);
 		return;
 	}
 	row = *sandbox;
@@ -212,7 +230,8 @@ void apply_sandbox_stopping(struct apply *a, const void *body)
 		return;
 	}
 	if (sandbox->state == SANDBOX_BOUND) {
-		apply_refuse(a, -EBUSY, "sandbox %" PRIu64 " is bound: its session has to end first", c->sandbox);
+		apply_refuse(a, -EBUSY, "sandbox %" PRIu64 " is bound: its session has to end first",
+			     c->sandbox);
 		return;
 	}
 	a->result->id = c->sandbox;
@@ -253,9 +272,9 @@ void apply_sandbox_gone(struct apply *a, const void *body)
 		session = state_session_by_generation(a->s, sandbox->generation);
 		must(session != NULL);
 		apply_session_end(a, session, c->stopped_ms, c->unserved,
-		                  session->state == SESSION_CLOSING ? session->reason
-		                  : c->unserved                    ? REAP_DEAD
-		                                                   : REAP_EXITED);
+				  session->state == SESSION_CLOSING ? session->reason
+				  : c->unserved                     ? REAP_DEAD
+								    : REAP_EXITED);
 	} else {
 		apply_sandbox_end(a, sandbox, c->stopped_ms);
 	}

@@ -22,7 +22,8 @@ static void answer_existing(struct apply *a, const struct session_row *session)
 }
 
 /* The preferred one if it still is ready, else the oldest ready one of the active revision, else the oldest; or NULL. */
-static const struct sandbox_row *ready_sandbox(const struct state *s, const struct pool_row *pool, uint64_t preferred)
+static const struct sandbox_row *ready_sandbox(const struct state *s, const struct pool_row *pool,
+					       uint64_t preferred)
 {
 	const struct sandbox_row *sandbox = preferred == 0 ? NULL : state_sandbox(s, preferred);
 
@@ -38,10 +39,14 @@ static const struct sandbox_row *ready_sandbox(const struct state *s, const stru
 static void open_new(struct apply *a, const struct pool_row *pool, const struct cmd_session_open *c)
 {
 	const struct sandbox_row *sandbox = ready_sandbox(a->s, pool, c->preferred);
-	struct session_row row = {.pool = pool->uid, .identifier = c->identifier, .generation = apply_next_id(a),
-	                          .state = SESSION_WAITING, .asked_ms = a->now_ms,
-	                          .expires_ms = a->now_ms + a->cluster.settings.queue_ms};
-	const struct session_row *session = sandbox != NULL ? apply_bind(a, &row, sandbox) : store_put(a->s, KIND_SESSIONS, &row);
+	struct session_row row = {.pool = pool->uid,
+				  .identifier = c->identifier,
+				  .generation = apply_next_id(a),
+				  .state = SESSION_WAITING,
+				  .asked_ms = a->now_ms,
+				  .expires_ms = a->now_ms + a->cluster.settings.queue_ms};
+	const struct session_row *session =
+		sandbox != NULL ? apply_bind(a, &row, sandbox) : store_put(a->s, KIND_SESSIONS, &row);
 
 	answer(a, session, true);
 }
@@ -56,7 +61,8 @@ void apply_session_open(struct apply *a, const void *body)
 	if (pool == NULL) {
 		apply_refuse(a, -ENOENT, "no pool %" PRIu64, c->pool);
 	} else if (c->identifier.n < IDENTIFIER_MIN) {
-		apply_refuse(a, -EINVAL, "identifier: %zu bytes, allowed %d to %d", c->identifier.n, IDENTIFIER_MIN, IDENTIFIER_MAX);
+		apply_refuse(a, -EINVAL, "identifier: %zu bytes, allowed %d to %d", c->identifier.n,
+			     IDENTIFIER_MIN, IDENTIFIER_MAX);
 	} else if (pool->provisioning == PROVISIONING_DELETING) {
 		apply_refuse(a, -ESHUTDOWN, "pool %" PRIu64 " is being deleted", c->pool);
 	} else if (session != NULL) {
@@ -64,7 +70,8 @@ void apply_session_open(struct apply *a, const void *body)
 	} else if (c->require_existing) {
 		apply_refuse(a, -ESRCH, "no session of this identifier in pool %" PRIu64, c->pool);
 	} else if (counts.waiting + counts.live + counts.closing >= pool->limits.max_sessions) {
-		apply_refuse(a, -EUSERS, "pool %" PRIu64 " has all of its %u sessions", c->pool, pool->limits.max_sessions);
+		apply_refuse(a, -EUSERS, "pool %" PRIu64 " has all of its %u sessions", c->pool,
+			     pool->limits.max_sessions);
 	} else {
 		open_new(a, pool, c);
 	}
@@ -77,7 +84,8 @@ void apply_session_closing(struct apply *a, const void *body)
 	struct session_row row;
 
 	if (session == NULL || session->pool != c->pool) {
-		apply_refuse(a, -ESRCH, "pool %" PRIu64 " has no session of generation %" PRIu64, c->pool, c->generation);
+		apply_refuse(a, -ESRCH, "pool %" PRIu64 " has no session of generation %" PRIu64, c->pool,
+			     c->generation);
 		return;
 	}
 	answer(a, session, false);
@@ -102,22 +110,25 @@ void apply_session_closed(struct apply *a, const void *body)
 	const struct session_row *session = state_session_by_generation(a->s, c->generation);
 
 	if (session == NULL || session->pool != c->pool) {
-		apply_refuse(a, -ESRCH, "pool %" PRIu64 " has no session of generation %" PRIu64, c->pool, c->generation);
+		apply_refuse(a, -ESRCH, "pool %" PRIu64 " has no session of generation %" PRIu64, c->pool,
+			     c->generation);
 		return;
 	}
 	if (session->state == SESSION_WAITING) {
-		apply_refuse(a, -EINVAL, "generation %" PRIu64 " has no sandbox yet: it can only be closing", c->generation);
+		apply_refuse(a, -EINVAL, "generation %" PRIu64 " has no sandbox yet: it can only be closing",
+			     c->generation);
 		return;
 	}
 	if (session->node != a->command->node) {
-		apply_refuse(a, -EPERM, "generation %" PRIu64 " is owned by node %" PRIu64, c->generation, session->node);
+		apply_refuse(a, -EPERM, "generation %" PRIu64 " is owned by node %" PRIu64, c->generation,
+			     session->node);
 		return;
 	}
 	answer(a, session, false);
 	apply_session_end(a, session, c->stopped_ms, c->unserved,
-	                  session->state == SESSION_CLOSING ? session->reason
-	                  : c->unserved                    ? REAP_DEAD
-	                                                   : REAP_EXITED);
+			  session->state == SESSION_CLOSING ? session->reason
+			  : c->unserved                     ? REAP_DEAD
+							    : REAP_EXITED);
 }
 
 static void expire_of_pool(struct apply *a, uint64_t pool)

@@ -43,8 +43,14 @@ static void on_changed(void *context, uint64_t node, bool now_reachable)
 
 static struct peers *make(uint64_t node, const char *listen, struct tls_ctx *as_client)
 {
-	struct peers_options o = {.loop = loop, .node = node, .cluster = STR("c"), .listen = str_of(listen),
-	                          .server = server, .client = as_client, .received = on_received, .changed = on_changed};
+	struct peers_options o = {.loop = loop,
+				  .node = node,
+				  .cluster = STR("c"),
+				  .listen = str_of(listen),
+				  .server = server,
+				  .client = as_client,
+				  .received = on_received,
+				  .changed = on_changed};
 	struct peers *p = NULL;
 	struct err err = {0};
 
@@ -106,12 +112,19 @@ static bool turn_until(bool (*check)(void))
 	return check();
 }
 
-static bool is_reachable(void) { return reachable; }
-static bool got_frame(void) { return frames > 0; }
+static bool is_reachable(void)
+{
+	return reachable;
+}
+static bool got_frame(void)
+{
+	return frames > 0;
+}
 
 static int connect_plain(void)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0);
@@ -212,8 +225,10 @@ static void test_another_nodes_name_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		PEERS_TEST(test_a_silent_crowd_keeps_no_node_away), PEERS_TEST(test_garbage_is_cut_off),
-		PEERS_TEST(test_silence_is_cut_off), PEERS_TEST(test_another_nodes_name_is_refused),
+		PEERS_TEST(test_a_silent_crowd_keeps_no_node_away),
+		PEERS_TEST(test_garbage_is_cut_off),
+		PEERS_TEST(test_silence_is_cut_off),
+		PEERS_TEST(test_another_nodes_name_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

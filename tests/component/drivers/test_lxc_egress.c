@@ -83,7 +83,8 @@ static int open_world(void **state)
 {
 	(void)state;
 	/* A new namespace may inherit the machine's own setting; this one does not forward. */
-	if (unshare(CLONE_NEWNET) != 0 || shell_status("echo 0 >/proc/sys/net/ipv4/ip_forward") != 0 || world_open(&world, true) < 0)
+	if (unshare(CLONE_NEWNET) != 0 || shell_status("echo 0 >/proc/sys/net/ipv4/ip_forward") != 0 ||
+	    world_open(&world, true) < 0)
 		return -1;
 	/* A new namespace begins with the machine's value. */
 	shell("echo 0 >/proc/sys/net/ipv4/ip_forward");
@@ -213,9 +214,10 @@ static void it_can_be_turned_off(void **state)
 
 static void what_others_change_is_restored(void **state)
 {
-	static const char *const break_it[] = {"nft flush ruleset", "nft delete table inet berth_forward",
-					       "nft flush table inet $(nft list tables | sed -n 's/.* \\(berth_[0-9]\\)/\\1/p' | head -1)",
-					       "echo 0 >/proc/sys/net/ipv4/ip_forward"};
+	static const char *const break_it[] = {
+		"nft flush ruleset", "nft delete table inet berth_forward",
+		"nft flush table inet $(nft list tables | sed -n 's/.* \\(berth_[0-9]\\)/\\1/p' | head -1)",
+		"echo 0 >/proc/sys/net/ipv4/ip_forward"};
 	static const char *const wanted[] = {"public reached", "private blocked", "done", NULL};
 	const struct driver_ops *ops = world.driver->ops;
 	struct driver_instance *first = begin("sleep 600", true), *i;

@@ -154,7 +154,8 @@ static void runs_dials_and_stops(void **state)
 	assert_int_equal(r.n_sandboxes, 1);
 	assert_true(r.sandboxes[0].sandbox == 1 && r.sandboxes[0].running && r.sandboxes[0].pool_uid == 5);
 	assert_int_equal(stop(1, 1000), 0);
-	assert_int_equal(client_call(&client, SANDBOXD_STOP, &(struct sandboxd_stop){.sandbox = 1}, &r, NULL), -ENOENT);
+	assert_int_equal(client_call(&client, SANDBOXD_STOP, &(struct sandboxd_stop){.sandbox = 1}, &r, NULL),
+			 -ENOENT);
 	assert_true(r.wall_ms >= began && r.wall_ms <= clock_wall_ms());
 	assert_int_equal(dial(1, 8080, NULL), -ENOENT);
 }

@@ -210,8 +210,7 @@ void world_count(const struct world *w, struct world_counts *ret)
 	char path[200];
 
 	*ret = (struct world_counts){0};
-	snprintf(ours, sizeof ours, "berth-%08x-",
-		 (uint32_t)str_hash_stable(STR("test"), w->node));
+	snprintf(ours, sizeof ours, "berth-%08x-", (uint32_t)str_hash_stable(STR("test"), w->node));
 	if (fd_read_file("/proc/self/mountinfo", 4u << 20, &b, NULL) == 0) {
 		for (size_t i = 0; i < b.n; i++)
 			ret->mounts += b.p[i] == '\n';

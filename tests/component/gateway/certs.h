@@ -31,7 +31,8 @@ static inline void test_bio_text(BIO *bio, struct buf *to)
 	BIO_free(bio);
 }
 
-static inline X509 *test_cert(EVP_PKEY *key, const char *cn, const char *san, X509 *issuer, EVP_PKEY *issuer_key)
+static inline X509 *test_cert(EVP_PKEY *key, const char *cn, const char *san, X509 *issuer,
+			      EVP_PKEY *issuer_key)
 {
 	X509 *x = X509_new();
 	X509V3_CTX v3;
@@ -42,7 +43,8 @@ static inline X509 *test_cert(EVP_PKEY *key, const char *cn, const char *san, X5
 	X509_gmtime_adj(X509_getm_notBefore(x), -60);
 	X509_gmtime_adj(X509_getm_notAfter(x), 3600);
 	X509_set_pubkey(x, key);
-	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0);
+	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)cn,
+				   -1, -1, 0);
 	X509_set_issuer_name(x, issuer ? X509_get_subject_name(issuer) : X509_get_subject_name(x));
 	X509V3_set_ctx(&v3, issuer ? issuer : x, x, NULL, NULL, 0);
 	if (!issuer) {
@@ -77,8 +79,8 @@ static inline void test_ca_done(struct test_ca *ca)
 }
 
 /* A context whose leaf says `cn` and `san`; checked against `trust` when given. */
-static inline struct tls_ctx *test_ctx(struct test_ca *ca, enum tls_role role, const char *cn, const char *san,
-                                       struct test_ca *trust)
+static inline struct tls_ctx *test_ctx(struct test_ca *ca, enum tls_role role, const char *cn,
+				       const char *san, struct test_ca *trust)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *x = test_cert(key, cn, san, ca->cert, ca->key);

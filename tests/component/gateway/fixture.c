@@ -27,7 +27,10 @@ static void send_all(int fd, const char *p, size_t n)
 	}
 }
 
-static void send_text(int fd, const char *text) { send_all(fd, text, strlen(text)); }
+static void send_text(int fd, const char *text)
+{
+	send_all(fd, text, strlen(text));
+}
 
 static void send_big(int fd)
 {
@@ -78,7 +81,8 @@ static void upgrade(int fd)
 	char block[4096];
 	ssize_t n;
 
-	send_text(fd, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello");
+	send_text(fd,
+		  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello");
 	while ((n = recv(fd, block, sizeof block, 0)) > 0)
 		send_all(fd, block, (size_t)n);
 	send_text(fd, "bye"); /* our half is still open */
@@ -88,8 +92,9 @@ static void echo_head(int fd, const char *head, size_t n)
 {
 	char answer[40000];
 
-	snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nX-Ms-Session-Guid: forged\r\nContent-Length: %zu\r\n\r\n%.*s", n,
-	         (int)n, head);
+	snprintf(answer, sizeof answer,
+		 "HTTP/1.1 200 OK\r\nX-Ms-Session-Guid: forged\r\nContent-Length: %zu\r\n\r\n%.*s", n, (int)n,
+		 head);
 	send_text(fd, answer);
 }
 
@@ -97,16 +102,25 @@ static const struct {
 	const char *path, *answer;
 	bool close;
 } canned[] = {
-	{"/chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=1\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n", false},
+	{"/chunked",
+	 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=1\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n",
+	 false},
 	{"/to-end", "HTTP/1.1 200 OK\r\n\r\nuntil the end", true},
-	{"/interim", "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false},
-	{"/both", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false},
+	{"/interim",
+	 "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false},
+	{"/both", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+	 false},
 	{"/unasked", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", false},
 	{"/garbage", "NOT HTTP\r\n\r\n", false},
 	{"/bad-chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", false},
-	{"/surplus", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", false},
+	{"/surplus",
+	 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+	 false},
 	{"/cut", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", true},
-	{"/sse", "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n", false},
+	{"/sse",
+	 "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata: "
+	 "1\n\r\n",
+	 false},
 	{"/continue", "HTTP/1.1 100 Continue\r\n\r\n", false},
 	{"/no-content", "HTTP/1.1 204 No Content\r\n\r\n", false},
 };
@@ -237,7 +251,8 @@ static void reply(struct fixture *f, const struct envelope *to, uint16_t type, c
 
 static void opened(struct fixture *f, const struct envelope *e, const struct msg_open *m)
 {
-	struct msg_opened o = {.code = (uint8_t)f->open_code, .retry_after_s = 3, .message = STR("says control")};
+	struct msg_opened o = {
+		.code = (uint8_t)f->open_code, .retry_after_s = 3, .message = STR("says control")};
 
 	f->opens++;
 	if (m->gone && f->open_code == OPEN_OK) {
@@ -249,10 +264,10 @@ static void opened(struct fixture *f, const struct envelope *e, const struct msg
 	if (f->slow_open)
 		usleep(100000);
 	o.session = (struct session_ref){.pool = m->pool,
-	                                 .generation = f->generation,
-	                                 .sandbox = f->sandbox,
-	                                 .node = f->owner,
-	                                 .index = 99};
+					 .generation = f->generation,
+					 .sandbox = f->sandbox,
+					 .node = f->owner,
+					 .index = 99};
 	o.created = true;
 	o.allocation_ms = 12;
 	reply(f, e, MSG_OPENED, &o);
@@ -291,7 +306,7 @@ static int control_admit(void *arg, const struct gateway_admit *a)
 
 	f->admits++;
 	return gateway_admitted(f->g, a->loop, a->correlation,
-	                        a->generation == f->generation ? f->admit_code : -ESTALE);
+				a->generation == f->generation ? f->admit_code : -ESTALE);
 }
 
 static int control_api(void *arg, struct gateway_api_request *r)
@@ -302,7 +317,7 @@ static int control_api(void *arg, struct gateway_api_request *r)
 
 	reply_.headers[0] = (struct gateway_header){STR("Content-Type"), STR("text/plain")};
 	buf_printf(&body, "%.*s %.*s?%.*s pool %llu peer %u body %zu", STR_ARGS(r->method), STR_ARGS(r->path),
-	           STR_ARGS(r->query), (unsigned long long)r->pool_uid, r->peer, r->body.n);
+		   STR_ARGS(r->query), (unsigned long long)r->pool_uid, r->peer, r->body.n);
 	reply_.body = buf_str(&body);
 	if (str_eq(r->path, STR("/follow"))) {
 		reply_.more = true;
@@ -330,7 +345,7 @@ static void dial_over(struct loop_deferred *deferred)
 }
 
 static int control_dial(void *arg, struct loop *l, unsigned loop, uint64_t sandbox, uint32_t timeout_ms,
-                        gateway_dialed *done, void *done_arg)
+			gateway_dialed *done, void *done_arg)
 {
 	struct fixture *f = arg;
 	struct fake_dial *d = calloc(1, sizeof *d);
@@ -353,34 +368,34 @@ void fixture_config(struct fixture *f, struct gateway_config *ret)
 	f->generation = 1000;
 	f->sandbox = 500;
 	*ret = (struct gateway_config){.n_loops = 2,
-	                               .node = 1,
-	                               .incarnation = 42,
-	                               .post = control_post,
-	                               .admit = control_admit,
-	                               .api = control_api,
-	                               .dial = control_dial,
-	                               .arg = f};
+				       .node = 1,
+				       .incarnation = 42,
+				       .post = control_post,
+				       .admit = control_admit,
+				       .api = control_api,
+				       .dial = control_dial,
+				       .arg = f};
 }
 
 void fixture_publish(struct fixture *f, uint16_t peer_port)
 {
 	struct view *v = view_new();
 	struct view_pool pool = {.uid = FIXTURE_POOL,
-	                         .subscription = STR("s1"),
-	                         .resource_group = STR("g1"),
-	                         .name = STR("pool"),
-	                         .host = STR(FIXTURE_HOST),
-	                         .scope = STR(FIXTURE_SCOPE),
-	                         .queue_timeout_ms = 3000,
-	                         .request_timeout_ms = 20000,
-	                         .cooldown_ms = 500};
+				 .subscription = STR("s1"),
+				 .resource_group = STR("g1"),
+				 .name = STR("pool"),
+				 .host = STR(FIXTURE_HOST),
+				 .scope = STR(FIXTURE_SCOPE),
+				 .queue_timeout_ms = 3000,
+				 .request_timeout_ms = 20000,
+				 .cooldown_ms = 500};
 	struct view_node node = {.id = 2};
 	struct sockaddr_in *a = (struct sockaddr_in *)&node.peer;
 
 	assert_int_equal(view_add_pool(v, &pool), 0);
 	*a = (struct sockaddr_in){.sin_family = AF_INET,
-	                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	                          .sin_port = htons(peer_port)};
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				  .sin_port = htons(peer_port)};
 	if (peer_port)
 		assert_int_equal(view_add_node(v, &node), 0);
 	gateway_publish(f->g, v);
@@ -388,10 +403,12 @@ void fixture_publish(struct fixture *f, uint16_t peer_port)
 
 void fixture_event(struct fixture *f, unsigned type)
 {
-	struct msg_session_event event = {.pool = FIXTURE_POOL, .generation = f->generation, .sandbox = f->sandbox};
+	struct msg_session_event event = {
+		.pool = FIXTURE_POOL, .generation = f->generation, .sandbox = f->sandbox};
 
 	for (unsigned loop = 0; loop < 2; loop++) {
-		struct envelope e = {.from = {.kind = ADDRESS_GATEWAY, .node = 1, .key = loop}, .correlation = 5};
+		struct envelope e = {.from = {.kind = ADDRESS_GATEWAY, .node = 1, .key = loop},
+				     .correlation = 5};
 		reply(f, &e, (uint16_t)type, &event);
 	}
 }
@@ -414,7 +431,10 @@ int client_connect(uint16_t port)
 	return fd;
 }
 
-void client_send(int fd, const char *text) { send_all(fd, text, strlen(text)); }
+void client_send(int fd, const char *text)
+{
+	send_all(fd, text, strlen(text));
+}
 
 size_t client_read(int fd, char *to, size_t size, const char *until)
 {
@@ -445,7 +465,8 @@ void client_ask(int fd, const char *request, char *answer, size_t size)
 		n += (size_t)k;
 		answer[n] = 0;
 		if (end || !(end = strstr(answer, "\r\n\r\n"))) {
-			if (end && strstr(answer, "Transfer-Encoding: chunked") && strstr(end, "\r\n0\r\n\r\n"))
+			if (end && strstr(answer, "Transfer-Encoding: chunked") &&
+			    strstr(end, "\r\n0\r\n\r\n"))
 				return;
 			continue;
 		}

@@ -31,7 +31,9 @@ static void test_api_bodies(void **state)
 	(void)state;
 	for (int i = 0; i < MANY; i++) {
 		fds[i] = client_connect(port);
-		client_send(fds[i], "PUT /subscriptions/s1 HTTP/1.1\r\nHost: m\r\nContent-Length: 1048576\r\n\r\nbegun");
+		client_send(
+			fds[i],
+			"PUT /subscriptions/s1 HTTP/1.1\r\nHost: m\r\nContent-Length: 1048576\r\n\r\nbegun");
 	}
 	for (int tries = 0; tries < 1000 && refused < SURPLUS; tries++) {
 		for (int i = 0; i < MANY; i++) {
@@ -52,7 +54,8 @@ static void test_api_bodies(void **state)
 		if (fds[i] >= 0)
 			close(fds[i]);
 	for (unsigned status = 503; status != 200;) /* once the loops have noticed */
-		status = ask("PUT /subscriptions/s1 HTTP/1.1\r\nHost: m\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx");
+		status = ask("PUT /subscriptions/s1 HTTP/1.1\r\nHost: m\r\nContent-Length: 1\r\nConnection: "
+			     "close\r\n\r\nx");
 }
 
 static int setup(void **state)

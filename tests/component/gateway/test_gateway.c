@@ -77,10 +77,11 @@ static void test_passes_and_rewrites(void **state)
 	fd = client_connect(port);
 	for (int i = 0; i < 20; i++) {
 		client_ask(fd,
-		           "GET /a/b" ID "&x=1%2f HTTP/1.1\r\n" HOST
-		           "Authorization: Bearer secret\r\nX-Keep: yes\r\nX-Hop: no\r\nConnection: keep-alive, x-hop\r\n"
-		           "Berth-Hop: 1;2;3;4;5\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n",
-		           answer, sizeof answer);
+			   "GET /a/b" ID "&x=1%2f HTTP/1.1\r\n" HOST
+			   "Authorization: Bearer secret\r\nX-Keep: yes\r\nX-Hop: no\r\nConnection: "
+			   "keep-alive, x-hop\r\n"
+			   "Berth-Hop: 1;2;3;4;5\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n",
+			   answer, sizeof answer);
 		assert_int_equal(answer_status(answer), 200);
 	}
 	close(fd);
@@ -103,12 +104,15 @@ static void test_passes_and_rewrites(void **state)
 static void test_path_form(void **state)
 {
 	(void)state;
-	expect("GET /subscriptions/s1/resourceGroups/G1/sessionPools/pool/x/y" ID " HTTP/1.1\r\nHost: any\r\n\r\n", 200,
-	       "GET /x/y" ID " HTTP/1.1");
-	expect("GET /subscriptions/s1/resourceGroups/g1/sessionPools/pool" ID " HTTP/1.1\r\nHost: any\r\n\r\n", 200,
-	       "GET /" ID " HTTP/1.1");
-	expect("GET /subscriptions/s1/resourceGroups/g1/sessionPools/none/x" ID " HTTP/1.1\r\nHost: any\r\n\r\n", 404,
-	       "ResourceNotFound");
+	expect("GET /subscriptions/s1/resourceGroups/G1/sessionPools/pool/x/y" ID
+	       " HTTP/1.1\r\nHost: any\r\n\r\n",
+	       200, "GET /x/y" ID " HTTP/1.1");
+	expect("GET /subscriptions/s1/resourceGroups/g1/sessionPools/pool" ID
+	       " HTTP/1.1\r\nHost: any\r\n\r\n",
+	       200, "GET /" ID " HTTP/1.1");
+	expect("GET /subscriptions/s1/resourceGroups/g1/sessionPools/none/x" ID
+	       " HTTP/1.1\r\nHost: any\r\n\r\n",
+	       404, "ResourceNotFound");
 }
 
 static void test_refusals(void **state)
@@ -116,9 +120,11 @@ static void test_refusals(void **state)
 	(void)state;
 	expect("GET / HTTP/1.1\r\n" HOST "\r\n", 400, "SessionRequestValidationFailed");
 	expect("GET /?identifier=abc HTTP/1.1\r\n" HOST "\r\n", 400, "SessionRequestValidationFailed");
-	expect("GET /" ID ID " HTTP/1.1\r\n" HOST "\r\n", 200, NULL); /* one identifier, with a question mark in it */
+	expect("GET /" ID ID " HTTP/1.1\r\n" HOST "\r\n", 200,
+	       NULL); /* one identifier, with a question mark in it */
 	expect("GET /" ID "&identifier=user-2 HTTP/1.1\r\n" HOST "\r\n", 400, "given once");
-	expect("POST /" ID " HTTP/1.1\r\n" HOST "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "BadRequest");
+	expect("POST /" ID " HTTP/1.1\r\n" HOST "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+	       400, "BadRequest");
 	expect("POST /" ID " HTTP/1.1\r\n" HOST "Content-Length: 3\r\nContent-Length: 3\r\n\r\n", 400, NULL);
 	expect("POST /" ID " HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", 400, NULL);
 	expect("POST /" ID " HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip\r\n\r\n", 501, NULL);
@@ -145,7 +151,8 @@ static void test_bodies(void **state)
 	expect("GET /chunked" ID " HTTP/1.1\r\n" HOST "\r\n", 200, "abcde\r\n0\r\n\r\n");
 	expect("GET /chunked" ID " HTTP/1.0\r\n" HOST "\r\n", 200, "\r\n\r\nabcde");
 	expect("GET /to-end" ID " HTTP/1.1\r\n" HOST "\r\n", 200, "until the end\r\n0\r\n\r\n");
-	expect("HEAD /h" ID " HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n", 200, "Content-Length: 1234\r\n");
+	expect("HEAD /h" ID " HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n", 200,
+	       "Content-Length: 1234\r\n");
 	expect("GET /interim" ID " HTTP/1.1\r\n" HOST "\r\n", 103, NULL);
 	expect("GET /no-content" ID " HTTP/1.1\r\n" HOST "\r\n", 204, NULL);
 
@@ -198,7 +205,8 @@ static void test_continue(void **state)
 	int fd = client_connect(port);
 
 	(void)state;
-	client_send(fd, "POST /continue" ID " HTTP/1.1\r\n" HOST "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+	client_send(fd, "POST /continue" ID " HTTP/1.1\r\n" HOST
+			"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n");
 	client_read(fd, answer, sizeof answer, "\r\n\r\n");
 	assert_int_equal(answer_status(answer), 100);
 	client_send(fd, "hello");
@@ -225,7 +233,8 @@ static void test_upgrade(void **state)
 	int fd = client_connect(port);
 
 	(void)state;
-	client_send(fd, "GET /upgrade" ID " HTTP/1.1\r\n" HOST "Connection: Upgrade\r\nUpgrade: echo\r\n\r\nearly");
+	client_send(fd, "GET /upgrade" ID " HTTP/1.1\r\n" HOST
+			"Connection: Upgrade\r\nUpgrade: echo\r\n\r\nearly");
 	client_read(fd, answer, sizeof answer, "early");
 	assert_int_equal(answer_status(answer), 101);
 	assert_non_null(strstr(answer, "Upgrade: echo"));
@@ -241,7 +250,8 @@ static void test_upgrade(void **state)
 
 static void test_hostile_answers(void **state)
 {
-	static const char *const paths[] = {"/both", "/unasked", "/garbage", "/flood", "/endless", "/bad-chunk"};
+	static const char *const paths[] = {"/both",  "/unasked", "/garbage",
+					    "/flood", "/endless", "/bad-chunk"};
 	char request[200];
 
 	(void)state;
@@ -316,7 +326,8 @@ static void test_unreachable_sandbox_is_not_dead(void **state)
 	assert_int_equal(f.opens, 1);
 	f.refuse_dials = 0;
 	expect("GET /" ID " HTTP/1.1\r\n" HOST "\r\n", 200, NULL);
-	assert_in_range(f.opens, 1, 2); /* the other loop may have taken this connection: it asks for its own route */
+	assert_in_range(f.opens, 1,
+			2); /* the other loop may have taken this connection: it asks for its own route */
 	assert_int_equal(f.deads, 0);
 }
 
@@ -377,7 +388,8 @@ static void test_quiesce(void **state)
 
 	/* A tunnel counts while it carries bytes, and not when it has been silent for longer than the cooldown. */
 	fd = client_connect(port);
-	client_send(fd, "GET /upgrade" ID " HTTP/1.1\r\n" HOST "Connection: Upgrade\r\nUpgrade: echo\r\n\r\n");
+	client_send(fd,
+		    "GET /upgrade" ID " HTTP/1.1\r\n" HOST "Connection: Upgrade\r\nUpgrade: echo\r\n\r\n");
 	client_read(fd, answer, sizeof answer, "hello");
 	quiesce();
 	assert_int_equal(f.quiet_in_flight, 1);
@@ -427,10 +439,14 @@ static void test_api(void **state)
 	int fd;
 
 	(void)state;
-	expect("GET /subscriptions/s1/providers/Microsoft.App/sessionPools?api-version=1 HTTP/1.1\r\nHost: m\r\n\r\n", 200,
-	       "GET /subscriptions/s1/providers/Microsoft.App/sessionPools?api-version=1 pool 0 peer 0 body 0");
+	expect("GET /subscriptions/s1/providers/Microsoft.App/sessionPools?api-version=1 HTTP/1.1\r\nHost: "
+	       "m\r\n\r\n",
+	       200,
+	       "GET /subscriptions/s1/providers/Microsoft.App/sessionPools?api-version=1 pool 0 peer 0 body "
+	       "0");
 	expect("PUT /x HTTP/1.1\r\nHost: m\r\nContent-Length: 4\r\n\r\nbody", 200, "body 4");
-	expect("PUT /x HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n", 200, "body 4");
+	expect("PUT /x HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n", 200,
+	       "body 4");
 	expect("PUT /x HTTP/1.1\r\nHost: m\r\nContent-Length: 2000000\r\n\r\n", 413, NULL);
 	expect("POST /.management/stopSession" ID " HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n", 200,
 	       "POST /.management/stopSession" ID " pool 7");
@@ -470,7 +486,8 @@ static void test_tokens(void **state)
 	test_bio_text(bio, &pem);
 	assert_int_equal(token_keys_new(buf_str(&pem), STR_NONE, "https://i", "https://m", &keys, &err), 0);
 	for (int i = 0; i < 4; i++) {
-		static const char *const scopes[] = {FIXTURE_SCOPE, "/subscriptions/s1", "/subscriptions/s", "/"};
+		static const char *const scopes[] = {FIXTURE_SCOPE, "/subscriptions/s1", "/subscriptions/s",
+						     "/"};
 		struct token_role role = {TOKEN_ROLE_EXECUTOR, ""};
 		struct token_request q = {
 			.subject = STR("me"), .roles = &role, .n_roles = 1, .now_s = clock_wall_ms() / 1000};
@@ -482,8 +499,9 @@ static void test_tokens(void **state)
 			gateway_publish_keys(f.g, token_keys_ref(keys));
 			usleep(50000);
 		}
-		snprintf(request, sizeof request, "GET /" ID " HTTP/1.1\r\n" HOST "Authorization: Bearer %s\r\n\r\n",
-		         buf_cstr(&token));
+		snprintf(request, sizeof request,
+			 "GET /" ID " HTTP/1.1\r\n" HOST "Authorization: Bearer %s\r\n\r\n",
+			 buf_cstr(&token));
 		expect(request, i == 2 ? 403 : i == 3 ? 401 : 200, NULL);
 	}
 	expect("GET /" ID " HTTP/1.1\r\n" HOST "\r\n", 401, "WWW-Authenticate");
@@ -552,16 +570,26 @@ static void test_slow_heads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		GATEWAY_TEST(test_passes_and_rewrites), GATEWAY_TEST(test_path_form),
-		GATEWAY_TEST(test_refusals),            GATEWAY_TEST(test_bodies),
-		GATEWAY_TEST(test_byte_by_byte_and_pipelined), GATEWAY_TEST(test_continue),
-		GATEWAY_TEST(test_sse),                 GATEWAY_TEST(test_upgrade),
-		GATEWAY_TEST(test_hostile_answers),     GATEWAY_TEST(test_open_codes),
-		GATEWAY_TEST(test_dead_sandbox_is_replaced), GATEWAY_TEST(test_unreachable_sandbox_is_not_dead), GATEWAY_TEST(test_one_that_served_is_not_dead),
+		GATEWAY_TEST(test_passes_and_rewrites),
+		GATEWAY_TEST(test_path_form),
+		GATEWAY_TEST(test_refusals),
+		GATEWAY_TEST(test_bodies),
+		GATEWAY_TEST(test_byte_by_byte_and_pipelined),
+		GATEWAY_TEST(test_continue),
+		GATEWAY_TEST(test_sse),
+		GATEWAY_TEST(test_upgrade),
+		GATEWAY_TEST(test_hostile_answers),
+		GATEWAY_TEST(test_open_codes),
+		GATEWAY_TEST(test_dead_sandbox_is_replaced),
+		GATEWAY_TEST(test_unreachable_sandbox_is_not_dead),
+		GATEWAY_TEST(test_one_that_served_is_not_dead),
 		GATEWAY_TEST(test_many_first_requests_open_once),
-		GATEWAY_TEST(test_quiesce),             GATEWAY_TEST(test_in_flight_is_counted),
-		GATEWAY_TEST(test_fenced),              GATEWAY_TEST(test_api),
-		cmocka_unit_test(test_tokens),          cmocka_unit_test(test_admin_socket),
+		GATEWAY_TEST(test_quiesce),
+		GATEWAY_TEST(test_in_flight_is_counted),
+		GATEWAY_TEST(test_fenced),
+		GATEWAY_TEST(test_api),
+		cmocka_unit_test(test_tokens),
+		cmocka_unit_test(test_admin_socket),
 		cmocka_unit_test(test_slow_heads),
 	};
 

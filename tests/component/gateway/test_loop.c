@@ -99,11 +99,11 @@ static void echo_eof(struct stream *s, void *arg)
 }
 
 static const struct stream_ops echo_ops = {.on_open = echo_open,
-                                           .on_data = echo_data,
-                                           .on_drain = echo_drain,
-                                           .on_eof = echo_eof,
-                                           .on_error = side_error,
-                                           .on_closed = side_closed};
+					   .on_data = echo_data,
+					   .on_drain = echo_drain,
+					   .on_eof = echo_eof,
+					   .on_error = side_error,
+					   .on_closed = side_closed};
 
 static void accepted(struct stream *s, void *arg)
 {
@@ -182,11 +182,11 @@ static void client_eof(struct stream *s, void *arg)
 }
 
 static const struct stream_ops client_ops = {.on_open = client_open,
-                                             .on_data = client_data,
-                                             .on_drain = client_drain,
-                                             .on_eof = client_eof,
-                                             .on_error = side_error,
-                                             .on_closed = side_closed};
+					     .on_data = client_data,
+					     .on_drain = client_drain,
+					     .on_eof = client_eof,
+					     .on_error = side_error,
+					     .on_closed = side_closed};
 
 static void listen_tcp(struct tls_ctx *tls, struct sockaddr_in *ret)
 {
@@ -207,9 +207,9 @@ static void exchange(struct tls_ctx *server_tls, struct tls_ctx *client_tls)
 	memset(&client, 0, sizeof client);
 	setup_loop();
 	listen_tcp(server_tls, &address);
-	assert_int_equal(
-		stream_connect(loop, (struct sockaddr *)&address, client_tls, &client_ops, &client, &client.s, &err),
-		0);
+	assert_int_equal(stream_connect(loop, (struct sockaddr *)&address, client_tls, &client_ops, &client,
+					&client.s, &err),
+			 0);
 	loop_run(loop);
 	teardown_loop();
 }
@@ -323,7 +323,8 @@ static void test_cut_is_an_error(void **state)
 	memset(&client, 0, sizeof client);
 	setup_loop();
 	listen_tcp(s, &address);
-	assert_int_equal(stream_connect(loop, (struct sockaddr *)&address, c, &cut_ops, &client, &client.s, &err), 0);
+	assert_int_equal(
+		stream_connect(loop, (struct sockaddr *)&address, c, &cut_ops, &client, &client.s, &err), 0);
 	loop_run(loop);
 	teardown_loop();
 	assert_int_equal(server.error, -ECONNABORTED);
@@ -345,8 +346,9 @@ static void test_refused(void **state)
 	setup_loop();
 	listen_tcp(NULL, &address);
 	address.sin_port = htons(1); /* nobody there */
-	assert_int_equal(
-		stream_connect(loop, (struct sockaddr *)&address, NULL, &client_ops, &client, &client.s, &err), 0);
+	assert_int_equal(stream_connect(loop, (struct sockaddr *)&address, NULL, &client_ops, &client,
+					&client.s, &err),
+			 0);
 	assert_int_equal(client.error, 0); /* never inside the call */
 	loop_run(loop);
 	teardown_loop();
@@ -420,7 +422,8 @@ static struct channel *ends[2];
 static unsigned packets_got, ends_closed;
 static int end_error[2];
 
-static void channel_message(struct channel *c, void *arg, const void *p, size_t n, const int *fds, size_t n_fds)
+static void channel_message(struct channel *c, void *arg, const void *p, size_t n, const int *fds,
+			    size_t n_fds)
 {
 	unsigned expect;
 
@@ -553,10 +556,14 @@ static void test_mailbox(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tcp),        cmocka_unit_test(test_unix),
-		cmocka_unit_test(test_mutual_tls), cmocka_unit_test(test_wrong_ca),
-		cmocka_unit_test(test_cut_is_an_error), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_timers),     cmocka_unit_test(test_channel),
+		cmocka_unit_test(test_tcp),
+		cmocka_unit_test(test_unix),
+		cmocka_unit_test(test_mutual_tls),
+		cmocka_unit_test(test_wrong_ca),
+		cmocka_unit_test(test_cut_is_an_error),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_timers),
+		cmocka_unit_test(test_channel),
 		cmocka_unit_test(test_mailbox),
 	};
 

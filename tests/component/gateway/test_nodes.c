@@ -18,7 +18,8 @@ static struct tls_ctx *near_server, *near_client, *far_server, *far_client;
 static char answer[200000];
 static uint16_t port;
 
-static void start_one(struct fixture *f, uint64_t node, bool tls, struct tls_ctx *server, struct tls_ctx *client)
+static void start_one(struct fixture *f, uint64_t node, bool tls, struct tls_ctx *server,
+		      struct tls_ctx *client)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct gateway_config config;
@@ -83,7 +84,8 @@ static void test_forwards(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 30; i++) {
-		assert_int_equal(ask("POST /n" ID " HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello"), 200);
+		assert_int_equal(ask("POST /n" ID " HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello"),
+				 200);
 		assert_non_null(strstr(answer, "got 5"));
 	}
 	assert_int_equal(near.dials, 0);
@@ -94,8 +96,8 @@ static void test_forwards(void **state)
 	assert_non_null(strstr(answer, "X-Ms-Session-Guid: "));
 	assert_null(strstr(answer, "forged"));
 	assert_int_equal(ask("POST /shown" ID " HTTP/1.1\r\n" HOST
-	                     "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
-	                 200);
+			     "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
+			 200);
 	assert_non_null(strstr(answer, "abcde"));
 }
 
@@ -118,7 +120,8 @@ static void test_streams_and_tunnels(void **state)
 		assert_int_equal(send(fd, block, sizeof block, MSG_NOSIGNAL), (ssize_t)sizeof block);
 	client_read(fd, answer, sizeof answer, "got 25165824");
 	assert_int_equal(answer_status(answer), 200);
-	client_send(fd, "GET /upgrade" ID " HTTP/1.1\r\n" HOST "Connection: Upgrade\r\nUpgrade: echo\r\n\r\nearly");
+	client_send(fd, "GET /upgrade" ID " HTTP/1.1\r\n" HOST
+			"Connection: Upgrade\r\nUpgrade: echo\r\n\r\nearly");
 	client_read(fd, answer, sizeof answer, "early");
 	assert_int_equal(answer_status(answer), 101);
 	shutdown(fd, SHUT_WR);
@@ -287,10 +290,15 @@ static int group_teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		NODES_TEST(test_forwards),        NODES_TEST(test_streams_and_tunnels),
-		NODES_TEST(test_stale_is_asked_again), NODES_TEST(test_dead_there),
-		NODES_TEST(test_lagging_owner),   NODES_TEST(test_unreachable_owner),
-		cmocka_unit_test(test_impostors), cmocka_unit_test(test_certificate_of_no_node_is_refused), cmocka_unit_test(test_tls_client),
+		NODES_TEST(test_forwards),
+		NODES_TEST(test_streams_and_tunnels),
+		NODES_TEST(test_stale_is_asked_again),
+		NODES_TEST(test_dead_there),
+		NODES_TEST(test_lagging_owner),
+		NODES_TEST(test_unreachable_owner),
+		cmocka_unit_test(test_impostors),
+		cmocka_unit_test(test_certificate_of_no_node_is_refused),
+		cmocka_unit_test(test_tls_client),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);

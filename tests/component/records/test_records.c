@@ -30,7 +30,7 @@ static int make_directory(void **state)
 static int remove_directory(void **state)
 {
 	static const char *const names[] = {"records.sqlite", "records.sqlite-wal", "records.sqlite-shm",
-	                                    "records.sqlite.damaged"};
+					    "records.sqlite.damaged"};
 	char file[160];
 
 	(void)state;
@@ -43,8 +43,14 @@ static int remove_directory(void **state)
 
 static struct record_row row(uint64_t number, uint64_t ready_ms, uint64_t stopped_ms)
 {
-	return (struct record_row){.number = number, .pool = 7, .pool_name = STR("pool"), .ready_ms = ready_ms,
-	                           .opened_ms = ready_ms, .closed_ms = stopped_ms, .stopped_ms = stopped_ms, .cpu_milli = 250};
+	return (struct record_row){.number = number,
+				   .pool = 7,
+				   .pool_name = STR("pool"),
+				   .ready_ms = ready_ms,
+				   .opened_ms = ready_ms,
+				   .closed_ms = stopped_ms,
+				   .stopped_ms = stopped_ms,
+				   .cpu_milli = 250};
 }
 
 static void keep_all(struct records *r, const struct record_row *rows, uint32_t n)
@@ -76,7 +82,8 @@ static void see(void *to, const struct record_row *r)
 static void test_kept_once_and_found_by_time(void **state)
 {
 	uint64_t now = clock_wall_ms();
-	struct record_row rows[] = {row(1, now - 9000, now - 8000), row(2, now - 5000, now - 1000), row(5, now - 4000, now - 2000)};
+	struct record_row rows[] = {row(1, now - 9000, now - 8000), row(2, now - 5000, now - 1000),
+				    row(5, now - 4000, now - 2000)};
 	struct records *r;
 	struct seen seen = {0};
 	struct err err = {0};
@@ -98,7 +105,8 @@ static void test_kept_once_and_found_by_time(void **state)
 static void test_retention(void **state)
 {
 	uint64_t now = clock_wall_ms();
-	struct record_row rows[] = {row(1, now - 3 * DAY_MS, now - 2 * DAY_MS), row(2, now - 2000, now - 1000)};
+	struct record_row rows[] = {row(1, now - 3 * DAY_MS, now - 2 * DAY_MS),
+				    row(2, now - 2000, now - 1000)};
 	struct records *r;
 	struct seen seen = {0};
 	struct err err = {0};
@@ -130,7 +138,8 @@ static void test_damaged_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_kept_once_and_found_by_time, make_directory, remove_directory),
+		cmocka_unit_test_setup_teardown(test_kept_once_and_found_by_time, make_directory,
+						remove_directory),
 		cmocka_unit_test_setup_teardown(test_retention, make_directory, remove_directory),
 		cmocka_unit_test_setup_teardown(test_damaged_file, make_directory, remove_directory),
 	};

@@ -65,9 +65,15 @@ struct result stage_apply(struct stage *s, uint64_t node, uint8_t type, const vo
 {
 	CLEANUP_BUF struct buf bytes = {0};
 	CLEANUP_BUF struct buf entry_bytes = {0};
-	struct command command = {.type = type, .feature = type == COMMAND_CLUSTER_INIT ? 0 : 1, .node = node,
-	                          .epoch = s->epoch[node], .sequence = ++s->sequence[node]};
-	struct entry entry = {.incarnation = 1, .time_ms = 1700000000000 + s->now_ms, .commands = &command, .n_commands = 1};
+	struct command command = {.type = type,
+				  .feature = type == COMMAND_CLUSTER_INIT ? 0 : 1,
+				  .node = node,
+				  .epoch = s->epoch[node],
+				  .sequence = ++s->sequence[node]};
+	struct entry entry = {.incarnation = 1,
+			      .time_ms = 1700000000000 + s->now_ms,
+			      .commands = &command,
+			      .n_commands = 1};
 	struct applied applied;
 	struct err err;
 
@@ -85,8 +91,14 @@ struct result stage_apply(struct stage *s, uint64_t node, uint8_t type, const vo
 
 static uint64_t join(struct stage *s, uint64_t node)
 {
-	struct cmd_node_join body = {.id = node, .name = STR("n"), .raft_address = STR("r:1"), .peer_address = STR("p:1"),
-	                             .api_address = STR("a:1"), .voter = true, .cpu_milli = 8000, .memory_bytes = 1ull << 34};
+	struct cmd_node_join body = {.id = node,
+				     .name = STR("n"),
+				     .raft_address = STR("r:1"),
+				     .peer_address = STR("p:1"),
+				     .api_address = STR("a:1"),
+				     .voter = true,
+				     .cpu_milli = 8000,
+				     .memory_bytes = 1ull << 34};
 
 	s->epoch[node] = 0;
 	s->epoch[node] = stage_apply(s, node, COMMAND_NODE_JOIN, &body).id;
@@ -97,14 +109,25 @@ static uint64_t join(struct stage *s, uint64_t node)
 
 static struct msg_pool_put pool_put(const struct stage *s)
 {
-	static struct probe probes[] = {
-		{.kind = PROBE_LIVENESS, .how = PROBE_TCP, .port = 80, .period_s = 5, .failure_threshold = 2, .initial_delay_s = 1}};
+	static struct probe probes[] = {{.kind = PROBE_LIVENESS,
+					 .how = PROBE_TCP,
+					 .port = 80,
+					 .period_s = 5,
+					 .failure_threshold = 2,
+					 .initial_delay_s = 1}};
 
-	return (struct msg_pool_put){
-		.subscription = STR("s"), .resource_group = STR("g"), .name = STR("p"), .document = STR("{}"),
-		.limits = {.max_sessions = 10, .cooldown_ms = 5000, .egress = s->egress},
-		.template = {.container_name = STR("c"), .image = STR("r/i:1"), .cpu_milli = 250, .memory_bytes = 1 << 26,
-	                     .target_port = 80, .probes = probes, .n_probes = s->with_probes ? 1 : 0}};
+	return (struct msg_pool_put){.subscription = STR("s"),
+				     .resource_group = STR("g"),
+				     .name = STR("p"),
+				     .document = STR("{}"),
+				     .limits = {.max_sessions = 10, .cooldown_ms = 5000, .egress = s->egress},
+				     .template = {.container_name = STR("c"),
+						  .image = STR("r/i:1"),
+						  .cpu_milli = 250,
+						  .memory_bytes = 1 << 26,
+						  .target_port = 80,
+						  .probes = probes,
+						  .n_probes = s->with_probes ? 1 : 0}};
 }
 
 void stage_egress(struct stage *s, bool on)
@@ -130,12 +153,18 @@ static void put_pool(struct stage *s)
 	s->pool = r.id;
 	put.limits.ready_target = 3; /* room for the sandboxes that tests make; no operation of its own */
 	must(stage_apply(s, STAGE_NODE, COMMAND_OPERATION_STEP,
-	                 &(struct cmd_operation_step){.operation = r.operation, .from = PHASE_RESOLVE, .phase = PHASE_CACHE,
-	                                              .digest = digest}).code == 0);
-	must(stage_apply(s, STAGE_NODE, COMMAND_NODE_IMAGES, &(struct cmd_node_images){STAGE_NODE, &digest, 1}).code == 0);
+			 &(struct cmd_operation_step){.operation = r.operation,
+						      .from = PHASE_RESOLVE,
+						      .phase = PHASE_CACHE,
+						      .digest = digest})
+		     .code == 0);
+	must(stage_apply(s, STAGE_NODE, COMMAND_NODE_IMAGES,
+			 &(struct cmd_node_images){STAGE_NODE, &digest, 1})
+		     .code == 0);
 	must(stage_apply(s, STAGE_NODE, COMMAND_OPERATION_STEP,
-	                 &(struct cmd_operation_step){.operation = r.operation, .from = PHASE_CACHE, .phase = PHASE_SUCCEEDED})
-	             .code == 0);
+			 &(struct cmd_operation_step){
+				 .operation = r.operation, .from = PHASE_CACHE, .phase = PHASE_SUCCEEDED})
+		     .code == 0);
 	put.new_revision = false;
 	must(stage_apply(s, STAGE_NODE, COMMAND_POOL_PUT, &put).code == 0);
 	s->revision = state_pool(s->tables, s->pool)->active_revision;
@@ -144,9 +173,14 @@ static void put_pool(struct stage *s)
 struct stage *stage_new(bool leads, bool with_probes)
 {
 	struct stage *s = calloc(1, sizeof *s);
-	struct cmd_cluster_init init = {.id = STR("stage"), .settings = {.cooldown_ms_min = 1000, .queue_ms = 10000,
-	                                .lease_ms = 15000, .lost_ms = 20000, .operation_kept_ms = 86400000,
-	                                .overcommit_cpu = 8, .overcommit_memory = 1}};
+	struct cmd_cluster_init init = {.id = STR("stage"),
+					.settings = {.cooldown_ms_min = 1000,
+						     .queue_ms = 10000,
+						     .lease_ms = 15000,
+						     .lost_ms = 20000,
+						     .operation_kept_ms = 86400000,
+						     .overcommit_cpu = 8,
+						     .overcommit_memory = 1}};
 
 	must(s != NULL);
 	s->now_ms = 1000;
@@ -157,9 +191,14 @@ struct stage *stage_new(bool leads, bool with_probes)
 	join(s, STAGE_NODE);
 	join(s, STAGE_OTHER);
 	put_pool(s);
-	s->runtime = runtime_new(&(struct runtime_options){
-		.node = STAGE_NODE, .incarnation = 1, .n_gateway_loops = 2, .state = s->tables, .classes = cast_classes,
-		.n_classes = CAST_CLASSES, .effect = on_effect, .context = s});
+	s->runtime = runtime_new(&(struct runtime_options){.node = STAGE_NODE,
+							   .incarnation = 1,
+							   .n_gateway_loops = 2,
+							   .state = s->tables,
+							   .classes = cast_classes,
+							   .n_classes = CAST_CLASSES,
+							   .effect = on_effect,
+							   .context = s});
 	runtime_rescan(s->runtime, s->now_ms);
 	if (leads)
 		runtime_leading(s->runtime, true, 1, s->now_ms);
@@ -186,16 +225,21 @@ void stage_run(struct stage *s, uint64_t for_ms)
 	s->now_ms = until_ms;
 }
 
-void stage_post(struct stage *s, uint8_t kind, uint64_t key, uint16_t type, uint64_t correlation, const void *body)
+void stage_post(struct stage *s, uint8_t kind, uint64_t key, uint16_t type, uint64_t correlation,
+		const void *body)
 {
 	CLEANUP_BUF struct buf bytes = {0};
 
 	if (message_body_codec[type] != NULL)
 		codec_encode(&bytes, message_body_codec[type], body);
 	runtime_post(s->runtime,
-	             &(struct envelope){.to = {kind, STAGE_NODE, key}, .from = {ADDRESS_API, STAGE_NODE, 1}, .type = type,
-	                                .correlation = correlation, .incarnation = 1, .body = buf_str(&bytes)},
-	             s->now_ms);
+		     &(struct envelope){.to = {kind, STAGE_NODE, key},
+					.from = {ADDRESS_API, STAGE_NODE, 1},
+					.type = type,
+					.correlation = correlation,
+					.incarnation = 1,
+					.body = buf_str(&bytes)},
+		     s->now_ms);
 	stage_run(s, 0);
 }
 
@@ -221,7 +265,8 @@ void stage_proposed(struct stage *s, const struct seen *to, int32_t code)
 
 void stage_driven(struct stage *s, const struct seen *to, int32_t code)
 {
-	stage_answer(s, to, MSG_DRIVEN, &(struct sandboxd_reply){.code = code, .message = STR("driven"), .wall_ms = 1});
+	stage_answer(s, to, MSG_DRIVEN,
+		     &(struct sandboxd_reply){.code = code, .message = STR("driven"), .wall_ms = 1});
 }
 
 void stage_probed(struct stage *s, const struct seen *to, bool ok)
@@ -236,7 +281,8 @@ void stage_refused(struct stage *s, const struct seen *to, int32_t code)
 
 void stage_adopted(struct stage *s, uint64_t sandbox, bool running)
 {
-	struct sandboxd_sandbox one = {.sandbox = sandbox, .pid = 1, .running = true, .egress = s->runs_with_egress};
+	struct sandboxd_sandbox one = {
+		.sandbox = sandbox, .pid = 1, .running = true, .egress = s->runs_with_egress};
 
 	runtime_adopted(s->runtime, &one, running ? 1 : 0, s->now_ms);
 	stage_run(s, 0);
@@ -245,7 +291,7 @@ void stage_adopted(struct stage *s, uint64_t sandbox, bool running)
 uint64_t stage_boot(struct stage *s)
 {
 	struct result r = stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_BOOT,
-	                              &(struct cmd_sandbox_boot){s->pool, s->revision, STAGE_NODE});
+				      &(struct cmd_sandbox_boot){s->pool, s->revision, STAGE_NODE});
 
 	must(r.code == 0);
 	return r.id;

@@ -12,11 +12,11 @@
 
 struct seen {
 	uint8_t kind;
-	uint16_t type;       /* command, sandboxd or message type */
+	uint16_t type; /* command, sandboxd or message type */
 	struct address from, to;
 	uint64_t correlation;
-	int32_t code;        /* of a reply, or `failed`, `unserved` bits of SANDBOX_GONE */
-	char text[400];      /* of SANDBOX_GONE, a refusal, a step: its message; of PULL: the digest */
+	int32_t code;   /* of a reply, or `failed`, `unserved` bits of SANDBOX_GONE */
+	char text[400]; /* of SANDBOX_GONE, a refusal, a step: its message; of PULL: the digest */
 };
 
 struct stage {
@@ -36,7 +36,8 @@ void stage_free(struct stage *s);
 struct result stage_apply(struct stage *s, uint64_t node, uint8_t type, const void *body);
 void stage_run(struct stage *s, uint64_t for_ms);
 /* A message to an actor of node 1. correlation 0: nobody waits. */
-void stage_post(struct stage *s, uint8_t kind, uint64_t key, uint16_t type, uint64_t correlation, const void *body);
+void stage_post(struct stage *s, uint8_t kind, uint64_t key, uint16_t type, uint64_t correlation,
+		const void *body);
 /* The next effect of that kind and type that no call has returned yet; NULL: none. */
 const struct seen *stage_next(struct stage *s, uint8_t kind, uint16_t type);
 /* Answers the effect. */

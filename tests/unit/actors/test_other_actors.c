@@ -25,7 +25,8 @@ static void live_session(void)
 	sandbox = stage_boot(s);
 	stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){sandbox});
 	generation = stage_apply(s, STAGE_NODE, COMMAND_SESSION_OPEN,
-	                         &(struct cmd_session_open){.pool = s->pool, .identifier = STR("user-1")}).id;
+				 &(struct cmd_session_open){.pool = s->pool, .identifier = STR("user-1")})
+			     .id;
 	s->looked = s->n_seen;
 }
 
@@ -35,7 +36,8 @@ static void quiet(bool busy)
 		const struct seen *ask = stage_next(s, EFFECT_SEND, MSG_QUIESCE);
 
 		assert_non_null(ask);
-		stage_post(s, ADDRESS_SESSION, generation, MSG_QUIET, ask->correlation, &(struct msg_quiet){generation, busy && i == 0, 0, false});
+		stage_post(s, ADDRESS_SESSION, generation, MSG_QUIET, ask->correlation,
+			   &(struct msg_quiet){generation, busy && i == 0, 0, false});
 	}
 }
 
@@ -75,13 +77,15 @@ static void test_session_refuses_and_reopens(void **state)
 static void dead(bool served)
 {
 	live_session();
-	stage_post(s, ADDRESS_SESSION, generation, MSG_DEAD, 71, &(struct msg_session_event){.sandbox = sandbox});
+	stage_post(s, ADDRESS_SESSION, generation, MSG_DEAD, 71,
+		   &(struct msg_session_event){.sandbox = sandbox});
 	for (int i = 0; i < 2; i++) {
 		const struct seen *ask = stage_next(s, EFFECT_SEND, MSG_QUIESCE);
 
 		assert_non_null(ask);
-		stage_post(s, ADDRESS_SESSION, generation, MSG_QUIET, ask->correlation,
-		           &(struct msg_quiet){generation, 1, 5, served && i == 1}); /* who asks is in flight */
+		stage_post(
+			s, ADDRESS_SESSION, generation, MSG_QUIET, ask->correlation,
+			&(struct msg_quiet){generation, 1, 5, served && i == 1}); /* who asks is in flight */
 	}
 	if (served) {
 		assert_non_null(stage_next(s, EFFECT_SEND, MSG_REOPEN));
@@ -101,7 +105,8 @@ static void test_session_of_a_dead_sandbox(void **state)
 
 static void close_row(void)
 {
-	stage_apply(s, STAGE_OTHER, COMMAND_SESSION_CLOSING, &(struct cmd_session_closing){s->pool, generation, REAP_STOPPED});
+	stage_apply(s, STAGE_OTHER, COMMAND_SESSION_CLOSING,
+		    &(struct cmd_session_closing){s->pool, generation, REAP_STOPPED});
 }
 
 static void test_session_is_closed_by_others(void **state)
@@ -144,7 +149,8 @@ static void test_session_ends_until_it_is_ended(void **state)
 	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_CLOSED), -EAGAIN);
 	stage_run(s, 1000);
 	assert_non_null(stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_CLOSED));
-	stage_apply(s, STAGE_NODE, COMMAND_SESSION_CLOSED, &(struct cmd_session_closed){s->pool, generation, 1, false});
+	stage_apply(s, STAGE_NODE, COMMAND_SESSION_CLOSED,
+		    &(struct cmd_session_closed){s->pool, generation, 1, false});
 	s->looked = s->n_seen;
 	reap(67);
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->code, -ENOENT);
@@ -157,7 +163,8 @@ static void test_session_row_goes_while_halting(void **state)
 	(void)state;
 	live_session();
 	close_row();
-	stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_GONE, &(struct cmd_sandbox_gone){.sandbox = sandbox, .stopped_ms = 1});
+	stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_GONE,
+		    &(struct cmd_sandbox_gone){.sandbox = sandbox, .stopped_ms = 1});
 	s->looked = s->n_seen;
 	reap(68);
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->code, -ENOENT);
@@ -168,7 +175,8 @@ static void test_session_row_goes_while_halting(void **state)
 
 static void open_one(uint64_t correlation)
 {
-	stage_post(s, ADDRESS_PLACEMENT, 0, MSG_OPEN, correlation, &(struct msg_open){.pool = s->pool, .identifier = STR("user-9")});
+	stage_post(s, ADDRESS_PLACEMENT, 0, MSG_OPEN, correlation,
+		   &(struct msg_open){.pool = s->pool, .identifier = STR("user-9")});
 }
 
 static void test_placement_proposes_again(void **state)
@@ -199,11 +207,13 @@ static void test_membership_grants_and_ends(void **state)
 
 	(void)state;
 	s = stage_new(true, false);
-	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 81, &(struct msg_renew){STAGE_OTHER, s->epoch[STAGE_OTHER], 5});
+	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 81,
+		   &(struct msg_renew){STAGE_OTHER, s->epoch[STAGE_OTHER], 5});
 	stage_run(s, 1100);
 	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_NODE_RENEW), 0);
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_RENEWED)->correlation, 81);
-	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 82, &(struct msg_renew){STAGE_OTHER, 1, 5}); /* an old epoch */
+	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 82,
+		   &(struct msg_renew){STAGE_OTHER, 1, 5}); /* an old epoch */
 	stage_run(s, 1100);
 	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_NODE_RENEW), 0);
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->code, -ESTALE);
@@ -214,7 +224,8 @@ static void test_membership_grants_and_ends(void **state)
 	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_JUDGE, 84, &(struct msg_orphans){STAGE_OTHER, ids, 2});
 	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_WAITERS_EXPIRE), 0);
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_JUDGED)->code, 2);
-	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 85, &(struct msg_renew){STAGE_OTHER, s->epoch[STAGE_OTHER], 5});
+	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 85,
+		   &(struct msg_renew){STAGE_OTHER, s->epoch[STAGE_OTHER], 5});
 	runtime_leading(s->runtime, false, 2, s->now_ms);
 	stage_run(s, 0);
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->correlation, 85);
@@ -280,7 +291,8 @@ static void test_orphans_ask_until_answered(void **state)
 	const struct seen *ask = stage_next(s, EFFECT_SEND, MSG_JUDGE);
 
 	assert_non_null(ask);
-	stage_post(s, ADDRESS_ORPHANS, 0, MSG_JUDGED, ask->correlation, &(struct msg_orphans){STAGE_NODE, &id, 1});
+	stage_post(s, ADDRESS_ORPHANS, 0, MSG_JUDGED, ask->correlation,
+		   &(struct msg_orphans){STAGE_NODE, &id, 1});
 	assert_non_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_STOP));
 	stage_free(s);
 }

@@ -15,11 +15,17 @@ static struct stage *s;
 
 static struct msg_pool_put put_body(const char *image)
 {
-	return (struct msg_pool_put){.subscription = STR("s"), .resource_group = STR("g"), .name = STR("p"), .document = STR("{}"),
-	                             .limits = {.max_sessions = 10, .ready_target = 3, .cooldown_ms = 5000},
-	                             .template = {.container_name = STR("c"), .image = str_of(image), .cpu_milli = 250,
-	                                          .memory_bytes = 1 << 26, .target_port = 80},
-	                             .new_revision = true};
+	return (struct msg_pool_put){.subscription = STR("s"),
+				     .resource_group = STR("g"),
+				     .name = STR("p"),
+				     .document = STR("{}"),
+				     .limits = {.max_sessions = 10, .ready_target = 3, .cooldown_ms = 5000},
+				     .template = {.container_name = STR("c"),
+						  .image = str_of(image),
+						  .cpu_milli = 250,
+						  .memory_bytes = 1 << 26,
+						  .target_port = 80},
+				     .new_revision = true};
 }
 
 /* -- Pool ---------------------------------------------------------------------------------------------------- */
@@ -39,16 +45,19 @@ static void pool_in(enum pool_actor_state state)
 		stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_RESOLVE), -ETIMEDOUT);
 		return;
 	}
-	stage_answer(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_RESOLVE), MSG_DRIVEN, &(struct sandboxd_reply){.digest = digest});
+	stage_answer(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_RESOLVE), MSG_DRIVEN,
+		     &(struct sandboxd_reply){.digest = digest});
 	if (state == POOL_ACTOR_STEPPING)
 		return;
 	stage_apply(s, STAGE_NODE, COMMAND_OPERATION_STEP,
-	            &(struct cmd_operation_step){.operation = state_pool(s->tables, s->pool)->operation, .from = PHASE_RESOLVE,
-	                                         .phase = PHASE_CACHE, .digest = digest});
+		    &(struct cmd_operation_step){.operation = state_pool(s->tables, s->pool)->operation,
+						 .from = PHASE_RESOLVE,
+						 .phase = PHASE_CACHE,
+						 .digest = digest});
 }
 
 static const enum pool_actor_state working[] = {POOL_ACTOR_IDLE, POOL_ACTOR_RESOLVING, POOL_ACTOR_CACHING,
-                                                POOL_ACTOR_STEPPING, POOL_ACTOR_BACKING};
+						POOL_ACTOR_STEPPING, POOL_ACTOR_BACKING};
 
 static void test_pool_takes_changes_in_every_state(void **state)
 {
@@ -135,17 +144,20 @@ static void test_pool_nodes_cannot_cache(void **state)
 	pool_in(POOL_ACTOR_CACHING);
 	ask = stage_next(s, EFFECT_SEND, MSG_CACHE); /* to the other node */
 	assert_int_equal(ask->to.node, STAGE_OTHER);
-	stage_post(s, ADDRESS_POOL, s->pool, MSG_CACHED, ask->correlation, &(struct msg_cached){.code = -EACCES, .message = STR("no")});
+	stage_post(s, ADDRESS_POOL, s->pool, MSG_CACHED, ask->correlation,
+		   &(struct msg_cached){.code = -EACCES, .message = STR("no")});
 	s->looked = 0;
 	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL), -EACCES);
-	for (step = stage_next(s, EFFECT_PROPOSE, COMMAND_OPERATION_STEP); step != NULL && step->code != PHASE_FAILED;)
+	for (step = stage_next(s, EFFECT_PROPOSE, COMMAND_OPERATION_STEP);
+	     step != NULL && step->code != PHASE_FAILED;)
 		step = stage_next(s, EFFECT_PROPOSE, COMMAND_OPERATION_STEP);
 	assert_non_null(step);
 	assert_string_equal(step->text, "RegistryCredentialsRefused");
 	stage_free(s);
 	pool_in(POOL_ACTOR_CACHING); /* a node that refuses to answer may do so for a while: tried again */
 	ask = stage_next(s, EFFECT_SEND, MSG_CACHE);
-	stage_post(s, ADDRESS_POOL, s->pool, MSG_REFUSED, ask->correlation, &(struct msg_refused){-ENOENT, STR("x")});
+	stage_post(s, ADDRESS_POOL, s->pool, MSG_REFUSED, ask->correlation,
+		   &(struct msg_refused){-ENOENT, STR("x")});
 	s->looked = 0;
 	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL), -ETIMEDOUT);
 	s->looked = s->n_seen;
@@ -154,7 +166,8 @@ static void test_pool_nodes_cannot_cache(void **state)
 	stage_free(s);
 	pool_in(POOL_ACTOR_CACHING); /* also when another one's cause would not pass, whichever comes last */
 	ask = stage_next(s, EFFECT_SEND, MSG_CACHE);
-	stage_post(s, ADDRESS_POOL, s->pool, MSG_REFUSED, ask->correlation, &(struct msg_refused){-ENOENT, STR("x")});
+	stage_post(s, ADDRESS_POOL, s->pool, MSG_REFUSED, ask->correlation,
+		   &(struct msg_refused){-ENOENT, STR("x")});
 	s->looked = 0;
 	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL), -EACCES);
 	s->looked = s->n_seen;
@@ -167,7 +180,8 @@ static void test_pool_nodes_cannot_cache(void **state)
 
 static void ask_cache(uint64_t correlation, const char *digest)
 {
-	stage_post(s, ADDRESS_CACHE, s->pool, MSG_CACHE, correlation, &(struct msg_cache){s->pool, STR("r/i:1"), str_of(digest)});
+	stage_post(s, ADDRESS_CACHE, s->pool, MSG_CACHE, correlation,
+		   &(struct msg_cache){s->pool, STR("r/i:1"), str_of(digest)});
 }
 
 static void test_cache_answers(void **state)
@@ -207,8 +221,10 @@ static void test_cache_pulls_what_is_asked_for_first(void **state)
 	pull = stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL);
 	assert_string_equal(pull->text, "sha256:1");
 	stage_apply(s, STAGE_NODE, COMMAND_OPERATION_STEP,
-	            &(struct cmd_operation_step){.operation = state_pool(s->tables, s->pool)->operation, .from = PHASE_RESOLVE,
-	                                         .phase = PHASE_CACHE, .digest = STR("sha256:9")});
+		    &(struct cmd_operation_step){.operation = state_pool(s->tables, s->pool)->operation,
+						 .from = PHASE_RESOLVE,
+						 .phase = PHASE_CACHE,
+						 .digest = STR("sha256:9")});
 	ask_cache(55, "sha256:9");
 	stage_driven(s, pull, -ENOENT);
 	pull = stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL);
@@ -216,7 +232,8 @@ static void test_cache_pulls_what_is_asked_for_first(void **state)
 	assert_string_equal(pull->text, "sha256:9");
 	stage_driven(s, pull, -ENOSPC);
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_CACHED)->code, -ENOSPC);
-	assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL)); /* nobody waits any more: not before the back-off is over */
+	assert_null(stage_next(s, EFFECT_DRIVE,
+			       SANDBOXD_PULL)); /* nobody waits any more: not before the back-off is over */
 	ask_cache(56, "sha256:9");
 	pull = stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL);
 	assert_string_equal(pull->text, "sha256:9");
@@ -235,7 +252,8 @@ static void test_cache_ends_with_its_pool(void **state)
 		actors = runtime_counters(s->runtime).actors;
 		stage_apply(s, STAGE_NODE, COMMAND_POOL_DELETE, &(struct msg_pool_delete){s->pool});
 		assert_null(state_pool(s->tables, s->pool));
-		assert_int_equal(runtime_counters(s->runtime).actors, actors - 2); /* the pool's and the cache's */
+		assert_int_equal(runtime_counters(s->runtime).actors,
+				 actors - 2); /* the pool's and the cache's */
 		s->looked = s->n_seen;
 		ask_cache(54, "sha256:9");
 		assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->code, -ENOENT);
@@ -253,8 +271,10 @@ static void test_cache_pulls_by_itself(void **state)
 	stage_apply(s, STAGE_NODE, COMMAND_POOL_PUT, &put);
 	assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL));
 	stage_apply(s, STAGE_NODE, COMMAND_OPERATION_STEP,
-	            &(struct cmd_operation_step){.operation = state_pool(s->tables, s->pool)->operation, .from = PHASE_RESOLVE,
-	                                         .phase = PHASE_CACHE, .digest = STR("sha256:9")});
+		    &(struct cmd_operation_step){.operation = state_pool(s->tables, s->pool)->operation,
+						 .from = PHASE_RESOLVE,
+						 .phase = PHASE_CACHE,
+						 .digest = STR("sha256:9")});
 	assert_non_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_PULL));
 	stage_free(s);
 }

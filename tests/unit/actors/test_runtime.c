@@ -35,7 +35,7 @@ static uint8_t ask(struct actor *a, struct context *c, const struct message *m)
 	(void)a;
 	(void)m;
 	asked = context_request(c, (struct address){ADDRESS_GATEWAY, 1, 0}, MSG_STOP,
-	                        &(struct msg_stop){1, STR("abcd")}, 100);
+				&(struct msg_stop){1, STR("abcd")}, 100);
 	return ECHO_OPEN;
 }
 
@@ -51,23 +51,37 @@ static uint8_t got(struct actor *a, struct context *c, const struct message *m)
 }
 
 static const struct sm_cell cells[ECHO_STATES][MSG_TYPES] = {
-	[ECHO_SHUT] = {[MSG_TIMER] = ON(unlock, SM_TO(ECHO_OPEN)), [MSG_STOP] = DEFER, [MSG_OPEN] = REFUSE,
-	               [MSG_STOPPED] = IGNORE, [MSG_REFUSED] = IGNORE},
-	[ECHO_OPEN] = {[MSG_TIMER] = IGNORE, [MSG_STOP] = ON(echo, SM_TO(ECHO_OPEN)),
-	               [MSG_OPEN] = ON(ask, SM_TO(ECHO_OPEN)), [MSG_STOPPED] = ON(got, SM_TO(ECHO_OPEN)),
-	               [MSG_REFUSED] = ON(got, SM_TO(ECHO_OPEN))},
+	[ECHO_SHUT] = {[MSG_TIMER] = ON(unlock, SM_TO(ECHO_OPEN)),
+		       [MSG_STOP] = DEFER,
+		       [MSG_OPEN] = REFUSE,
+		       [MSG_STOPPED] = IGNORE,
+		       [MSG_REFUSED] = IGNORE},
+	[ECHO_OPEN] = {[MSG_TIMER] = IGNORE,
+		       [MSG_STOP] = ON(echo, SM_TO(ECHO_OPEN)),
+		       [MSG_OPEN] = ON(ask, SM_TO(ECHO_OPEN)),
+		       [MSG_STOPPED] = ON(got, SM_TO(ECHO_OPEN)),
+		       [MSG_REFUSED] = ON(got, SM_TO(ECHO_OPEN))},
 };
 static const uint8_t messages[] = {MSG_TIMER, MSG_STOP, MSG_OPEN, MSG_STOPPED, MSG_REFUSED};
 static const char *const names[] = {"shut", "open"};
-static const struct sm_def echo_sm = {.name = "echo", .states = names, .n_states = ECHO_STATES, .final = ECHO_STATES,
-                                      .messages = messages, .n_messages = 5, .cells = cells};
+static const struct sm_def echo_sm = {.name = "echo",
+				      .states = names,
+				      .n_states = ECHO_STATES,
+				      .final = ECHO_STATES,
+				      .messages = messages,
+				      .n_messages = 5,
+				      .cells = cells};
 static void init(struct actor *a, struct context *c)
 {
 	(void)a;
 	(void)c;
 }
-static const struct actor_class echo_class = {.sm = &echo_sm, .kind = ADDRESS_PLACEMENT, .size = sizeof(struct actor),
-                                              .mailbox_max = 4, .singleton = true, .init = init};
+static const struct actor_class echo_class = {.sm = &echo_sm,
+					      .kind = ADDRESS_PLACEMENT,
+					      .size = sizeof(struct actor),
+					      .mailbox_max = 4,
+					      .singleton = true,
+					      .init = init};
 static const struct actor_class *const classes[] = {&echo_class};
 
 struct stage {
@@ -93,8 +107,13 @@ static struct stage *up(void)
 	static struct stage s;
 
 	s = (struct stage){.tables = state_new()};
-	s.runtime = runtime_new(&(struct runtime_options){.node = 1, .incarnation = 1, .state = s.tables, .classes = classes,
-	                                                  .n_classes = 1, .effect = record, .context = &s});
+	s.runtime = runtime_new(&(struct runtime_options){.node = 1,
+							  .incarnation = 1,
+							  .state = s.tables,
+							  .classes = classes,
+							  .n_classes = 1,
+							  .effect = record,
+							  .context = &s});
 	timeouts = answers = 0;
 	return &s;
 }
@@ -105,17 +124,22 @@ static void down(struct stage *s)
 	state_free(s->tables);
 }
 
-static void post(struct stage *s, uint16_t type, const void *body, uint64_t correlation, uint64_t deadline_ms, uint64_t now_ms)
+static void post(struct stage *s, uint16_t type, const void *body, uint64_t correlation, uint64_t deadline_ms,
+		 uint64_t now_ms)
 {
 	CLEANUP_BUF struct buf bytes = {0};
 
 	if (message_body_codec[type] != NULL)
 		codec_encode(&bytes, message_body_codec[type], body);
 	runtime_post(s->runtime,
-	             &(struct envelope){.to = {ADDRESS_PLACEMENT, 1, 0}, .from = {ADDRESS_API, 1, 9}, .type = type,
-	                                .correlation = correlation, .deadline_ms = deadline_ms, .incarnation = 1,
-	                                .body = buf_str(&bytes)},
-	             now_ms);
+		     &(struct envelope){.to = {ADDRESS_PLACEMENT, 1, 0},
+					.from = {ADDRESS_API, 1, 9},
+					.type = type,
+					.correlation = correlation,
+					.deadline_ms = deadline_ms,
+					.incarnation = 1,
+					.body = buf_str(&bytes)},
+		     now_ms);
 }
 
 static const struct msg_stop stop_body = {1, {"abcd", 4}};
@@ -161,9 +185,12 @@ static void test_refused_in_the_wrong_state_and_for_nobody(void **state)
 	runtime_run(s->runtime, 10);
 	assert_int_equal(s->last_type, MSG_REFUSED);
 	runtime_post(s->runtime,
-	             &(struct envelope){.to = {ADDRESS_SESSION, 1, 77}, .from = {ADDRESS_API, 1, 9}, .type = MSG_REAP,
-	                                .correlation = 4, .incarnation = 1},
-	             10);
+		     &(struct envelope){.to = {ADDRESS_SESSION, 1, 77},
+					.from = {ADDRESS_API, 1, 9},
+					.type = MSG_REAP,
+					.correlation = 4,
+					.incarnation = 1},
+		     10);
 	runtime_run(s->runtime, 10);
 	assert_int_equal(s->last_correlation, 4);
 	assert_int_equal(s->n_sent, 2);
@@ -207,9 +234,13 @@ static void test_garbage_is_refused(void **state)
 
 	(void)state;
 	runtime_post(s->runtime,
-	             &(struct envelope){.to = {ADDRESS_PLACEMENT, 1, 0}, .from = {ADDRESS_API, 1, 9}, .type = MSG_STOP,
-	                                .correlation = 4, .incarnation = 1, .body = STR("\xc1")},
-	             10);
+		     &(struct envelope){.to = {ADDRESS_PLACEMENT, 1, 0},
+					.from = {ADDRESS_API, 1, 9},
+					.type = MSG_STOP,
+					.correlation = 4,
+					.incarnation = 1,
+					.body = STR("\xc1")},
+		     10);
 	runtime_run(s->runtime, 10);
 	assert_int_equal(s->last_type, MSG_REFUSED);
 	post(s, MSG_DEAD, &(struct msg_session_event){0}, 6, 0, 10); /* not in its table */

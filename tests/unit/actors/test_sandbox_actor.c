@@ -29,7 +29,8 @@ static void go_to(enum sandbox_actor_state state, bool with_probes)
 	stage_probed(s, stage_next(s, EFFECT_PROBE, 0), true);
 	if (state == SANDBOX_ACTOR_ANNOUNCING)
 		return;
-	assert_int_equal(stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){id}).code, 0);
+	assert_int_equal(stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){id}).code,
+			 0);
 	if (state == SANDBOX_ACTOR_SERVING)
 		return;
 	stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_STOPPING, &(struct cmd_sandbox){id});
@@ -58,7 +59,8 @@ static void ends_with(const char *cause, bool failed)
 
 static void halt(uint64_t correlation)
 {
-	stage_post(s, ADDRESS_SANDBOX, id, MSG_HALT, correlation, &(struct msg_halt){100, false, STR("idle")});
+	stage_post(s, ADDRESS_SANDBOX, id, MSG_HALT, correlation,
+		   &(struct msg_halt){100, false, STR("idle")});
 }
 
 static void exits(uint8_t how, int32_t value)
@@ -129,8 +131,8 @@ static void test_exits_name_their_cause(void **state)
 
 static void test_its_row_says_stop(void **state)
 {
-	static const enum sandbox_actor_state from[] = {SANDBOX_ACTOR_STARTING, SANDBOX_ACTOR_PROBING, SANDBOX_ACTOR_ANNOUNCING,
-	                                                SANDBOX_ACTOR_SERVING};
+	static const enum sandbox_actor_state from[] = {SANDBOX_ACTOR_STARTING, SANDBOX_ACTOR_PROBING,
+							SANDBOX_ACTOR_ANNOUNCING, SANDBOX_ACTOR_SERVING};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
@@ -142,8 +144,9 @@ static void test_its_row_says_stop(void **state)
 
 static void test_halt_from_everywhere(void **state)
 {
-	static const enum sandbox_actor_state from[] = {SANDBOX_ACTOR_STARTING, SANDBOX_ACTOR_PROBING, SANDBOX_ACTOR_ANNOUNCING,
-	                                                SANDBOX_ACTOR_SERVING, SANDBOX_ACTOR_STOPPING};
+	static const enum sandbox_actor_state from[] = {SANDBOX_ACTOR_STARTING, SANDBOX_ACTOR_PROBING,
+							SANDBOX_ACTOR_ANNOUNCING, SANDBOX_ACTOR_SERVING,
+							SANDBOX_ACTOR_STOPPING};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
@@ -161,7 +164,8 @@ static void test_halt_from_everywhere(void **state)
 
 static void test_adoption_of_what_is_gone(void **state)
 {
-	static const enum sandbox_actor_state from[] = {SANDBOX_ACTOR_PROBING, SANDBOX_ACTOR_ANNOUNCING, SANDBOX_ACTOR_SERVING};
+	static const enum sandbox_actor_state from[] = {SANDBOX_ACTOR_PROBING, SANDBOX_ACTOR_ANNOUNCING,
+							SANDBOX_ACTOR_SERVING};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
@@ -249,7 +253,8 @@ static void test_the_end_is_proposed_until_it_is(void **state)
 	stage_refused(s, stage_next(s, EFFECT_PROPOSE, COMMAND_SANDBOX_GONE), -ETIMEDOUT);
 	stage_run(s, 1500);
 	assert_non_null(stage_next(s, EFFECT_PROPOSE, COMMAND_SANDBOX_GONE));
-	stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_GONE, &(struct cmd_sandbox_gone){.sandbox = id, .stopped_ms = 1});
+	stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_GONE,
+		    &(struct cmd_sandbox_gone){.sandbox = id, .stopped_ms = 1});
 	halt(9); /* nobody is there any more */
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->code, -ENOENT);
 	goes();
@@ -280,8 +285,8 @@ static void go_and_close(enum sandbox_actor_state state)
 
 static void test_egress_is_turned_off(void **state)
 {
-	static const enum sandbox_actor_state from[] = {SANDBOX_ACTOR_STARTING, SANDBOX_ACTOR_PROBING, SANDBOX_ACTOR_ANNOUNCING,
-	                                                SANDBOX_ACTOR_SERVING};
+	static const enum sandbox_actor_state from[] = {SANDBOX_ACTOR_STARTING, SANDBOX_ACTOR_PROBING,
+							SANDBOX_ACTOR_ANNOUNCING, SANDBOX_ACTOR_SERVING};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
@@ -298,7 +303,8 @@ static void test_egress_is_turned_off(void **state)
 
 static void test_egress_is_turned_off_until_it_is(void **state)
 {
-	static const enum sandbox_actor_state from[] = {SANDBOX_ACTOR_PROBING, SANDBOX_ACTOR_ANNOUNCING, SANDBOX_ACTOR_SERVING};
+	static const enum sandbox_actor_state from[] = {SANDBOX_ACTOR_PROBING, SANDBOX_ACTOR_ANNOUNCING,
+							SANDBOX_ACTOR_SERVING};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof from / sizeof *from; i++) {

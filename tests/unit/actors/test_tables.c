@@ -61,7 +61,8 @@ static void test_states_are_reachable(void **state)
 			}
 		}
 		if (reached != (SM_TO(def->n_states) - 1))
-			fail_msg("%s: states %x of %x are reached", def->name, reached, SM_TO(def->n_states) - 1);
+			fail_msg("%s: states %x of %x are reached", def->name, reached,
+				 SM_TO(def->n_states) - 1);
 	}
 }
 
@@ -79,11 +80,18 @@ static void test_bad_tables_are_caught(void **state)
 	static const uint8_t messages[] = {MSG_TIMER, MSG_OPEN};
 	static const char *const names[] = {"only"};
 	static const struct sm_cell hole[1][MSG_TYPES] = {[0] = {[MSG_TIMER] = ON(nothing, 1)}};
-	static const struct sm_cell edge[1][MSG_TYPES] = {[0] = {[MSG_TIMER] = ON(nothing, 2), [MSG_OPEN] = IGNORE}};
+	static const struct sm_cell edge[1][MSG_TYPES] = {
+		[0] = {[MSG_TIMER] = ON(nothing, 2), [MSG_OPEN] = IGNORE}};
 	static const struct sm_cell extra[1][MSG_TYPES] = {
 		[0] = {[MSG_TIMER] = IGNORE, [MSG_OPEN] = REFUSE, [MSG_STOP] = REFUSE}};
-	static const struct sm_cell good[1][MSG_TYPES] = {[0] = {[MSG_TIMER] = ON(nothing, 1), [MSG_OPEN] = DEFER}};
-	struct sm_def def = {.name = "x", .states = names, .n_states = 1, .final = 1, .messages = messages, .n_messages = 2};
+	static const struct sm_cell good[1][MSG_TYPES] = {
+		[0] = {[MSG_TIMER] = ON(nothing, 1), [MSG_OPEN] = DEFER}};
+	struct sm_def def = {.name = "x",
+			     .states = names,
+			     .n_states = 1,
+			     .final = 1,
+			     .messages = messages,
+			     .n_messages = 2};
 	char text[256];
 
 	(void)state;

@@ -20,7 +20,7 @@ struct fixture {
 	json_t *body; /* of the last reply, or NULL */
 	struct arm_caller caller;
 	struct str host; /* of requests */
-	uint64_t pool; /* of requests below a pool's endpoint; 0 = management */
+	uint64_t pool;   /* of requests below a pool's endpoint; 0 = management */
 	uint64_t index, sequence, epoch, now_ms;
 	uint64_t operation, last_pool;
 	int answer_code; /* when not 0, posted messages are answered so and not applied */

@@ -75,7 +75,9 @@ static void test_printed_file_reads_back(void **state)
 
 static void test_bad_lines(void **state)
 {
-	static const struct { const char *line, *expect; } cases[] = {
+	static const struct {
+		const char *line, *expect;
+	} cases[] = {
 		{"nonsense\n", "expected \"name = value\""},
 		{"colour = red\n", "unknown option \"colour\""},
 		{"node_id = 3\n", "node_id is there twice"},
@@ -90,7 +92,8 @@ static void test_bad_lines(void **state)
 		{"listen_tls = 127.0.0.1:99999\n", "listen_tls"},
 		{"listen_tls = 127.0.0.1:443\n", "listen_tls needs tls_cert and tls_key"},
 		{"image_ca = relative/path\n", "image_ca: expected an absolute path"},
-		{"member = 4 d 127.0.0.1:31 127.0.0.1:32\n", "member: expected \"ID NAME RAFT CONTROL FORWARD\""},
+		{"member = 4 d 127.0.0.1:31 127.0.0.1:32\n",
+		 "member: expected \"ID NAME RAFT CONTROL FORWARD\""},
 		{"member = 3 d 127.0.0.1:31 127.0.0.1:32 127.0.0.1:33\n", "member: id 3 is there twice"},
 		{"member = 4 d 127.0.0.1:31 127.0.0.1:32 127.0.0.1:33\n", "1, 3 or 5 voters"},
 		{"lost_ms = 15000\n", "lost_ms must be above lease_ms"},
@@ -114,7 +117,8 @@ static void test_bad_lines(void **state)
 
 static void test_missing(void **state)
 {
-	static const char *const needed[] = {"node_id", "member", "state_dir", "api_url", "keyring", "user", "tenant"};
+	static const char *const needed[] = {"node_id", "member", "state_dir", "api_url",
+					     "keyring", "user",   "tenant"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
@@ -146,8 +150,9 @@ static void test_no_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),    cmocka_unit_test(test_printed_file_reads_back),
-		cmocka_unit_test(test_bad_lines), cmocka_unit_test(test_missing), cmocka_unit_test(test_no_file),
+		cmocka_unit_test(test_good),      cmocka_unit_test(test_printed_file_reads_back),
+		cmocka_unit_test(test_bad_lines), cmocka_unit_test(test_missing),
+		cmocka_unit_test(test_no_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

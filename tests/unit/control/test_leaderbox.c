@@ -10,8 +10,11 @@
 
 static struct envelope request(uint64_t key, uint64_t correlation, uint64_t deadline_ms)
 {
-	return (struct envelope){.to = {ADDRESS_PLACEMENT, NODE_LEADER, 0}, .from = {ADDRESS_GATEWAY, 1, key},
-	                         .type = MSG_OPEN, .correlation = correlation, .deadline_ms = deadline_ms};
+	return (struct envelope){.to = {ADDRESS_PLACEMENT, NODE_LEADER, 0},
+				 .from = {ADDRESS_GATEWAY, 1, key},
+				 .type = MSG_OPEN,
+				 .correlation = correlation,
+				 .deadline_ms = deadline_ms};
 }
 
 static struct envelope answer_to(const struct envelope *e, uint16_t type)
@@ -36,7 +39,8 @@ static unsigned kept(struct leaderbox *b)
 static void test_answered_is_forgotten(void **state)
 {
 	struct leaderbox *b = leaderbox_new();
-	struct envelope one = request(0, 7, 0), other = request(1, 7, 0), answer = answer_to(&one, MSG_OPENED);
+	struct envelope one = request(0, 7, 0), other = request(1, 7, 0),
+			answer = answer_to(&one, MSG_OPENED);
 
 	(void)state;
 	assert_int_equal(leaderbox_keep(b, &one), 0);
@@ -53,7 +57,8 @@ static void test_answered_is_forgotten(void **state)
 static void test_refused_is_sent_again_once(void **state)
 {
 	struct leaderbox *b = leaderbox_new();
-	struct envelope one = request(0, 7, 0), refusal = answer_to(&one, MSG_REFUSED), stranger = request(0, 8, 0);
+	struct envelope one = request(0, 7, 0), refusal = answer_to(&one, MSG_REFUSED),
+			stranger = request(0, 8, 0);
 	struct envelope unknown = answer_to(&stranger, MSG_REFUSED);
 	unsigned n = 0;
 
@@ -144,9 +149,12 @@ static void test_only_what_may_be_repeated(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_answered_is_forgotten), cmocka_unit_test(test_refused_is_sent_again_once),
+		cmocka_unit_test(test_answered_is_forgotten),
+		cmocka_unit_test(test_refused_is_sent_again_once),
 		cmocka_unit_test(test_unanswered_is_sent_again),
-		cmocka_unit_test(test_deadline), cmocka_unit_test(test_a_late_one_is_refused_once), cmocka_unit_test(test_only_what_may_be_repeated),
+		cmocka_unit_test(test_deadline),
+		cmocka_unit_test(test_a_late_one_is_refused_once),
+		cmocka_unit_test(test_only_what_may_be_repeated),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,7 +30,8 @@ struct fixture {
 	unsigned n_answers;
 };
 
-static void on_done(void *context, const struct address *to, uint64_t correlation, int code, const struct result *result)
+static void on_done(void *context, const struct address *to, uint64_t correlation, int code,
+		    const struct result *result)
 {
 	struct fixture *f = context;
 
@@ -73,32 +74,51 @@ static void commit(struct fixture *f)
 
 static void submit_join(struct fixture *f, uint64_t correlation)
 {
-	struct cmd_node_join join = {.id = 1, .name = STR("a"), .raft_address = STR("127.0.0.1:1"),
-	                             .peer_address = STR("127.0.0.1:2"), .api_address = STR("https://a"),
-	                             .version = STR("1"), .voter = true, .cpu_milli = 4000, .memory_bytes = 1ull << 32};
+	struct cmd_node_join join = {.id = 1,
+				     .name = STR("a"),
+				     .raft_address = STR("127.0.0.1:1"),
+				     .peer_address = STR("127.0.0.1:2"),
+				     .api_address = STR("https://a"),
+				     .version = STR("1"),
+				     .voter = true,
+				     .cpu_milli = 4000,
+				     .memory_bytes = 1ull << 32};
 
-	proposer_submit(f->p, COMMAND_NODE_JOIN, &join, &(struct address){ADDRESS_CONTROL, 1, 0}, correlation, 0);
+	proposer_submit(f->p, COMMAND_NODE_JOIN, &join, &(struct address){ADDRESS_CONTROL, 1, 0}, correlation,
+			0);
 }
 
 static void submit_cordon(struct fixture *f, uint64_t correlation, uint64_t deadline_ms)
 {
 	struct cmd_node_cordon cordon = {.node = 1, .cordoned = true};
 
-	proposer_submit(f->p, COMMAND_NODE_CORDON, &cordon, &(struct address){ADDRESS_CONTROL, 1, 0}, correlation,
-	                deadline_ms);
+	proposer_submit(f->p, COMMAND_NODE_CORDON, &cordon, &(struct address){ADDRESS_CONTROL, 1, 0},
+			correlation, deadline_ms);
 }
 
 static int set_up(void **state)
 {
 	static struct fixture f;
-	struct settings settings = {.cooldown_ms_min = 1000, .queue_ms = 1000, .lease_ms = 15000, .lost_ms = 20000,
-	                            .operation_kept_ms = 86400000, .overcommit_cpu = 8, .overcommit_memory = 1,
-	                            .environment = STR("e"), .region = STR("r"), .tenant = STR("t")};
-	struct cmd_cluster_init init = {.id = STR("00000000-0000-4000-8000-000000000001"), .settings = settings};
+	struct settings settings = {.cooldown_ms_min = 1000,
+				    .queue_ms = 1000,
+				    .lease_ms = 15000,
+				    .lost_ms = 20000,
+				    .operation_kept_ms = 86400000,
+				    .overcommit_cpu = 8,
+				    .overcommit_memory = 1,
+				    .environment = STR("e"),
+				    .region = STR("r"),
+				    .tenant = STR("t")};
+	struct cmd_cluster_init init = {.id = STR("00000000-0000-4000-8000-000000000001"),
+					.settings = settings};
 
 	f = (struct fixture){.state = state_new()};
-	struct proposer_options options = {.node = 1, .state = f.state, .done = on_done, .propose = on_propose,
-	                                   .forward = on_forward, .context = &f};
+	struct proposer_options options = {.node = 1,
+					   .state = f.state,
+					   .done = on_done,
+					   .propose = on_propose,
+					   .forward = on_forward,
+					   .context = &f};
 
 	f.p = proposer_new(&options);
 	proposer_leader(f.p, 1, true);
@@ -231,7 +251,11 @@ static void test_forwarded(void **state)
 	struct fixture *f = *state;
 	struct cmd_node_cordon cordon = {.node = 1, .cordoned = true};
 	CLEANUP_BUF struct buf body = {0}, bytes = {0};
-	struct command commands[1] = {{.type = COMMAND_NODE_CORDON, .feature = FEATURE_LEVEL, .node = 2, .epoch = 7, .sequence = 1}};
+	struct command commands[1] = {{.type = COMMAND_NODE_CORDON,
+				       .feature = FEATURE_LEVEL,
+				       .node = 2,
+				       .epoch = 7,
+				       .sequence = 1}};
 	struct forward forward = {.commands = commands, .n_commands = 1};
 	struct err err = {0};
 
@@ -256,7 +280,11 @@ static void test_what_nobody_knows_is_not_proposed(void **state)
 	struct command commands[] = {
 		{.type = COMMAND_TYPES, .feature = FEATURE_LEVEL, .node = 2, .epoch = 7, .sequence = 1},
 		{.type = 255, .feature = FEATURE_LEVEL, .node = 2, .epoch = 7, .sequence = 1},
-		{.type = COMMAND_NODE_CORDON, .feature = FEATURE_LEVEL + 1, .node = 2, .epoch = 7, .sequence = 1}};
+		{.type = COMMAND_NODE_CORDON,
+		 .feature = FEATURE_LEVEL + 1,
+		 .node = 2,
+		 .epoch = 7,
+		 .sequence = 1}};
 
 	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
 		CLEANUP_BUF struct buf bytes = {0};
@@ -293,8 +321,13 @@ static void test_cluster_time(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_one_turn_one_entry), CASE(test_sent_again_executed_once), CASE(test_new_leader_gets_it_at_once),
-		CASE(test_refused_hand_over),  CASE(test_deadline), CASE(test_too_many), CASE(test_forwarded),
+		CASE(test_one_turn_one_entry),
+		CASE(test_sent_again_executed_once),
+		CASE(test_new_leader_gets_it_at_once),
+		CASE(test_refused_hand_over),
+		CASE(test_deadline),
+		CASE(test_too_many),
+		CASE(test_forwarded),
 		CASE(test_what_nobody_knows_is_not_proposed),
 		CASE(test_cluster_time),
 	};

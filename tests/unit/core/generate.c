@@ -53,14 +53,21 @@ static void put_uint(void *to, uint32_t size, uint64_t x)
 	uint16_t u16 = (uint16_t)x;
 	uint32_t u32 = (uint32_t)x;
 
-	memcpy(to, size == 1 ? (void *)&u8 : size == 2 ? (void *)&u16 : size == 4 ? (void *)&u32 : (void *)&x, size);
+	memcpy(to,
+	       size == 1   ? (void *)&u8
+	       : size == 2 ? (void *)&u16
+	       : size == 4 ? (void *)&u32
+			   : (void *)&x,
+	       size);
 }
 
 static void draw_list(struct generate *g, const struct codec_field *f, void *value)
 {
 	uint64_t bound = f->max < g->length_max ? f->max : g->length_max;
 	uint32_t n = (uint32_t)generate_below(g, (bound < 6 ? bound : 6) + 1);
-	size_t size = f->kind == CODEC_KIND_LIST ? f->type->size : f->kind == CODEC_KIND_STRS ? sizeof(struct str) : 8;
+	size_t size = f->kind == CODEC_KIND_LIST   ? f->type->size
+		      : f->kind == CODEC_KIND_STRS ? sizeof(struct str)
+						   : 8;
 	char *items = n == 0 ? NULL : arena_array(g->arena, n, size);
 
 	for (uint32_t i = 0; i < n; i++) {

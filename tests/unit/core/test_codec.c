@@ -55,9 +55,20 @@ static struct point points[] = {{1, -1}, {255, INT32_MIN}};
 static struct str words[] = {{"one", 3}, {NULL, 0}};
 static uint64_t numbers[] = {0, UINT64_MAX};
 static const struct sample full = {
-	.kind = 2, .port = 65535, .id = UINT64_MAX, .offset = INT64_MIN, .on = true, .text = {"a\0\033b", 4},
-	.secret = {"hush", 4}, .place = {7, INT32_MAX}, .points = points, .n_points = 2, .words = words, .n_words = 2,
-	.numbers = numbers, .n_numbers = 2,
+	.kind = 2,
+	.port = 65535,
+	.id = UINT64_MAX,
+	.offset = INT64_MIN,
+	.on = true,
+	.text = {"a\0\033b", 4},
+	.secret = {"hush", 4},
+	.place = {7, INT32_MAX},
+	.points = points,
+	.n_points = 2,
+	.words = words,
+	.n_words = 2,
+	.numbers = numbers,
+	.n_numbers = 2,
 };
 
 static int decode(const char *bytes, size_t n, struct sample *ret, struct err *err)
@@ -89,10 +100,10 @@ static void prints_without_secrets(void **state)
 	(void)state;
 	codec_print(&b, &sample_codec, &full);
 	assert_string_equal(buf_cstr(&b),
-	                    "{kind=2 port=65535 id=18446744073709551615 offset=-9223372036854775808 on=true"
-	                    " text=\"a\\x00\\x1bb\" secret=<4 bytes> place={x=7 y=2147483647}"
-	                    " points=[{x=1 y=-1} {x=255 y=-2147483648}] words=[\"one\" \"\"]"
-	                    " numbers=[0 18446744073709551615]}");
+			    "{kind=2 port=65535 id=18446744073709551615 offset=-9223372036854775808 on=true"
+			    " text=\"a\\x00\\x1bb\" secret=<4 bytes> place={x=7 y=2147483647}"
+			    " points=[{x=1 y=-1} {x=255 y=-2147483648}] words=[\"one\" \"\"]"
+			    " numbers=[0 18446744073709551615]}");
 }
 
 static void clones_are_independent(void **state)
@@ -118,10 +129,10 @@ static void each_field_tells_values_apart(void **state)
 	struct sample other;
 
 	(void)state;
-#define DIFFERS(change)                                              \
-	do {                                                         \
-		other = full;                                        \
-		change;                                              \
+#define DIFFERS(change)                                                  \
+	do {                                                             \
+		other = full;                                            \
+		change;                                                  \
 		assert_false(codec_equal(&sample_codec, &full, &other)); \
 	} while (0)
 	DIFFERS(other.kind = 1);
@@ -161,30 +172,37 @@ static void refuses(void **state)
 	} cases[] = {
 #define BYTES(x) (x), sizeof(x) - 1
 		{BYTES(""), "sample: not one well-formed"},
-		{BYTES("\x90\x90"), "sample: not one well-formed"},          /* trailing bytes */
-		{BYTES("\x92\x01"), "sample: not one well-formed"},          /* cut short */
-		{BYTES("\x80"), "sample: not one well-formed"},              /* a map */
-		{BYTES("\x91\xca\0\0\0\0"), "sample: not one well-formed"},  /* a float */
-		{BYTES("\x91\xd4\0\0"), "sample: not one well-formed"},      /* an extension */
-		{BYTES("\x91\xc1"), "sample: not one well-formed"},          /* never used */
+		{BYTES("\x90\x90"), "sample: not one well-formed"},         /* trailing bytes */
+		{BYTES("\x92\x01"), "sample: not one well-formed"},         /* cut short */
+		{BYTES("\x80"), "sample: not one well-formed"},             /* a map */
+		{BYTES("\x91\xca\0\0\0\0"), "sample: not one well-formed"}, /* a float */
+		{BYTES("\x91\xd4\0\0"), "sample: not one well-formed"},     /* an extension */
+		{BYTES("\x91\xc1"), "sample: not one well-formed"},         /* never used */
 		{BYTES("\xdd\xff\xff\xff\xff\x01"), "sample: not one well-formed"},
 		{BYTES("\x01"), "sample: not a struct"},
-		{BYTES("\x9c\x01\x01\x01\x01\xc3\xa0\xa0\x90\x90\x90\x90\x01"), "sample: 12 fields, this version knows 11"},
+		{BYTES("\x9c\x01\x01\x01\x01\xc3\xa0\xa0\x90\x90\x90\x90\x01"),
+		 "sample: 12 fields, this version knows 11"},
 		{BYTES("\x91\xff"), "sample.kind: not an unsigned integer"},
 		{BYTES("\x91\xc3"), "sample.kind: not an unsigned integer"},
 		{BYTES("\x91\x03"), "sample.kind: out of range"},
 		{BYTES("\x92\x00\xce\x00\x01\x00\x00"), "sample.port: out of range"},
-		{BYTES("\x94\x00\x00\x00\xcf\x80\x00\x00\x00\x00\x00\x00\x00"), "sample.offset: out of range"},
+		{BYTES("\x94\x00\x00\x00\xcf\x80\x00\x00\x00\x00\x00\x00\x00"),
+		 "sample.offset: out of range"},
 		{BYTES("\x94\x00\x00\x00\xc2"), "sample.offset: not an integer"},
 		{BYTES("\x95\x00\x00\x00\x00\x01"), "sample.on: not a boolean"},
 		{BYTES("\x96\x00\x00\x00\x00\xc2\x01"), "sample.text: not a string"},
-		{BYTES("\x96\x00\x00\x00\x00\xc2\xa9" "123456789"), "sample.text: too long"},
+		{BYTES("\x96\x00\x00\x00\x00\xc2\xa9"
+		       "123456789"),
+		 "sample.text: too long"},
 		{BYTES("\x98\x00\x00\x00\x00\xc2\xa0\xa0\x01"), "point: not a struct"},
-		{BYTES("\x98\x00\x00\x00\x00\xc2\xa0\xa0\x92\x01\xd3\xff\xff\xff\xff\x7f\xff\xff\xff"), "point.y: out of range"},
+		{BYTES("\x98\x00\x00\x00\x00\xc2\xa0\xa0\x92\x01\xd3\xff\xff\xff\xff\x7f\xff\xff\xff"),
+		 "point.y: out of range"},
 		{BYTES("\x99\x00\x00\x00\x00\xc2\xa0\xa0\x90\xc0"), "sample.points: not a list"},
-		{BYTES("\x99\x00\x00\x00\x00\xc2\xa0\xa0\x90\x94\x90\x90\x90\x90"), "sample.points: too many elements"},
+		{BYTES("\x99\x00\x00\x00\x00\xc2\xa0\xa0\x90\x94\x90\x90\x90\x90"),
+		 "sample.points: too many elements"},
 		{BYTES("\x9a\x00\x00\x00\x00\xc2\xa0\xa0\x90\x90\x91\x01"), "sample.words: not a string"},
-		{BYTES("\x9b\x00\x00\x00\x00\xc2\xa0\xa0\x90\x90\x90\x91\xff"), "sample.numbers: not an unsigned integer"},
+		{BYTES("\x9b\x00\x00\x00\x00\xc2\xa0\xa0\x90\x90\x90\x91\xff"),
+		 "sample.numbers: not an unsigned integer"},
 #undef BYTES
 	};
 

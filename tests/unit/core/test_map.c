@@ -46,7 +46,8 @@ static void agrees_with_an_array(bool colliding, size_t n)
 		assert_int_equal(m.n, in);
 	}
 	for (size_t i = 0; i < n; i++) {
-		struct map_node *found = map_find(&m, hash_of(elements[i].key, colliding), has_key, &elements[i].key);
+		struct map_node *found =
+			map_find(&m, hash_of(elements[i].key, colliding), has_key, &elements[i].key);
 
 		assert_ptr_equal(found, elements[i].in ? &elements[i].node : NULL);
 	}

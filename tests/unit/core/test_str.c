@@ -108,7 +108,8 @@ static void hashes(void **state)
 		static const char bytes[32];
 
 		for (size_t m = 0; m < n; m++)
-			assert_int_not_equal(str_hash((struct str){bytes, n}), str_hash((struct str){bytes, m}));
+			assert_int_not_equal(str_hash((struct str){bytes, n}),
+					     str_hash((struct str){bytes, m}));
 	}
 	assert_int_equal(str_hash_stable(STR(""), 0), 1469598103934665603u);
 	assert_int_equal(str_hash_stable(STR("a"), 0), (1469598103934665603u ^ 'a') * 1099511628211u);

@@ -110,9 +110,11 @@ static void sandboxd(void **state)
 static void shared(void **state)
 {
 	static const struct codec_type *const types[] = {
-		&address_codec,     &envelope_codec,    &session_ref_codec,          &pool_limits_codec, &secret_put_codec,
-		&env_var_codec,     &http_header_codec, &probe_codec,                &template_codec,
-		&registry_credentials_codec,
+		&address_codec,     &envelope_codec,
+		&session_ref_codec, &pool_limits_codec,
+		&secret_put_codec,  &env_var_codec,
+		&http_header_codec, &probe_codec,
+		&template_codec,    &registry_credentials_codec,
 	};
 
 	(void)state;
@@ -141,7 +143,10 @@ static void secrets_are_not_printed(void **state)
 
 static void credentials_go_to_their_server(void **state)
 {
-	static const struct { const char *server, *image; bool apply; } cases[] = {
+	static const struct {
+		const char *server, *image;
+		bool apply;
+	} cases[] = {
 		{"registry.example:5000", "registry.example:5000/team/app:1", true},
 		{"Registry.Example", "registry.example/app@sha256:0", true},
 		{"registry.example", "registry.example:443/app", true},
@@ -156,7 +161,8 @@ static void credentials_go_to_their_server(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		struct template t = {.image = str_of(cases[i].image), .registry.server = str_of(cases[i].server)};
+		struct template t = {.image = str_of(cases[i].image),
+				     .registry.server = str_of(cases[i].server)};
 
 		if (template_credentials_apply(&t) != cases[i].apply)
 			fail_msg("%s for %s", cases[i].server, cases[i].image);

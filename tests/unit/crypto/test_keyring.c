@@ -23,7 +23,9 @@ static int make_ring(void **state)
 {
 	snprintf(path, sizeof path, "/tmp/berth-test.ring.%d", (int)getpid());
 	unlink(path);
-	return keyring_create(path, NULL) == 0 && keyring_load(path, (struct keyring **)state, NULL) == 0 ? 0 : -1;
+	return keyring_create(path, NULL) == 0 && keyring_load(path, (struct keyring **)state, NULL) == 0
+		       ? 0
+		       : -1;
 }
 
 static int remove_ring(void **state)
@@ -51,11 +53,13 @@ static void test_another_place_or_damage(void **state)
 	assert_int_equal(keyring_open(*state, buf_str(&sealed), STR("pool/b"), &plain, &err), -EBADMSG);
 	for (size_t i = 0; i < sealed.n; i++) {
 		sealed.p[i] ^= 1;
-		assert_int_equal(keyring_open(*state, buf_str(&sealed), STR("pool/a"), &plain, &err), -EBADMSG);
+		assert_int_equal(keyring_open(*state, buf_str(&sealed), STR("pool/a"), &plain, &err),
+				 -EBADMSG);
 		sealed.p[i] ^= 1;
 	}
 	for (size_t n = 0; n < sealed.n; n++)
-		assert_int_equal(keyring_open(*state, (struct str){sealed.p, n}, STR("pool/a"), &plain, &err), -EBADMSG);
+		assert_int_equal(keyring_open(*state, (struct str){sealed.p, n}, STR("pool/a"), &plain, &err),
+				 -EBADMSG);
 	assert_int_equal(plain.n, 0);
 }
 
@@ -96,7 +100,8 @@ static void test_certificates(void **state)
 {
 	CLEANUP_BUF struct buf ca_key = {0}, ca = {0}, key = {0}, cert = {0}, public = {0};
 	struct pki_request authority = {.common_name = "CA", .days = 1, .authority = true};
-	struct pki_request leaf = {.common_name = "n", .names = {"URI:berth:node:1", "IP:127.0.0.1"}, .n_names = 2, .days = 1};
+	struct pki_request leaf = {
+		.common_name = "n", .names = {"URI:berth:node:1", "IP:127.0.0.1"}, .n_names = 2, .days = 1};
 	struct err err = {0};
 
 	(void)state;
@@ -111,7 +116,8 @@ static void test_certificates(void **state)
 
 static void test_texts(void **state)
 {
-	char uuid[UUID_TEXT_SIZE], again[UUID_TEXT_SIZE], tag[IDENTIFIER_TAG_SIZE], other[IDENTIFIER_TAG_SIZE];
+	char uuid[UUID_TEXT_SIZE], again[UUID_TEXT_SIZE], tag[IDENTIFIER_TAG_SIZE],
+		other[IDENTIFIER_TAG_SIZE];
 	uint8_t key[32] = {1}, bytes[2];
 
 	(void)state;

@@ -44,10 +44,13 @@ static void test_request_rules(void **state)
 		{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400},
 		{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", 400},
 		{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999999999999\r\n\r\n", 400},
-		{"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", 400},
+		{"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+		 400},
 		{"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 501},
 		{"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501},
-		{"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n", 501},
+		{"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\ntransfer-encoding: "
+		 "chunked\r\n\r\n",
+		 501},
 		{"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
 		{"POST / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", 417},
 		{"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n", 400},
@@ -62,8 +65,9 @@ static void test_request_rules(void **state)
 static void test_connection(void **state)
 {
 	(void)state;
-	request("GET / HTTP/1.1\r\nHost: a\r\nConnection: Keep-Alive , X-One,host\r\nx-one: 1\r\nX-Two: 2\r\n\r\n",
-	        HEAD_FROM_CLIENT);
+	request("GET / HTTP/1.1\r\nHost: a\r\nConnection: Keep-Alive , X-One,host\r\nx-one: 1\r\nX-Two: "
+		"2\r\n\r\n",
+		HEAD_FROM_CLIENT);
 	assert_true(facts.f.keep && facts.replayable);
 	assert_true(facts.f.drop[1] && facts.f.drop[2] && !facts.f.drop[3]);
 	request("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", HEAD_FROM_CLIENT);
@@ -78,8 +82,9 @@ static void test_connection(void **state)
 
 static void test_sides(void **state)
 {
-	static const char text[] = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1\r\nBerth-Hop: h\r\nBerth-Other: o\r\n"
-				   "traceparent: t\r\nBerth-Require-Existing: TRUE\r\nAuthorization: x\r\n\r\n";
+	static const char text[] =
+		"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1\r\nBerth-Hop: h\r\nBerth-Other: o\r\n"
+		"traceparent: t\r\nBerth-Require-Existing: TRUE\r\nAuthorization: x\r\n\r\n";
 
 	(void)state;
 	request(text, HEAD_FROM_CLIENT);
@@ -110,9 +115,11 @@ static void test_responses(void **state)
 		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", 0, BODY_CHUNKED, true},
 		{"HTTP/1.1 200 OK\r\n\r\n", "GET", 0, BODY_TO_END, false},
 		{"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", "GET", 0, BODY_LENGTH, false},
-		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n", "GET", 0, BODY_LENGTH, false},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n", "GET", 0, BODY_LENGTH,
+		 false},
 		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", "GET", -1, 0, 0},
-		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", -1, 0, 0},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", -1, 0,
+		 0},
 		{"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", -1, 0, 0},
 		{"HTTP/1.1 204 X\r\nTransfer-Encoding: chunked\r\n\r\n", "GET", -1, 0, 0},
 		{"HTTP/1.1 103 X\r\nContent-Length: 5\r\n\r\n", "GET", -1, 0, 0},
@@ -142,7 +149,8 @@ static void test_identifiers(void **state)
 		{"a=b&identifier=ab%2Dc&z", "ab-c", IDENTIFIER_OK},
 		{"Identifier=abcd", "abcd", IDENTIFIER_OK},
 		{"identifier=a+b+", "a+b+", IDENTIFIER_OK},
-		{"identifier=a|-^$#(){}[];<>_:\"'?/.,@*=!~`", "a|-^$#(){}[];<>_:\"'?/.,@*=!~`", IDENTIFIER_OK},
+		{"identifier=a|-^$#(){}[];<>_:\"'?/.,@*=!~`", "a|-^$#(){}[];<>_:\"'?/.,@*=!~`",
+		 IDENTIFIER_OK},
 		{"identifier=%25%26%2500", "%&%00", IDENTIFIER_OK},
 		{"", NULL, IDENTIFIER_MISSING},
 		{"identifiers=abcd&xidentifier=abcd", NULL, IDENTIFIER_MISSING},
@@ -165,22 +173,27 @@ static void test_identifiers(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
 		enum identifier_result r = identifier_of_query(str_of(table[i].query), id, &n);
-		if (r != table[i].result || (r == 0 && !str_eq((struct str){id, n}, str_of(table[i].identifier))))
+		if (r != table[i].result ||
+		    (r == 0 && !str_eq((struct str){id, n}, str_of(table[i].identifier))))
 			fail_msg("%s: %d", table[i].query, r);
 	}
 	for (int length = 128; length <= 129; length++) {
 		snprintf(query, sizeof query, "identifier=%0*d", length, 1);
 		assert_int_equal(identifier_of_query(str_of(query), id, &n),
-		                 length == 128 ? IDENTIFIER_OK : IDENTIFIER_LENGTH);
+				 length == 128 ? IDENTIFIER_OK : IDENTIFIER_LENGTH);
 	}
 }
 
 static void test_view(void **state)
 {
 	struct view *v = view_new();
-	struct view_pool one = {.uid = 1, .subscription = STR("S"), .resource_group = STR("g"), .name = STR("a"),
-	                        .host = STR("a.e.r.d")};
-	struct view_pool two = {.uid = 2, .subscription = STR("S"), .resource_group = STR("h"), .name = STR("a")};
+	struct view_pool one = {.uid = 1,
+				.subscription = STR("S"),
+				.resource_group = STR("g"),
+				.name = STR("a"),
+				.host = STR("a.e.r.d")};
+	struct view_pool two = {
+		.uid = 2, .subscription = STR("S"), .resource_group = STR("h"), .name = STR("a")};
 	struct view_node node = {.id = 9};
 
 	(void)state;
@@ -203,8 +216,9 @@ static void test_view(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_request_rules), cmocka_unit_test(test_connection), cmocka_unit_test(test_sides),
-		cmocka_unit_test(test_responses),     cmocka_unit_test(test_identifiers), cmocka_unit_test(test_view),
+		cmocka_unit_test(test_request_rules), cmocka_unit_test(test_connection),
+		cmocka_unit_test(test_sides),         cmocka_unit_test(test_responses),
+		cmocka_unit_test(test_identifiers),   cmocka_unit_test(test_view),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

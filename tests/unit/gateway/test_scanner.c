@@ -212,7 +212,8 @@ static void check_chunks(const struct chunk_vector *v, size_t step)
 		} while (r == CHUNK_DATA && done < give);
 		at += give;
 	}
-	if (!v->body ? r != CHUNK_BAD : r == CHUNK_BAD || (r == CHUNK_END) != v->whole || strcmp(body, v->body) != 0)
+	if (!v->body ? r != CHUNK_BAD
+		     : r == CHUNK_BAD || (r == CHUNK_END) != v->whole || strcmp(body, v->body) != 0)
 		fail_msg("%s by %zu: result %d, body %s", v->text, step, r, body);
 }
 
@@ -254,10 +255,14 @@ static void test_chunk_bounds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests), cmocka_unit_test(test_responses),
-		cmocka_unit_test(test_parts),    cmocka_unit_test(test_control_characters),
-		cmocka_unit_test(test_bounds),   cmocka_unit_test(test_chunks),
-		cmocka_unit_test(test_chunk_end_leaves_the_rest), cmocka_unit_test(test_chunk_bounds),
+		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_responses),
+		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_control_characters),
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_chunks),
+		cmocka_unit_test(test_chunk_end_leaves_the_rest),
+		cmocka_unit_test(test_chunk_bounds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,7 @@
 #include "gateway/token/base64url.h"
 #include "gateway/token/token.h"
 
-#define NOW 1700000000ull
+#define NOW   1700000000ull
 #define SCOPE "/subscriptions/s/resourceGroups/g/providers/Microsoft.App/sessionPools/p"
 
 static struct token_keys *ec, *ed;
@@ -30,7 +30,8 @@ static struct token_keys *keys_of(EVP_PKEY *key)
 
 	PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL);
 	long n = BIO_get_mem_data(bio, &p);
-	if (token_keys_new((struct str){p, (size_t)n}, STR_NONE, "https://issuer", "https://m.example/", &k, &err))
+	if (token_keys_new((struct str){p, (size_t)n}, STR_NONE, "https://issuer", "https://m.example/", &k,
+			   &err))
 		fail_msg("%s", err.message);
 	BIO_free(bio);
 	return k;
@@ -81,10 +82,14 @@ static void test_round_trip(void **state)
 		assert_string_equal(c.subject, "me");
 		assert_int_equal(c.expires_s, NOW + 3600);
 		assert_int_equal(token_verify(both[i], buf_str(&token), TOKEN_DATA, NOW + 3599, &c, &err), 0);
-		assert_int_equal(token_verify(both[i], buf_str(&token), TOKEN_DATA, NOW + 3600, &c, &err), -EACCES);
-		assert_int_equal(token_verify(both[i], buf_str(&token), TOKEN_DATA, NOW - 61, &c, &err), -EACCES);
-		assert_int_equal(token_verify(both[i], buf_str(&token), TOKEN_MANAGEMENT, NOW, &c, &err), -EACCES);
-		assert_int_equal(token_verify(both[1 - i], buf_str(&token), TOKEN_DATA, NOW, &c, &err), -EACCES);
+		assert_int_equal(token_verify(both[i], buf_str(&token), TOKEN_DATA, NOW + 3600, &c, &err),
+				 -EACCES);
+		assert_int_equal(token_verify(both[i], buf_str(&token), TOKEN_DATA, NOW - 61, &c, &err),
+				 -EACCES);
+		assert_int_equal(token_verify(both[i], buf_str(&token), TOKEN_MANAGEMENT, NOW, &c, &err),
+				 -EACCES);
+		assert_int_equal(token_verify(both[1 - i], buf_str(&token), TOKEN_DATA, NOW, &c, &err),
+				 -EACCES);
 		issue(both[i], TOKEN_MANAGEMENT, &token);
 		assert_int_equal(token_verify(both[i], buf_str(&token), TOKEN_MANAGEMENT, NOW, &c, &err), 0);
 		assert_int_equal(token_verify(both[i], buf_str(&token), TOKEN_DATA, NOW, &c, &err), -EACCES);
@@ -99,9 +104,15 @@ static void test_roles(void **state)
 		const char *scope;
 		bool covers;
 	} table[] = {
-		{SCOPE, true}, {"/subscriptions/S/RESOURCEGROUPS/g", true}, {"/subscriptions/s/", true}, {"/", true},
-		{"/subscriptions/s/resourceGroups/g2", false}, {"/subscriptions/s/resourceGroups", true},
-		{SCOPE "/x", false}, {"/sub", false}, {SCOPE "2", false},
+		{SCOPE, true},
+		{"/subscriptions/S/RESOURCEGROUPS/g", true},
+		{"/subscriptions/s/", true},
+		{"/", true},
+		{"/subscriptions/s/resourceGroups/g2", false},
+		{"/subscriptions/s/resourceGroups", true},
+		{SCOPE "/x", false},
+		{"/sub", false},
+		{SCOPE "2", false},
 	};
 
 	(void)state;
@@ -173,8 +184,12 @@ static void test_forgeries(void **state)
 		{HEADER, CLAIMS("https://issuer", DATA, "1700090000", ""), -EACCES}, /* longer than a day */
 		{HEADER, CLAIMS("https://issuer", DATA, "1700003600", ",\"nbf\":1700000100"), -EACCES},
 		{HEADER, CLAIMS("https://issuer", DATA, "1700003600", ",\"roles\":{}"), -EACCES},
-		{HEADER, CLAIMS("https://issuer", DATA, "1700003600", ",\"roles\":[{\"role\":\"r\"}]"), -EACCES},
-		{HEADER, CLAIMS("https://issuer", DATA, "1700003600", ",\"roles\":[{\"role\":\"r\",\"scope\":\"x\"}]"), -EACCES},
+		{HEADER, CLAIMS("https://issuer", DATA, "1700003600", ",\"roles\":[{\"role\":\"r\"}]"),
+		 -EACCES},
+		{HEADER,
+		 CLAIMS("https://issuer", DATA, "1700003600",
+			",\"roles\":[{\"role\":\"r\",\"scope\":\"x\"}]"),
+		 -EACCES},
 		{HEADER, "{\"iss\":\"https://issuer\"}", -EACCES},
 		{HEADER, "not json", -EACCES},
 	};
@@ -203,7 +218,8 @@ static void test_each_byte_matters(void **state)
 		token.p[i] = was == 'A' ? 'B' : 'A';
 		assert_int_equal(token_verify(ec, buf_str(&token), TOKEN_DATA, NOW, &c, NULL), -EACCES);
 		token.p[i] = was;
-		assert_int_equal(token_verify(ec, (struct str){token.p, i}, TOKEN_DATA, NOW, &c, NULL), -EACCES);
+		assert_int_equal(token_verify(ec, (struct str){token.p, i}, TOKEN_DATA, NOW, &c, NULL),
+				 -EACCES);
 	}
 	buf_add(&token, "=", 1);
 	assert_int_equal(token_verify(ec, buf_str(&token), TOKEN_DATA, NOW, &c, NULL), -EACCES);
@@ -241,11 +257,14 @@ static void test_cache(void **state)
 	(void)state;
 	issue(ec, TOKEN_DATA, &token);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(token_cache_verify(cache, ec, buf_str(&token), TOKEN_DATA, NOW, &c, &err), 0);
+		assert_int_equal(token_cache_verify(cache, ec, buf_str(&token), TOKEN_DATA, NOW, &c, &err),
+				 0);
 	assert_string_equal(c->subject, "me");
-	assert_int_equal(token_cache_verify(cache, ec, buf_str(&token), TOKEN_MANAGEMENT, NOW, &c, &err), -EACCES);
+	assert_int_equal(token_cache_verify(cache, ec, buf_str(&token), TOKEN_MANAGEMENT, NOW, &c, &err),
+			 -EACCES);
 	assert_int_equal(token_cache_verify(cache, ed, buf_str(&token), TOKEN_DATA, NOW, &c, &err), -EACCES);
-	assert_int_equal(token_cache_verify(cache, ec, buf_str(&token), TOKEN_DATA, NOW + 3600, &c, &err), -EACCES);
+	assert_int_equal(token_cache_verify(cache, ec, buf_str(&token), TOKEN_DATA, NOW + 3600, &c, &err),
+			 -EACCES);
 	token.p[token.n - 10] ^= 1;
 	assert_int_equal(token_cache_verify(cache, ec, buf_str(&token), TOKEN_DATA, NOW, &c, &err), -EACCES);
 	buf_done(&token);
@@ -256,14 +275,17 @@ static void test_bounds(void **state)
 {
 	static char long_token[TOKEN_BYTES_MAX + 1];
 	struct token_role role = {"r", "/"};
-	struct token_request q = {.subject = STR("me"), .roles = &role, .n_roles = 1, .now_s = NOW, .life_s = 86401};
+	struct token_request q = {
+		.subject = STR("me"), .roles = &role, .n_roles = 1, .now_s = NOW, .life_s = 86401};
 	struct token_claims c;
 	struct buf to = {0};
 	struct str token;
 
 	(void)state;
 	memset(long_token, 'A', sizeof long_token);
-	assert_int_equal(token_verify(ec, (struct str){long_token, sizeof long_token}, TOKEN_DATA, NOW, &c, &err), -EACCES);
+	assert_int_equal(
+		token_verify(ec, (struct str){long_token, sizeof long_token}, TOKEN_DATA, NOW, &c, &err),
+		-EACCES);
 	assert_int_equal(token_issue(ec, &q, &to, &err), -EINVAL);
 	q.life_s = 0;
 	q.subject = STR_NONE;
@@ -278,9 +300,10 @@ static void test_bounds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_roles), cmocka_unit_test(test_forgeries),
-		cmocka_unit_test(test_each_byte_matters), cmocka_unit_test(test_base64url),
-		cmocka_unit_test(test_cache), cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_roles),
+		cmocka_unit_test(test_forgeries),  cmocka_unit_test(test_each_byte_matters),
+		cmocka_unit_test(test_base64url),  cmocka_unit_test(test_cache),
+		cmocka_unit_test(test_bounds),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

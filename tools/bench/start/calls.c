@@ -66,7 +66,7 @@ static int receive(struct calls *c, struct sandboxd_message *ret, int *ret_fd, s
 }
 
 int calls_call(struct calls *c, enum sandboxd_type type, const void *body, int fd, struct sandboxd_reply *ret,
-               int *ret_fd, struct err *err)
+	       int *ret_fd, struct err *err)
 {
 	int r = send_request(c, type, body, fd, err);
 

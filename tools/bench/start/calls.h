@@ -19,6 +19,6 @@ void calls_close(struct calls *c);
 /* The reply's code, with its message in `err`. `fd` < 0: none goes along. ret_fd may be NULL; on success it is the
  * caller's, -1 when none came. Waits for 60 s. */
 int calls_call(struct calls *c, enum sandboxd_type type, const void *body, int fd, struct sandboxd_reply *ret,
-               int *ret_fd, struct err *err);
+	       int *ret_fd, struct err *err);
 
 #endif

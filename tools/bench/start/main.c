@@ -58,7 +58,8 @@ static int get(int fd, struct err *err)
 
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
 	if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) < 0 ||
-	    recv(fd, answer, sizeof answer, MSG_WAITALL) != sizeof answer || memcmp(answer, "HTTP/1.1 200", 12) != 0)
+	    recv(fd, answer, sizeof answer, MSG_WAITALL) != sizeof answer ||
+	    memcmp(answer, "HTTP/1.1 200", 12) != 0)
 		return err_set(err, -EPROTO, "the server did not answer 200");
 	return 0;
 }
@@ -96,8 +97,14 @@ static int berth_dial(struct bench *b, uint64_t sandbox, int *ret_fd, struct err
 
 static int berth_start(struct bench *b, uint64_t *ret_sandbox, int64_t *ret_pid, bool tell, struct err *err)
 {
-	struct sandboxd_start start = {.sandbox = ++b->next_sandbox, .pool = STR("bench"), .pool_uid = 1, .revision = 1,
-	                               .digest = b->digest, .cpu_milli = 1000, .memory_bytes = 256u << 20, .target_port = 80};
+	struct sandboxd_start start = {.sandbox = ++b->next_sandbox,
+				       .pool = STR("bench"),
+				       .pool_uid = 1,
+				       .revision = 1,
+				       .digest = b->digest,
+				       .cpu_milli = 1000,
+				       .memory_bytes = 256u << 20,
+				       .target_port = 80};
 	struct sandboxd_reply reply;
 	CLEANUP_FD int fd = -1;
 	uint64_t began = now_us();
@@ -206,8 +213,8 @@ static int crun_start(struct bench *b, unsigned number, int64_t *ret_pid, bool t
 
 	crun_name(number, name, sizeof name);
 	snprintf(file, sizeof file, "%s/pid", b->bundle);
-	char *argv[] = {"crun", "--cgroup-manager=cgroupfs", "run", "--detach", "--pid-file", file, "--bundle",
-	                (char *)(uintptr_t)b->bundle, name, NULL};
+	char *argv[] = {"crun",     "--cgroup-manager=cgroupfs",  "run", "--detach", "--pid-file", file,
+			"--bundle", (char *)(uintptr_t)b->bundle, name,  NULL};
 	CLEANUP_FD int fd = -1;
 	uint64_t began = now_us();
 	int r = run_program(argv, err);
@@ -315,8 +322,10 @@ static int run(struct bench *b, struct err *err)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --bundle CRUN_BUNDLE "
-	                "[--cgroups cgroupfs|disabled] [--rounds 0-10000] [--hold 0-%d]\n", HOLD_MAX);
+	fprintf(stderr,
+		"usage: bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --bundle CRUN_BUNDLE "
+		"[--cgroups cgroupfs|disabled] [--rounds 0-10000] [--hold 0-%d]\n",
+		HOLD_MAX);
 	return 2;
 }
 
@@ -343,7 +352,7 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "--bundle") == 0)
 			b.bundle = argv[i + 1];
 		else if ((strcmp(argv[i], "--rounds") != 0 || !number(argv[i + 1], 10000, &b.rounds)) &&
-		         (strcmp(argv[i], "--hold") != 0 || !number(argv[i + 1], HOLD_MAX, &b.hold)))
+			 (strcmp(argv[i], "--hold") != 0 || !number(argv[i + 1], HOLD_MAX, &b.hold)))
 			return usage();
 	}
 	if (argc % 2 != 1 || b.socket == NULL || b.image == NULL || b.bundle == NULL)
