@@ -45,7 +45,7 @@ enum sm_kind sm_step(const struct sm_def *def, uint8_t *state, struct actor *sel
 	return SM_ON;
 }
 
-static const char *wrong_cell(const struct sm_def *def, uint8_t state, uint8_t type)
+static const char *wrong_cell(const struct sm_def *def, uint8_t state, uint16_t type)
 {
 	const struct sm_cell *cell = &def->cells[state][type];
 
@@ -73,8 +73,8 @@ const char *sm_wrong(const struct sm_def *def, char *text, size_t size)
 			snprintf(text, size, "%s: state %u has no name", def->name, state);
 			return text;
 		}
-		for (uint8_t type = 0; type < MSG_TYPES; type++) {
-			const char *what = wrong_cell(def, state, type);
+		for (unsigned type = 0; type < MSG_TYPES; type++) {
+			const char *what = wrong_cell(def, state, (uint16_t)type);
 
 			if (what != NULL) {
 				snprintf(text, size, "%s: %s x %s %s", def->name, def->states[state],

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import time
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FIXTURE = os.path.join(HERE, "fixtures", "analyse", "faulty.c")
@@ -40,7 +41,8 @@ def cppcheck(root, build, files, deadline):
               "--library=" + os.path.join(HERE, "cppcheck-macros.cfg"),
               "--suppressions-list=" + os.path.join(HERE, "cppcheck-suppressions.txt"),
               "--template={file}:{line}: {severity}: {message} [{id}]"]
-    cache = os.path.join(build, "cppcheck")
+    with open(os.path.join(HERE, "cppcheck-macros.cfg"), "rb") as f:  # cppcheck does not notice that it changed
+        cache = os.path.join(build, f"cppcheck-{zlib.crc32(f.read()):08x}")
     os.makedirs(cache, exist_ok=True)
     out = run(common + ["--project=" + os.path.join(build, "compile_commands.json"), f"-j{os.cpu_count()}",
                         "--cppcheck-build-dir=" + cache, "-i" + os.path.join(root, "build")], deadline - time.monotonic())

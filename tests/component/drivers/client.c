@@ -126,7 +126,7 @@ int client_wait(struct client *c, uint64_t correlation, struct sandboxd_reply *r
 int client_call(struct client *c, enum sandboxd_type type, const void *body, struct sandboxd_reply *ret,
 		int *ret_fd)
 {
-	struct sandboxd_reply mine, *r = ret == NULL ? &mine : ret;
+	struct sandboxd_reply mine = {0}, *r = ret == NULL ? &mine : ret;
 	int code = client_wait(c, client_send(c, type, body, -1), r, ret_fd);
 
 	return code < 0 ? code : r->code;
