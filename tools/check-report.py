@@ -17,8 +17,9 @@ def labels_of(path):
 
 
 def reason(case):
-    """The last line that the test wrote before it skipped itself."""
+    """What the test says after SKIPPED, else its last line."""
     lines = [line for line in (case.findtext("system-out") or "").splitlines() if line.strip()]
+    lines = [line for line in lines if "SKIPPED: " in line] or lines
     return lines[-1].strip() if lines else "no reason given"
 
 

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """attacks.py DIR: one OCI layout per attack below DIR, each with layers that must be refused or must stay harmless."""
 import hashlib, io, json, os, platform, sys, tarfile
 

@@ -5,7 +5,7 @@ set -eu
 dir=$2
 
 free_port() {
-	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+	/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
 make_certificates() {
@@ -77,7 +77,7 @@ to_registry() {
 put_index() {
 	digest=$(skopeo inspect --raw "oci:$dir/layout:v1" | sha256sum | cut -d' ' -f1)
 	size=$(skopeo inspect --raw "oci:$dir/layout:v1" | wc -c)
-	arch=$(python3 -c 'import platform; print({"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()])')
+	arch=$(/usr/bin/python3 -c 'import platform; print({"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()])')
 	printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[
 {"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%d,"platform":{"os":"linux","architecture":"%s"}}]}' \
 		"$digest" "$size" "$arch" > "$dir/index.json"
@@ -91,9 +91,9 @@ put_index() {
 # A layer of this repository has other bytes than its name says.
 spoil() {
 	to_registry "oci:$dir/spoiled:v1" "docker://127.0.0.1:$port/spoiled:v1"
-	layer=$(skopeo inspect --raw "oci:$dir/spoiled:v1" | python3 -c 'import json,sys; print(json.load(sys.stdin)["layers"][0]["digest"][7:])')
+	layer=$(skopeo inspect --raw "oci:$dir/spoiled:v1" | /usr/bin/python3 -c 'import json,sys; print(json.load(sys.stdin)["layers"][0]["digest"][7:])')
 	file=$dir/registry/docker/registry/v2/blobs/sha256/$(echo "$layer" | cut -c1-2)/$layer/data
-	python3 -c 'import sys; f = open(sys.argv[1], "r+b"); f.seek(20); f.write(b"X")' "$file"
+	/usr/bin/python3 -c 'import sys; f = open(sys.argv[1], "r+b"); f.seek(20); f.write(b"X")' "$file"
 }
 
 up() {
