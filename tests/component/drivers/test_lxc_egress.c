@@ -212,12 +212,14 @@ static void it_can_be_turned_off(void **state)
 	stop(i);
 }
 
+/* The node's table: berth_ and the hexadecimal name of its cluster and node. */
+#define FLUSH_OURS \
+	"nft flush table inet $(nft list tables | sed -n 's/.* \\(berth_[0-9a-f]*\\)$/\\1/p' | head -1)"
+
 static void what_others_change_is_restored(void **state)
 {
 	static const char *const break_it[] = {"nft flush ruleset", "nft delete table inet berth_forward",
-					       "nft flush table inet $(nft list tables | sed -n 's/.* "
-					       "\\(berth_[0-9a-f]\\)/\\1/p' | head -1)",
-					       "echo 0 >/proc/sys/net/ipv4/ip_forward"};
+					       FLUSH_OURS, "echo 0 >/proc/sys/net/ipv4/ip_forward"};
 	static const char *const wanted[] = {"public reached", "private blocked", "done", NULL};
 	const struct driver_ops *ops = world.driver->ops;
 	struct driver_instance *first = begin("sleep 600", true), *i;
