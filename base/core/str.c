@@ -84,6 +84,39 @@ int str_u64(struct str s, uint64_t max, uint64_t *ret)
 	return 0;
 }
 
+int str_size(struct str s, uint64_t *ret)
+{
+	static const struct {
+		struct str suffix;
+		unsigned shift;
+	} units[] = {{STR("Ki"), 10}, {STR("Mi"), 20}, {STR("Gi"), 30}, {STR(""), 0}};
+	uint64_t n;
+
+	for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+		if (!str_ends(s, units[i].suffix))
+			continue;
+		if (str_u64(str_slice(s, 0, s.n - units[i].suffix.n), UINT64_MAX >> units[i].shift, &n) < 0)
+			return -EINVAL;
+		*ret = n << units[i].shift;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r';
+}
+
+struct str str_trim(struct str s)
+{
+	while (s.n > 0 && is_blank(s.p[0]))
+		s = str_slice(s, 1, s.n);
+	while (s.n > 0 && is_blank(s.p[s.n - 1]))
+		s.n--;
+	return s;
+}
+
 int str_copy(struct str s, char *buffer, size_t size)
 {
 	if (s.n + 1 > size)

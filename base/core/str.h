@@ -30,6 +30,10 @@ size_t str_find(struct str s, char c);
 bool str_cut(struct str s, char c, struct str *ret_head, struct str *ret_tail);
 /* Decimal digits only, no sign, no spaces. -EINVAL, or -ERANGE above `max`. */
 int str_u64(struct str s, uint64_t max, uint64_t *ret);
+/* Bytes, as a whole number or with Ki, Mi or Gi behind it ("512Mi"). -EINVAL, also above 64 bits. */
+int str_size(struct str s, uint64_t *ret);
+/* Without spaces, tabs and carriage returns at its ends. */
+struct str str_trim(struct str s);
 /* A terminated copy; -ENAMETOOLONG if it does not fit, -EINVAL if it holds a NUL. */
 int str_copy(struct str s, char *buffer, size_t size);
 /* SipHash-2-4 under a key drawn once for the process: for hash maps that strangers fill. */

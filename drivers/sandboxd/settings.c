@@ -60,36 +60,6 @@ void settings_defaults(struct settings *s)
 			       .log_level = LOG_INFO};
 }
 
-static struct str trim(struct str s)
-{
-	while (s.n > 0 && strchr(" \t\r", s.p[0]) != NULL)
-		s = str_slice(s, 1, s.n);
-	while (s.n > 0 && strchr(" \t\r", s.p[s.n - 1]) != NULL)
-		s.n--;
-	return s;
-}
-
-static int parse_size(struct str s, uint64_t *ret)
-{
-	static const struct {
-		const char *suffix;
-		unsigned shift;
-	} units[] = {{"Ki", 10}, {"Mi", 20}, {"Gi", 30}, {"", 0}};
-
-	for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-		uint64_t x;
-
-		if (!str_ends(s, str_of(units[i].suffix)))
-			continue;
-		s.n -= strlen(units[i].suffix);
-		if (str_u64(s, UINT64_MAX >> units[i].shift, &x) < 0)
-			return -EINVAL;
-		*ret = x << units[i].shift;
-		return 0;
-	}
-	return -EINVAL;
-}
-
 /* IPv4 addresses, or ranges, with spaces or commas between: exactly that, for they become firewall rules. */
 static int append_addresses(struct str list, char *to, size_t size)
 {
@@ -126,7 +96,7 @@ static int append_addresses(struct str list, char *to, size_t size)
 static int take_number(const struct name *n, struct str value, struct settings *s)
 {
 	uint64_t x;
-	int r = n->kind == SIZE ? parse_size(value, &x) : str_u64(value, n->max, &x);
+	int r = n->kind == SIZE ? str_size(value, &x) : str_u64(value, n->max, &x);
 
 	if (r < 0 || x < n->min || x > n->max)
 		return -EINVAL;
@@ -206,11 +176,11 @@ static int take_line(const char *path, int line, struct str text, struct setting
 {
 	struct str name, value;
 
-	text = trim(text);
+	text = str_trim(text);
 	if (text.n == 0 || text.p[0] == '#' || !str_cut(text, '=', &name, &value))
 		return 0;
-	name = trim(name);
-	value = trim(value);
+	name = str_trim(name);
+	value = str_trim(value);
 	if (str_eq(name, STR("member"))) {
 		take_member(value, s);
 		return 0;

@@ -129,15 +129,6 @@ struct reading {
 	bool seen[N_OPTIONS];
 };
 
-static struct str trim(struct str s)
-{
-	while (s.n > 0 && strchr(" \t\r", s.p[0]) != NULL)
-		s = str_slice(s, 1, s.n);
-	while (s.n > 0 && strchr(" \t\r", s.p[s.n - 1]) != NULL)
-		s.n--;
-	return s;
-}
-
 static bool is_address(struct str s)
 {
 	size_t colon = s.n;
@@ -146,28 +137,6 @@ static bool is_address(struct str s)
 	while (colon > 0 && s.p[colon - 1] != ':')
 		colon--;
 	return colon > 1 && str_u64(str_slice(s, colon, s.n), 65535, &port) == 0 && port > 0;
-}
-
-static int parse_size(struct str s, uint64_t *ret)
-{
-	static const struct {
-		const char *suffix;
-		unsigned shift;
-	} units[] = {{"Ki", 10}, {"Mi", 20}, {"Gi", 30}, {"", 0}};
-
-	for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-		struct str suffix = str_of(units[i].suffix);
-
-		if (!str_ends(s, suffix))
-			continue;
-		uint64_t n;
-
-		if (str_u64(str_slice(s, 0, s.n - suffix.n), UINT64_MAX >> units[i].shift, &n) < 0)
-			return -EINVAL;
-		*ret = n << units[i].shift;
-		return 0;
-	}
-	return -EINVAL;
 }
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
@@ -193,10 +162,10 @@ static int take_member(struct reading *r, struct str value, struct err *err)
 		return err_set(err, -EINVAL, "%s:%d: member: more than %d", r->path, r->line,
 			       CONFIG_MEMBERS_MAX);
 	str_cut(value, ' ', &id, &value);
-	str_cut(trim(value), ' ', &name, &value);
-	str_cut(trim(value), ' ', &raft, &value);
-	str_cut(trim(value), ' ', &control, &value);
-	peer = trim(value);
+	str_cut(str_trim(value), ' ', &name, &value);
+	str_cut(str_trim(value), ' ', &raft, &value);
+	str_cut(str_trim(value), ' ', &control, &value);
+	peer = str_trim(value);
 	if (str_u64(id, UINT32_MAX, &m.id) < 0 || m.id == 0 || name.n == 0 || !is_address(raft) ||
 	    !is_address(control) || !is_address(peer))
 		return err_set(
@@ -221,7 +190,7 @@ static int take_number(struct reading *r, const struct option *o, struct str val
 	uint64_t *to = (uint64_t *)(void *)((char *)r->config + o->offset);
 	uint64_t n = 0;
 	int bad = o->type == OPTION_NUMBER ? str_u64(value, UINT64_MAX, &n)
-		  : o->type == OPTION_SIZE ? parse_size(value, &n)
+		  : o->type == OPTION_SIZE ? str_size(value, &n)
 					   : parse_level(value, &n);
 
 	if (bad < 0 || n < o->min || n > o->max)
@@ -272,12 +241,12 @@ static int take_line(struct reading *r, struct str line, struct err *err)
 {
 	struct str name, value;
 
-	line = trim(line);
+	line = str_trim(line);
 	if (line.n == 0 || line.p[0] == '#')
 		return 0;
 	if (!str_cut(line, '=', &name, &value))
 		return err_set(err, -EINVAL, "%s:%d: expected \"name = value\"", r->path, r->line);
-	name = trim(name);
+	name = str_trim(name);
 	for (size_t i = 0; i < N_OPTIONS; i++) {
 		if (!str_eq(name, str_of(options[i].name)))
 			continue;
@@ -285,7 +254,7 @@ static int take_line(struct reading *r, struct str line, struct err *err)
 			return err_set(err, -EINVAL, "%s:%d: %s is there twice", r->path, r->line,
 				       options[i].name);
 		r->seen[i] = true;
-		return take_value(r, &options[i], trim(value), err);
+		return take_value(r, &options[i], str_trim(value), err);
 	}
 	return err_set(err, -EINVAL, "%s:%d: unknown option \"%.*s\"", r->path, r->line, STR_ARGS(name));
 }

@@ -35,6 +35,18 @@ void control_kick(struct control *c)
 	loop_defer(&c->loop, &c->turn);
 }
 
+struct envelope control_message(const struct control *c, struct buf *bytes, struct address to, uint16_t type,
+				const void *body)
+{
+	if (body != NULL)
+		codec_encode(bytes, message_body_codec[type], body);
+	return (struct envelope){.to = to,
+				 .from = {ADDRESS_CONTROL, c->config.node_id, 0},
+				 .type = type,
+				 .incarnation = control_incarnation(c),
+				 .body = buf_str(bytes)};
+}
+
 void control_deliver(struct control *c, const struct envelope *e)
 {
 	struct inbox_item *item = calloc(1, sizeof *item);
@@ -50,16 +62,13 @@ void control_refuse(struct control *c, const struct envelope *request, int code,
 {
 	CLEANUP_BUF struct buf body = {0};
 	struct msg_refused refused = {.code = code, .message = str_of(why)};
-	struct envelope e = {.to = request->from,
-			     .from = request->to,
-			     .type = MSG_REFUSED,
-			     .correlation = request->correlation,
-			     .incarnation = request->incarnation};
+	struct envelope e = control_message(c, &body, request->from, MSG_REFUSED, &refused);
 
 	if (request->correlation == 0)
 		return;
-	codec_encode(&body, message_body_codec[MSG_REFUSED], &refused);
-	e.body = buf_str(&body);
+	e.from = request->to;
+	e.correlation = request->correlation;
+	e.incarnation = request->incarnation;
 	if (e.to.node == c->config.node_id && (e.to.kind == ADDRESS_GATEWAY || e.to.kind == ADDRESS_API))
 		control_send(c, &e);
 	else

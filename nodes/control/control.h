@@ -95,6 +95,10 @@ void control_deliver(struct control *c, const struct envelope *e);
 void control_refuse(struct control *c, const struct envelope *request, int code, const char *why);
 /* Sends to a gateway loop, the API, or a node; NODE_LEADER too. */
 void control_send(struct control *c, const struct envelope *e);
+/* A message of this node's control loop; `body`, of that type, is encoded into `bytes`, which it borrows.
+ * NULL: without a body. */
+struct envelope control_message(const struct control *c, struct buf *bytes, struct address to, uint16_t type,
+				const void *body);
 
 /* log.c */
 int control_open_log(struct control *c, struct err *err);

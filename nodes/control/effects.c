@@ -24,14 +24,9 @@ static void deliver(struct control *c, const struct address *to, uint64_t correl
 		    const void *body)
 {
 	CLEANUP_BUF struct buf bytes = {0};
-	struct envelope e = {.to = *to,
-			     .from = {ADDRESS_CONTROL, c->config.node_id, 0},
-			     .type = type,
-			     .correlation = correlation,
-			     .incarnation = control_incarnation(c)};
+	struct envelope e = control_message(c, &bytes, *to, type, body);
 
-	codec_encode(&bytes, message_body_codec[type], body);
-	e.body = buf_str(&bytes);
+	e.correlation = correlation;
 	control_deliver(c, &e);
 }
 

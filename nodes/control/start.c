@@ -44,13 +44,9 @@ static void on_exited(void *context, const struct sandboxd_exited *event)
 {
 	struct control *c = context;
 	CLEANUP_BUF struct buf body = {0};
-	struct envelope e = {.to = {ADDRESS_SANDBOX, c->config.node_id, event->sandbox},
-			     .from = {ADDRESS_CONTROL, c->config.node_id, 0},
-			     .type = MSG_EXITED,
-			     .incarnation = control_incarnation(c)};
+	struct address to = {ADDRESS_SANDBOX, c->config.node_id, event->sandbox};
+	struct envelope e = control_message(c, &body, to, MSG_EXITED, event);
 
-	codec_encode(&body, message_body_codec[MSG_EXITED], event);
-	e.body = buf_str(&body);
 	control_deliver(c, &e);
 }
 

@@ -26,24 +26,14 @@ static void arrived(struct api_call *call)
 /* One question for all sessions of this owner. */
 static void ask_owner(struct api_call *call, uint64_t node)
 {
-	struct control *c = api_control(call->api);
 	uint64_t generations[ACTIVITY_MAX];
 	struct msg_activity body = {.generations = generations};
-	CLEANUP_BUF struct buf bytes = {0};
-	struct envelope e = {.to = {ADDRESS_CONTROL, node, 0},
-			     .from = {ADDRESS_API, c->config.node_id, call->request->id},
-			     .type = MSG_ACTIVITY,
-			     .correlation = call->request->id,
-			     .deadline_ms = call->deadline_ms,
-			     .incarnation = control_incarnation(c)};
 
 	for (uint32_t i = 0; i < call->outcome.n_asks && body.n_generations < ACTIVITY_MAX; i++) {
 		if (call->outcome.asks[i].node == node)
 			generations[body.n_generations++] = call->outcome.asks[i].generation;
 	}
-	codec_encode(&bytes, message_body_codec[MSG_ACTIVITY], &body);
-	e.body = buf_str(&bytes);
-	control_send(c, &e);
+	api_send(call, (struct address){ADDRESS_CONTROL, node, 0}, MSG_ACTIVITY, &body);
 }
 
 void activity_ask(struct api_call *call)
@@ -108,11 +98,7 @@ static void finish(struct control *c, struct gather *g)
 {
 	CLEANUP_BUF struct buf bytes = {0};
 	struct msg_active body = {.generations = g->generations, .ago_ms = g->ago_ms};
-	struct envelope e = {.to = g->asker,
-			     .from = {ADDRESS_CONTROL, c->config.node_id, 0},
-			     .type = MSG_ACTIVE,
-			     .correlation = g->correlation,
-			     .incarnation = control_incarnation(c)};
+	struct envelope e;
 
 	for (uint32_t i = 0; i < g->n; i++) {
 		if (g->ago_ms[i] == UINT64_MAX)
@@ -120,8 +106,8 @@ static void finish(struct control *c, struct gather *g)
 		g->generations[body.n_generations++] = g->generations[i];
 		g->ago_ms[body.n_ago_ms++] = g->ago_ms[i];
 	}
-	codec_encode(&bytes, message_body_codec[MSG_ACTIVE], &body);
-	e.body = buf_str(&bytes);
+	e = control_message(c, &bytes, g->asker, MSG_ACTIVE, &body);
+	e.correlation = g->correlation;
 	for (struct gather **at = &c->gathers; *at != NULL; at = &(*at)->next) {
 		if (*at == g) {
 			*at = g->next;

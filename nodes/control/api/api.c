@@ -223,24 +223,22 @@ static bool answer_early(struct api_call *call)
 	return true;
 }
 
-static void post(struct api_call *call)
+void api_send(struct api_call *call, struct address to, uint16_t type, const void *body)
 {
 	struct control *c = call->api->control;
-	CLEANUP_BUF struct buf body = {0};
-	struct envelope e = {.to = call->outcome.to,
-			     .from = {ADDRESS_API, c->config.node_id, call->request->id},
-			     .type = call->outcome.type,
-			     .correlation = call->request->id,
-			     .deadline_ms = call->deadline_ms,
-			     .incarnation = control_incarnation(c)};
+	CLEANUP_BUF struct buf bytes = {0};
+	struct envelope e = control_message(c, &bytes, to, type, body);
 
+	e.from = (struct address){ADDRESS_API, c->config.node_id, call->request->id};
+	e.correlation = call->request->id;
+	e.deadline_ms = call->deadline_ms;
+	control_send(c, &e);
+}
+
+static void post(struct api_call *call)
+{
 	call->waits = true;
-	codec_encode(&body, message_body_codec[e.type], call->outcome.body);
-	e.body = buf_str(&body);
-	if (e.to.node == NODE_LEADER)
-		control_send(c, &e);
-	else
-		control_deliver(c, &e);
+	api_send(call, call->outcome.to, call->outcome.type, call->outcome.body);
 }
 
 /* With tables that are as new as the leader's were. */
@@ -271,35 +269,24 @@ void api_serve(struct api_call *call)
 
 static void ask_index(struct api_call *call)
 {
-	struct control *c = call->api->control;
-	struct envelope e = {.to = {ADDRESS_CONTROL, NODE_LEADER, 0},
-			     .from = {ADDRESS_API, c->config.node_id, call->request->id},
-			     .type = MSG_INDEX,
-			     .correlation = call->request->id,
-			     .deadline_ms = clock_boot_ms() + INDEX_MS,
-			     .incarnation = control_incarnation(c)};
-
 	call->asks = true;
-	call->deadline_ms = e.deadline_ms;
-	control_send(c, &e);
+	call->deadline_ms = clock_boot_ms() + INDEX_MS;
+	api_send(call, (struct address){ADDRESS_CONTROL, NODE_LEADER, 0}, MSG_INDEX, NULL);
 }
 
 void api_index(struct control *c, const struct envelope *question)
 {
 	CLEANUP_BUF struct buf body = {0};
 	struct msg_indexed indexed = {.index = consensus_applied(c->consensus)};
-	struct envelope e = {.to = question->from,
-			     .from = question->to,
-			     .type = MSG_INDEXED,
-			     .correlation = question->correlation,
-			     .incarnation = control_incarnation(c)};
+	struct envelope e;
 
 	if (!c->leads) {
 		control_refuse(c, question, -EAGAIN, "this node does not lead");
 		return;
 	}
-	codec_encode(&body, message_body_codec[MSG_INDEXED], &indexed);
-	e.body = buf_str(&body);
+	e = control_message(c, &body, question->from, MSG_INDEXED, &indexed);
+	e.from = question->to;
+	e.correlation = question->correlation;
 	control_send(c, &e);
 }
 

@@ -49,6 +49,8 @@ struct api_call *api_call_of(const struct api *a, uint64_t id);
 void api_finish(struct api_call *call, struct arm_reply *reply);
 /* Forgets a call that was answered through the gateway directly. */
 void api_drop(struct api_call *call);
+/* Sends a message whose answer comes back to this call, by its deadline. NULL: without a body. */
+void api_send(struct api_call *call, struct address to, uint16_t type, const void *body);
 /* tasks.c */
 void tasks_run(struct api_call *call);
 void tasks_logged(struct api_call *call, const struct msg_logged *piece);

@@ -133,13 +133,9 @@ static void tell_image(struct control *c, struct str digest)
 {
 	CLEANUP_BUF struct buf body = {0};
 	struct msg_cached cached = {.digest = digest};
-	struct envelope e = {.to = {ADDRESS_IMAGES, c->config.node_id, 0},
-			     .from = {ADDRESS_CONTROL, c->config.node_id, 0},
-			     .type = MSG_CACHED,
-			     .incarnation = control_incarnation(c)};
+	struct address to = {ADDRESS_IMAGES, c->config.node_id, 0};
+	struct envelope e = control_message(c, &body, to, MSG_CACHED, &cached);
 
-	codec_encode(&body, message_body_codec[MSG_CACHED], &cached);
-	e.body = buf_str(&body);
 	control_deliver(c, &e);
 }
 
@@ -190,22 +186,12 @@ static void run_import(struct api_call *call)
 
 static void ask_piece(struct api_call *call, uint32_t tail)
 {
-	struct control *c = api_control(call->api);
-	CLEANUP_BUF struct buf body = {0};
 	struct msg_log ask = {
 		.sandbox = call->outcome.logs.sandbox, .offset = call->log_offset, .tail = tail};
-	struct envelope e = {.to = {ADDRESS_CONTROL, call->outcome.logs.node, 0},
-			     .from = {ADDRESS_API, c->config.node_id, call->request->id},
-			     .type = MSG_LOG,
-			     .correlation = call->request->id,
-			     .deadline_ms = clock_boot_ms() + LOG_ANSWER_MS,
-			     .incarnation = control_incarnation(c)};
 
 	call->waits = true;
-	call->deadline_ms = e.deadline_ms;
-	codec_encode(&body, message_body_codec[MSG_LOG], &ask);
-	e.body = buf_str(&body);
-	control_send(c, &e);
+	call->deadline_ms = clock_boot_ms() + LOG_ANSWER_MS;
+	api_send(call, (struct address){ADDRESS_CONTROL, call->outcome.logs.node, 0}, MSG_LOG, &ask);
 }
 
 static void on_poll(struct loop_timer *timer)
@@ -274,14 +260,9 @@ static void answer_log(struct log_read *l, const struct msg_logged *piece)
 {
 	struct control *c = l->control;
 	CLEANUP_BUF struct buf body = {0};
-	struct envelope e = {.to = l->asker,
-			     .from = {ADDRESS_CONTROL, c->config.node_id, 0},
-			     .type = MSG_LOGGED,
-			     .correlation = l->correlation,
-			     .incarnation = control_incarnation(c)};
+	struct envelope e = control_message(c, &body, l->asker, MSG_LOGGED, piece);
 
-	codec_encode(&body, message_body_codec[MSG_LOGGED], piece);
-	e.body = buf_str(&body);
+	e.correlation = l->correlation;
 	control_send(c, &e);
 	free(l);
 }

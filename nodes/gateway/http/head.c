@@ -76,15 +76,6 @@ static enum field field_of(struct str name)
 	return FIELD_OTHER;
 }
 
-static struct str trim(struct str s)
-{
-	while (s.n && (s.p[0] == ' ' || s.p[0] == '\t'))
-		s = str_slice(s, 1, s.n);
-	while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-		s.n--;
-	return s;
-}
-
 /* What all fields of a head said, before it is judged together. */
 struct gathered {
 	unsigned n_length, n_encoding, n_host, n_authorization, n_expect, n_upgrade;
@@ -99,7 +90,7 @@ static void gather_connection(struct gathered *g, struct str value)
 
 	while (value.n) {
 		str_cut(value, ',', &token, &value);
-		token = trim(token);
+		token = str_trim(token);
 		if (!token.n)
 			continue;
 		if (str_eq_nocase(token, STR("close")))

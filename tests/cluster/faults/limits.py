@@ -4,9 +4,9 @@ import time
 import sandboxes
 from harness import Cluster, in_parallel, run, wait_until
 
-QUEUE_MS = 3000
+QUEUE_MS = 10_000 # the default
 
-cluster = Cluster(settings=["cooldown_min=2", f"queue_ms={QUEUE_MS}"]).start()
+cluster = Cluster(settings=["cooldown_min=2"]).start()
 cluster.import_image()
 
 

@@ -99,8 +99,7 @@ static int close_world(void **state)
 	shell("for p in $(pgrep -f '^busybox httpd .*%s/served$'); do kill $p; done", world.dir);
 	kill(outside, SIGKILL);
 	waitpid(outside, NULL, 0);
-	world_close(&world);
-	return 0;
+	return world_close(&world);
 }
 
 #define PROBE                                                                                           \

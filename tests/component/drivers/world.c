@@ -94,68 +94,6 @@ int world_open_driver(struct world *w, struct err *err)
 	return lxc_driver_new(&o, &w->driver, err);
 }
 
-int world_open(struct world *w, bool lxc)
-{
-	struct err err = {0};
-
-	*w = (struct world){.next_id = 1, .node = (uint64_t)getpid(), .keeper = -1};
-	snprintf(w->dir, sizeof w->dir, "/tmp/berth-test.%d", (int)getpid());
-	snprintf(w->root, sizeof w->root, "%s/image", w->dir);
-	if (mkdir(w->dir, 0711) != 0 || chmod(w->dir, 0711) != 0)
-		return -errno;
-	if (!lxc)
-		return scripted_driver_new(&w->driver, &err);
-	make_root(w);
-	int r = keeper_start(w, &w->keeper);
-
-	if (r < 0)
-		return r;
-	r = world_open_driver(w, &err);
-	if (r < 0)
-		fprintf(stderr, "%s\n", err.message);
-	return r;
-}
-
-static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
-{
-	(void)st;
-	(void)kind;
-	(void)where;
-	return remove(path);
-}
-
-void world_close(struct world *w)
-{
-	if (w->driver != NULL)
-		w->driver->ops->close(w->driver);
-	keeper_end(&w->keeper);
-	nftw(w->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-}
-
-void world_program(struct world *w, struct world_start *s, const char *const *argv)
-{
-	uint64_t id = w->next_id++;
-
-	*s = (struct world_start){.how = {.sandbox = id,
-					  .pool_uid = 7,
-					  .revision = 1,
-					  .slot = (uint32_t)id % 64,
-					  .uid_base = WORLD_UIDS + (uint32_t)(id % 64 + 1) * 65536,
-					  .logger_uid = WORLD_UIDS + (uint32_t)id,
-					  .root = w->root,
-					  .stop_signal = SIGTERM,
-					  .target_port = 8080,
-					  .limits = {.cpu_milli = 500,
-						     .pids_max = 64,
-						     .memory_bytes = 64u << 20,
-						     .disk_bytes = 16u << 20,
-						     .log_bytes = 1u << 20}}};
-	for (; argv[s->how.n_argv] != NULL; s->how.n_argv++)
-		s->argv[s->how.n_argv] = str_of(argv[s->how.n_argv]);
-	s->how.argv = s->argv;
-	s->how.env = s->env;
-}
-
 /* -- Counting -------------------------------------------------------------------------------------------------- */
 
 static long counted;
@@ -204,29 +142,108 @@ static long count_processes(void)
 	return n;
 }
 
-void world_count(const struct world *w, struct world_counts *ret)
+static struct world_counts count_host(const struct world *w)
 {
+	struct world_counts ret = {0};
 	CLEANUP_BUF struct buf b = {0};
 	char path[200];
 
-	*ret = (struct world_counts){0};
 	snprintf(ours, sizeof ours, "berth-%08x-", (uint32_t)str_hash_stable(STR("test"), w->node));
 	if (fd_read_file("/proc/self/mountinfo", 4u << 20, &b, NULL) == 0) {
 		for (size_t i = 0; i < b.n; i++)
-			ret->mounts += b.p[i] == '\n';
+			ret.mounts += b.p[i] == '\n';
 	}
 	counted = 0;
 	nftw("/sys/fs/cgroup", count_entry, 16, FTW_PHYS);
-	ret->cgroups = counted;
+	ret.cgroups = counted;
 	counted = 0;
 	snprintf(path, sizeof path, "%s/sandboxes", w->dir);
 	nftw(path, count_any, 16, FTW_PHYS);
 	snprintf(path, sizeof path, "/run/lxc/lock/%s/lxc", w->dir);
-	ret->files = counted;
+	ret.files = counted;
 	counted = 0;
 	nftw(path, count_any, 16, FTW_PHYS);
-	ret->files += counted > 0 ? counted - 1 : 0;
-	ret->processes = count_processes();
+	ret.files += counted > 0 ? counted - 1 : 0;
+	ret.processes = count_processes();
+	return ret;
+}
+
+/* -- Opening and closing ---------------------------------------------------------------------------------------- */
+
+int world_open(struct world *w, bool lxc)
+{
+	struct err err = {0};
+
+	*w = (struct world){.next_id = 1, .node = (uint64_t)getpid(), .keeper = -1};
+	snprintf(w->dir, sizeof w->dir, "/tmp/berth-test.%d", (int)getpid());
+	snprintf(w->root, sizeof w->root, "%s/image", w->dir);
+	if (mkdir(w->dir, 0711) != 0 || chmod(w->dir, 0711) != 0)
+		return -errno;
+	int r;
+
+	if (!lxc) {
+		r = scripted_driver_new(&w->driver, &err);
+	} else {
+		make_root(w);
+		r = keeper_start(w, &w->keeper);
+		if (r < 0)
+			return r;
+		r = world_open_driver(w, &err);
+	}
+	if (r < 0)
+		fprintf(stderr, "%s\n", err.message);
+	else
+		w->before = count_host(w);
+	return r;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+	(void)st;
+	(void)kind;
+	(void)where;
+	return remove(path);
+}
+
+int world_close(struct world *w)
+{
+	struct world_counts after = count_host(w), before = w->before;
+
+	if (w->driver != NULL)
+		w->driver->ops->close(w->driver);
+	keeper_end(&w->keeper);
+	nftw(w->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	if (memcmp(&before, &after, sizeof after) == 0)
+		return 0;
+	fprintf(stderr,
+		"left behind: mounts %ld -> %ld, cgroups %ld -> %ld, shims %ld -> %ld, files %ld -> %ld\n",
+		before.mounts, after.mounts, before.cgroups, after.cgroups, before.processes, after.processes,
+		before.files, after.files);
+	return -1;
+}
+
+void world_program(struct world *w, struct world_start *s, const char *const *argv)
+{
+	uint64_t id = w->next_id++;
+
+	*s = (struct world_start){.how = {.sandbox = id,
+					  .pool_uid = 7,
+					  .revision = 1,
+					  .slot = (uint32_t)id % 64,
+					  .uid_base = WORLD_UIDS + (uint32_t)(id % 64 + 1) * 65536,
+					  .logger_uid = WORLD_UIDS + (uint32_t)id,
+					  .root = w->root,
+					  .stop_signal = SIGTERM,
+					  .target_port = 8080,
+					  .limits = {.cpu_milli = 500,
+						     .pids_max = 64,
+						     .memory_bytes = 64u << 20,
+						     .disk_bytes = 16u << 20,
+						     .log_bytes = 1u << 20}}};
+	for (; argv[s->how.n_argv] != NULL; s->how.n_argv++)
+		s->argv[s->how.n_argv] = str_of(argv[s->how.n_argv]);
+	s->how.argv = s->argv;
+	s->how.env = s->env;
 }
 
 /* -- Using an instance ------------------------------------------------------------------------------------------ */

@@ -7,19 +7,26 @@
 
 #define WORLD_UIDS 200000000u
 
+/* What of this driver is on the host. */
+struct world_counts {
+	long mounts, cgroups, processes, files;
+};
+
 struct world {
 	char dir[128], root[160];
 	struct driver *driver;
 	uint64_t next_id;
 	uint64_t node; /* as the driver is told: this process's id */
 	int keeper;    /* see keeper.h; -1 without containers */
+	struct world_counts before;
 };
 
 /* Why containers cannot be tested here, or NULL. */
 const char *world_lacks_lxc(void);
 int world_open(struct world *w, bool lxc);
-/* Closes the driver, ends what a failed test left running, and removes the directory. */
-void world_close(struct world *w);
+/* Closes the driver, ends what a failed test left running, and removes the directory. -1, and says what, when anything
+ * more is on the host than after world_open: a test leaves nothing behind. */
+int world_close(struct world *w);
 int world_open_driver(struct world *w, struct err *err);
 
 /* A start of this program (terminated by NULL) with a slot of its own and limits of 0.5 CPU and 64 MiB. */
@@ -28,11 +35,6 @@ struct world_start {
 	struct str argv[16], env[8];
 };
 void world_program(struct world *w, struct world_start *s, const char *const *argv);
-
-struct world_counts {
-	long mounts, cgroups, processes, files;
-};
-void world_count(const struct world *w, struct world_counts *ret);
 
 /* HTTP GET / at the port; the status, or -errno. Tries for up to 10 s while nothing listens. */
 int world_get(struct world *w, struct driver_instance *i, uint16_t port);

@@ -116,11 +116,53 @@ static void hashes(void **state)
 	assert_int_not_equal(str_hash_stable(STR("a"), 0), str_hash_stable(STR("a"), 1));
 }
 
+static void reads_sizes(void **state)
+{
+	static const struct {
+		const char *text;
+		int code;
+		uint64_t bytes;
+	} cases[] = {
+		{"0", 0, 0},
+		{"512", 0, 512},
+		{"3Ki", 0, 3072},
+		{"512Mi", 0, 512ull << 20},
+		{"17179869183Gi", 0, UINT64_MAX - (1ull << 30) + 1},
+		{"17179869184Gi", -EINVAL, 0},
+		{"18446744073709551615", 0, UINT64_MAX},
+		{"18446744073709551616", -EINVAL, 0},
+		{"Ki", -EINVAL, 0},
+		{"", -EINVAL, 0},
+		{"1 Ki", -EINVAL, 0},
+		{"1ki", -EINVAL, 0},
+		{"1K", -EINVAL, 0},
+		{"-1", -EINVAL, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		uint64_t x = 0;
+
+		assert_int_equal(str_size(str_of(cases[i].text), &x), cases[i].code);
+		assert_int_equal(x, cases[i].bytes);
+	}
+}
+
+static void trims(void **state)
+{
+	(void)state;
+	assert_true(str_eq(str_trim(STR(" \t\ra b\r \t")), STR("a b")));
+	assert_true(str_eq(str_trim(STR(" \t\r")), STR("")));
+	assert_true(str_eq(str_trim(STR("")), STR("")));
+	assert_true(str_eq(str_trim(STR("\0x\0")), STR("\0x\0")));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(compares), cmocka_unit_test(cuts),   cmocka_unit_test(reads_numbers),
-		cmocka_unit_test(copies),   cmocka_unit_test(hashes),
+		cmocka_unit_test(copies),   cmocka_unit_test(hashes), cmocka_unit_test(reads_sizes),
+		cmocka_unit_test(trims),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
