@@ -68,7 +68,7 @@ int token_of_header(struct str value, struct str *ret_token);
 /* The role (by name; the executor's also by its id) is given at `scope` or above it; scopes compare without case. */
 bool token_has_role(const struct token_claims *c, struct str role, struct str scope);
 
-/* A fixed number of slots, keyed by SHA-256 of token and plane. Entries die at min(exp, 5 min) and when `keys` changes. */
+/* A fixed number of slots, each with the token that it answers for. Entries die at min(exp, 5 min) and when `keys` changes. */
 struct token_cache *token_cache_new(void);
 void token_cache_free(struct token_cache *c);
 /* As token_verify; *ret is borrowed until the next call. */
