@@ -5,7 +5,7 @@
 #include "cgroup.h"
 #include "core/buf.h"
 #include "drivers/driver.h"
-#include "egress.h"
+#include "net/egress.h"
 #include "process.h"
 #include "sandbox_dir.h"
 #include "lxc_shim/shim/seccomp_filter.h"
