@@ -156,6 +156,21 @@ void control_send(struct control *c, const struct envelope *e)
 	}
 }
 
+static void follow_leader(struct control *c)
+{
+	uint64_t leader = c->leads ? c->config.node_id : consensus_leader(c->consensus, NULL);
+
+	proposer_leader(c->proposer, leader, c->leads);
+	if (!c->leads && leader == c->config.node_id)
+		leader = 0; /* elected, but not yet sure of all that was committed */
+	if (leader == c->leader)
+		return;
+	c->leader = leader;
+	api_leader(c->api, leader, consensus_term(c->consensus));
+	if (leader != 0)
+		leaderbox_each(c->leaderbox, send_to_leader, c);
+}
+
 void control_frame(void *context, uint64_t from, uint8_t type, const void *p, size_t n)
 {
 	struct control *c = context;
@@ -164,6 +179,7 @@ void control_frame(void *context, uint64_t from, uint8_t type, const void *p, si
 	struct err err = {0};
 
 	if (type == PEER_COMMANDS) {
+		follow_leader(c); /* the sender may know of this node's election before its next turn does */
 		if (proposer_forwarded(c->proposer, from, p, n, &err) < 0)
 			log_warn("commands of node %" PRIu64 ": %s", from, err.message);
 		control_kick(c);
@@ -196,21 +212,6 @@ void control_peer(void *context, uint64_t node, bool reachable)
 }
 
 /* -- Turns ------------------------------------------------------------------------------------------------------ */
-
-static void follow_leader(struct control *c)
-{
-	uint64_t leader = c->leads ? c->config.node_id : consensus_leader(c->consensus, NULL);
-
-	if (!c->leads && leader == c->config.node_id)
-		leader = 0; /* elected, but not yet sure of all that was committed */
-	proposer_leader(c->proposer, leader, c->leads);
-	if (leader == c->leader)
-		return;
-	c->leader = leader;
-	api_leader(c->api, leader, consensus_term(c->consensus));
-	if (leader != 0)
-		leaderbox_each(c->leaderbox, send_to_leader, c);
-}
 
 static void take_inbox(struct control *c, uint64_t now)
 {

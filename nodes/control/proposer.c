@@ -140,7 +140,7 @@ int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, siz
 				err, -EPROTO,
 				"node %llu sent command type %u of feature level %u, the cluster's is %u",
 				(unsigned long long)from, c->type, c->feature, level(p));
-		if (!p->leads || p->n_foreign >= 4 * ENTRY_COMMANDS_MAX)
+		if (p->leader != p->o.node || p->n_foreign >= 4 * ENTRY_COMMANDS_MAX)
 			continue;
 		struct foreign *f = calloc(1, sizeof *f);
 
@@ -176,7 +176,7 @@ void proposer_leader(struct proposer *p, uint64_t leader, bool self)
 	p->leads = self;
 	for (struct waiting *w = p->first; w != NULL; w = w->next)
 		w->sent_ms = 0;
-	if (!self)
+	if (leader != p->o.node)
 		drop_foreign(p);
 }
 
@@ -350,7 +350,7 @@ void proposer_turn(struct proposer *p, uint64_t boot_ms, uint64_t wall_ms)
 	answer_late(p, boot_ms);
 	if (p->leads)
 		send_entry(p, boot_ms);
-	else if (p->leader != 0)
+	else if (p->leader != 0 && p->leader != p->o.node)
 		send_forward(p, boot_ms);
 }
 

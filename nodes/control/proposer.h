@@ -44,11 +44,12 @@ void proposer_free(struct proposer *p);
 /* `body` is the struct of command_body_codec[type] (NULL for a command without one). deadline_ms: CLOCK_BOOTTIME. */
 void proposer_submit(struct proposer *p, uint8_t type, const void *body, const struct address *to,
 		     uint64_t correlation, uint64_t deadline_ms);
-/* Another node's commands; this node leads, or they are dropped and come again. -EBADMSG. */
+/* Another node's commands. They are kept while this node is elected, for others know that before it may propose; else
+ * they are dropped and come again. -EBADMSG. */
 int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, size_t n, struct err *err);
 /* The epoch that NODE_JOIN gave this node. Until then only commands without an epoch go out. */
 void proposer_joined(struct proposer *p, uint64_t epoch);
-/* leader 0: unknown. */
+/* leader 0: unknown; this node without `self`: elected, but not yet sure of all that was committed. */
 void proposer_leader(struct proposer *p, uint64_t leader, bool self);
 /* After each state_apply. */
 void proposer_applied(struct proposer *p, const struct applied *applied);

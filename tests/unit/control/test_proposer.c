@@ -273,6 +273,47 @@ static void test_forwarded(void **state)
 	assert_int_equal(f->n_answers, 1);
 }
 
+/* Others know of an election before the elected may propose: what they send meanwhile need not come again. */
+static void test_forwarded_to_the_elected(void **state)
+{
+	struct fixture *f = *state;
+	struct cmd_node_cordon cordon = {.node = 1, .cordoned = true};
+	CLEANUP_BUF struct buf body = {0}, bytes = {0};
+	struct command commands[1] = {{.type = COMMAND_NODE_CORDON,
+				       .feature = FEATURE_LEVEL,
+				       .node = 2,
+				       .epoch = 7,
+				       .sequence = 1}};
+	struct forward forward = {.commands = commands, .n_commands = 1};
+	struct err err = {0};
+
+	codec_encode(&body, command_body_codec[COMMAND_NODE_CORDON], &cordon);
+	commands[0].body = buf_str(&body);
+	codec_encode(&bytes, &forward_codec, &forward);
+	proposer_leader(f->p, 1, false);
+	assert_int_equal(proposer_forwarded(f->p, 2, bytes.p, bytes.n, &err), 0);
+	submit_cordon(f, 1, 0);
+	proposer_turn(f->p, 2000, 5001000);
+	assert_int_equal(f->n_entries + f->n_forwards, 0);
+	proposer_leader(f->p, 1, true);
+	proposer_turn(f->p, 2001, 5001001);
+	assert_int_equal(f->n_entries, 1);
+	struct applied applied;
+
+	assert_int_equal(state_apply(f->state, ++f->index, f->entry.p, f->entry.n, &applied, &err), 0);
+	assert_int_equal(applied.n_results, 2);
+	assert_int_equal(applied.commands[0].node, 2);
+
+	/* One that lost to another forgets them. */
+	proposer_applied(f->p, &applied);
+	proposer_leader(f->p, 1, false);
+	assert_int_equal(proposer_forwarded(f->p, 2, bytes.p, bytes.n, &err), 0);
+	proposer_leader(f->p, 3, false);
+	proposer_leader(f->p, 1, true);
+	proposer_turn(f->p, 2002, 5001002);
+	assert_int_equal(f->n_entries, 1);
+}
+
 /* One of these in the log would stop all nodes, and again at each start. */
 static void test_what_nobody_knows_is_not_proposed(void **state)
 {
@@ -328,6 +369,7 @@ int main(void)
 		CASE(test_deadline),
 		CASE(test_too_many),
 		CASE(test_forwarded),
+		CASE(test_forwarded_to_the_elected),
 		CASE(test_what_nobody_knows_is_not_proposed),
 		CASE(test_cluster_time),
 	};
