@@ -17,8 +17,10 @@
 
 #include "core/fd.h"
 #include "core/must.h"
+#include "tls/ticket.h"
 
 #define PEM_BYTES_MAX (1u << 20)
+#define CIPHERS_1_2   "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 struct tls_ctx {
 	pthread_mutex_t lock;
@@ -153,7 +155,7 @@ static int use_ca(SSL_CTX *ctx, struct str pem, enum tls_role role, struct err *
 
 	while (ok && (ca = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL))) {
 		ok = X509_STORE_add_cert(store, ca) == 1;
-		if (ok && role == TLS_SERVER)
+		if (ok && role != TLS_CLIENT)
 			ok = SSL_CTX_add_client_CA(ctx, ca) == 1;
 		X509_free(ca);
 		n++;
@@ -166,9 +168,36 @@ static int use_ca(SSL_CTX *ctx, struct str pem, enum tls_role role, struct err *
 	return 0;
 }
 
+/* RFC 7301, 3.2: who offers protocols, and not this one, gets an alert. */
+static int choose_http(SSL *ssl, const unsigned char **ret, unsigned char *ret_n,
+		       const unsigned char *offered, unsigned n, void *arg)
+{
+	static const unsigned char http[] = "\x08http/1.1";
+	unsigned char *chosen = NULL;
+
+	(void)ssl, (void)arg;
+	if (SSL_select_next_proto(&chosen, ret_n, http, sizeof http - 1, offered, n) !=
+	    OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	*ret = chosen;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static int set_role(SSL_CTX *ctx, enum tls_role role, struct err *err)
+{
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets alone */
+	if (role == TLS_HTTPS) {
+		SSL_CTX_set_alpn_select_cb(ctx, choose_http, NULL);
+		return ticket_keys_attach(ctx, err);
+	}
+	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET); /* nodes show their certificate each time */
+	SSL_CTX_set_num_tickets(ctx, 0);
+	return 0;
+}
+
 static int ssl_ctx_make(const struct tls_options *o, SSL_CTX **ret, struct err *err)
 {
-	SSL_CTX *ctx = SSL_CTX_new(o->role == TLS_SERVER ? TLS_server_method() : TLS_client_method());
+	SSL_CTX *ctx = SSL_CTX_new(o->role == TLS_CLIENT ? TLS_client_method() : TLS_server_method());
 	int r = 0;
 
 	if (!ctx)
@@ -178,7 +207,11 @@ static int ssl_ctx_make(const struct tls_options *o, SSL_CTX **ret, struct err *
 					 SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"berth", 5);
-	if (o->role == TLS_SERVER && (!o->cert.n || !o->key.n))
+	if (SSL_CTX_set_cipher_list(ctx, CIPHERS_1_2) != 1)
+		r = fail_ssl(err, "TLS ciphers");
+	if (!r)
+		r = set_role(ctx, o->role, err);
+	if (!r && o->role != TLS_CLIENT && (!o->cert.n || !o->key.n))
 		r = err_set(err, -EINVAL, "TLS: a server needs a certificate and a key");
 	if (!r && o->cert.n)
 		r = use_chain(ctx, o->cert, err);
@@ -290,6 +323,16 @@ int tls_ctx_reload_files(struct tls_ctx *c, const char *cert_path, const char *k
 	return r;
 }
 
+int tls_ctx_rotate(struct tls_ctx *c)
+{
+	int r;
+
+	pthread_mutex_lock(&c->lock);
+	r = c->role == TLS_HTTPS ? ticket_keys_rotate(c->ssl_ctx) : -EINVAL;
+	pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *c)
 {
 	pthread_mutex_lock(&c->lock);
@@ -336,7 +379,7 @@ struct tls_session *tls_session_new(struct tls_ctx *c, struct buf *out)
 	s->out = out;
 	BIO_set_data(bio, s);
 	SSL_set_bio(s->ssl, bio, bio);
-	if (c->role == TLS_SERVER)
+	if (c->role != TLS_CLIENT)
 		SSL_set_accept_state(s->ssl);
 	else
 		SSL_set_connect_state(s->ssl);

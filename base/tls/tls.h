@@ -2,7 +2,8 @@
  * base/loop/stream.h puts it on a connection; nobody else needs the sessions.
  *
  * A tls_ctx holds a certificate, a key and optionally the CA that peers are checked against. It is counted and safe to
- * share between threads; tls_ctx_reload swaps what new sessions use and leaves running ones alone. TLS 1.2 and 1.3 only.
+ * share between threads; tls_ctx_reload swaps what new sessions use and leaves running ones alone; tickets given before do
+ * not resume behind it. TLS 1.2 and 1.3 only, with ephemeral keys and AEAD ciphers.
  * A tls_session belongs to one thread. */
 #ifndef TLS_TLS_H
 #define TLS_TLS_H
@@ -19,7 +20,8 @@
 struct tls_ctx;
 struct tls_session;
 
-enum tls_role { TLS_SERVER, TLS_CLIENT };
+/* TLS_HTTPS: a server for strangers: session tickets, HTTP/1.1 by ALPN. The other two are for nodes among each other. */
+enum tls_role { TLS_SERVER, TLS_CLIENT, TLS_HTTPS };
 
 /* PEM texts, borrowed for the call. */
 struct tls_options {
@@ -38,6 +40,8 @@ int tls_ctx_new_files(enum tls_role role, const char *cert_path, const char *key
 int tls_ctx_reload(struct tls_ctx *c, const struct tls_options *options, struct err *err);
 int tls_ctx_reload_files(struct tls_ctx *c, const char *cert_path, const char *key_path, const char *ca_path,
 			 struct err *err);
+/* A new key for session tickets now, rather than in some hours. */
+int tls_ctx_rotate(struct tls_ctx *c);
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *c);
 void tls_ctx_unref(struct tls_ctx *c); /* NULL is fine */
 

@@ -89,7 +89,7 @@ static int open_tls(struct control *c, struct err *err)
 	if (f->listen_tls.n == 0)
 		return 0;
 	must(str_copy(f->tls_cert, cert, sizeof cert) == 0 && str_copy(f->tls_key, key, sizeof key) == 0);
-	r = tls_ctx_new_files(TLS_SERVER, cert, key, NULL, &c->tls_server, err);
+	r = tls_ctx_new_files(TLS_HTTPS, cert, key, NULL, &c->tls_server, err);
 	return r < 0 ? err_wrap(err, "certificate of listen_tls") : 0;
 }
 

@@ -93,6 +93,7 @@ void answer_raw(struct client *c, unsigned status, struct str headers, struct st
 	buf_clear(out);
 	buf_printf(out, "HTTP/1.1 %u %s\r\n", status, answer_reason(status));
 	buf_add_str(out, headers);
+	buf_add_str(out, STR("X-Content-Type-Options: nosniff\r\n"));
 	answer_connection(c, out);
 	if (chunked)
 		buf_add_str(out, STR("Transfer-Encoding: chunked\r\n\r\n"));

@@ -11,6 +11,7 @@ import time
 from harness import Cluster, run, wait_until
 
 DOMAIN = "berth.test"
+LONG = 64 << 20  # more than all buffers on the way
 cluster = Cluster(nodes=1, name="domain", options=["--domain", DOMAIN, "--environment", "blue", "--region", "here",
                                                    "--gateway-loops", "2"]).start()
 cluster.import_image()
@@ -68,9 +69,12 @@ def serial(c):
 
 
 def test_new_certificate_without_dropping_connections():
-    old = https()
+    old, download = https(), https()
     assert get(old, "/count?identifier=alice-1")[0] == 200
     before = serial(old)
+    download.request("GET", f"/bytes?identifier=alice-1&n={LONG}", headers={"Authorization": "Bearer " + cluster.token()})
+    body = download.getresponse()
+    assert len(body.read(10)) == 10
     scratch = cluster.dir / "renew"
     scratch.mkdir()
     names = scratch / "names"
@@ -88,6 +92,8 @@ def test_new_certificate_without_dropping_connections():
     os.kill(int((node / "run/supervisor.pid").read_text()), signal.SIGHUP)
     wait_until("new connections get the new certificate", 10, lambda: serial(https()) != before)
     assert get(old, "/count?identifier=alice-1")[0] == 200, "the old connection goes on"
+    rest = sum(len(piece) for piece in iter(lambda: body.read(1 << 20), b""))
+    assert rest == LONG - 10, f"a download that began before is whole: {rest}"
 
 
 def test_bad_certificate_is_refused_and_the_old_one_stays():
