@@ -25,7 +25,7 @@ def commands(tree):
                 n += 1
                 if not tree.exists(os.path.join(folder, link)):
                     bad.append(f"{f}:{number}: no such file: {link}")
-            for path in re.findall(r"(?<![\w/])\./((?:tools|docs|tests|\.ci)/[\w./-]*\w)", line):
+            for path in re.findall(r"(?<![\w/.])\./((?:tools|docs|tests|\.ci)/[\w./-]*\w)", line):
                 n += 1
                 if not tree.exists(path):
                     bad.append(f"{f}:{number}: no such command: ./{path}")

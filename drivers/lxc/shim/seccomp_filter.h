@@ -1,6 +1,7 @@
 /* seccomp_filter.h -- the system calls that a sandbox may make: an allowlist; everything else answers ENOSYS, and what
- * would reach the host's administration EPERM. No user namespaces: clone is refused with any CLONE_NEW* flag, and
- * clone3, whose flags a filter cannot see, answers ENOSYS, upon which C libraries use clone. */
+ * would reach the host's administration EPERM. Nothing is killed for a call. No namespaces: clone is refused with any
+ * CLONE_NEW* flag, and clone3, whose flags a filter cannot see, answers ENOSYS, upon which C libraries use clone.
+ * docs/sandbox.md has what that comes to. */
 #ifndef LXC_SECCOMP_FILTER_H
 #define LXC_SECCOMP_FILTER_H
 

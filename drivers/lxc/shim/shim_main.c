@@ -38,8 +38,6 @@
 
 #define INIT_WAIT_MS 30000
 #define GO_WAIT_MS   60000
-#define FILES_SOFT   1024
-#define FILES_HARD   65536
 
 struct shim {
 	struct shim_config config;
@@ -88,16 +86,34 @@ static int read_config(struct shim *s, struct err *err)
 
 /* -- The monitor: a child ------------------------------------------------------------------------------------- */
 
-/* Inherited by the container. Never above our own: a restricted root may not raise them. */
+/* Inherited by the container: what no cgroup counts. Never above our own: a restricted root may not raise them. */
+static const struct {
+	__rlimit_resource_t resource;
+	rlim_t soft, hard;
+} rlimits[] = {
+	{RLIMIT_CORE, 0, 0},
+	{RLIMIT_NOFILE, 1024, 65536},
+	{RLIMIT_MEMLOCK, 64u << 20, 64u << 20}, /* also of what the kernel pins for it */
+	{RLIMIT_MSGQUEUE, 819200, 819200},
+	{RLIMIT_SIGPENDING, 4096, 4096},
+	{RLIMIT_RTPRIO, 0, 0},
+	{RLIMIT_NICE, 0, 0},
+};
+
 static bool set_rlimits(void)
 {
-	struct rlimit files, none = {0, 0};
+	for (size_t i = 0; i < sizeof rlimits / sizeof *rlimits; i++) {
+		struct rlimit l, back;
 
-	if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-		return false;
-	files.rlim_max = files.rlim_max > FILES_HARD ? FILES_HARD : files.rlim_max;
-	files.rlim_cur = files.rlim_max > FILES_SOFT ? FILES_SOFT : files.rlim_max;
-	return setrlimit(RLIMIT_NOFILE, &files) == 0 && setrlimit(RLIMIT_CORE, &none) == 0;
+		if (getrlimit(rlimits[i].resource, &l) != 0)
+			return false;
+		l.rlim_max = l.rlim_max > rlimits[i].hard ? rlimits[i].hard : l.rlim_max;
+		l.rlim_cur = l.rlim_max > rlimits[i].soft ? rlimits[i].soft : l.rlim_max;
+		if (setrlimit(rlimits[i].resource, &l) != 0 || getrlimit(rlimits[i].resource, &back) != 0 ||
+		    back.rlim_cur != l.rlim_cur || back.rlim_max != l.rlim_max)
+			return false;
+	}
+	return true;
 }
 
 static void monitor(struct shim *s, int sock, int out, int err_pipe, pid_t parent) __attribute__((noreturn));
