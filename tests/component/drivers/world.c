@@ -150,8 +150,9 @@ static struct world_counts count_host(const struct world *w)
 
 	snprintf(ours, sizeof ours, "berth-%08x-", (uint32_t)str_hash_stable(STR("test"), w->node));
 	if (fd_read_file("/proc/self/mountinfo", 4u << 20, &b, NULL) == 0) {
-		for (size_t i = 0; i < b.n; i++)
-			ret.mounts += b.p[i] == '\n';
+		/* Of this world: others may mount on this machine too. */
+		for (const char *at = buf_cstr(&b); (at = strstr(at, w->dir)) != NULL; at += strlen(w->dir))
+			ret.mounts++;
 	}
 	counted = 0;
 	nftw("/sys/fs/cgroup", count_entry, 16, FTW_PHYS);
