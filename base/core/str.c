@@ -103,6 +103,25 @@ int str_size(struct str s, uint64_t *ret)
 	return -EINVAL;
 }
 
+int str_duration(struct str s, uint64_t *ret_ms)
+{
+	static const struct {
+		char suffix;
+		uint64_t ms;
+	} units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
+	uint64_t n;
+
+	for (size_t i = 0; s.n > 0 && i < sizeof units / sizeof *units; i++) {
+		if (s.p[s.n - 1] != units[i].suffix)
+			continue;
+		if (str_u64(str_slice(s, 0, s.n - 1), UINT64_MAX / units[i].ms, &n) < 0)
+			return -EINVAL;
+		*ret_ms = n * units[i].ms;
+		return 0;
+	}
+	return -EINVAL;
+}
+
 static bool is_blank(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r';

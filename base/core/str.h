@@ -32,6 +32,8 @@ bool str_cut(struct str s, char c, struct str *ret_head, struct str *ret_tail);
 int str_u64(struct str s, uint64_t max, uint64_t *ret);
 /* Bytes, as a whole number or with Ki, Mi or Gi behind it ("512Mi"). -EINVAL, also above 64 bits. */
 int str_size(struct str s, uint64_t *ret);
+/* "90s", "15m", "36h", "7d", in milliseconds. */
+int str_duration(struct str s, uint64_t *ret_ms);
 /* Without spaces, tabs and carriage returns at its ends. */
 struct str str_trim(struct str s);
 /* A terminated copy; -ENAMETOOLONG if it does not fit, -EINVAL if it holds a NUL. */

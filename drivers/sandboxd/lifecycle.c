@@ -1,32 +1,19 @@
 /* lifecycle.c -- <state>/events: a line of JSON for each start, exit and stop, written as it happens. It shares nothing
- * with the replicated ledger, so that bills can be recounted from it (docs/events.md). Bounded: at 64 MiB the file
- * becomes events.1. A line that cannot be written is lost: nothing waits for it. */
+ * with the replicated ledger, so that bills can be recounted from it (docs/events.md). Bounded as journal.h says. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/clock.h"
 #include "core/fd.h"
+#include "core/log.h"
 #include "sandboxd/server_state.h"
 
-#define BYTES_MAX      (64l * 1024 * 1024)
 #define RECALLED_BYTES (256u * 1024)
-
-static int open_file(struct server *s, bool anew)
-{
-	char path[SETTINGS_PATH_MAX + 16], before[SETTINGS_PATH_MAX + 16];
-
-	snprintf(path, sizeof path, "%s/events", s->o.settings->state_dir);
-	snprintf(before, sizeof before, "%s/events.1", s->o.settings->state_dir);
-	if (anew)
-		(void)!rename(path, before);
-	return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-}
 
 static void remember(struct server *s, uint64_t sandbox, uint64_t wall_ms)
 {
@@ -38,15 +25,14 @@ static void remember(struct server *s, uint64_t sandbox, uint64_t wall_ms)
 }
 
 /* The ends that a former sandboxd wrote last: who waits for their stop may have lost the answer with it. */
-static void recall(struct server *s)
+static void recall(struct server *s, const char *path)
 {
-	char path[SETTINGS_PATH_MAX + 16], event[16];
+	char event[16];
 	CLEANUP_FREE char *text = malloc(RECALLED_BYTES + 1);
 	CLEANUP_FD int fd = -1;
 	uint64_t wall_ms, sandbox;
 	ssize_t n;
 
-	snprintf(path, sizeof path, "%s/events", s->o.settings->state_dir);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || text == NULL)
 		return;
@@ -66,9 +52,14 @@ static void recall(struct server *s)
 
 int lifecycle_open(struct server *s, struct err *err)
 {
-	recall(s);
-	s->events_fd = open_file(s, false);
-	return s->events_fd < 0 ? err_system(err, -errno, "%s/events", s->o.settings->state_dir) : 0;
+	const struct settings *o = s->o.settings;
+	char path[SETTINGS_PATH_MAX + 16];
+
+	snprintf(path, sizeof path, "%s/events.1", o->state_dir); /* the other may have been begun just now */
+	recall(s, path);
+	snprintf(path, sizeof path, "%s/events", o->state_dir);
+	recall(s, path);
+	return journal_open(path, o->events_disk_max, o->events_retention_ms, &s->events, err);
 }
 
 /* `more`: further members, each with its comma in front. */
@@ -77,7 +68,6 @@ static void put(struct server *s, const char *event, const struct sandbox *b, ui
 {
 	char line[512], text[CLOCK_TEXT_SIZE];
 	struct driver_info info = {0};
-	struct stat st;
 	int n;
 
 	if (b->instance != NULL)
@@ -88,15 +78,8 @@ static void put(struct server *s, const char *event, const struct sandbox *b, ui
 		     "%s}\n",
 		     event, clock_text(wall_ms, text), wall_ms, s->node, b->id, info.pool_uid, info.revision,
 		     info.pid, more);
-	if (fstat(s->events_fd, &st) == 0 && st.st_size > BYTES_MAX) {
-		int fd = open_file(s, true);
-
-		if (fd >= 0) {
-			close(s->events_fd);
-			s->events_fd = fd;
-		}
-	}
-	(void)!fd_write_all(s->events_fd, line, (size_t)n);
+	if (journal_write(s->events, line, (size_t)n, wall_ms) > 0)
+		log_warn("the disk of state_dir is full: the oldest events are dropped");
 }
 
 void lifecycle_started(struct server *s, const struct sandbox *b, const struct driver_limits *limits,

@@ -78,7 +78,7 @@ int server_new(const struct server_options *o, struct server **ret, struct err *
 		return err_set(err, -ENOMEM, "sandboxd: no memory");
 	s->o = *o;
 	s->n_slots = ranges < SANDBOXES_MAX ? ranges : SANDBOXES_MAX;
-	s->events_fd = s->listener.fd = s->signals.fd = s->fence.fd = s->tick.fd = -1;
+	s->listener.fd = s->signals.fd = s->fence.fd = s->tick.fd = -1;
 	s->poll = epoll_create1(EPOLL_CLOEXEC);
 	r = s->poll < 0 ? err_system(err, -errno, "epoll") : open_signals(s, err);
 	if (r == 0)
@@ -149,7 +149,7 @@ void server_free(struct server *s)
 	close_watch(s, &s->signals);
 	close_watch(s, &s->fence);
 	close_watch(s, &s->tick);
-	fd_close(&s->events_fd);
+	journal_close(s->events);
 	fd_close(&s->poll);
 	free(s);
 }

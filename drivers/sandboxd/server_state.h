@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "core/map.h"
+#include "journal/journal.h"
 #include "sandboxd/jobs/jobs.h"
 #include "sandboxd/channel/packet.h"
 #include "sandboxd/server.h"
@@ -90,7 +91,7 @@ struct server {
 	struct dial *dials;
 	unsigned n_dials;
 	bool fenced, ending;
-	int events_fd; /* lifecycle records; -1: none */
+	struct journal *events; /* lifecycle.c */
 	struct ended {
 		uint64_t sandbox, wall_ms;
 	} ended[ENDED_KEPT]; /* in turn */

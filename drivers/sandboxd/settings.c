@@ -14,8 +14,10 @@
 
 #define FILE_BYTES_MAX 65536
 #define MIB            (1024u * 1024)
+#define DAY_MS         86400000ull
+#define LONGEST_MS     (3650 * DAY_MS)
 
-enum kind { TEXT, LIST, NUMBER32, SIZE, ADDRESS, LEVEL };
+enum kind { TEXT, LIST, NUMBER32, SIZE, DURATION, ADDRESS, LEVEL };
 
 struct name {
 	const char *name;
@@ -37,6 +39,10 @@ static const struct name names[] = {
 	{"sandbox_cpu_max", NUMBER32, TEXT_AT(cpu_milli_max), 10, 1000000},
 	{"sandbox_pids_max", NUMBER32, TEXT_AT(pids_max), 8, 1000000},
 	{"log_bytes_max", SIZE, TEXT_AT(log_bytes_max), 65536, UINT64_MAX / 2},
+	{"log_disk_max", SIZE, TEXT_AT(log_disk_max), MIB, UINT64_MAX / 2},
+	{"log_retention", DURATION, TEXT_AT(log_retention_ms), 1000, LONGEST_MS},
+	{"events_disk_max", SIZE, TEXT_AT(events_disk_max), 65536, UINT64_MAX / 2},
+	{"events_retention", DURATION, TEXT_AT(events_retention_ms), 1000, LONGEST_MS},
 	{"image_ca", TEXT, TEXT_AT(image_ca), 0, SETTINGS_PATH_MAX - 1},
 	{"image_stall_ms", NUMBER32, TEXT_AT(image_stall_ms), 1000, 600000},
 	{"insecure_registries", TEXT, TEXT_AT(insecure_registries), 0, 4096},
@@ -53,6 +59,10 @@ void settings_defaults(struct settings *s)
 			       .uid_count = 134217728,
 			       .memory_max = 4096ull * MIB,
 			       .log_bytes_max = 16 * MIB,
+			       .log_disk_max = 1024ull * MIB,
+			       .log_retention_ms = 7 * DAY_MS,
+			       .events_disk_max = 128 * MIB,
+			       .events_retention_ms = 90 * DAY_MS,
 			       .disk_bytes_max = 512 * MIB,
 			       .cpu_milli_max = 2000,
 			       .pids_max = 512,
@@ -96,11 +106,13 @@ static int append_addresses(struct str list, char *to, size_t size)
 static int take_number(const struct name *n, struct str value, struct settings *s)
 {
 	uint64_t x;
-	int r = n->kind == SIZE ? str_size(value, &x) : str_u64(value, n->max, &x);
+	int r = n->kind == SIZE       ? str_size(value, &x)
+		: n->kind == DURATION ? str_duration(value, &x)
+				      : str_u64(value, n->max, &x);
 
 	if (r < 0 || x < n->min || x > n->max)
 		return -EINVAL;
-	if (n->kind == SIZE)
+	if (n->kind != NUMBER32)
 		memcpy((char *)s + n->offset, &x, sizeof x);
 	else
 		memcpy((char *)s + n->offset, &(uint32_t){(uint32_t)x}, sizeof(uint32_t));
@@ -133,6 +145,7 @@ static int take(const struct name *n, struct str value, struct settings *s)
 		return append_addresses(value, (char *)s + n->offset, n->size);
 	case NUMBER32:
 	case SIZE:
+	case DURATION:
 		return take_number(n, value, s);
 	case ADDRESS:
 		if (str_copy(value, text, sizeof text) < 0 || inet_pton(AF_INET, text, &a) != 1)
@@ -151,6 +164,7 @@ static int refuse(const char *path, int line, const struct name *n, struct err *
 					      [LIST] = "IPv4 addresses or ranges",
 					      [NUMBER32] = "a number",
 					      [SIZE] = "a size such as 512Mi",
+					      [DURATION] = "a time such as 7d, in milliseconds",
 					      [ADDRESS] = "an IPv4 address",
 					      [LEVEL] = "debug, info, warn or error"};
 

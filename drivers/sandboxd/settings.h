@@ -16,6 +16,8 @@ struct settings {
 	char user[64];                     /* berthd's: the only one who may connect, besides root */
 	uint32_t uid_base, uid_count;      /* 65536 a sandbox; the first 65536 are the loggers' */
 	uint64_t memory_max, log_bytes_max;
+	uint64_t log_disk_max, log_retention_ms; /* of ended sandboxes */
+	uint64_t events_disk_max, events_retention_ms;
 	uint64_t disk_bytes_max; /* sandbox_disk_max: of the writable layer, which is memory */
 	uint32_t cpu_milli_max;  /* sandbox_cpu_max */
 	uint32_t pids_max;       /* sandbox_pids_max */

@@ -64,10 +64,6 @@ struct arm {
 		    struct str *ret_sealed, struct err *err);
 	/* A keyed hash of an identifier, for callers who may not see it: hex digits, terminated. */
 	void (*hash_identifier)(void *context, struct str identifier, char ret_hex[33]);
-	/* Calls each() for closed records that the tables do not hold any more, overlapping [from, to). May be NULL. */
-	int (*old_records)(void *context, uint64_t from_ms, uint64_t to_ms,
-			   void (*each)(void *to, const struct record_row *record), void *to,
-			   struct err *err);
 };
 
 struct arm_header {
@@ -87,6 +83,7 @@ enum arm_task {
 	ARM_TASK_TOKEN, /* token: mint one; answer {"token","expiresAt"}. Only ever from the admin socket */
 	ARM_TASK_LOGS,  /* logs: stream text lines of one sandbox; its node may be another one */
 	ARM_TASK_IMAGES, /* the images of this node: answer {"value":[{"digest","reference","bytes","users","lastUsed"}]} */
+	ARM_TASK_EXPORT, /* export: stream `head`, each closed record of the range by arm_export_record, then arm_export_end */
 	ARM_TASK_IMPORT, /* import: an archive or layout on this host; admin socket alone: answer {"digest","reference"} */
 	ARM_TASKS
 };
@@ -107,6 +104,12 @@ struct arm_import_ask {
 	struct str path; /* absolute, of this host */
 };
 
+struct arm_export_ask {
+	uint64_t from_ms, to_ms; /* records that overlap [from, to) */
+	bool csv;
+	struct str head; /* all that comes before the records */
+};
+
 enum arm_outcome_kind { ARM_REPLY, ARM_POST, ARM_TASK, ARM_ASK };
 
 struct arm_outcome {
@@ -123,6 +126,7 @@ struct arm_outcome {
 	struct arm_token_ask token;
 	struct arm_logs_ask logs;
 	struct arm_import_ask import;
+	struct arm_export_ask export;
 
 	struct arm_activity
 		*asks; /* ASK: find these out, as far as possible, and call arm_handle again with them */
@@ -147,6 +151,10 @@ bool arm_again(const struct arm_outcome *outcome, uint16_t type, const void *bod
 /* The actor's answer `type` with its decoded body (MSG_POOL_ANSWER, MSG_STOPPED, MSG_REFUSED) becomes the reply. */
 void arm_answer(const struct arm *arm, const struct arm_outcome *outcome, const struct state *state,
 		uint16_t type, const void *body, struct arena *arena, struct arm_reply *ret);
+
+/* A record as the export shows it; `first`: no other came before. Pure: for any thread. */
+void arm_export_record(struct buf *to, bool csv, bool first, const struct record_row *record);
+struct str arm_export_end(bool csv);
 
 /* For tasks, and for what the caller refuses itself (401 with code "InvalidAuthenticationToken", 413, 503, ...). */
 void arm_reply_error(struct arm_reply *ret, int status, const char *code, const char *format, ...)

@@ -1,8 +1,8 @@
 /* billing.c -- see billing.h.
  *
  * An export has the buckets (an hour or a day of a pool) that overlap [from, to), whole; what runs since the last change of
- * a pool's rates, up to now; corrections; and the closed records that overlap the range: those of the tables, and older
- * ones through arm.old_records, merged by number. Lines are complete: adding up a column of buckets, running and
+ * a pool's rates, up to now; corrections; and the closed records that overlap the range. These may be very many: the first
+ * three are made here, from the tables, and the records one by one by whoever carries the task out. Lines are complete: adding up a column of buckets, running and
  * corrections gives the bill. */
 #include <stdio.h>
 #include <string.h>
@@ -26,8 +26,6 @@ struct export
 	uint64_t from_ms, to_ms;
 	bool csv;
 	struct buf text;
-	json_t *records;
-	uint64_t first_number; /* the lowest in the tables: older ones come from elsewhere */
 };
 
 static wide widen(struct sum128 s)
@@ -145,7 +143,7 @@ static void add_corrections(struct export *e, json_t *body)
 	}
 }
 
-static void csv_record(struct export *e, const struct record_row *row)
+static void csv_record(struct buf *to, const struct record_row *row)
 {
 	char ready[CLOCK_TEXT_SIZE], stopped[CLOCK_TEXT_SIZE], opened[CLOCK_TEXT_SIZE] = "",
 							       closed[CLOCK_TEXT_SIZE] = "";
@@ -158,68 +156,52 @@ static void csv_record(struct export *e, const struct record_row *row)
 		clock_text(row->opened_ms, opened);
 		clock_text(row->closed_ms, closed);
 	}
-	buf_printf(&e->text, "record,%llu,%.*s,%s,%s,true", (unsigned long long)row->pool,
-		   STR_ARGS(row->pool_name), clock_text(row->ready_ms, ready),
-		   clock_text(row->stopped_ms, stopped));
+	buf_printf(to, "record,%llu,%.*s,%s,%s,true", (unsigned long long)row->pool, STR_ARGS(row->pool_name),
+		   clock_text(row->ready_ms, ready), clock_text(row->stopped_ms, stopped));
 	for (int i = 0; i < COLUMNS; i++)
-		buf_printf(&e->text, ",%.6f,%s", (double)sums[i] / divisor[i], wide_text(sums[i], text));
-	buf_printf(&e->text, ",%llu,%llu,%llu,%llu,%llu,%s,%s,%s\r\n", (unsigned long long)row->number,
+		buf_printf(to, ",%.6f,%s", (double)sums[i] / divisor[i], wide_text(sums[i], text));
+	buf_printf(to, ",%llu,%llu,%llu,%llu,%llu,%s,%s,%s\r\n", (unsigned long long)row->number,
 		   (unsigned long long)row->sandbox, (unsigned long long)row->generation,
 		   (unsigned long long)row->node, (unsigned long long)row->revision, opened, closed,
 		   row->reason < REAP_REASONS ? reap_reason_name[row->reason] : "");
 }
 
-static void add_record(struct export *e, const struct record_row *row)
+/* A pool's name needs no escapes. */
+static void json_record(struct buf *to, const struct record_row *row)
 {
-	json_t *to;
+	char a[CLOCK_TEXT_SIZE], b[CLOCK_TEXT_SIZE];
 
-	if (!overlaps(e, row->ready_ms, row->stopped_ms + 1))
-		return;
-	if (e->csv) {
-		csv_record(e, row);
-		return;
-	}
-	to = json_push_object(e->records);
-	json_put_u64(to, "number", row->number);
-	json_put_u64(to, "pool", row->pool);
-	json_put_str(to, "poolName", row->pool_name);
-	json_put_u64(to, "sandbox", row->sandbox);
-	json_put_u64(to, "generation", row->generation);
-	json_put_u64(to, "node", row->node);
-	json_put_u64(to, "revision", row->revision);
-	json_put_time(to, "ready", row->ready_ms);
-	if (row->opened_ms != 0) {
-		json_put_time(to, "opened", row->opened_ms);
-		json_put_time(to, "closed", row->closed_ms);
-	}
-	json_put_time(to, "stopped", row->stopped_ms);
-	json_put_u64(to, "cpuMilli", row->cpu_milli);
-	json_put_u64(to, "memoryBytes", row->memory_bytes);
-	json_put_cstr(to, "reason", row->reason < REAP_REASONS ? reap_reason_name[row->reason] : "");
+	buf_printf(
+		to,
+		"{\"number\":%llu,\"pool\":%llu,\"poolName\":\"%.*s\",\"sandbox\":%llu,\"generation\":%llu,"
+		"\"node\":%llu,\"revision\":%llu,\"ready\":\"%s\"",
+		(unsigned long long)row->number, (unsigned long long)row->pool, STR_ARGS(row->pool_name),
+		(unsigned long long)row->sandbox, (unsigned long long)row->generation,
+		(unsigned long long)row->node, (unsigned long long)row->revision,
+		clock_text(row->ready_ms, a));
+	if (row->opened_ms != 0)
+		buf_printf(to, ",\"opened\":\"%s\",\"closed\":\"%s\"", clock_text(row->opened_ms, a),
+			   clock_text(row->closed_ms, b));
+	buf_printf(to, ",\"stopped\":\"%s\",\"cpuMilli\":%llu,\"memoryBytes\":%llu,\"reason\":\"%s\"}",
+		   clock_text(row->stopped_ms, a), (unsigned long long)row->cpu_milli,
+		   (unsigned long long)row->memory_bytes,
+		   row->reason < REAP_REASONS ? reap_reason_name[row->reason] : "");
 }
 
-static void add_old_record(void *to, const struct record_row *row)
+void arm_export_record(struct buf *to, bool csv, bool first, const struct record_row *record)
 {
-	struct export *e = to;
-
-	if (row->number < e->first_number)
-		add_record(e, row);
+	if (csv) {
+		csv_record(to, record);
+		return;
+	}
+	if (!first)
+		buf_add_str(to, STR(","));
+	json_record(to, record);
 }
 
-static int add_records(struct export *e, json_t *body, struct err *err)
+struct str arm_export_end(bool csv)
 {
-	const struct record_row *first = state_next_record(e->call->state, NULL);
-	const struct arm *arm = e->call->arm;
-	int r = 0;
-
-	e->records = json_put_array(body, "records");
-	e->first_number = first == NULL ? UINT64_MAX : first->number;
-	if (arm->old_records != NULL)
-		r = arm->old_records(arm->context, e->from_ms, e->to_ms, add_old_record, e, err);
-	for (const struct record_row *row = first; row != NULL && r >= 0;
-	     row = state_next_record(e->call->state, row))
-		add_record(e, row);
-	return r;
+	return csv ? STR("") : STR("]}");
 }
 
 /* "2026-01-02" or with a time; a missing one is `otherwise`. */
@@ -258,7 +240,6 @@ void billing_export(struct call *c)
 {
 	struct export e = {.call = c};
 	struct str format = call_query(c, "format");
-	struct err err = {0};
 	json_t *body;
 
 	e.csv = str_eq_nocase(format, STR("csv"));
@@ -286,14 +267,18 @@ void billing_export(struct call *c)
 	add_buckets(&e, body);
 	add_running(&e, body);
 	add_corrections(&e, body);
-	if (add_records(&e, body, &err) < 0) {
-		call_error(c, 503, "ServiceUnavailable", "Older records could not be read: %s.", err.message);
-		json_decref(body);
-	} else if (e.csv) {
-		arm_reply_text(&c->out->reply, 200, "text/csv; charset=utf-8", buf_str(&e.text));
-		json_decref(body);
-	} else {
-		call_json(c, 200, body);
+	c->out->kind = ARM_TASK;
+	c->out->task = ARM_TASK_EXPORT;
+	if (!e.csv) {
+		buf_clear(&e.text);
+		json_print(&e.text, body, false);
+		e.text.n--; /* the closing brace: records follow */
+		buf_add_str(&e.text, STR(",\"records\":["));
 	}
+	c->out->export = (struct arm_export_ask){.from_ms = e.from_ms,
+						 .to_ms = e.to_ms,
+						 .csv = e.csv,
+						 .head = arena_str(c->arena, buf_str(&e.text))};
+	json_decref(body);
 	buf_done(&e.text);
 }

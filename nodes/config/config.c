@@ -12,12 +12,14 @@
 #include "core/fd.h"
 #include "core/must.h"
 
-#define FILE_MAX 65536
+#define FILE_MAX   65536
+#define LONGEST_MS (3650ull * 86400000)
 
 enum option_type {
 	OPTION_TEXT,
 	OPTION_NUMBER,
 	OPTION_SIZE,
+	OPTION_DURATION, /* in the struct: milliseconds */
 	OPTION_ADDRESS,
 	OPTION_PATH,
 	OPTION_LEVEL,
@@ -108,6 +110,18 @@ static const struct option options[] = {
 	 "first address of sandboxes with egress; empty: by the node's number"},
 	{"log_bytes_max", OPTION_SIZE, AT(log_bytes_max), false, "16Mi", 65536, UINT64_MAX / 2,
 	 "of one sandbox's console log"},
+	{"log_disk_max", OPTION_SIZE, AT(log_disk_max), false, "1Gi", 1 << 20, UINT64_MAX / 2,
+	 "of all console logs of ended sandboxes; the oldest go first"},
+	{"log_retention", OPTION_DURATION, AT(log_retention_ms), false, "7d", 1000, LONGEST_MS,
+	 "how long the console log of an ended sandbox can be read"},
+	{"events_disk_max", OPTION_SIZE, AT(events_disk_max), false, "128Mi", 65536, UINT64_MAX / 2,
+	 "of the events that either daemon writes down; the oldest go first"},
+	{"events_retention", OPTION_DURATION, AT(events_retention_ms), false, "90d", 1000, LONGEST_MS,
+	 "how long events are kept"},
+	{"records_disk_max", OPTION_SIZE, AT(records_disk_max), false, "4Gi", 1 << 20, UINT64_MAX / 2,
+	 "of closed billing records on a voter's disk; the oldest go first"},
+	{"records_retention", OPTION_DURATION, AT(records_retention_ms), false, "400d", 3600000, LONGEST_MS,
+	 "how long closed billing records are kept"},
 	{"image_ca", OPTION_PATH, AT(image_ca), false, NULL, 0, 0,
 	 "CAs of registries, PEM; empty: the system's"},
 	{"image_stall_ms", OPTION_NUMBER, AT(image_stall_ms), false, "30000", 1000, 600000,
@@ -189,16 +203,18 @@ static int take_number(struct reading *r, const struct option *o, struct str val
 {
 	uint64_t *to = (uint64_t *)(void *)((char *)r->config + o->offset);
 	uint64_t n = 0;
-	int bad = o->type == OPTION_NUMBER ? str_u64(value, UINT64_MAX, &n)
-		  : o->type == OPTION_SIZE ? str_size(value, &n)
-					   : parse_level(value, &n);
+	int bad = o->type == OPTION_NUMBER     ? str_u64(value, UINT64_MAX, &n)
+		  : o->type == OPTION_SIZE     ? str_size(value, &n)
+		  : o->type == OPTION_DURATION ? str_duration(value, &n)
+					       : parse_level(value, &n);
 
 	if (bad < 0 || n < o->min || n > o->max)
 		return err_set(err, -EINVAL, "%s:%d: %s: \"%.*s\" is not %s", r->path, r->line, o->name,
 			       STR_ARGS(value),
-			       o->type == OPTION_LEVEL  ? "one of debug, info, warn, error"
-			       : o->type == OPTION_SIZE ? "a size such as 512Mi or 4Gi in range"
-							: "a number in range");
+			       o->type == OPTION_LEVEL      ? "one of debug, info, warn, error"
+			       : o->type == OPTION_SIZE     ? "a size such as 512Mi or 4Gi in range"
+			       : o->type == OPTION_DURATION ? "a time such as 90s, 36h or 7d in range"
+							    : "a number in range");
 	*to = n;
 	return 0;
 }
@@ -226,6 +242,7 @@ static int take_value(struct reading *r, const struct option *o, struct str valu
 		return take_member(r, value, err);
 	case OPTION_NUMBER:
 	case OPTION_SIZE:
+	case OPTION_DURATION:
 	case OPTION_LEVEL:
 		return take_number(r, o, value, err);
 	case OPTION_TEXT:
@@ -349,6 +366,9 @@ void config_print(const struct config *c, struct buf *to)
 		} else if (o->type == OPTION_LEVEL) {
 			buf_printf(to, "%s = %s\n", o->name,
 				   level_names[*(const uint64_t *)(const void *)at]);
+		} else if (o->type == OPTION_DURATION) {
+			buf_printf(to, "%s = %" PRIu64 "s\n", o->name,
+				   *(const uint64_t *)(const void *)at / 1000);
 		} else if (o->type == OPTION_NUMBER || o->type == OPTION_SIZE) {
 			buf_printf(to, "%s = %" PRIu64 "\n", o->name, *(const uint64_t *)(const void *)at);
 		} else {
@@ -360,7 +380,8 @@ void config_print(const struct config *c, struct buf *to)
 
 void config_reference(struct buf *to)
 {
-	static const char *const types[] = {"text", "number", "size", "host:port", "path", "level", "member"};
+	static const char *const types[] = {"text",      "number", "size",  "duration",
+					    "host:port", "path",   "level", "member"};
 
 	buf_printf(to, "| option | type | default | meaning |\n| --- | --- | --- | --- |\n");
 	for (size_t i = 0; i < N_OPTIONS; i++)

@@ -41,7 +41,10 @@ struct config {
 	struct str user, image_ca, insecure_registries, allowed_registries, resolvers, egress_denied,
 		egress_base;
 	uint64_t uid_base, uid_count, sandbox_memory_max, sandbox_disk_max, sandbox_cpu_max, sandbox_pids_max,
-		log_bytes_max;
+		log_bytes_max, log_disk_max, log_retention_ms;
+	/* What either daemon writes down of events. */
+	uint64_t events_disk_max, events_retention_ms;
+	uint64_t records_disk_max, records_retention_ms; /* billing records on disk */
 };
 
 /* -EINVAL: `err` names file, line, option and what is allowed. */

@@ -6,12 +6,12 @@
 #include "control/control.h"
 #include "core/clock.h"
 #include "records/events.h"
+#include "records/reader.h"
 #include "records/records.h"
 #include "state/command.h"
 
-#define RETENTION_MS (400ull * 86400000)
-#define TRIM_ABOVE   50000
-#define TRIM_MS      60000
+#define TRIM_ABOVE 50000
+#define TRIM_MS    60000
 
 int bookkeeping_open(struct control *c, struct err *err)
 {
@@ -22,11 +22,25 @@ int bookkeeping_open(struct control *c, struct err *err)
 
 	if (r < 0)
 		return err_set(err, r, "state_dir: the path is too long");
-	r = records_open(path, RETENTION_MS, &c->records, err);
+	struct records_options records = {.path = path,
+					  .bytes_max = c->config.records_disk_max,
+					  .retention_ms = c->config.records_retention_ms};
+
+	r = records_open(&records, &c->records, err);
+	if (r == 0)
+		r = reader_new(path, &c->reader, err);
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof path, "%.*s/berthd/events", STR_ARGS(c->config.state_dir));
-	return events_open(path, c->config.node_id, &c->events, err);
+	return events_open(path, c->config.node_id, c->config.events_disk_max, c->config.events_retention_ms,
+			   &c->events, err);
+}
+
+void bookkeeping_close(struct control *c)
+{
+	reader_free(c->reader);
+	records_close(c->records);
+	events_close(c->events);
 }
 
 static void keep(struct control *c)
@@ -62,8 +76,10 @@ static void trim(struct control *c, uint64_t now)
 void bookkeeping_tick(struct control *c, uint64_t now)
 {
 	keep(c);
-	if (!c->leads || now < c->trim_ms)
+	if (now < c->trim_ms)
 		return;
 	c->trim_ms = now + TRIM_MS;
-	trim(c, now);
+	events_trim(c->events, clock_wall_ms());
+	if (c->leads)
+		trim(c, now);
 }

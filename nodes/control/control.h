@@ -31,6 +31,7 @@ struct api;
 struct gather;
 struct note;
 struct events;
+struct reader;
 struct records;
 
 /* An encoded envelope on its way into the runtime. */
@@ -58,6 +59,7 @@ struct control {
 	struct tls_ctx *tls_server, *peer_server, *peer_client;
 	struct api *api;
 	struct records *records;
+	struct reader *reader;
 	struct events *events;
 
 	struct inbox_item *inbox, **inbox_last;
@@ -66,6 +68,10 @@ struct control {
 	struct loop_deferred turn;
 	struct loop_timer timer, tick;
 	uv_signal_t terminate, hangup;
+
+	struct mailbox *pages; /* export.c: of billing records, from the reader's thread */
+	unsigned n_exports;
+	uint64_t records_exported;
 
 	struct gather *gathers; /* activity.c */
 	unsigned n_gathers;
@@ -118,6 +124,7 @@ void effects_proposed(void *control, const struct address *to, uint64_t correlat
 		      const struct result *result);
 /* bookkeeping.c: billing records on disk. */
 int bookkeeping_open(struct control *c, struct err *err);
+void bookkeeping_close(struct control *c);
 void bookkeeping_tick(struct control *c, uint64_t now);
 /* views.c: pools and nodes as the gateway needs them. */
 void views_publish(struct control *c);

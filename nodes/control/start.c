@@ -19,8 +19,6 @@
 #include "core/log.h"
 #include "core/must.h"
 #include "crypto/digest.h"
-#include "records/events.h"
-#include "records/records.h"
 
 #define PEM_MAX 65536
 
@@ -252,6 +250,8 @@ static int start(struct control *c, struct err *err)
 	make_actors(c);
 	r = inlet_open(c, err);
 	if (r == 0)
+		r = exports_open(c, err);
+	if (r == 0)
 		r = open_peers(c, err);
 	if (r == 0)
 		r = open_gateway(c, err);
@@ -299,7 +299,6 @@ int control_run(const char *config_path)
 	log_info("node %.*s started, version " BERTH_VERSION, STR_ARGS(c.config.node_name));
 	loop_run(&c.loop);
 	gateway_free(c.gateway);
-	records_close(c.records);
-	events_close(c.events);
+	bookkeeping_close(&c);
 	return c.exit_status;
 }

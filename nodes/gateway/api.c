@@ -192,20 +192,34 @@ void api_replied(struct client *c, unsigned status, struct str headers, struct s
 	answer_raw(c, status, headers, body, false);
 }
 
+void api_drained(struct client *c)
+{
+	const struct gateway_config *config = &c->gw->gateway->config;
+
+	if (c->api_more && config->api_taken)
+		config->api_taken(config->arg, c->api_id);
+}
+
 void api_chunk(struct client *c, struct str bytes)
 {
 	if (!c->api_more)
 		return;
-	if (stream_queued(c->s) > FOLLOW_QUEUED)
+	if (stream_queued(c->s) > FOLLOW_QUEUED) {
 		client_close(c);
-	else
-		answer_chunk(c, bytes);
+		return;
+	}
+	answer_chunk(c, bytes);
+	if (!c->closed && !stream_queued(c->s))
+		api_drained(c);
 }
 
-void api_end(struct client *c)
+void api_end(struct client *c, bool whole)
 {
 	if (!c->api_more)
 		return;
 	api_forget(c);
-	answer_end(c);
+	if (whole)
+		answer_end(c);
+	else
+		client_close(c);
 }

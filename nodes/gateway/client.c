@@ -237,6 +237,8 @@ static void client_drain(struct stream *s, void *arg)
 	(void)s;
 	if (c->u)
 		stream_resume(c->u->s);
+	else
+		api_drained(c);
 }
 
 static void client_closed(struct stream *s, void *arg)

@@ -99,7 +99,7 @@ static void api_order(struct gw *gw, const struct order *o)
 	else if (o->kind == ORDER_API_CHUNK)
 		api_chunk(c, body);
 	else
-		api_end(c);
+		api_end(c, o->flag);
 }
 
 static void order_drop(void *p)
@@ -287,12 +287,14 @@ int gateway_api_chunk(struct gateway *g, uint64_t id, struct str bytes)
 	return send_order(g, (unsigned)(id >> 48), o);
 }
 
-int gateway_api_end(struct gateway *g, uint64_t id)
+int gateway_api_end(struct gateway *g, uint64_t id, bool whole)
 {
 	struct order *o = order_new(ORDER_API_END, 0);
 
-	if (o)
+	if (o) {
 		o->id = id;
+		o->flag = whole;
+	}
 	return send_order(g, (unsigned)(id >> 48), o);
 }
 

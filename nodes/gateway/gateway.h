@@ -113,6 +113,8 @@ struct gateway_config {
 	int (*api)(void *arg, struct gateway_api_request *request);
 	void (*api_gone)(void *arg,
 			 uint64_t id); /* nobody listens to a reply with `more` any longer; may be NULL */
+	/* The client took all of the last chunk: time for the next. May be NULL. */
+	void (*api_taken)(void *arg, uint64_t id);
 	int (*dial)(void *arg, struct loop *l, unsigned loop, uint64_t sandbox, uint32_t timeout_ms,
 		    gateway_dialed *done, void *done_arg);
 	void (*event)(void *arg, const struct gateway_event *event); /* may be NULL */
@@ -146,7 +148,8 @@ void gateway_allow(struct gateway *g, bool allowed);
 /* 0; -ENOENT when its client is gone; -ENOBUFS. */
 int gateway_api_reply(struct gateway *g, uint64_t id, const struct gateway_api_reply *reply);
 int gateway_api_chunk(struct gateway *g, uint64_t id, struct str bytes);
-int gateway_api_end(struct gateway *g, uint64_t id);
+/* Not `whole`: something failed, and the answer must look cut off. */
+int gateway_api_end(struct gateway *g, uint64_t id, bool whole);
 
 struct gateway_stats {
 	uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429, refused_503,

@@ -315,6 +315,8 @@ void api_client_gone(struct client *c);
 struct client *api_find(struct gw *gw, uint64_t id);
 void api_replied(struct client *c, unsigned status, struct str headers, struct str body, bool more);
 void api_chunk(struct client *c, struct str bytes);
-void api_end(struct client *c);
+void api_end(struct client *c, bool whole);
+/* Nothing is queued for this client any more. */
+void api_drained(struct client *c);
 
 #endif

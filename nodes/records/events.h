@@ -1,14 +1,14 @@
 /* events.h -- what this node's berthd saw of sandboxes and sessions, a line of JSON each: the second source that bills are
  * recounted from, beside sandboxd's own (docs/events.md). It knows nothing of the ledger, and nothing reads it back.
  *
- * Failure modes: a line that cannot be written is lost; nothing waits for the disk but the one write. Bounded: at 64 MiB the
- * file becomes <path>.1. Threads: any. Owns: the file. */
+ * Failure modes and bounds: those of journal.h. Threads: any. Owns: the files. */
 #ifndef RECORDS_EVENTS_H
 #define RECORDS_EVENTS_H
 
 #include <stdint.h>
 
 #include "core/err.h"
+#include "journal/journal.h"
 
 enum event_kind {
 	EVENT_READY,  /* a booting sandbox of this node answered its probe */
@@ -25,8 +25,12 @@ struct event {
 
 struct events;
 
-int events_open(const char *path, uint64_t node, struct events **ret, struct err *err);
+int events_open(const char *path, uint64_t node, uint64_t bytes_max, uint64_t age_ms_max, struct events **ret,
+		struct err *err);
 void events_close(struct events *e); /* NULL: nothing */
 void events_write(struct events *e, enum event_kind kind, const struct event *event);
+/* What is too old goes, also when nothing happens. */
+void events_trim(struct events *e, uint64_t wall_ms);
+void events_usage(struct events *e, struct journal_usage *ret);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "core/arena.h"
 #include "core/clock.h"
@@ -13,16 +14,24 @@
 #include "core/log.h"
 #include "core/must.h"
 
+#define LOOK_S      60 /* between looks for what has to go */
+#define RETRY_S     1
+#define AT_ONCE     5000 /* rows that one statement removes */
+#define PAGES_FREED 4096 /* at once, to the file system */
+
+/* auto_vacuum comes first: it takes effect in an empty file only. */
 static const char schema[] =
+	"PRAGMA auto_vacuum = INCREMENTAL;"
 	"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000;"
+	"PRAGMA journal_size_limit = 16777216;"
 	"CREATE TABLE IF NOT EXISTS record (number INTEGER PRIMARY KEY, ready_ms INTEGER NOT NULL,"
 	" stopped_ms INTEGER NOT NULL, row BLOB NOT NULL) STRICT;"
 	"CREATE INDEX IF NOT EXISTS record_stopped ON record (stopped_ms);";
 
 struct records {
 	char path[512];
-	uint64_t retention_ms;
-	sqlite3 *writing, *reading; /* the thread's, the loop's */
+	uint64_t bytes_max, retention_ms;
+	sqlite3 *db; /* the thread's */
 	_Atomic uint64_t kept;
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -31,6 +40,7 @@ struct records {
 	struct arena memory;
 	struct record_row *batch[RECORDS_BATCH_MAX];
 	uint32_t n;
+	struct records_usage usage;
 	bool ending;
 };
 
@@ -56,13 +66,13 @@ static int open_file(const char *path, sqlite3 **ret, struct err *err)
 	return 0;
 }
 
-static uint64_t highest(sqlite3 *db)
+/* The one number that a query answers. */
+static uint64_t ask(sqlite3 *db, const char *query)
 {
 	sqlite3_stmt *s = NULL;
 	uint64_t number = 0;
 
-	if (sqlite3_prepare_v2(db, "SELECT max(number) FROM record", -1, &s, NULL) == SQLITE_OK &&
-	    sqlite3_step(s) == SQLITE_ROW)
+	if (sqlite3_prepare_v2(db, query, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
 		number = (uint64_t)sqlite3_column_int64(s, 0);
 	sqlite3_finalize(s);
 	return number;
@@ -88,78 +98,154 @@ static int insert(sqlite3_stmt *s, const struct record_row *row)
 static int write_batch(struct records *r, struct record_row *const *rows, uint32_t n)
 {
 	sqlite3_stmt *s = NULL;
-	char trim[128];
-	int bad = sqlite3_exec(r->writing, "BEGIN", NULL, NULL, NULL);
+	int bad = sqlite3_exec(r->db, "BEGIN", NULL, NULL, NULL);
 
 	if (bad == 0)
-		bad = sqlite3_prepare_v2(r->writing, "INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?)", -1,
-					 &s, NULL);
+		bad = sqlite3_prepare_v2(r->db, "INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?)", -1, &s,
+					 NULL);
 	for (uint32_t i = 0; bad == 0 && i < n; i++)
 		bad = insert(s, rows[i]);
 	sqlite3_finalize(s);
-	snprintf(trim, sizeof trim, "DELETE FROM record WHERE stopped_ms < %lld",
-		 (long long)(clock_wall_ms() - r->retention_ms));
 	if (bad == 0)
-		bad = sqlite3_exec(r->writing, trim, NULL, NULL, NULL);
+		bad = sqlite3_exec(r->db, "COMMIT", NULL, NULL, NULL);
 	if (bad == 0)
-		bad = sqlite3_exec(r->writing, "COMMIT", NULL, NULL, NULL);
-	if (bad != 0) {
-		log_error("billing records cannot be written to %s: %s", r->path, sqlite3_errmsg(r->writing));
-		sqlite3_exec(r->writing, "ROLLBACK", NULL, NULL, NULL);
-		return -EIO;
+		return 0;
+	if (!r->usage.failing)
+		log_error("billing records cannot be written to %s, and stay in the tables: %s", r->path,
+			  sqlite3_errmsg(r->db));
+	sqlite3_exec(r->db, "ROLLBACK", NULL, NULL, NULL);
+	return -EIO;
+}
+
+/* What is over the age or the bytes, and then the file's own size. */
+static void drop_old(struct records *r)
+{
+	static const char used[] = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count,"
+				   " pragma_freelist_count, pragma_page_size";
+	char old[160], oldest[160], vacuum[64];
+	uint64_t dropped = 0, n;
+
+	snprintf(
+		old, sizeof old,
+		"DELETE FROM record WHERE number IN (SELECT number FROM record WHERE stopped_ms < %lld LIMIT "
+		"%d)",
+		(long long)(clock_wall_ms() - r->retention_ms), AT_ONCE);
+	snprintf(oldest, sizeof oldest,
+		 "DELETE FROM record WHERE number IN (SELECT number FROM record ORDER BY number LIMIT %d)",
+		 AT_ONCE);
+	while (sqlite3_exec(r->db, old, NULL, NULL, NULL) == SQLITE_OK && sqlite3_changes(r->db) > 0)
+		;
+	while (ask(r->db, used) > r->bytes_max &&
+	       sqlite3_exec(r->db, oldest, NULL, NULL, NULL) == SQLITE_OK &&
+	       (n = (uint64_t)sqlite3_changes(r->db)) > 0)
+		dropped += n;
+	if (dropped > 0)
+		log_warn("%llu billing records, the oldest, were dropped: records_disk_max is reached",
+			 (unsigned long long)dropped);
+	snprintf(vacuum, sizeof vacuum, "PRAGMA incremental_vacuum(%d)", PAGES_FREED);
+	sqlite3_exec(r->db, vacuum, NULL, NULL, NULL);
+}
+
+static void measure(struct records *r)
+{
+	struct records_usage now = {
+		.bytes = ask(r->db, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"),
+		.oldest_ms = ask(r->db, "SELECT min(stopped_ms) FROM record"),
+		.n = ask(r->db, "SELECT count(*) FROM record"),
+	};
+
+	pthread_mutex_lock(&r->lock);
+	now.failing = r->usage.failing;
+	r->usage = now;
+	pthread_mutex_unlock(&r->lock);
+}
+
+static bool due(struct timespec *look)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (now.tv_sec < look->tv_sec && now.tv_sec + LOOK_S >= look->tv_sec)
+		return false;
+	look->tv_sec = now.tv_sec + LOOK_S;
+	return true;
+}
+
+/* With the lock held, and given up meanwhile. */
+static void write_and_tell(struct records *r)
+{
+	uint32_t n = r->n;
+
+	/* The loop adds nothing while n > 0, so the batch is ours without the lock. */
+	pthread_mutex_unlock(&r->lock);
+	int bad = write_batch(r, r->batch, n);
+
+	if (bad == 0)
+		atomic_store(&r->kept, r->batch[n - 1]->number);
+	pthread_mutex_lock(&r->lock);
+	if (bad == 0 && r->usage.failing)
+		log_info("billing records are written again");
+	r->usage.failing = bad < 0;
+	if (bad == 0) {
+		arena_done(&r->memory);
+		r->n = 0;
 	}
-	return 0;
 }
 
 static void *write_on(void *arg)
 {
 	struct records *r = arg;
+	struct timespec look = {0}, retry;
 
 	pthread_mutex_lock(&r->lock);
-	for (;;) {
-		while (r->n == 0 && !r->ending)
-			pthread_cond_wait(&r->wake, &r->lock);
-		if (r->n == 0)
-			break;
-		uint32_t n = r->n;
-
-		/* The loop adds nothing while n > 0, so the batch is ours without the lock. */
-		pthread_mutex_unlock(&r->lock);
-		if (write_batch(r, r->batch, n) == 0)
-			atomic_store(&r->kept, r->batch[n - 1]->number);
-		pthread_mutex_lock(&r->lock);
-		arena_done(&r->memory);
-		r->n = 0;
+	while (!r->ending || r->n > 0) {
+		if (due(&look)) {
+			pthread_mutex_unlock(&r->lock);
+			drop_old(r);
+			measure(r);
+			pthread_mutex_lock(&r->lock);
+		}
+		if (r->n > 0)
+			write_and_tell(r);
+		if (r->n > 0 && r->ending)
+			break; /* it is still in the tables */
+		if (r->ending)
+			continue;
+		clock_gettime(CLOCK_REALTIME, &retry);
+		retry.tv_sec += RETRY_S;
+		pthread_cond_timedwait(&r->wake, &r->lock, r->n > 0 ? &retry : &look);
 	}
+	arena_done(&r->memory);
 	pthread_mutex_unlock(&r->lock);
 	return NULL;
 }
 
 /* -- The control loop ------------------------------------------------------------------------------------------- */
 
-int records_open(const char *path, uint64_t retention_ms, struct records **ret, struct err *err)
+int records_open(const struct records_options *options, struct records **ret, struct err *err)
 {
 	struct records *r = calloc(1, sizeof *r);
+	const char *path = options->path;
 	char aside[600];
 	int bad;
 
 	must(r != NULL);
-	r->retention_ms = retention_ms;
+	r->bytes_max = options->bytes_max;
+	r->retention_ms = options->retention_ms;
 	snprintf(r->path, sizeof r->path, "%s", path);
-	bad = open_file(path, &r->writing, err);
+	bad = open_file(path, &r->db, err);
 	if (bad == -EBADMSG) {
 		snprintf(aside, sizeof aside, "%s.damaged", path);
 		log_error("%s: not a file of billing records; it is moved to %s and begun anew", path, aside);
-		bad = rename(path, aside) < 0 ? -errno : open_file(path, &r->writing, err);
+		bad = rename(path, aside) < 0 ? -errno : open_file(path, &r->db, err);
 	}
-	if (bad == 0)
-		bad = open_file(path, &r->reading, err);
 	if (bad < 0) {
-		sqlite3_close(r->writing);
 		free(r);
 		return err_wrap(err, "billing records");
 	}
-	atomic_store(&r->kept, highest(r->writing));
+	if (ask(r->db, "PRAGMA auto_vacuum") == 0) /* a file from before: once */
+		sqlite3_exec(r->db, "PRAGMA auto_vacuum = INCREMENTAL; VACUUM", NULL, NULL, NULL);
+	atomic_store(&r->kept, ask(r->db, "SELECT max(number) FROM record"));
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->wake, NULL);
 	must(pthread_create(&r->thread, NULL, write_on, r) == 0);
@@ -174,8 +260,7 @@ void records_close(struct records *r)
 	pthread_cond_signal(&r->wake);
 	pthread_mutex_unlock(&r->lock);
 	pthread_join(r->thread, NULL);
-	sqlite3_close(r->reading);
-	sqlite3_close(r->writing);
+	sqlite3_close(r->db);
 	pthread_mutex_destroy(&r->lock);
 	pthread_cond_destroy(&r->wake);
 	free(r);
@@ -205,30 +290,9 @@ uint64_t records_kept(const struct records *r)
 	return atomic_load(&r->kept);
 }
 
-int records_each(struct records *r, uint64_t from_ms, uint64_t to_ms,
-		 void (*each)(void *to, const struct record_row *row), void *to, struct err *err)
+void records_usage(struct records *r, struct records_usage *ret)
 {
-	sqlite3_stmt *s = NULL;
-	int bad = sqlite3_prepare_v2(
-		r->reading, "SELECT row FROM record WHERE stopped_ms >= ? AND ready_ms < ? ORDER BY number",
-		-1, &s, NULL);
-
-	sqlite3_bind_int64(s, 1, (sqlite3_int64)from_ms);
-	sqlite3_bind_int64(s, 2, (sqlite3_int64)(to_ms > INT64_MAX ? INT64_MAX : to_ms));
-	while (bad == SQLITE_OK || bad == SQLITE_ROW) {
-		CLEANUP_ARENA struct arena arena = {0};
-		struct record_row row;
-
-		bad = sqlite3_step(s);
-		if (bad != SQLITE_ROW)
-			break;
-		if (codec_decode(sqlite3_column_blob(s, 0), (size_t)sqlite3_column_bytes(s, 0),
-				 &record_row_codec, &arena, &row, err) < 0) {
-			sqlite3_finalize(s);
-			return err_wrap(err, "billing records");
-		}
-		each(to, &row);
-	}
-	sqlite3_finalize(s);
-	return bad == SQLITE_DONE ? 0 : fail(r->reading, err, "billing records");
+	pthread_mutex_lock(&r->lock);
+	*ret = r->usage;
+	pthread_mutex_unlock(&r->lock);
 }

@@ -18,9 +18,8 @@ def read_events(cluster_dir):
     """All events of all nodes below a cluster's directory."""
     events = []
     for state in sorted(pathlib.Path(cluster_dir).glob("node*/state")):
-        for name in ("sandboxd/events.1", "sandboxd/events", "berthd/events.1", "berthd/events"):
-            path = state / name
-            if path.exists():
+        for daemon in ("sandboxd", "berthd"):
+            for path in sorted(state.glob(f"{daemon}/events*"), reverse=True):  # events.7 is the oldest
                 events += [json.loads(line) for line in path.read_text().splitlines()]
     return events
 

@@ -14,7 +14,6 @@
 #include "core/log.h"
 #include "core/must.h"
 #include "crypto/digest.h"
-#include "records/records.h"
 
 #define ANSWER_MS     30000
 #define SHOWN_MS      2000
@@ -52,14 +51,6 @@ static void on_hash_identifier(void *context, struct str identifier, char ret_he
 	crypto_identifier_tag(c->tag_key, identifier, ret_hex);
 }
 
-static int on_old_records(void *context, uint64_t from_ms, uint64_t to_ms,
-			  void (*each)(void *to, const struct record_row *record), void *to, struct err *err)
-{
-	struct control *c = context;
-
-	return records_each(c->records, from_ms, to_ms, each, to, err);
-}
-
 struct api *api_new(struct control *c)
 {
 	struct api *a = calloc(1, sizeof *a);
@@ -70,8 +61,7 @@ struct api *api_new(struct control *c)
 			      .node = c->config.node_id,
 			      .context = c,
 			      .seal = on_seal,
-			      .hash_identifier = on_hash_identifier,
-			      .old_records = on_old_records};
+			      .hash_identifier = on_hash_identifier};
 	return a;
 }
 
@@ -98,6 +88,8 @@ struct api_call *api_call_of(const struct api *a, uint64_t id)
 void api_drop(struct api_call *call)
 {
 	loop_timer_clear(&call->api->control->loop, &call->poll);
+	if (call->export != NULL)
+		export_gone(call);
 	map_remove(&call->api->calls, &call->node);
 	gateway_api_free(call->request);
 	arena_done(&call->arena);
@@ -142,6 +134,29 @@ void api_gone(struct api *a, uint64_t id)
 
 	if (call != NULL)
 		api_drop(call);
+}
+
+void api_taken(struct api *a, uint64_t id)
+{
+	struct api_call *call = api_call_of(a, id);
+
+	if (call == NULL || !call->streaming)
+		return;
+	if (call->export != NULL)
+		export_taken(call);
+	else
+		tasks_taken(call);
+}
+
+bool api_stream(struct api_call *call, const char *content_type)
+{
+	struct gateway_api_reply head = {.status = 200,
+					 .more = true,
+					 .n_headers = 1,
+					 .headers = {{STR("content-type"), str_of(content_type)}}};
+
+	call->streaming = true;
+	return gateway_api_reply(call->api->control->gateway, call->request->id, &head) == 0;
 }
 
 /* -- Who asks ------------------------------------------------------------------------------------------------ */
@@ -409,7 +424,9 @@ static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 {
 	struct arm_reply reply = {0};
 
-	if (call->owners_left > 0) {
+	if (call->export != NULL) {
+		export_tick(call, now);
+	} else if (call->owners_left > 0) {
 		if (now < call->deadline_ms)
 			return;
 		call->owners_left = 0;
@@ -425,7 +442,7 @@ static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 		if (now >= call->deadline_ms || arm_shown(a->control->state, call->held_type, call->held))
 			answer(call, call->held_type, call->held);
 	} else if (call->waits && call->streaming && now >= call->deadline_ms) {
-		gateway_api_end(a->control->gateway, call->request->id);
+		gateway_api_end(a->control->gateway, call->request->id, false);
 		api_drop(call);
 	} else if (call->waits && now >= call->deadline_ms) {
 		arm_reply_error(&reply, 504, "OperationTimedOut",

@@ -15,6 +15,8 @@ void api_answered(struct api *a, const struct envelope *e);
 void api_index(struct control *c, const struct envelope *question);
 /* The client of a streamed answer went away. */
 void api_gone(struct api *a, uint64_t id);
+/* The client took the last chunk of a streamed answer. */
+void api_taken(struct api *a, uint64_t id);
 void api_leader(struct api *a, uint64_t leader, uint64_t term);
 /* Once a turn: answers held until the tables show them, and requests whose time is over. */
 void api_turn(struct api *a);
@@ -36,8 +38,9 @@ struct api_call {
 	bool waits;              /* for an actor's answer */
 	uint16_t held_type;      /* an answer that waits for the tables; 0: none */
 	const void *held;
-	/* A log that is streamed. */
+	/* An answer in pieces: a log, or an export. */
 	bool streaming;
+	struct export *export; /* export.c */
 	uint64_t log_offset;
 	struct loop_timer poll;
 };
@@ -51,8 +54,17 @@ void api_finish(struct api_call *call, struct arm_reply *reply);
 void api_drop(struct api_call *call);
 /* Sends a message whose answer comes back to this call, by its deadline. NULL: without a body. */
 void api_send(struct api_call *call, struct address to, uint16_t type, const void *body);
+/* Begins an answer in pieces. False: the client is gone. */
+bool api_stream(struct api_call *call, const char *content_type);
+/* export.c: closed billing records, page by page. */
+int exports_open(struct control *c, struct err *err);
+void export_run(struct api_call *call);
+void export_taken(struct api_call *call);
+void export_tick(struct api_call *call, uint64_t now);
+void export_gone(struct api_call *call);
 /* tasks.c */
 void tasks_run(struct api_call *call);
+void tasks_taken(struct api_call *call);
 void tasks_logged(struct api_call *call, const struct msg_logged *piece);
 /* The owner's side of a log: answers MSG_LOG. */
 void tasks_log(struct control *c, const struct envelope *request);

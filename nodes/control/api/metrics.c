@@ -73,6 +73,8 @@ void metrics_write(struct control *c, struct buf *to)
 	figure(to, "actor_messages_total", "counter", "Messages handled by actors.", r.messages);
 	figure(to, "actor_refused_total", "counter", "Messages refused.", r.refused);
 	figure(to, "actors", "gauge", "Actors now.", r.actors);
+	figure(to, "export_records_total", "counter", "Closed records that exports sent.",
+	       c->records_exported);
 	figure(to, "log_leader", "gauge", "1 on the leader.", c->leads);
 	figure(to, "log_term", "gauge", "Term of the log.", consensus_term(c->consensus));
 	figure(to, "log_applied_index", "gauge", "Last applied entry.", consensus_applied(c->consensus));

@@ -205,18 +205,6 @@ static void run_logs(struct api_call *call)
 	ask_piece(call, call->outcome.logs.tail);
 }
 
-static bool begin_stream(struct api_call *call)
-{
-	struct gateway_api_reply head = {
-		.status = 200,
-		.more = true,
-		.n_headers = 1,
-		.headers = {{STR("content-type"), STR("text/plain; charset=utf-8")}}};
-
-	call->streaming = true;
-	return gateway_api_reply(api_control(call->api)->gateway, call->request->id, &head) == 0;
-}
-
 void tasks_logged(struct api_call *call, const struct msg_logged *piece)
 {
 	struct control *c = api_control(call->api);
@@ -229,24 +217,30 @@ void tasks_logged(struct api_call *call, const struct msg_logged *piece)
 				    piece->message);
 			return;
 		}
-		gateway_api_end(c->gateway, id);
+		gateway_api_end(c->gateway, id, true);
 		api_drop(call);
 		return;
 	}
-	if ((!call->streaming && !begin_stream(call)) ||
+	if ((!call->streaming && !api_stream(call, "text/plain; charset=utf-8")) ||
 	    (piece->bytes.n > 0 && gateway_api_chunk(c->gateway, id, piece->bytes) < 0)) {
 		api_drop(call);
 		return;
 	}
 	call->log_offset = piece->offset;
 	if (piece->bytes.n > 0) {
-		ask_piece(call, 0);
+		; /* the next when the client took it */
 	} else if (call->outcome.logs.follow && state_sandbox(c->state, call->outcome.logs.sandbox) != NULL) {
 		loop_timer_set(&c->loop, &call->poll, POLL_MS);
 	} else {
-		gateway_api_end(c->gateway, id);
+		gateway_api_end(c->gateway, id, true);
 		api_drop(call);
 	}
+}
+
+void tasks_taken(struct api_call *call)
+{
+	if (!call->waits)
+		ask_piece(call, 0);
 }
 
 struct log_read {
@@ -337,6 +331,9 @@ void tasks_run(struct api_call *call)
 		return;
 	case ARM_TASK_IMAGES:
 		ask_sandboxd(call, SANDBOXD_IMAGES, NULL, -1, on_images);
+		return;
+	case ARM_TASK_EXPORT:
+		export_run(call);
 		return;
 	case ARM_TASK_IMPORT:
 		run_import(call);

@@ -13,7 +13,7 @@
 #define CAPACITY    65536
 #define WAITING_MAX 4096
 
-enum note_kind { NOTE_ADMIT, NOTE_API, NOTE_GONE };
+enum note_kind { NOTE_ADMIT, NOTE_API, NOTE_GONE, NOTE_TAKEN };
 
 /* Posted as a pointer; an envelope is posted as bytes. */
 struct note {
@@ -61,6 +61,11 @@ static void on_api_gone(void *arg, uint64_t id)
 	post_note(arg, &(struct note){.kind = NOTE_GONE, .id = id});
 }
 
+static void on_api_taken(void *arg, uint64_t id)
+{
+	post_note(arg, &(struct note){.kind = NOTE_TAKEN, .id = id});
+}
+
 static void on_event(void *arg, const struct gateway_event *seen)
 {
 	static const enum event_kind kinds[] = {[GATEWAY_OPENED] = EVENT_OPENED,
@@ -80,6 +85,7 @@ void inlet_fill(struct control *c, struct gateway_config *g)
 	g->admit = on_admit;
 	g->api = on_api;
 	g->api_gone = on_api_gone;
+	g->api_taken = on_api_taken;
 	g->event = on_event;
 	g->arg = c;
 }
@@ -145,6 +151,9 @@ static void take_note(struct control *c, struct note *note)
 		break;
 	case NOTE_GONE:
 		api_gone(c->api, note->id);
+		break;
+	case NOTE_TAKEN:
+		api_taken(c->api, note->id);
 		break;
 	}
 	free(note);

@@ -458,7 +458,7 @@ static void test_api(void **state)
 	client_read(fd, answer, sizeof answer, "body 0\r\n");
 	gateway_api_chunk(f.g, f.stream_id, STR("line one\n"));
 	client_read(fd, answer, sizeof answer, "line one\n\r\n");
-	gateway_api_end(f.g, f.stream_id);
+	gateway_api_end(f.g, f.stream_id, true);
 	client_read(fd, answer, sizeof answer, "0\r\n\r\n");
 	assert_string_equal(answer, "0\r\n\r\n");
 	close(fd);
