@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include "core/must.h"
 
 #define ERROR_BYTES_MAX 65536
+#define HEADS_BYTES_MAX 65536 /* 1xx, the head and trailers together */
 
 struct fetch_client {
 	CURL *curl;
@@ -19,8 +21,9 @@ struct fetch_client {
 	/* Of the request under way: */
 	const struct fetch_request *request;
 	struct fetch_response *response;
-	uint64_t received;
-	bool cut;
+	uint64_t received; /* where in the body we are */
+	uint64_t heads, range_from;
+	bool began, cut;
 	int failed; /* code that a callback ended the transfer with */
 	char text[CURL_ERROR_SIZE];
 };
@@ -34,6 +37,24 @@ static void global_init(void)
 
 /* -- Callbacks ---------------------------------------------------------------------------------------------- */
 
+/* The last n bytes of what was received; of them, those that the sink lacks. */
+static int pass_on(struct fetch_client *c, const char *p, size_t n)
+{
+	const struct fetch_request *q = c->request;
+
+	if (c->received > q->bytes_max)
+		return -E2BIG;
+	if (c->received <= q->from || q->sink == NULL)
+		return 0;
+	if (c->received - n < q->from) {
+		size_t known = (size_t)(q->from - (c->received - n));
+
+		p += known;
+		n -= known;
+	}
+	return q->sink(q->context, p, n);
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *context)
 {
 	struct fetch_client *c = context;
@@ -43,20 +64,20 @@ static size_t on_body(char *p, size_t size, size_t n, void *context)
 	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
 	bool good = status >= 200 && status < 300;
 
+	if (!c->began && status == 206)
+		c->received = c->range_from;
+	if (!c->began && status == 206 && c->range_from != c->request->from) {
+		c->failed = -ERANGE;
+		return 0;
+	}
+	c->began = true;
 	c->received += n;
 	if (!good) {
 		c->cut = c->received > ERROR_BYTES_MAX; /* the rest of a long error page says nothing new */
 		return c->cut ? 0 : n;
 	}
-	if (c->received > c->request->bytes_max) {
-		c->failed = -E2BIG;
-		return 0;
-	}
-	int r = c->request->sink == NULL ? 0 : c->request->sink(c->request->context, p, n);
-
-	if (r < 0)
-		c->failed = r;
-	return r < 0 ? 0 : n;
+	c->failed = pass_on(c, p, n);
+	return c->failed < 0 ? 0 : n;
 }
 
 static bool header_is(struct str line, const char *name, struct str *ret_value)
@@ -73,18 +94,37 @@ static bool header_is(struct str line, const char *name, struct str *ret_value)
 	return true;
 }
 
+/* "bytes 5-9/10": 5 */
+static uint64_t range_from(struct str value)
+{
+	struct str unit, rest, first, last;
+	uint64_t n;
+
+	return str_cut(value, ' ', &unit, &rest) && str_eq_nocase(unit, STR("bytes")) &&
+			       str_cut(rest, '-', &first, &last) && str_u64(first, INT64_MAX, &n) == 0
+		       ? n
+		       : UINT64_MAX;
+}
+
 static size_t on_header(char *p, size_t size, size_t n, void *context)
 {
 	struct fetch_client *c = context;
 	struct fetch_response *response = c->response;
 	struct str value, line = {p, n * size};
 
+	c->heads += line.n;
+	if (c->heads > HEADS_BYTES_MAX) {
+		c->failed = -EMSGSIZE;
+		return 0;
+	}
 	if (str_starts(line, STR("HTTP/")))
 		*response = (struct fetch_response){0}; /* a 1xx may have come before */
 	if (header_is(line, "content-type", &value))
 		(void)str_copy(value, response->content_type, sizeof response->content_type);
 	else if (header_is(line, "docker-content-digest", &value))
 		(void)str_copy(value, response->digest, sizeof response->digest);
+	else if (header_is(line, "content-range", &value))
+		c->range_from = range_from(value);
 	else if (header_is(line, "www-authenticate", &value) &&
 		 strncasecmp(response->authenticate, "bearer ", 7) != 0)
 		(void)str_copy(value, response->authenticate, sizeof response->authenticate);
@@ -133,6 +173,7 @@ static void prepare(struct fetch_client *c, struct curl_slist *headers)
 {
 	const struct fetch_request *q = c->request;
 	CURL *h = c->curl;
+	char range[32];
 
 	curl_easy_reset(h);
 	curl_easy_setopt(h, CURLOPT_URL, q->url);
@@ -142,7 +183,7 @@ static void prepare(struct fetch_client *c, struct curl_slist *headers)
 	curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(h, CURLOPT_USERAGENT, c->options.user_agent);
 	curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)c->options.connect_ms);
-	curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, (long)FETCH_RATE_MIN);
 	curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)((c->options.stall_ms + 999) / 1000));
 	curl_easy_setopt(h, CURLOPT_ERRORBUFFER, c->text);
 	curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
@@ -156,6 +197,10 @@ static void prepare(struct fetch_client *c, struct curl_slist *headers)
 					 CURL_BLOB_NOCOPY};
 
 		curl_easy_setopt(h, CURLOPT_CAINFO_BLOB, &blob);
+	}
+	if (q->from > 0) {
+		snprintf(range, sizeof range, "%" PRIu64 "-", q->from);
+		curl_easy_setopt(h, CURLOPT_RANGE, range); /* copied */
 	}
 	if (q->username != NULL) {
 		curl_easy_setopt(h, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
@@ -183,6 +228,10 @@ static int explain(struct fetch_client *c, CURLcode code, struct err *err)
 	if (c->failed == -E2BIG)
 		return err_set(err, -E2BIG, "%s sent more than the %llu bytes that are allowed", host,
 			       (unsigned long long)c->request->bytes_max);
+	if (c->failed == -EMSGSIZE)
+		return err_set(err, -E2BIG, "%s sent headers of more than %d bytes", host, HEADS_BYTES_MAX);
+	if (c->failed == -ERANGE)
+		return err_set(err, -EPROTO, "%s sent another part of the body than it was asked for", host);
 	if (c->failed != 0)
 		return err_system(err, c->failed, "storing what %s sent", host);
 	switch ((int)code) {
@@ -191,6 +240,9 @@ static int explain(struct fetch_client *c, CURLcode code, struct err *err)
 	case CURLE_COULDNT_CONNECT:
 		return err_set(err, -EHOSTUNREACH, "cannot connect to %s: %s", host, why);
 	case CURLE_OPERATION_TIMEDOUT:
+		if (c->heads > 0)
+			return err_set(err, -ETIMEDOUT, "%s sent less than %d bytes a second for %u s", host,
+				       FETCH_RATE_MIN, c->options.stall_ms / 1000);
 		return err_set(err, -ETIMEDOUT, "%s did not answer within %u s", host,
 			       (connected > 0 ? c->options.stall_ms : c->options.connect_ms) / 1000);
 	case CURLE_PEER_FAILED_VERIFICATION:
@@ -223,9 +275,10 @@ int fetch_get(struct fetch_client *c, const struct fetch_request *request, struc
 	}
 	c->request = request;
 	c->response = &response;
-	c->received = 0;
+	c->received = c->heads = 0;
+	c->range_from = 0;
 	c->failed = 0;
-	c->cut = false;
+	c->began = c->cut = false;
 	c->text[0] = '\0';
 	prepare(c, headers);
 	code = curl_easy_perform(c->curl);

@@ -2,7 +2,8 @@
  *
  * Happy path: fetch_get connects, checks the certificate, streams the body of a 2xx answer into the sink and returns the status
  * and the headers that callers asked for. Redirects are not followed: the caller sees the 3xx with its location and
- * decides. Bodies of other answers are dropped, at most 64 KiB of them read. Nothing is retried. Proxies of the environment are not used.
+ * decides. Bodies of other answers are dropped, at most 64 KiB of them read; heads may have 64 KiB. Nothing is retried, but a caller may
+ * ask for the rest of a body. A server that sends less than FETCH_RATE_MIN for stall_ms is given up. Proxies of the environment are not used.
  *
  * A client keeps its connections; it belongs to one thread. */
 #ifndef FETCH_FETCH_H
@@ -31,12 +32,15 @@ int fetch_client_new(const struct fetch_options *options, struct fetch_client **
 void fetch_client_free(struct fetch_client *c);
 
 #define FETCH_HEADER_MAX 4096
+#define FETCH_RATE_MIN   1024 /* bytes a second */
 
 struct fetch_request {
 	const char *url;                 /* http or https */
 	const char *const *headers;      /* "Name: value", ending with NULL; may be NULL */
 	const char *username, *password; /* Basic, if username is not NULL */
 	uint64_t bytes_max;              /* of the body of a 2xx answer; more is -E2BIG */
+	uint64_t
+		from; /* bytes that the sink has already: the rest is asked for, and a server that sends all is heard in full */
 	/* Gets the body of a 2xx answer in pieces; a negative code ends the request with it. */
 	int (*sink)(void *context, const void *p, size_t n);
 	void *context;

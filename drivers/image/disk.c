@@ -3,8 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -83,15 +81,16 @@ int disk_clear(const char *path, struct err *err)
 	return r < 0 ? err_system(err, r, "clear %s", path) : 0;
 }
 
-int disk_publish(const char *from, const char *to, struct err *err)
+int disk_sync(const char *path, struct err *err)
 {
-	CLEANUP_FD int fd = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	char parent[PATH_MAX];
+	CLEANUP_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	snprintf(parent, sizeof parent, "%s", to);
-	CLEANUP_FD int directory = open(dirname(parent), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 || syncfs(fd) < 0 ? err_system(err, -errno, "write %s to the disk", path) : 0;
+}
 
-	if (fd < 0 || directory < 0 || syncfs(fd) < 0 || rename(from, to) < 0 || fsync(directory) < 0)
-		return err_system(err, -errno, "publish %s", to);
-	return 0;
+int disk_sync_names(const char *directory, struct err *err)
+{
+	CLEANUP_FD int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 || fsync(fd) < 0 ? err_system(err, -errno, "write %s to the disk", directory) : 0;
 }

@@ -10,7 +10,8 @@ int disk_directory(const char *path, unsigned mode, struct err *err);
 int disk_remove(const char *path, struct err *err);
 /* Everything in the directory. */
 int disk_clear(const char *path, struct err *err);
-/* Writes all of `from` and below to the disk, then moves it to `to`, which must not be there. */
-int disk_publish(const char *from, const char *to, struct err *err);
+/* Everything that was written below the path is on the disk; so is which names a directory has. */
+int disk_sync(const char *path, struct err *err);
+int disk_sync_names(const char *directory, struct err *err);
 
 #endif

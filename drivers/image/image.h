@@ -10,7 +10,7 @@
  *   <dir>/work/...                                               under construction; swept at open
  *
  * Threads: every function may be called from any thread; resolve, pull and import block (for as long as a registry
- * takes: bounded by stall_ms and total_ms). Callers of one digest share one pull.
+ * takes: bounded by stall_ms and total_ms). Callers of one image, with the same credentials, share one pull.
  *
  * Codes besides -ENOMEM and the system's: -EINVAL a malformed reference, name or digest; -ENOENT the registry or the
  * store does not know the image; -EACCES it refused the credentials, or wants some; -EPERM the operator's lists do not allow the
@@ -42,9 +42,15 @@ struct image_options {
 	uint32_t n_insecure;
 	const struct str *token_hosts; /* where credentials may go besides the registry's own domain */
 	uint32_t n_token_hosts;
-	uint64_t fetched_bytes_max;    /* of one image's blobs: 8 GiB */
+	const struct str *mirrors; /* "HOST MIRROR", asked in this order before HOST */
+	uint32_t n_mirrors;
+	uint64_t fetched_bytes_max;    /* of one image's layers as they come: 8 GiB */
+	uint64_t layer_bytes_max;      /* of one of them: 4 GiB */
 	uint64_t unpacked_bytes_max;   /* of one image's files: 16 GiB */
 	uint64_t entries_max;          /* of one image: 1,000,000 */
+	uint32_t layers_max;           /* 128 */
+	uint32_t depth_max;            /* directories, one in the other: 64 */
+	uint32_t parallel;             /* layers at once: 3 */
 	uint32_t connect_ms, stall_ms; /* 10 s; 30 s without a byte */
 	uint32_t total_ms;             /* of one pull: 30 min */
 };

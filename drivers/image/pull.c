@@ -2,8 +2,8 @@
  * publishes it.
  *
  * Failure modes: any error, a child's death and the end of the time remove the work directory; a crash of this process leaves it to the
- * next open. Callers of an image that is being pulled wait for that pull; after its failure those with other credentials try
- * themselves. Children are not trusted: what their results say is checked again before it becomes a path or an id. */
+ * next open. Who wants the same image from the same place with the same credentials waits for that pull and shares its end; others
+ * pull beside it, for a registry that stalls or lies must harm nobody who does not ask it. Children are not trusted: what their results say is checked again before it becomes a path or an id. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -54,7 +54,12 @@ static int run_fetch(struct image_store *s, struct image_fetch_request *q, struc
 	q->n_insecure = o->n_insecure;
 	q->token_hosts = (struct str *)(uintptr_t)o->token_hosts;
 	q->n_token_hosts = o->n_token_hosts;
+	q->mirrors = (struct str *)(uintptr_t)o->mirrors;
+	q->n_mirrors = o->n_mirrors;
 	q->bytes_max = o->fetched_bytes_max;
+	q->layer_bytes_max = o->layer_bytes_max;
+	q->layers_max = o->layers_max;
+	q->parallel = o->parallel;
 	q->connect_ms = o->connect_ms;
 	q->stall_ms = o->stall_ms;
 	spawn->name = "berth-fetch";
@@ -77,7 +82,8 @@ static int run_unpack(struct work *w, image_progress *progress, void *context, s
 					 .n_layers = w->fetched.n_layers,
 					 .user = w->fetched.config.user,
 					 .bytes_max = o->unpacked_bytes_max,
-					 .entries_max = o->entries_max};
+					 .entries_max = o->entries_max,
+					 .depth_max = o->depth_max};
 	char root[PATH_MAX + 8];
 	int r;
 
@@ -200,7 +206,8 @@ static int write_record(struct work *w, struct str reference, struct err *err)
 	return fd_write_file(path, 0600, b.p, b.n, err);
 }
 
-/* The rename may find that another reference's pull was first: then that one stays. */
+/* What takes long, writing it all to the disk, is done without the mutex: starts wait for nothing but a rename. That may find that
+ * another reference's pull was first: then that one stays. */
 static int publish(struct work *w, char ret_digest[IMAGE_DIGEST_SIZE], struct err *err)
 {
 	struct image_store *s = w->store;
@@ -211,16 +218,22 @@ static int publish(struct work *w, char ret_digest[IMAGE_DIGEST_SIZE], struct er
 
 	if (r < 0)
 		return r;
+	r = disk_sync(w->dir, err);
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&s->mutex);
 	entry = store_find(s, w->fetched.manifest);
-	if (entry == NULL) {
-		r = disk_publish(w->dir, path, err);
-		if (r == 0)
-			r = store_load(s, hex, &entry, err);
-	}
+	if (entry == NULL && rename(w->dir, path) < 0)
+		r = err_system(err, -errno, "publish %s", path);
+	if (entry == NULL && r == 0)
+		r = store_load(s, hex, &entry, err);
 	if (r == 0)
 		r = store_alias(s, w->fetched.digest, entry, err);
 	pthread_mutex_unlock(&s->mutex);
+	if (r == 0)
+		r = store_path(s, "images", NULL, NULL, path, err);
+	if (r == 0)
+		r = disk_sync_names(path, err);
 	if (r == 0)
 		memcpy(ret_digest, entry->digest, IMAGE_DIGEST_SIZE);
 	return r;
@@ -283,38 +296,36 @@ static uint64_t hash_credentials(const struct image_credentials *c)
 	return c == NULL ? 0 : str_hash(c->username) ^ (str_hash(c->password) * 31);
 }
 
-static struct image_flight *find_flight(struct image_store *s, struct str key)
+static struct image_flight *find_flight(struct image_store *s, const struct image_flight *like)
 {
 	struct image_flight *f = s->flights;
 
-	while (f != NULL && (f->done || !str_eq(f->key, key)))
+	while (f != NULL &&
+	       (f->done || !str_eq(f->digest_wanted, like->digest_wanted) ||
+		!str_eq(f->reference, like->reference) || f->credentials_hash != like->credentials_hash))
 		f = f->next;
 	return f;
 }
 
-/* Takes part in a pull of the key if there is one. 1: none (left), the caller pulls. Mutex held. */
-static int join_flight(struct image_store *s, struct str key, uint64_t credentials_hash,
-		       char digest[IMAGE_DIGEST_SIZE], struct err *err)
+/* Takes part in such a pull if there is one. 1: none, the caller pulls. Mutex held. */
+static int join_flight(struct image_store *s, const struct image_flight *like, char digest[IMAGE_DIGEST_SIZE],
+		       struct err *err)
 {
-	struct image_flight *f;
+	struct image_flight *f = find_flight(s, like);
 
-	while ((f = find_flight(s, key)) != NULL) {
-		f->waiters++;
-		while (!f->done)
-			pthread_cond_wait(&s->changed, &s->mutex);
-		int code = f->code;
-		bool same = f->credentials_hash == credentials_hash;
+	if (f == NULL)
+		return 1;
+	f->waiters++;
+	while (!f->done)
+		pthread_cond_wait(&s->changed, &s->mutex);
+	int code = f->code;
 
-		if (same && code < 0)
-			err_set(err, code, "%s", f->err.message);
-		memcpy(digest, f->digest, IMAGE_DIGEST_SIZE);
-		f->waiters--;
-		pthread_cond_broadcast(&s->changed);
-		/* A reference may mean another image to another caller's eyes: only a digest is the same for all. */
-		if (same || (code == 0 && image_digest_valid(key)))
-			return code;
-	}
-	return 1;
+	if (code < 0)
+		err_set(err, code, "%s", f->err.message);
+	memcpy(digest, f->digest, IMAGE_DIGEST_SIZE);
+	f->waiters--;
+	pthread_cond_broadcast(&s->changed);
+	return code;
 }
 
 static void land(struct image_store *s, struct image_flight *f)
@@ -346,7 +357,8 @@ int image_pull(struct image_store *s, struct str reference, struct str digest,
 	       const struct image_credentials *credentials, image_progress *progress, void *context,
 	       char ret_digest[IMAGE_DIGEST_SIZE], struct err *err)
 {
-	struct image_flight flight = {.key = digest.n > 0 ? digest : reference,
+	struct image_flight flight = {.reference = reference,
+				      .digest_wanted = digest,
 				      .credentials_hash = hash_credentials(credentials)};
 	char got[IMAGE_DIGEST_SIZE];
 	int r = pull_check(reference, digest, credentials, err);
@@ -359,7 +371,7 @@ int image_pull(struct image_store *s, struct str reference, struct str digest,
 	if (here != NULL)
 		memcpy(got, here->digest, IMAGE_DIGEST_SIZE);
 	else
-		r = join_flight(s, flight.key, flight.credentials_hash, got, err);
+		r = join_flight(s, &flight, got, err);
 	if (r > 0) {
 		struct image_fetch_request q = {
 			.op = IMAGE_FETCH_PULL, .reference = reference, .digest = digest};

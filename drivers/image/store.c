@@ -250,7 +250,7 @@ static int copy_options(struct image_store *s, const struct image_options *from,
 	    o->gid == 0)
 		return err_set(err, -EINVAL, "image store: dir, programs, uid and gid must be set");
 	if (o->n_registries > IMAGE_HOSTS_MAX || o->n_insecure > IMAGE_HOSTS_MAX ||
-	    o->n_token_hosts > IMAGE_HOSTS_MAX)
+	    o->n_token_hosts > IMAGE_HOSTS_MAX || o->n_mirrors > IMAGE_HOSTS_MAX)
 		return err_set(err, -EINVAL, "image store: a list of hosts has more than %d",
 			       IMAGE_HOSTS_MAX);
 	o->dir = copy_text(s, from->dir);
@@ -259,15 +259,20 @@ static int copy_options(struct image_store *s, const struct image_options *from,
 	o->registries = copy_list(s, from->registries, from->n_registries);
 	o->insecure = copy_list(s, from->insecure, from->n_insecure);
 	o->token_hosts = copy_list(s, from->token_hosts, from->n_token_hosts);
+	o->mirrors = copy_list(s, from->mirrors, from->n_mirrors);
 	o->fetched_bytes_max = o->fetched_bytes_max == 0 ? 8ull << 30 : o->fetched_bytes_max;
 	o->unpacked_bytes_max = o->unpacked_bytes_max == 0 ? 16ull << 30 : o->unpacked_bytes_max;
+	o->layer_bytes_max = o->layer_bytes_max == 0 ? 4ull << 30 : o->layer_bytes_max;
 	o->entries_max = o->entries_max == 0 ? 1000000 : o->entries_max;
+	o->layers_max = o->layers_max == 0 ? 128 : o->layers_max;
+	o->depth_max = o->depth_max == 0 ? 64 : o->depth_max;
+	o->parallel = o->parallel == 0 ? 3 : o->parallel;
 	o->connect_ms = o->connect_ms == 0 ? 10000 : o->connect_ms;
 	o->stall_ms = o->stall_ms == 0 ? 30000 : o->stall_ms;
 	o->total_ms = o->total_ms == 0 ? 30 * 60 * 1000 : o->total_ms;
 	if (from->ca_file == NULL)
 		return 0;
-	r = fd_read_file(from->ca_file, IMAGE_MESSAGE_MAX - 65536, &pem, err);
+	r = fd_read_file(from->ca_file, IMAGE_PEM_MAX, &pem, err);
 	if (r == 0)
 		s->ca_pem = arena_str(&s->arena, buf_str(&pem));
 	return r;

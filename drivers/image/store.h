@@ -24,10 +24,10 @@ struct image_alias {
 	struct image_alias *next;
 };
 
-/* A pull under way: callers of the same image wait for it. Lives on the puller's stack. */
+/* A pull under way: callers of the same wait for it. Lives on the puller's stack. */
 struct image_flight {
-	struct str key;            /* the digest, or the reference if that is unknown */
-	uint64_t credentials_hash; /* callers with the same share a failure, too */
+	struct str reference, digest_wanted;
+	uint64_t credentials_hash;
 	bool done;
 	unsigned waiters;
 	int code;

@@ -22,10 +22,13 @@ struct settings {
 	uint32_t cpu_milli_max;  /* sandbox_cpu_max */
 	uint32_t pids_max;       /* sandbox_pids_max */
 	char image_ca[SETTINGS_PATH_MAX], insecure_registries[SETTINGS_TEXT_MAX],
-		allowed_registries[SETTINGS_TEXT_MAX];
+		allowed_registries[SETTINGS_TEXT_MAX], registry_mirror[SETTINGS_TEXT_MAX],
+		registry_token_hosts[SETTINGS_TEXT_MAX];
 	uint32_t image_stall_ms; /* how long a registry may be silent */
-	char resolvers[512];     /* IPv4, spaces between */
-	char denied[1024];       /* egress_denied and the members' addresses: IPv4, spaces between */
+	uint32_t image_parallel, image_layers_max, image_depth_max, image_entries_max;
+	uint64_t image_fetch_max, image_layer_max, image_unpacked_max;
+	char resolvers[512];  /* IPv4, spaces between */
+	char denied[1024];    /* egress_denied and the members' addresses: IPv4, spaces between */
 	uint32_t egress_base; /* egress_base: first address of sandboxes with egress; 0: from the node's id */
 	uint32_t log_level;
 };

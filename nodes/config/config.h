@@ -38,8 +38,10 @@ struct config {
 		overcommit_cpu, overcommit_memory;
 
 	/* sandboxd's part of the file; berthd only checks that it is well-formed. */
-	struct str user, image_ca, insecure_registries, allowed_registries, resolvers, egress_denied,
-		egress_base;
+	struct str user, image_ca, insecure_registries, allowed_registries, registry_mirror,
+		registry_token_hosts, resolvers, egress_denied, egress_base;
+	uint64_t image_parallel, image_fetch_max, image_layer_max, image_unpacked_max, image_entries_max,
+		image_layers_max, image_depth_max;
 	uint64_t uid_base, uid_count, sandbox_memory_max, sandbox_disk_max, sandbox_cpu_max, sandbox_pids_max,
 		log_bytes_max, log_disk_max, log_retention_ms;
 	/* What either daemon writes down of events. */

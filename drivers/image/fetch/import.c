@@ -5,6 +5,7 @@
 
 #include "crypto/sha256.h"
 #include "image_fetch/config.h"
+#include "image_fetch/layers.h"
 #include "image_fetch/tarball.h"
 #include "json/json.h"
 
@@ -36,12 +37,12 @@ static int layout_blob(void *context, const struct descriptor *blob, walk_sink *
 	return tarball_read(context, name, blob->bytes, sink, sink_context, err);
 }
 
-static int import_layout(const struct tarball *t, uint64_t bytes_max, struct arena *arena,
+static int import_layout(const struct tarball *t, const struct walk_bounds *bounds, struct arena *arena,
 			 struct image_fetch_result *ret, struct err *err)
 {
 	const struct walk_source source = {
 		.manifest = layout_manifest, .blob = layout_blob, .context = (void *)(uintptr_t)t};
-	int r = walk_pull(&source, STR_NONE, bytes_max, arena, ret, err);
+	int r = walk_pull(&source, STR_NONE, bounds, arena, ret, err);
 
 	/* index.json is no index that a registry knows: its digest means nothing elsewhere. */
 	if (r == 0)
@@ -93,7 +94,7 @@ static int saved_config(const struct tarball *t, const struct saved *saved, stru
 
 /* Nothing but the configuration vouches for these layers: unpack compares them with its diff_ids. */
 static int saved_layers(const struct tarball *t, const struct saved *saved, const struct config_diffs *diffs,
-			uint64_t bytes_max, struct arena *arena, struct image_fetch_result *ret,
+			const struct walk_bounds *bounds, struct arena *arena, struct image_fetch_result *ret,
 			struct err *err)
 {
 	uint64_t total = 0;
@@ -101,12 +102,18 @@ static int saved_layers(const struct tarball *t, const struct saved *saved, cons
 	if (diffs->n != json_array_size(saved->layers))
 		return err_set(err, -EBADMSG, "manifest.json: has %zu layers, the configuration %u",
 			       json_array_size(saved->layers), diffs->n);
+	if (diffs->n > bounds->layers_max)
+		return err_set(err, -E2BIG, "the image has %u layers, %u are allowed", diffs->n,
+			       bounds->layers_max);
 	ret->layers = arena_array(arena, diffs->n, sizeof *ret->layers);
 	if (ret->layers == NULL)
 		return err_set(err, -ENOMEM, "no memory");
 	for (uint32_t i = 0; i < diffs->n; i++) {
-		struct walk_layer layer = {
-			.offset = total, .bytes_max = bytes_max - total, .hash = sha256_new()};
+		uint64_t left = bounds->bytes_max - total;
+		struct layer_sink layer = {
+			.offset = total,
+			.bytes_max = left < bounds->layer_bytes_max ? left : bounds->layer_bytes_max,
+			.hash = sha256_new()};
 		char name[512], hex[SHA256_HEX_SIZE];
 		struct str text;
 		int r = json_get_str(saved->layers, JSON_REQUIRED, sizeof name - 1, &text, err, "[%u]", i);
@@ -114,7 +121,7 @@ static int saved_layers(const struct tarball *t, const struct saved *saved, cons
 		if (r == 0)
 			r = str_copy(text, name, sizeof name);
 		if (r == 0)
-			r = tarball_read(t, name, layer.bytes_max, walk_layer_write, &layer, err);
+			r = tarball_read(t, name, layer.bytes_max, layers_write, &layer, err);
 		sha256_end(layer.hash, hex);
 		if (r < 0)
 			return r;
@@ -126,8 +133,8 @@ static int saved_layers(const struct tarball *t, const struct saved *saved, cons
 	return 0;
 }
 
-static int import_saved(const struct tarball *t, struct str text, uint64_t bytes_max, struct arena *arena,
-			struct image_fetch_result *ret, struct err *err)
+static int import_saved(const struct tarball *t, struct str text, const struct walk_bounds *bounds,
+			struct arena *arena, struct image_fetch_result *ret, struct err *err)
 {
 	json_auto_t *doc = NULL;
 	struct saved saved;
@@ -142,11 +149,11 @@ static int import_saved(const struct tarball *t, struct str text, uint64_t bytes
 	r = read_saved(doc, &saved, err);
 	if (r == 0)
 		r = saved_config(t, &saved, arena, ret, &diffs, err);
-	return r < 0 ? r : saved_layers(t, &saved, &diffs, bytes_max, arena, ret, err);
+	return r < 0 ? r : saved_layers(t, &saved, &diffs, bounds, arena, ret, err);
 }
 
-int import_image(int fd, uint64_t bytes_max, struct arena *arena, struct image_fetch_result *ret,
-		 struct err *err)
+int import_image(int fd, const struct walk_bounds *bounds, struct arena *arena,
+		 struct image_fetch_result *ret, struct err *err)
 {
 	CLEANUP_BUF struct buf text = BUF_MAX(MANIFEST_BYTES_MAX);
 	struct tarball t;
@@ -155,7 +162,7 @@ int import_image(int fd, uint64_t bytes_max, struct arena *arena, struct image_f
 	if (r == 0)
 		r = tarball_read(&t, "oci-layout", 4096, sink_buf, &text, err);
 	if (r == 0)
-		return import_layout(&t, bytes_max, arena, ret, err);
+		return import_layout(&t, bounds, arena, ret, err);
 	if (r != -ENOENT || t.directory)
 		return r == -ENOENT ? err_set(err, -EBADMSG,
 					      "the directory is no OCI layout: it has no oci-layout file")
@@ -165,5 +172,5 @@ int import_image(int fd, uint64_t bytes_max, struct arena *arena, struct image_f
 	if (r == -ENOENT)
 		return err_set(err, -EBADMSG,
 			       "the archive has neither an oci-layout nor a manifest.json: it is no image");
-	return r < 0 ? r : import_saved(&t, buf_str(&text), bytes_max, arena, ret, err);
+	return r < 0 ? r : import_saved(&t, buf_str(&text), bounds, arena, ret, err);
 }

@@ -5,7 +5,7 @@
 
 #include "image_fetch/walk.h"
 
-int import_image(int fd, uint64_t bytes_max, struct arena *arena, struct image_fetch_result *ret,
-		 struct err *err);
+int import_image(int fd, const struct walk_bounds *bounds, struct arena *arena,
+		 struct image_fetch_result *ret, struct err *err);
 
 #endif

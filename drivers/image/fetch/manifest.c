@@ -53,24 +53,39 @@ static int choose(const json_t *entries, struct arena *arena, struct manifest *r
 	return err_set(err, -ENOENT, "the image has no variant for linux/" MANIFEST_ARCHITECTURE);
 }
 
-/* Layers are tars, plain or packed with gzip or zstd; others (encrypted, held elsewhere, artifacts) are refused. */
-static bool layer_type_known(struct str type)
+static bool type_known(struct str type, const char *const *known, size_t n)
 {
-	static const char *const known[] = {
-		"application/vnd.oci.image.layer.v1.tar",
-		"application/vnd.oci.image.layer.v1.tar+gzip",
-		"application/vnd.oci.image.layer.v1.tar+zstd",
-		"application/vnd.docker.image.rootfs.diff.tar",
-		"application/vnd.docker.image.rootfs.diff.tar.gzip",
-		"application/vnd.docker.image.rootfs.diff.tar.zstd",
-	};
-
-	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+	for (size_t i = 0; i < n; i++) {
 		if (str_eq(type, str_of(known[i])))
 			return true;
 	}
 	return false;
 }
+
+#define TYPE_KNOWN(type, list) type_known(type, list, sizeof(list) / sizeof *(list))
+
+/* Layers are tars, plain or packed with gzip or zstd; others (encrypted, held elsewhere, artifacts) are refused. What `urls` says is
+ * never asked: a layer comes from the registry that named it, or not at all. */
+static const char *const layer_types[] = {
+	"application/vnd.oci.image.layer.v1.tar",
+	"application/vnd.oci.image.layer.v1.tar+gzip",
+	"application/vnd.oci.image.layer.v1.tar+zstd",
+	"application/vnd.docker.image.rootfs.diff.tar",
+	"application/vnd.docker.image.rootfs.diff.tar.gzip",
+	"application/vnd.docker.image.rootfs.diff.tar.zstd",
+};
+static const char *const config_types[] = {
+	"application/vnd.oci.image.config.v1+json",
+	"application/vnd.docker.container.image.v1+json",
+};
+static const char *const index_types[] = {
+	"application/vnd.oci.image.index.v1+json",
+	"application/vnd.docker.distribution.manifest.list.v2+json",
+};
+static const char *const manifest_types[] = {
+	"application/vnd.oci.image.manifest.v1+json",
+	"application/vnd.docker.distribution.manifest.v2+json",
+};
 
 static int read_layers(const json_t *layers, struct arena *arena, struct manifest *m, struct err *err)
 {
@@ -85,7 +100,7 @@ static int read_layers(const json_t *layers, struct arena *arena, struct manifes
 		struct str type;
 		int r = json_get_str(layer, JSON_REQUIRED, 128, &type, err, "mediaType");
 
-		if (r == 0 && !layer_type_known(type))
+		if (r == 0 && !TYPE_KNOWN(type, layer_types))
 			r = err_set(err, -EBADMSG,
 				    "mediaType: '%.*s' is no kind of layer that can be unpacked",
 				    STR_ARGS(type));
@@ -103,6 +118,7 @@ static int read_layers(const json_t *layers, struct arena *arena, struct manifes
 static int read_document(const json_t *doc, struct arena *arena, struct manifest *m, struct err *err)
 {
 	json_t *manifests = NULL, *layers = NULL, *config = NULL;
+	struct str type = STR_NONE, config_type = STR_NONE;
 	uint64_t version = 0;
 	int r;
 
@@ -113,16 +129,25 @@ static int read_document(const json_t *doc, struct arena *arena, struct manifest
 	if (json_get_u64(doc, JSON_REQUIRED, 2, 2, &version, err, "schemaVersion") < 0 ||
 	    json_get_array(doc, JSON_OPTIONAL, INDEX_ENTRIES_MAX, &manifests, err, "manifests") < 0 ||
 	    json_get_array(doc, JSON_OPTIONAL, IMAGE_LAYERS_MAX, &layers, err, "layers") < 0 ||
-	    json_get_object(doc, JSON_OPTIONAL, &config, err, "config") < 0)
+	    json_get_object(doc, JSON_OPTIONAL, &config, err, "config") < 0 ||
+	    json_get_str(doc, JSON_OPTIONAL, 128, &type, err, "mediaType") < 0 ||
+	    (config != NULL &&
+	     json_get_str(doc, JSON_OPTIONAL, 128, &config_type, err, "config.mediaType") < 0))
 		return -EBADMSG;
 	/* Something that could be read both ways is neither. */
 	if ((manifests != NULL) == (layers != NULL))
 		return err_set(err, -EBADMSG, "must have either layers or manifests");
 	m->index = manifests != NULL;
+	if (type.n > 0 && !(m->index ? TYPE_KNOWN(type, index_types) : TYPE_KNOWN(type, manifest_types)))
+		return err_set(err, -EBADMSG, "mediaType: '%.*s' is not that of an image's %s",
+			       STR_ARGS(type), m->index ? "index" : "manifest");
 	if (m->index)
 		return choose(manifests, arena, m, err);
 	if (config == NULL)
 		return err_set(err, -EBADMSG, "config: is missing");
+	if (config_type.n > 0 && !TYPE_KNOWN(config_type, config_types))
+		return err_set(err, -EBADMSG, "config: mediaType: '%.*s' is no image's configuration",
+			       STR_ARGS(config_type));
 	r = read_descriptor(config, arena, &m->config, err);
 	if (r < 0) {
 		err_wrap(err, "config");

@@ -40,6 +40,33 @@ bool policy_named(const struct image_fetch_request *q, const char *host)
 	       listed(q->token_hosts, q->n_token_hosts, host);
 }
 
+static bool is_mirror(const struct image_fetch_request *q, const char *host)
+{
+	struct str of, mirror;
+
+	for (uint32_t i = 0; i < q->n_mirrors; i++) {
+		if (str_cut(q->mirrors[i], ' ', &of, &mirror) && str_eq(mirror, str_of(host)))
+			return true;
+	}
+	return false;
+}
+
+static bool listed_in_full(const struct str *list, uint32_t n, const char *host)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (str_eq_nocase(list[i], str_of(host)))
+			return true;
+	}
+	return false;
+}
+
+bool policy_private(const struct image_fetch_request *q, const char *host)
+{
+	return listed_in_full(q->registries, q->n_registries, host) ||
+	       listed_in_full(q->insecure, q->n_insecure, host) ||
+	       listed_in_full(q->token_hosts, q->n_token_hosts, host) || is_mirror(q, host);
+}
+
 bool policy_registry(const struct image_fetch_request *q, const char *host)
 {
 	return q->n_registries == 0 || listed(q->registries, q->n_registries, host) ||

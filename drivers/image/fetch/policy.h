@@ -9,8 +9,10 @@
 
 /* Hosts are "name[:port]" in lower case; lists hold such, or "*.suffix" for every name below a domain. */
 
-/* Is the host named by the operator, in any list? Then its addresses may be private. */
+/* Is the host named by the operator, in any list, by itself or below a suffix? */
 bool policy_named(const struct image_fetch_request *q, const char *host);
+/* May its addresses be private? Those of a host that is named in full: below a suffix anybody's name may stand. */
+bool policy_private(const struct image_fetch_request *q, const char *host);
 /* May images come from it? All may if no registries are listed. */
 bool policy_registry(const struct image_fetch_request *q, const char *host);
 /* Plain http? */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "fetch/fetch.h"
 #include "image_fetch/challenge.h"
@@ -15,6 +16,9 @@
 #define TOKEN_MAX       16384
 #define REDIRECTS_MAX   5
 #define TOKEN_BYTES_MAX 65536
+#define RESUMES_MAX     8
+#define IDLE_MAX        3 /* attempts, one after the other, that brought nothing */
+#define PAUSE_MS        250
 
 static const char accept_manifests[] =
 	"Accept: application/vnd.oci.image.index.v1+json, "
@@ -27,7 +31,7 @@ struct registry {
 	const struct image_fetch_request *q;
 	struct reference ref;
 	struct fetch_client *client;
-	const char *host; /* where the API is: Docker Hub's differs from its name */
+	char name[256], host[256]; /* for messages; where the API is: Docker Hub's differs from its name */
 	bool tls;
 	bool host_named; /* the operator named the host now being talked to: private addresses are fine */
 	enum registry_auth auth;
@@ -59,7 +63,37 @@ void registry_close(struct registry *r)
 	free(r);
 }
 
-int registry_open(const struct image_fetch_request *q, struct registry **ret, struct err *err)
+static int open_client(struct registry *r, struct err *err)
+{
+	const struct image_fetch_request *q = r->q;
+
+	return fetch_client_new(&(struct fetch_options){.ca_pem = q->ca_pem,
+							.connect_ms = q->connect_ms,
+							.stall_ms = q->stall_ms,
+							.user_agent = "berth/" BERTH_VERSION,
+							.address_allowed = address_allowed,
+							.context = r},
+				&r->client, err);
+}
+
+/* Credentials are those of the image's own host. */
+static void take_host(struct registry *r, const char *mirror)
+{
+	const struct image_fetch_request *q = r->q;
+	const char *name = mirror != NULL ? mirror : r->ref.host;
+
+	snprintf(r->name, sizeof r->name, "%s", name);
+	snprintf(r->host, sizeof r->host, "%s",
+		 strcmp(name, "docker.io") == 0 ? "registry-1.docker.io" : name);
+	r->tls = !policy_insecure(q, name);
+	if (mirror != NULL || q->username.n == 0)
+		return;
+	r->username = terminated(q->username);
+	r->password = strndup(q->password.p == NULL ? "" : q->password.p, q->password.n);
+}
+
+int registry_open(const struct image_fetch_request *q, const char *mirror, struct registry **ret,
+		  struct err *err)
 {
 	struct registry *r = calloc(1, sizeof *r);
 	int code;
@@ -72,19 +106,8 @@ int registry_open(const struct image_fetch_request *q, struct registry **ret, st
 		code = err_set(err, -EPERM, "registry %s is not in the list of allowed registries",
 			       r->ref.host);
 	if (code == 0) {
-		r->tls = !policy_insecure(q, r->ref.host);
-		r->host = strcmp(r->ref.host, "docker.io") == 0 ? "registry-1.docker.io" : r->ref.host;
-		r->username = terminated(q->username);
-		r->password = q->username.n == 0
-				      ? NULL
-				      : strndup(q->password.p == NULL ? "" : q->password.p, q->password.n);
-		code = fetch_client_new(&(struct fetch_options){.ca_pem = q->ca_pem,
-								.connect_ms = q->connect_ms,
-								.stall_ms = q->stall_ms,
-								.user_agent = "berth/" BERTH_VERSION,
-								.address_allowed = address_allowed,
-								.context = r},
-					&r->client, err);
+		take_host(r, mirror);
+		code = open_client(r, err);
 	}
 	if (code < 0) {
 		registry_close(r);
@@ -159,12 +182,12 @@ static int get_token(struct registry *r, const struct challenge *c, struct err *
 		code = err_set(err, -EPERM,
 			       "%s wants credentials to be sent to %s%s, which is not among its accepted "
 			       "token hosts",
-			       r->ref.host, tls ? "" : "http://", host);
+			       r->name, tls ? "" : "http://", host);
 	if (code == 0)
 		code = token_url(r, c, url, err);
 	if (code < 0)
 		return code;
-	r->host_named = policy_named(r->q, host);
+	r->host_named = policy_private(r->q, host);
 	code = fetch_get(r->client,
 			 &(struct fetch_request){.url = url,
 						 .username = r->username,
@@ -176,7 +199,7 @@ static int get_token(struct registry *r, const struct challenge *c, struct err *
 	if (code < 0)
 		return code;
 	if (answer.status == 401 || answer.status == 403)
-		return err_set(err, -EACCES, "%s refused the credentials (token server %s: %ld)", r->ref.host,
+		return err_set(err, -EACCES, "%s refused the credentials (token server %s: %ld)", r->name,
 			       host, answer.status);
 	if (answer.status != 200)
 		return err_set(err, -EPROTO, "token server %s answered %ld", host, answer.status);
@@ -189,14 +212,15 @@ static int answer_challenge(struct registry *r, const struct fetch_response *ref
 	struct challenge c;
 	int code;
 
-	if (r->auth != AUTH_NONE || refused->authenticate[0] == '\0')
-		return err_set(err, -EACCES, "%s refused the credentials", r->ref.host);
+	/* A token may have grown too old; a password does not. */
+	if (r->auth == AUTH_BASIC || refused->authenticate[0] == '\0')
+		return err_set(err, -EACCES, "%s refused the credentials", r->name);
 	code = challenge_parse(str_of(refused->authenticate), &c, err);
 	if (code < 0)
 		return code;
 	if (c.kind == CHALLENGE_BASIC) {
 		if (r->username == NULL)
-			return err_set(err, -EACCES, "%s wants a user name and a password", r->ref.host);
+			return err_set(err, -EACCES, "%s wants a user name and a password", r->name);
 		r->auth = AUTH_BASIC;
 		return 0;
 	}
@@ -211,7 +235,7 @@ static int answer_challenge(struct registry *r, const struct fetch_response *ref
 struct target {
 	char url[URL_MAX];
 	const char *accept;
-	uint64_t bytes_max;
+	uint64_t bytes_max, from;
 	walk_sink *sink;
 	void *context;
 };
@@ -230,13 +254,13 @@ static int attempt(struct registry *r, const struct target *t, struct fetch_resp
 		if (code < 0)
 			return code;
 		if (hop > 0 && !policy_redirect(r->q, r->host, host, tls))
-			return err_set(err, -EPERM, "%s redirects to %s%s, which is not allowed", r->ref.host,
+			return err_set(err, -EPERM, "%s redirects to %s%s, which is not allowed", r->name,
 				       tls ? "" : "http://", host);
 		/* Once away from the registry its credentials are not sent again, whatever comes back. */
 		home = home && strcmp(host, r->host) == 0 && tls == r->tls;
 		if (home && r->auth == AUTH_BEARER)
 			headers[1] = r->authorization;
-		r->host_named = policy_named(r->q, host);
+		r->host_named = policy_private(r->q, host);
 		code = fetch_get(r->client,
 				 &(struct fetch_request){
 					 .url = url,
@@ -244,6 +268,7 @@ static int attempt(struct registry *r, const struct target *t, struct fetch_resp
 					 .username = home && r->auth == AUTH_BASIC ? r->username : NULL,
 					 .password = r->password,
 					 .bytes_max = t->bytes_max,
+					 .from = t->from,
 					 .sink = t->sink,
 					 .context = t->context},
 				 ret, err);
@@ -253,22 +278,22 @@ static int attempt(struct registry *r, const struct target *t, struct fetch_resp
 			return 0;
 		strcpy(url, ret->location);
 	}
-	return err_set(err, -EPROTO, "%s redirects more than %d times", r->ref.host, REDIRECTS_MAX);
+	return err_set(err, -EPROTO, "%s redirects more than %d times", r->name, REDIRECTS_MAX);
 }
 
 static int status_error(const struct registry *r, long status, const char *what, struct err *err)
 {
 	if (status == 404)
-		return err_set(err, -ENOENT, "%s does not know %s", r->ref.host, what);
+		return err_set(err, -ENOENT, "%s does not know %s", r->name, what);
 	if (status == 401 || status == 403)
-		return err_set(err, -EACCES, "%s refused access to %s (%ld)%s", r->ref.host, what, status,
+		return err_set(err, -EACCES, "%s refused access to %s (%ld)%s", r->name, what, status,
 			       r->username == NULL ? ": it may want credentials" : "");
 	if (status == 429)
-		return err_set(err, -EBUSY, "%s answered 429 for %s: its rate limit is reached", r->ref.host,
+		return err_set(err, -EBUSY, "%s answered 429 for %s: its rate limit is reached", r->name,
 			       what);
 	if (status >= 500) /* it may get well again */
-		return err_set(err, -EAGAIN, "%s answered %ld for %s", r->ref.host, status, what);
-	return err_set(err, -EPROTO, "%s answered %ld for %s", r->ref.host, status, what);
+		return err_set(err, -EAGAIN, "%s answered %ld for %s", r->name, status, what);
+	return err_set(err, -EPROTO, "%s answered %ld for %s", r->name, status, what);
 }
 
 static int get(struct registry *r, const struct target *t, const char *what, struct err *err)
@@ -280,7 +305,7 @@ static int get(struct registry *r, const struct target *t, const char *what, str
 
 		if (code < 0)
 			return code;
-		if (answer.status == 200)
+		if (answer.status == 200 || (answer.status == 206 && t->from > 0))
 			return 0;
 		if (answer.status != 401 || tries > 0)
 			return status_error(r, answer.status, what, err);
@@ -309,21 +334,89 @@ static int get_manifest(void *context, struct str digest, struct buf *ret, struc
 	return get(r, &t, what, err);
 }
 
+/* -- Blobs -------------------------------------------------------------------------------------------------- */
+
+struct delivery {
+	walk_sink *sink;
+	void *context;
+	uint64_t bytes;
+	int code; /* of a sink that wants no more */
+};
+
+static int deliver(void *context, const void *p, size_t n)
+{
+	struct delivery *d = context;
+
+	d->code = d->sink(d->context, p, n);
+	d->bytes += d->code < 0 ? 0 : n;
+	return d->code;
+}
+
+/* The connection, or the server, gave up; 0 is a body that ended too early. */
+static bool broke_off(int code)
+{
+	return code == 0 || code == -EPROTO || code == -ETIMEDOUT || code == -EHOSTUNREACH || code == -EAGAIN;
+}
+
 static int get_blob(void *context, const struct descriptor *blob, walk_sink *sink, void *sink_context,
 		    struct err *err)
 {
 	struct registry *r = context;
-	struct target t = {
-		.accept = "Accept: */*", .bytes_max = blob->bytes, .sink = sink, .context = sink_context};
+	struct delivery d = {.sink = sink, .context = sink_context};
+	struct target t = {.accept = "Accept: */*", .bytes_max = blob->bytes, .sink = deliver, .context = &d};
 	char what[512];
+	int idle = 0;
 
 	snprintf(what, sizeof what, "%s's blob %.*s", r->ref.repository, STR_ARGS(blob->digest));
 	snprintf(t.url, sizeof t.url, "http%s://%s/v2/%s/blobs/%.*s", r->tls ? "s" : "", r->host,
 		 r->ref.repository, STR_ARGS(blob->digest));
-	return get(r, &t, what, err);
+	for (int resumes = 0;; resumes++) {
+		t.from = d.bytes;
+		int code = get(r, &t, what, err);
+
+		if (d.code == 0 && d.bytes == blob->bytes)
+			return code == -E2BIG ? code : 0; /* however it ended: the digest decides */
+		idle = d.bytes == t.from ? idle + 1 : 0;
+		if (d.code < 0 || d.bytes == 0 || !broke_off(code) || idle == IDLE_MAX ||
+		    resumes == RESUMES_MAX)
+			return code;
+		if (idle > 0)
+			nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000l}, NULL);
+	}
+}
+
+static void end_fork(void *context)
+{
+	registry_close(context);
+}
+
+/* With what has been learned so far: a thread of its own needs connections of its own, but no other token. */
+static int fork_registry(void *context, struct walk_source *ret, struct err *err)
+{
+	const struct registry *from = context;
+	struct registry *r = malloc(sizeof *r);
+	int code;
+
+	if (r == NULL)
+		return err_set(err, -ENOMEM, "no memory for a registry");
+	*r = *from;
+	r->client = NULL;
+	r->username = from->username == NULL ? NULL : strdup(from->username);
+	r->password = from->password == NULL ? NULL : strdup(from->password);
+	code = open_client(r, err);
+	if (code < 0) {
+		registry_close(r);
+		return code;
+	}
+	*ret = registry_source(r);
+	return 0;
 }
 
 struct walk_source registry_source(struct registry *r)
 {
-	return (struct walk_source){.manifest = get_manifest, .blob = get_blob, .context = r};
+	return (struct walk_source){.manifest = get_manifest,
+				    .blob = get_blob,
+				    .context = r,
+				    .fork = fork_registry,
+				    .end = end_fork};
 }

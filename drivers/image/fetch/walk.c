@@ -1,10 +1,10 @@
 #include "image_fetch/walk.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 #include "crypto/sha256.h"
 #include "image_fetch/config.h"
+#include "image_fetch/layers.h"
 
 #define INDEX_DEPTH_MAX 3
 
@@ -62,28 +62,6 @@ static int sink_buf(void *context, const void *p, size_t n)
 	return buf_failed(context) ? -E2BIG : 0;
 }
 
-int walk_layer_write(void *context, const void *p, size_t n)
-{
-	struct walk_layer *layer = context;
-	const char *from = p;
-
-	if (n > layer->bytes_max - layer->bytes)
-		return -E2BIG;
-	sha256_add(layer->hash, p, n);
-	while (n > 0) {
-		ssize_t wrote = pwrite(IMAGE_FD_BLOBS, from, n, (off_t)(layer->offset + layer->bytes));
-
-		if (wrote < 0 && errno == EINTR)
-			continue;
-		if (wrote < 0)
-			return -errno;
-		from += wrote;
-		n -= (size_t)wrote;
-		layer->bytes += (uint64_t)wrote;
-	}
-	return 0;
-}
-
 static int get_config(const struct walk_source *source, const struct descriptor *d, struct arena *arena,
 		      struct image_fetch_result *ret, struct config_diffs *diffs, struct err *err)
 {
@@ -98,59 +76,16 @@ static int get_config(const struct walk_source *source, const struct descriptor 
 		return r;
 	struct str digest = digest_of(buf_str(&bytes), arena);
 
+	if (bytes.n != d->bytes)
+		return err_set(err, -EBADMSG, "the image's configuration has %zu bytes, not %llu", bytes.n,
+			       (unsigned long long)d->bytes);
 	if (!str_eq(digest, d->digest))
 		return mismatch(err, "image's configuration", d->digest, digest);
 	return config_parse(buf_str(&bytes), arena, &ret->config, diffs, err);
 }
 
-static int get_layer(const struct walk_source *source, const struct descriptor *d, struct image_layer *ret,
-		     struct err *err)
-{
-	struct walk_layer layer = {.offset = ret->offset, .bytes_max = d->bytes, .hash = sha256_new()};
-	char hex[SHA256_HEX_SIZE];
-	int r = source->blob(source->context, d, walk_layer_write, &layer, err);
-
-	sha256_end(layer.hash, hex);
-	if (r < 0)
-		return r;
-	if (layer.bytes != d->bytes)
-		return err_set(err, -EBADMSG, "layer %.*s has %llu bytes, not %llu", STR_ARGS(d->digest),
-			       (unsigned long long)layer.bytes, (unsigned long long)d->bytes);
-	if (!str_eq(str_of(hex), str_slice(d->digest, 7, d->digest.n)))
-		return err_set(err, -EBADMSG, "layer %.*s has digest sha256:%s", STR_ARGS(d->digest), hex);
-	ret->bytes = d->bytes;
-	return 0;
-}
-
-static int get_layers(const struct walk_source *source, const struct manifest *m, uint64_t bytes_max,
-		      struct arena *arena, struct image_fetch_result *ret, struct err *err)
-{
-	uint64_t total = 0;
-
-	for (uint32_t i = 0; i < m->n_layers; i++) {
-		if (m->layers[i].bytes > bytes_max - total)
-			return err_set(err, -E2BIG, "the image's layers have more than %llu bytes",
-				       (unsigned long long)bytes_max);
-		total += m->layers[i].bytes;
-	}
-	ret->layers = arena_array(arena, m->n_layers, sizeof *ret->layers);
-	if (ret->layers == NULL)
-		return err_set(err, -ENOMEM, "no memory");
-	ret->n_layers = m->n_layers;
-	total = 0;
-	for (uint32_t i = 0; i < m->n_layers; i++) {
-		ret->layers[i].offset = total;
-		int r = get_layer(source, &m->layers[i], &ret->layers[i], err);
-
-		if (r < 0)
-			return r;
-		total += m->layers[i].bytes;
-	}
-	return 0;
-}
-
-int walk_pull(const struct walk_source *source, struct str digest, uint64_t bytes_max, struct arena *arena,
-	      struct image_fetch_result *ret, struct err *err)
+int walk_pull(const struct walk_source *source, struct str digest, const struct walk_bounds *bounds,
+	      struct arena *arena, struct image_fetch_result *ret, struct err *err)
 {
 	struct manifest m = {0};
 	struct config_diffs diffs;
@@ -158,12 +93,15 @@ int walk_pull(const struct walk_source *source, struct str digest, uint64_t byte
 
 	do {
 		CLEANUP_BUF struct buf bytes = BUF_MAX(MANIFEST_BYTES_MAX);
-		struct str wanted = depth == 0 ? digest : m.chosen.digest;
+		struct descriptor wanted = depth == 0 ? (struct descriptor){.digest = digest} : m.chosen;
 
 		if (depth == INDEX_DEPTH_MAX)
 			return err_set(err, -EBADMSG, "index: leads to more than %d indexes",
 				       INDEX_DEPTH_MAX - 1);
-		r = get_manifest(source, wanted, arena, &bytes, &ret->manifest, err);
+		r = get_manifest(source, wanted.digest, arena, &bytes, &ret->manifest, err);
+		if (r == 0 && depth > 0 && bytes.n != wanted.bytes)
+			r = err_set(err, -EBADMSG, "the manifest has %zu bytes, the index says %llu", bytes.n,
+				    (unsigned long long)wanted.bytes);
 		if (r == 0)
 			r = manifest_parse(buf_str(&bytes), arena, &m, err);
 		if (r < 0)
@@ -177,5 +115,5 @@ int walk_pull(const struct walk_source *source, struct str digest, uint64_t byte
 	if (diffs.n != m.n_layers)
 		return err_set(err, -EBADMSG, "the manifest has %u layers, the configuration %u", m.n_layers,
 			       diffs.n);
-	return get_layers(source, &m, bytes_max, arena, ret, err);
+	return layers_get(source, &m, &diffs, bounds, arena, ret, err);
 }

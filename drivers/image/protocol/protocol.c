@@ -18,9 +18,9 @@ static const struct codec_field config_fields[] = {
 const struct codec_type image_config_codec = CODEC_TYPE(struct image_config, "image config", config_fields);
 
 static const struct codec_field layer_fields[] = {
-	CODEC_U64(struct image_layer, offset),
-	CODEC_U64(struct image_layer, bytes),
-	CODEC_STR(struct image_layer, diff_id, 64),
+	CODEC_U64(struct image_layer, offset),      CODEC_U64(struct image_layer, bytes),
+	CODEC_STR(struct image_layer, diff_id, 64), CODEC_STR(struct image_layer, digest, 64),
+	CODEC_BOOL(struct image_layer, cached),
 };
 const struct codec_type image_layer_codec = CODEC_TYPE(struct image_layer, "layer", layer_fields);
 
@@ -30,11 +30,16 @@ static const struct codec_field fetch_request_fields[] = {
 	CODEC_STR(struct image_fetch_request, digest, IMAGE_DIGEST_BYTES),
 	CODEC_STR(struct image_fetch_request, username, 256),
 	CODEC_SECRET(struct image_fetch_request, password, 16384),
-	CODEC_STR(struct image_fetch_request, ca_pem, IMAGE_MESSAGE_MAX - 65536),
+	CODEC_STR(struct image_fetch_request, ca_pem, IMAGE_PEM_MAX),
 	CODEC_STRS(struct image_fetch_request, registries, IMAGE_HOSTS_MAX),
 	CODEC_STRS(struct image_fetch_request, insecure, IMAGE_HOSTS_MAX),
 	CODEC_STRS(struct image_fetch_request, token_hosts, IMAGE_HOSTS_MAX),
+	CODEC_STRS(struct image_fetch_request, mirrors, IMAGE_HOSTS_MAX),
+	CODEC_STRS(struct image_fetch_request, cached, IMAGE_CACHED_MAX),
 	CODEC_U64(struct image_fetch_request, bytes_max),
+	CODEC_U64(struct image_fetch_request, layer_bytes_max),
+	CODEC_U32(struct image_fetch_request, layers_max),
+	CODEC_U32(struct image_fetch_request, parallel),
 	CODEC_U32(struct image_fetch_request, connect_ms),
 	CODEC_U32(struct image_fetch_request, stall_ms),
 };
@@ -57,6 +62,7 @@ static const struct codec_field unpack_request_fields[] = {
 	CODEC_STR(struct image_unpack_request, user, 256),
 	CODEC_U64(struct image_unpack_request, bytes_max),
 	CODEC_U64(struct image_unpack_request, entries_max),
+	CODEC_U32(struct image_unpack_request, depth_max),
 };
 const struct codec_type image_unpack_request_codec =
 	CODEC_TYPE(struct image_unpack_request, "unpack request", unpack_request_fields);

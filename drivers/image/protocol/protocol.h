@@ -13,12 +13,15 @@
 #define IMAGE_FD_SOURCE  6 /* fetch, import: the archive or the directory. unpack: the directory to fill */
 
 #define IMAGE_MESSAGE_MAX  (CODEC_BYTES_MAX / 2)
+#define IMAGE_PEM_MAX      (IMAGE_MESSAGE_MAX / 2)
 #define IMAGE_DIGEST_BYTES 71 /* "sha256:" and 64 hex digits */
 #define IMAGE_LAYERS_MAX   256
 #define IMAGE_STRINGS_MAX  512 /* elements of Env, Entrypoint, Cmd */
 #define IMAGE_PORTS_MAX    64
 #define IMAGE_GROUPS_MAX   64
 #define IMAGE_HOSTS_MAX    64
+#define IMAGE_CACHED_MAX   2048
+#define IMAGE_PARALLEL_MAX 16
 #define IMAGE_ID_MAX       65535 /* owner and group ids inside images: a sandbox's range has 65,536 */
 
 /* What the image says about running it; fields of the OCI image configuration. */
@@ -43,8 +46,9 @@ struct image_config {
 /* One layer inside the blobs file, the lowest first: a tar, plain or packed with gzip or zstd. */
 struct image_layer {
 	uint64_t offset, bytes;
-	struct str
-		diff_id; /* sha256 of the unpacked tar as hex, to be verified by unpack; empty: verified already */
+	struct str diff_id; /* sha256 of the unpacked tar as hex, verified by unpack */
+	struct str digest;  /* sha256 as it came, as hex; empty: of an archive that does not say */
+	bool cached;        /* one of the request's `cached`: it is not in the blobs file */
 };
 
 enum image_fetch_op { IMAGE_FETCH_RESOLVE, IMAGE_FETCH_PULL, IMAGE_FETCH_IMPORT, IMAGE_FETCH_OPS };
@@ -61,7 +65,13 @@ struct image_fetch_request {
 	uint32_t n_insecure;
 	struct str *token_hosts; /* where credentials may go besides the registry's own domain */
 	uint32_t n_token_hosts;
-	uint64_t bytes_max; /* of all blobs */
+	struct str *mirrors; /* "HOST MIRROR": asked before HOST, in this order, without credentials */
+	uint32_t n_mirrors;
+	struct str *cached; /* digests as hex of layers that need not be brought */
+	uint32_t n_cached;
+	uint64_t bytes_max, layer_bytes_max; /* of all blobs, of one */
+	uint32_t layers_max;
+	uint32_t parallel; /* layers at once */
 	uint32_t connect_ms, stall_ms;
 };
 
@@ -81,6 +91,7 @@ struct image_unpack_request {
 	struct str user;
 	uint64_t bytes_max;
 	uint64_t entries_max;
+	uint32_t depth_max; /* directories, one in the other */
 };
 
 struct image_unpack_result {

@@ -120,7 +120,7 @@ static void close_readers(struct reading *x)
 
 /* -- Entries ------------------------------------------------------------------------------------------------ */
 
-static int copy_data(struct reading *x, int fd, struct layer_totals *totals, struct err *err)
+static int copy_data(struct reading *x, int fd, uint64_t size, struct err *err)
 {
 	const void *p;
 	size_t n;
@@ -128,10 +128,8 @@ static int copy_data(struct reading *x, int fd, struct layer_totals *totals, str
 	int r;
 
 	while ((r = archive_read_data_block(x->tar, &p, &n, &at)) == ARCHIVE_OK) {
-		if (n > totals->bytes_max - totals->bytes || at < 0 || (uint64_t)at > totals->bytes_max)
-			return err_set(err, -E2BIG, "the image's files have more than %llu bytes",
-				       (unsigned long long)totals->bytes_max);
-		totals->bytes += n;
+		if (at < 0 || (uint64_t)at > size || n > size - (uint64_t)at)
+			return err_set(err, -EBADMSG, "has data behind its end");
 		for (size_t done = 0; done < n;) {
 			ssize_t wrote = pwrite(fd, (const char *)p + done, n - done, at + (la_int64_t)done);
 
@@ -154,9 +152,10 @@ static int unpack_file(struct reading *x, struct archive_entry *entry, struct tr
 	if (size < 0 || (uint64_t)size > totals->bytes_max - totals->bytes)
 		return err_set(err, -E2BIG, "the image's files have more than %llu bytes",
 			       (unsigned long long)totals->bytes_max);
+	totals->bytes += (uint64_t)size;
 	r = tree_file(tree, names, &fd, err);
 	if (r == 0)
-		r = copy_data(x, fd, totals, err);
+		r = copy_data(x, fd, (uint64_t)size, err);
 	/* A sparse file may end in a hole. */
 	if (r == 0 && size > 0 && ftruncate(fd, size) < 0)
 		r = err_system(err, -errno, "set its size");
@@ -238,7 +237,9 @@ static int next_entry(struct reading *x, struct tree *tree, struct layer_totals 
 	r = names_parse(path, &names, err);
 	if (r < 0)
 		return r;
-	r = unpack_entry(x, entry, tree, &names, totals, err);
+	r = names.depth > totals->depth_max
+		    ? err_set(err, -E2BIG, "is deeper than %u directories", totals->depth_max)
+		    : unpack_entry(x, entry, tree, &names, totals, err);
 	if (r < 0) {
 		log_escape(path, strnlen(path, 100), shown, sizeof shown);
 		err_wrap(err, "entry '%s'", shown);

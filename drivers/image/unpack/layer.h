@@ -7,8 +7,9 @@
 #include "image_unpack/tree.h"
 
 struct layer_totals {
-	uint64_t bytes_max, entries_max; /* over all layers */
-	uint64_t bytes, entries, skipped;
+	uint64_t bytes_max, entries_max;  /* over all layers */
+	uint64_t bytes, entries, skipped; /* bytes: as the files' sizes say, holes counted */
+	unsigned depth_max;
 };
 
 /* Reads layer->bytes at layer->offset of `blobs`. -EBADMSG: refused entry, not a tar, another diff_id; -E2BIG: above the totals. */

@@ -17,7 +17,8 @@
 static int unpack(const struct image_unpack_request *q, struct arena *arena, struct image_unpack_result *ret,
 		  struct err *err)
 {
-	struct layer_totals totals = {.bytes_max = q->bytes_max, .entries_max = q->entries_max};
+	struct layer_totals totals = {
+		.bytes_max = q->bytes_max, .entries_max = q->entries_max, .depth_max = q->depth_max};
 	struct tree *tree = tree_new();
 	int r = tree == NULL ? err_set(err, -ENOMEM, "no memory") : 0;
 

@@ -15,9 +15,10 @@ static int bad(const char *path, const char *what, struct err *err)
 }
 
 /* "./a//b/" becomes "a/b"; the root becomes "". */
-static int clean(const char *path, char to[NAMES_PATH_MAX + 2], struct err *err)
+static int clean(const char *path, char to[NAMES_PATH_MAX + 2], unsigned *ret_depth, struct err *err)
 {
-	size_t n = 0, depth = 0;
+	size_t n = 0;
+	unsigned depth = 0;
 	const char *p = path;
 
 	if (*p == '\0')
@@ -45,6 +46,7 @@ static int clean(const char *path, char to[NAMES_PATH_MAX + 2], struct err *err)
 		p += *p == '/';
 	}
 	to[n] = '\0';
+	*ret_depth = depth;
 	return 0;
 }
 
@@ -71,7 +73,7 @@ int names_parse(const char *path, struct names *ret, struct err *err)
 {
 	struct names names = {.kind = NAMES_ENTRY, .parent = "."};
 	char whole[NAMES_PATH_MAX + 2];
-	int r = clean(path, whole, err);
+	int r = clean(path, whole, &names.depth, err);
 
 	if (r < 0)
 		return r;
@@ -98,7 +100,8 @@ int names_parse(const char *path, struct names *ret, struct err *err)
 int names_link_target(const char *path, char ret[NAMES_PATH_MAX + 2], struct err *err)
 {
 	char whole[NAMES_PATH_MAX + 2];
-	int r = clean(path, whole, err);
+	unsigned depth;
+	int r = clean(path, whole, &depth, err);
 
 	if (r < 0) {
 		err_wrap(err, "hard link's target");

@@ -19,6 +19,7 @@ struct names {
 	enum names_kind kind;
 	char parent[NAMES_PATH_MAX + 2]; /* "." for the root, else "a/b" */
 	char base[256];                  /* "." for the root itself; of a whiteout what it removes */
+	unsigned depth;                  /* how many names the path has */
 };
 
 /* Takes "a/b", "./a/b/", ".". -EBADMSG: absolute, with "..", empty, too long or deep, or a whiteout of "." or "..". */

@@ -12,6 +12,7 @@
 #include "core/map.h"
 
 #define REMOVE_DEPTH_MAX (NAMES_DEPTH_MAX + 8)
+#define VISITS_MAX       (16u << 20) /* of names, by all whiteouts: each may look at a whole directory again */
 
 struct touched {
 	struct map_node node;
@@ -20,6 +21,7 @@ struct touched {
 
 struct tree {
 	struct map touched; /* inodes that the current layer made or described */
+	uint64_t visits;
 };
 
 /* -- What the layer made ------------------------------------------------------------------------------------ */
@@ -126,7 +128,9 @@ static int clear_directory(struct tree *t, int fd, bool keep_touched, unsigned d
 	if (depth > REMOVE_DEPTH_MAX)
 		r = err_set(err, -EBADMSG, "directories nest too deep");
 	while (r == 0 && (e = readdir(d)) != NULL) {
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+		if (++t->visits > VISITS_MAX)
+			r = err_set(err, -E2BIG, "its whiteouts look at more than %u names", VISITS_MAX);
+		else if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
 			r = remove_name(t, fd, e->d_name, keep_touched, depth, err);
 	}
 	closedir(d);

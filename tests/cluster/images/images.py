@@ -103,8 +103,8 @@ class Images:
 
     # --- layouts
 
-    def _blob(self, descriptor):
-        return json.loads((self.dir / "sample/blobs/sha256" / descriptor["digest"][7:]).read_text())
+    def _blob(self, descriptor, layout=None):
+        return json.loads(((layout or self.dir / "sample") / "blobs/sha256" / descriptor["digest"][7:]).read_text())
 
     def _put(self, layout, kind, data):
         digest = hashlib.sha256(data).hexdigest()
@@ -119,22 +119,36 @@ class Images:
         manifest = json.loads(json.dumps(self.manifest))
         image["config"].update(config)
         if files:
-            tar = io.BytesIO()
-            with tarfile.open(fileobj=tar, mode="w") as t:
-                for path, content, mode in files:
-                    data = content.encode() if isinstance(content, str) else content
-                    info = tarfile.TarInfo(path)
-                    info.size, info.mode = len(data), mode
-                    t.addfile(info, io.BytesIO(data))
-            image["rootfs"]["diff_ids"].append("sha256:" + hashlib.sha256(tar.getvalue()).hexdigest())
-            manifest["layers"].append(self._put(layout, "layer", gzip.compress(tar.getvalue(), mtime=0)))
+            self._add_layer(layout, image, manifest, files)
+        self._finish(layout, image, manifest)
+        return layout
+
+    def add_layer(self, layout, files):
+        """One more on top."""
+        entry = json.loads((layout / "index.json").read_text())["manifests"][0]
+        manifest = self._blob(entry, layout)
+        image = self._blob(manifest["config"], layout)
+        self._add_layer(layout, image, manifest, files)
+        self._finish(layout, image, manifest)
+
+    def _add_layer(self, layout, image, manifest, files):
+        tar = io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w") as t:
+            for path, content, mode in files:
+                data = content.encode() if isinstance(content, str) else content
+                info = tarfile.TarInfo(path)
+                info.size, info.mode = len(data), mode
+                t.addfile(info, io.BytesIO(data))
+        image["rootfs"]["diff_ids"].append("sha256:" + hashlib.sha256(tar.getvalue()).hexdigest())
+        manifest["layers"].append(self._put(layout, "layer", gzip.compress(tar.getvalue(), 1, mtime=0)))
+
+    def _finish(self, layout, image, manifest):
         manifest["config"] = self._put(layout, "config", json.dumps(image).encode())
         manifest["mediaType"] = KINDS["manifest"]
         entry = self._put(layout, "manifest", json.dumps(manifest).encode())
         entry["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
         entry["platform"] = {"os": "linux", "architecture": image["architecture"]}
         (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": KINDS["index"], "manifests": [entry]}))
-        return layout
 
     def digest(self, layout):
         return json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
@@ -152,8 +166,8 @@ class Images:
         shutil.copy(self.dir / "ca.pem", self.dir / "certs/ca.crt")
         self.ca = self.dir / "ca.pem"
 
-    def start_registry(self, port, private=False):
-        """docker-registry with TLS; private: for USER and PASSWORD alone."""
+    def start_registry(self, port, private=False, level="error"):
+        """docker-registry with TLS; private: for USER and PASSWORD alone. Its log: registry-PORT/log."""
         where = self.dir / f"registry-{port}"
         where.mkdir()
         auth = ""
@@ -161,7 +175,7 @@ class Images:
             (where / "htpasswd").write_text(_run("htpasswd", "-Bbn", USER, PASSWORD))
             auth = f"auth: {{htpasswd: {{realm: test, path: {where}/htpasswd}}}}\n"
         (where / "config.yml").write_text(
-            f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {where}/data}}}}\n{auth}"
+            f"version: 0.1\nlog: {{level: {level}}}\nstorage: {{filesystem: {{rootdirectory: {where}/data}}}}\n{auth}"
             f"http: {{addr: '127.0.0.1:{port}', tls: {{certificate: {self.dir}/tls.pem, key: {self.dir}/tls.key}}}}\n")
         with open(where / "log", "wb") as log:
             process = subprocess.Popen(["docker-registry", "serve", str(where / "config.yml")], stdout=log, stderr=log)

@@ -41,7 +41,7 @@ static void prepare(void)
 static void unpack(size_t size)
 {
 	CLEANUP_ARENA struct arena arena = {0};
-	struct layer_totals totals = {.bytes_max = 1u << 20, .entries_max = 500};
+	struct layer_totals totals = {.bytes_max = 1u << 20, .entries_max = 500, .depth_max = 64};
 	struct image_layer layer = {.bytes = size};
 	struct image_unpack_result result = {0};
 	struct tree *tree = tree_new();

@@ -28,6 +28,10 @@ static void lists_hosts(void **state)
 	assert_false(policy_registry(&q, "cloud.example") || policy_registry(&q, "xcloud.example"));
 	assert_false(policy_registry(&q, "r.example:5000") || policy_registry(&q, "a.cloud.example:5000"));
 	assert_false(policy_registry(&q, "auth.elsewhere.example"));
+	/* A suffix lets in, but only who is named in full may have a private address. */
+	assert_true(policy_private(&q, "r.example") && policy_private(&q, "10.0.0.1:5000"));
+	assert_true(policy_private(&q, "127.0.0.1:5000") && policy_private(&q, "auth.elsewhere.example"));
+	assert_false(policy_private(&q, "a.b.cloud.example") || policy_private(&q, "other.example"));
 	assert_true(policy_registry(&open, "anything.example") && !policy_named(&open, "anything.example"));
 	assert_true(policy_insecure(&q, "127.0.0.1:5000") && !policy_insecure(&q, "r.example"));
 
