@@ -84,7 +84,7 @@ static size_t take_head(struct client *c, const char *p, size_t n)
 	if (p[0] == '\r') /* an empty line before a request is ignored (RFC 9112, 2.2) */
 		if (n < 2 || p[1] == '\n')
 			return n < 2 ? 0 : 2;
-	r = scan_request(p, n, &c->gw->head);
+	r = c->kind == CLIENT_NODE ? scan_hop_request(p, n, &c->gw->head) : scan_request(p, n, &c->gw->head);
 	if (r == SCAN_MORE) {
 		if (!c->head_begun)
 			client_timer(c, c->gw->gateway->config.head_timeout_ms);

@@ -150,7 +150,7 @@ static size_t take_head(struct client *c, struct buf *out, const char *p, size_t
 	enum head_side side = c->session->local ? HEAD_FROM_CLIENT : HEAD_FROM_NODE;
 	struct response_facts f;
 	const char *why = "a malformed head";
-	long r = scan_response(p, n, head);
+	long r = c->session->local ? scan_response(p, n, head) : scan_hop_response(p, n, head);
 
 	if (r == SCAN_MORE)
 		return 0;

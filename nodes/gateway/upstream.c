@@ -279,7 +279,7 @@ static struct upstream *upstream_new(struct gw *gw, struct conns *conns)
 		return NULL;
 	u->gw = gw;
 	u->conns = conns;
-	u->in.max = SCAN_HEAD_MAX + LOOP_READ_BYTES;
+	u->in.max = SCAN_HEAD_MAX + SCAN_HOP_BYTES + LOOP_READ_BYTES;
 	loop_list_add(&conns->all, &u->link_all);
 	return u;
 }

@@ -13,9 +13,9 @@ struct head_facts {
 	uint64_t length; /* of BODY_LENGTH; never 0 */
 	bool has_length; /* a Content-Length was there, also of a HEAD's answer or 304 */
 	uint64_t declared_length;
-	bool keep;                   /* the connection may be used again */
-	bool drop[SCAN_HEADERS_MAX]; /* per field: does not pass to the other side */
-	struct str upgrade;          /* the protocol of an upgrade, or empty */
+	bool keep;                                      /* the connection may be used again */
+	bool drop[SCAN_HEADERS_MAX + SCAN_HOP_HEADERS]; /* per field: does not pass to the other side */
+	struct str upgrade;                             /* the protocol of an upgrade, or empty */
 };
 
 struct request_facts {

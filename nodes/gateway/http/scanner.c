@@ -89,7 +89,16 @@ static int scan_field(const char **at, const char *end, struct scan_header *ret)
 	return 1;
 }
 
-static long scan_fields(const char *begin, const char *p, const char *end, struct scan_head *ret)
+struct bounds {
+	long bytes;
+	unsigned headers;
+};
+
+static const struct bounds outside = {SCAN_HEAD_MAX, SCAN_HEADERS_MAX};
+static const struct bounds hop = {SCAN_HEAD_MAX + SCAN_HOP_BYTES, SCAN_HEADERS_MAX + SCAN_HOP_HEADERS};
+
+static long scan_fields(const char *begin, const char *p, const char *end, const struct bounds *bounds,
+			struct scan_head *ret)
 {
 	int r;
 
@@ -103,7 +112,7 @@ static long scan_fields(const char *begin, const char *p, const char *end, struc
 				return SCAN_BAD;
 			if (r == 0)
 				return SCAN_MORE;
-			return p - begin > SCAN_HEAD_MAX ? SCAN_TOO_LARGE : p - begin;
+			return p - begin > bounds->bytes ? SCAN_TOO_LARGE : p - begin;
 		}
 		struct scan_header field;
 		r = scan_field(&p, end, &field);
@@ -111,7 +120,7 @@ static long scan_fields(const char *begin, const char *p, const char *end, struc
 			return SCAN_BAD;
 		if (r == 0)
 			return SCAN_MORE;
-		if (ret->n_headers == SCAN_HEADERS_MAX)
+		if (ret->n_headers == bounds->headers)
 			return SCAN_TOO_LARGE;
 		ret->headers[ret->n_headers++] = field;
 	}
@@ -135,9 +144,9 @@ static int scan_version(const char *p, const char *end, unsigned *ret_minor)
 	return 1;
 }
 
-static long bounded(long r, size_t n)
+static long bounded(long r, size_t n, const struct bounds *bounds)
 {
-	return r == SCAN_MORE && n > SCAN_HEAD_MAX ? SCAN_TOO_LARGE : r;
+	return r == SCAN_MORE && n > (size_t)bounds->bytes ? SCAN_TOO_LARGE : r;
 }
 
 static long request_line(const char *begin, const char **at, const char *end, struct scan_head *ret)
@@ -176,14 +185,24 @@ static long request_line(const char *begin, const char **at, const char *end, st
 	return 1;
 }
 
-long scan_request(const char *p, size_t n, struct scan_head *ret)
+static long scan_any_request(const char *p, size_t n, const struct bounds *bounds, struct scan_head *ret)
 {
 	const char *fields;
 	long r = request_line(p, &fields, p + n, ret);
 
 	if (r == 1)
-		r = scan_fields(p, fields, p + n, ret);
-	return bounded(r, n);
+		r = scan_fields(p, fields, p + n, bounds, ret);
+	return bounded(r, n, bounds);
+}
+
+long scan_request(const char *p, size_t n, struct scan_head *ret)
+{
+	return scan_any_request(p, n, &outside, ret);
+}
+
+long scan_hop_request(const char *p, size_t n, struct scan_head *ret)
+{
+	return scan_any_request(p, n, &hop, ret);
 }
 
 static long status_line(const char *begin, const char **at, const char *end, struct scan_head *ret)
@@ -221,14 +240,24 @@ static long status_line(const char *begin, const char **at, const char *end, str
 	return 1;
 }
 
-long scan_response(const char *p, size_t n, struct scan_head *ret)
+static long scan_any_response(const char *p, size_t n, const struct bounds *bounds, struct scan_head *ret)
 {
 	const char *fields;
 	long r = status_line(p, &fields, p + n, ret);
 
 	if (r == 1)
-		r = scan_fields(p, fields, p + n, ret);
-	return bounded(r, n);
+		r = scan_fields(p, fields, p + n, bounds, ret);
+	return bounded(r, n, bounds);
+}
+
+long scan_response(const char *p, size_t n, struct scan_head *ret)
+{
+	return scan_any_response(p, n, &outside, ret);
+}
+
+long scan_hop_response(const char *p, size_t n, struct scan_head *ret)
+{
+	return scan_any_response(p, n, &hop, ret);
 }
 
 /* --- chunked bodies (RFC 9112, 7.1) --- */

@@ -13,6 +13,8 @@
 
 #define SCAN_HEAD_MAX    32768
 #define SCAN_HEADERS_MAX 100
+#define SCAN_HOP_BYTES   1024 /* what a gateway may add to a head for another node's, beyond these bounds */
+#define SCAN_HOP_HEADERS 12
 #define SCAN_TARGET_MAX  8192
 #define SCAN_METHOD_MAX  32
 
@@ -26,7 +28,7 @@ struct scan_head {
 	struct str reason;
 	unsigned minor; /* of HTTP/1.x */
 	unsigned n_headers;
-	struct scan_header headers[SCAN_HEADERS_MAX];
+	struct scan_header headers[SCAN_HEADERS_MAX + SCAN_HOP_HEADERS];
 };
 
 enum scan_result {
@@ -40,6 +42,9 @@ enum scan_result {
 /* > 0: the head's length with its empty line; else a scan_result. Answers as soon as the bytes show it. */
 long scan_request(const char *p, size_t n, struct scan_head *ret);
 long scan_response(const char *p, size_t n, struct scan_head *ret);
+/* The same, of another node's gateway. */
+long scan_hop_request(const char *p, size_t n, struct scan_head *ret);
+long scan_hop_response(const char *p, size_t n, struct scan_head *ret);
 
 /* --- chunked bodies --- */
 

@@ -101,6 +101,26 @@ static void test_forwards(void **state)
 	assert_non_null(strstr(answer, "abcde"));
 }
 
+/* What a gateway adds is no client's: the largest head that it takes arrives through another node too. */
+static void test_largest_heads(void **state)
+{
+	static char request[40000], value[32768];
+	size_t n = (size_t)sprintf(request, "GET /x" ID " HTTP/1.1\r\n" HOST);
+
+	(void)state;
+	for (unsigned i = 1; i < 100; i++)
+		n += (size_t)sprintf(request + n, "F%u:v\r\n", i);
+	sprintf(request + n, "\r\n");
+	assert_int_equal(ask(request), 200);
+	assert_non_null(strstr(answer, "F99: v"));
+	memset(value, 'a', sizeof value - 1);
+	n = (size_t)sprintf(request, "GET /x" ID " HTTP/1.1\r\n" HOST "Connection: close\r\nX: ");
+	sprintf(request + n, "%.*s\r\n\r\n", (int)(32768 - n - 4), value);
+	assert_int_equal(ask(request), 200);
+	sprintf(request + n, "%.*s\r\n\r\n", (int)(32768 - n - 3), value);
+	assert_int_equal(ask(request), 431);
+}
+
 static void test_streams_and_tunnels(void **state)
 {
 	static char block[1 << 16];
@@ -291,6 +311,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		NODES_TEST(test_forwards),
+		NODES_TEST(test_largest_heads),
 		NODES_TEST(test_streams_and_tunnels),
 		NODES_TEST(test_stale_is_asked_again),
 		NODES_TEST(test_dead_there),

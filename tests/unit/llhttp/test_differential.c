@@ -122,12 +122,12 @@ static void show(const char *what, struct str bytes, const struct reading *ours,
 	}
 	if (counts.failures++ >= 2000)
 		return;
-	print_error("%s\n  %s\n  ours: %d %s (%ld at %zu) fields %u framing %d body %zu end %zu\n"
+	print_error("%s\n  ours: %d %s (%ld at %zu) fields %u framing %d body %zu end %zu\n"
 		    "  llhttp: %d %s fields %u framing %d body %zu end %zu\n",
-		    what, buf_cstr(&text), ours->result, ours->why ? ours->why : "", ours->code, ours->at,
-		    ours->n_headers, ours->framing, ours->body_n, ours->end, theirs->result,
-		    theirs->why ? theirs->why : "", theirs->n_headers, theirs->framing, theirs->body_n,
-		    theirs->end);
+		    what, ours->result, ours->why ? ours->why : "", ours->code, ours->at, ours->n_headers,
+		    ours->framing, ours->body_n, ours->end, theirs->result, theirs->why ? theirs->why : "",
+		    theirs->n_headers, theirs->framing, theirs->body_n, theirs->end);
+	print_error("  %s\n", buf_cstr(&text)); /* last: cmocka cuts long lines */
 }
 
 static void no_failures(void)
