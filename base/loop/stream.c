@@ -6,11 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 
 #include "core/map.h"
 #include "core/must.h"
 
-#define IOV_MAX_HERE 8
+#define IOV_MAX_HERE    8
+#define FINISH_STALL_MS 30000
 
 /* --- callbacks to the owner --- */
 
@@ -101,6 +104,7 @@ int stream_write_raw(struct stream *s, const uv_buf_t *bufs, unsigned n)
 		total += bufs[i].len;
 	if (total == 0)
 		return STREAM_DONE;
+	s->written += total;
 	if (uv_stream_get_write_queue_size(&s->u.stream) == 0) {
 		int r = uv_try_write(&s->u.stream, bufs, n);
 		if (r < 0 && r != UV_EAGAIN)
@@ -427,9 +431,18 @@ void stream_close(struct stream *s)
 	uv_close(&s->u.handle, closed);
 }
 
+/* What somebody reads slowly is not cut off. A receiver with a large buffer acknowledges nothing for a while, then much. */
 static void finish_timeout(struct loop_timer *timer)
 {
-	stream_close(container_of(timer, struct stream, finish_timer));
+	struct stream *s = container_of(timer, struct stream, finish_timer);
+	uint64_t acked = stream_queued(s) ? stream_acked(s) : 0;
+
+	s->finish_stalled_ms = acked > s->finish_acked ? 0 : s->finish_stalled_ms + s->finish_ms;
+	s->finish_acked = acked;
+	if (stream_queued(s) && s->finish_stalled_ms < FINISH_STALL_MS)
+		loop_timer_set(s->loop, &s->finish_timer, s->finish_ms);
+	else
+		stream_close(s);
 }
 
 void stream_finish(struct stream *s, unsigned wait_ms)
@@ -443,6 +456,8 @@ void stream_finish(struct stream *s, unsigned wait_ms)
 	stream_shutdown(s);
 	s->finishing = true;
 	s->finish_timer.fire = finish_timeout;
+	s->finish_ms = wait_ms;
+	s->finish_acked = stream_queued(s) ? stream_acked(s) : 0;
 	loop_timer_set(s->loop, &s->finish_timer, wait_ms);
 	buf_clear(&s->held);
 	s->paused = false;
@@ -450,6 +465,18 @@ void stream_finish(struct stream *s, unsigned wait_ms)
 }
 
 /* --- asking --- */
+
+uint64_t stream_acked(const struct stream *s)
+{
+	uint64_t left = uv_stream_get_write_queue_size(&s->u.stream);
+	uv_os_fd_t fd;
+	int unacked = 0; /* a FIN counts as one */
+
+	if (uv_fileno(&s->u.handle, &fd) || ioctl(fd, SIOCOUTQ, &unacked) < 0)
+		return 0;
+	left += (unsigned)unacked;
+	return s->written > left ? s->written - left : 0;
+}
 
 const struct sockaddr *stream_peer(const struct stream *s)
 {

@@ -49,6 +49,8 @@ void stream_set(struct stream *s, const struct stream_ops *ops, void *arg);
 int stream_write(struct stream *s, const struct iovec *iov, int n);
 int stream_write_bytes(struct stream *s, const void *p, size_t n);
 size_t stream_queued(const struct stream *s); /* bytes kept */
+/* How much of what was written the other side's TCP has acknowledged, TLS's own bytes included. A system call. */
+uint64_t stream_acked(const struct stream *s);
 /* Reading starts by itself. Paused, nothing is read and nothing delivered; the end is not noticed either. */
 void stream_pause(struct stream *s);
 void stream_resume(struct stream *s);
@@ -56,8 +58,9 @@ void stream_resume(struct stream *s);
 void stream_shutdown(struct stream *s);
 /* At once; what is queued is lost. Twice is fine. */
 void stream_close(struct stream *s);
-/* Sends what is queued, ends our half, discards what still comes, closes when the other side did or after `wait_ms`.
- * Of the callbacks only on_closed follows. For a last answer to somebody who may still be sending. */
+/* Sends what is queued, ends our half, discards what still comes, closes when the other side did or `wait_ms` after
+ * all is sent, and when the other side takes nothing for half a minute. Of the callbacks only on_closed follows.
+ * For a last answer to somebody who may still be sending. */
 void stream_finish(struct stream *s, unsigned wait_ms);
 
 /* The address of the other side; family AF_UNIX for unix sockets. */

@@ -21,6 +21,9 @@ struct stream {
 	uv_shutdown_t shutdown;
 	struct loop_deferred deferred; /* resume: what was held is delivered from here */
 	struct loop_timer finish_timer;
+	uint64_t written; /* to the socket or into its queue */
+	uint64_t finish_acked;
+	unsigned finish_ms, finish_stalled_ms;
 	struct sockaddr_storage peer;
 	bool open, paused, armed, eof, failed, closing, finishing;
 	bool drain_due, shutdown_due, shutdown_sent;

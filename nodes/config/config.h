@@ -31,6 +31,8 @@ struct config {
 	struct str issuer_key, keyring;
 	struct str sandboxd_socket, admin_socket, admin_group;
 	uint64_t gateway_loops, cpu_milli, memory_bytes, log_level;
+	uint64_t handshake_ms, head_ms, keep_alive_ms, stall_ms, rate_min, dial_ms, silence_ms,
+		tunnel_idle_ms;
 
 	/* Settings of the cluster: read by the node that starts a new cluster, then kept in the tables. */
 	struct str cluster_id, domain, environment, region, tenant;

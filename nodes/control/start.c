@@ -167,7 +167,14 @@ static int open_gateway(struct control *c, struct err *err)
 				   .admin_path = admin,
 				   .admin_mode = 0660,
 				   .admin_group = (gid_t)-1,
-				   .tokens = true};
+				   .tokens = true,
+				   .handshake_ms = (uint32_t)f->handshake_ms,
+				   .head_timeout_ms = (uint32_t)f->head_ms,
+				   .keep_alive_ms = (uint32_t)f->keep_alive_ms,
+				   .dial_timeout_ms = (uint32_t)f->dial_ms,
+				   .tunnel_idle_ms = (uint32_t)f->tunnel_idle_ms,
+				   .stall_ms = (uint32_t)f->stall_ms,
+				   .rate_min = (uint32_t)f->rate_min};
 	int r = 0;
 
 	must(str_copy(f->admin_socket, admin, sizeof admin) == 0 &&

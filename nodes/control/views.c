@@ -4,8 +4,6 @@
 #include "core/log.h"
 #include "core/must.h"
 
-#define REQUEST_TIMEOUT_MS 240000
-
 static void add_pool(struct control *c, struct view *view, const struct pool_row *pool)
 {
 	const struct settings *settings = &state_cluster(c->state)->settings;
@@ -15,7 +13,7 @@ static void add_pool(struct control *c, struct view *view, const struct pool_row
 			      .resource_group = pool->resource_group,
 			      .name = pool->name,
 			      .queue_timeout_ms = (uint32_t)settings->queue_ms,
-			      .request_timeout_ms = REQUEST_TIMEOUT_MS,
+			      .request_timeout_ms = (uint32_t)c->config.silence_ms,
 			      .cooldown_ms = pool->limits.cooldown_ms};
 
 	v.scope = arena_printf(

@@ -9,15 +9,11 @@
 #include "core/clock.h"
 #include "core/must.h"
 
+#define IDLE_BYTES 8192 /* of buffers that a connection keeps between requests */
+
 void client_timer(struct client *c, uint64_t ms)
 {
 	loop_timer_set(&c->gw->loop, &c->timer, ms);
-}
-
-void client_wait(struct client *c, enum client_state state)
-{
-	c->state = (uint8_t)state;
-	stream_pause(c->s);
 }
 
 void client_close(struct client *c)
@@ -28,7 +24,61 @@ void client_close(struct client *c)
 	api_client_gone(c);
 	c->closed = true;
 	loop_timer_clear(&c->gw->loop, &c->timer);
+	loop_timer_clear(&c->gw->loop, &c->pace);
 	stream_close(c->s);
+}
+
+/* --- too slow --- */
+
+void client_excuse(struct client *c)
+{
+	c->excused = true;
+	stream_pause(c->s);
+}
+
+void client_wait(struct client *c, enum client_state state)
+{
+	c->state = (uint8_t)state;
+	client_excuse(c);
+}
+
+static bool upstream_is_slower(const struct client *c)
+{
+	return c->u && stream_queued(c->u->s) > 0;
+}
+
+/* The bytes of a body that it sends or takes must come to rate_min over each stall_ms, as long as nothing but the client is
+ * waited for. Small answers and requests never arm this. Nodes keep their own clients' pace. */
+static void pace_begin(struct client *c)
+{
+	const struct gateway_config *config = &c->gw->gateway->config;
+
+	if (!config->rate_min || c->kind == CLIENT_NODE || c->kind == CLIENT_ADMIN)
+		return;
+	c->paced = c->received + stream_acked(c->s);
+	c->excused = upstream_is_slower(c);
+	loop_timer_set(&c->gw->loop, &c->pace, config->stall_ms);
+}
+
+static void pace_over(struct loop_timer *timer)
+{
+	struct client *c = container_of(timer, struct client, pace);
+	const struct gateway_config *config = &c->gw->gateway->config;
+	bool sends = (c->state == CLIENT_EXCHANGE || c->state == CLIENT_API_BODY) && !c->request_body.done;
+	bool takes = stream_queued(c->s) > 0;
+	uint64_t moved = c->received + stream_acked(c->s) - c->paced;
+	bool asked = !c->facts.expect_continue || c->interims || moved;
+	bool owes = (sends && !c->answer_begun && asked && !c->excused && !upstream_is_slower(c)) || takes;
+
+	if (owes && moved < (uint64_t)config->rate_min * config->stall_ms / 1000) {
+		count(&c->gw->counters.too_slow, 1);
+		if (takes || c->answer_begun)
+			client_close(c);
+		else
+			answer(c, 408, "RequestTimeout", "the body came too slowly");
+	} else if (sends || takes || !c->request_body.done) {
+		pace_begin(c);
+	}
 }
 
 bool client_write(struct client *c, const struct iovec *iov, int n, struct upstream *source)
@@ -46,6 +96,8 @@ bool client_write(struct client *c, const struct iovec *iov, int n, struct upstr
 	}
 	if (r == STREAM_QUEUED && source)
 		stream_pause(source->s);
+	if (r == STREAM_QUEUED && !loop_timer_armed(&c->pace))
+		pace_begin(c);
 	return true;
 }
 
@@ -108,7 +160,7 @@ static size_t take(struct client *c, const char *p, size_t n)
 	while (!c->closed && used < n && k) {
 		switch ((enum client_state)c->state) {
 		case CLIENT_HEAD:
-			k = take_head(c, p + used, n - used);
+			k = stream_queued(c->s) > UNSENT_MAX ? 0 : take_head(c, p + used, n - used);
 			break;
 		case CLIENT_EXCHANGE:
 			k = exchange_body(c, p + used, n - used);
@@ -138,8 +190,11 @@ static void took(struct client *c)
 {
 	if (!c->closed && c->state == CLIENT_EXCHANGE && c->head_pending)
 		exchange_flush(c);
+	if (!c->closed && !c->request_body.done && !loop_timer_armed(&c->pace) &&
+	    (c->state == CLIENT_EXCHANGE || c->state == CLIENT_API_BODY))
+		pace_begin(c);
 	if (!c->closed && c->in.n >= STASH_MAX)
-		stream_pause(c->s);
+		client_excuse(c);
 	if (!c->closed && buf_failed(&c->in))
 		client_close(c);
 }
@@ -169,6 +224,7 @@ static void client_data(struct stream *s, void *arg, const char *p, size_t n)
 
 	(void)s;
 	count(&c->gw->counters.bytes_in, n);
+	c->received += n;
 	if (c->in.n) {
 		buf_add(&c->in, p, n);
 		take_stash(c);
@@ -178,6 +234,15 @@ static void client_data(struct stream *s, void *arg, const char *p, size_t n)
 	if (!c->closed && used < n)
 		buf_add(&c->in, p + used, n - used);
 	took(c);
+}
+
+/* One large request must not keep its memory for as long as the connection idles. */
+static void shrink(struct client *c)
+{
+	buf_done(&c->head);
+	buf_done(&c->kept);
+	if (!c->in.n)
+		buf_done(&c->in);
 }
 
 void client_next(struct client *c)
@@ -192,6 +257,8 @@ void client_next(struct client *c)
 	}
 	c->state = CLIENT_HEAD;
 	c->head_begun = false;
+	if (c->head.capacity + c->in.capacity + c->kept.capacity > IDLE_BYTES)
+		shrink(c);
 	client_timer(c, c->gw->gateway->config.keep_alive_ms);
 	client_continue(c);
 }
@@ -206,6 +273,8 @@ static void client_open(struct stream *s, void *arg)
 
 	if (c->kind == CLIENT_NODE && stream_peer_node(s, &node) < 0)
 		client_close(c);
+	else
+		client_timer(c, c->gw->gateway->config.head_timeout_ms);
 }
 
 static void client_eof(struct stream *s, void *arg)
@@ -237,6 +306,8 @@ static void client_drain(struct stream *s, void *arg)
 	(void)s;
 	if (c->u)
 		stream_resume(c->u->s);
+	else if (c->state == CLIENT_HEAD)
+		client_continue(c);
 	else
 		api_drained(c);
 }
@@ -252,6 +323,7 @@ static void client_closed(struct stream *s, void *arg)
 		api_client_gone(c);
 		loop_timer_clear(&c->gw->loop, &c->timer);
 	}
+	loop_timer_clear(&c->gw->loop, &c->pace);
 	loop_list_remove(&c->link);
 	c->gw->n_clients--;
 	count(&c->gw->counters.connections_open, (uint64_t)-1);
@@ -268,6 +340,10 @@ static void client_late(struct loop_timer *timer)
 
 	switch ((enum client_state)c->state) {
 	case CLIENT_HEAD:
+		if (stream_queued(c->s) && loop_timer_armed(&c->pace)) { /* still takes its answer */
+			client_timer(c, c->gw->gateway->config.keep_alive_ms);
+			break;
+		}
 		if (c->in.n) {
 			refuse_head(c, 408, "the request's head did not come in time");
 			break;
@@ -285,7 +361,12 @@ static void client_late(struct loop_timer *timer)
 			answer_retry(c, 503, "SessionUnavailable", "no session was ready in time", 1);
 		break;
 	case CLIENT_CONNECT:
-		answer_retry(c, 503, "SessionBusy", "no connection to the session was free in time", 1);
+		if (c->u)
+			answer_retry(c, 503, "SessionUnavailable", "the session's node takes no connection",
+				     1);
+		else
+			answer_retry(c, 503, "SessionBusy", "no connection to the session was free in time",
+				     1);
 		break;
 	case CLIENT_EXCHANGE:
 		answer(c, 504, "GatewayTimeout", "the session did not answer in time");
@@ -323,11 +404,15 @@ void client_accepted(struct gw *gw, struct stream *s, enum client_kind kind)
 	c->kind = (uint8_t)kind;
 	c->state = CLIENT_HEAD;
 	c->timer.fire = client_late;
+	c->pace.fire = pace_over;
+	c->request_body.done = true;
 	c->facts.minor = 1;
 	loop_list_add(&gw->clients, &c->link);
 	gw->n_clients++;
 	count(&gw->counters.connections, 1);
 	count(&gw->counters.connections_open, 1);
 	stream_set(s, &client_ops, c);
-	client_timer(c, gw->gateway->config.head_timeout_ms); /* a handshake's time too */
+	client_timer(c, kind == CLIENT_TLS || (kind == CLIENT_NODE && gw->gateway->config.peer_server)
+				? gw->gateway->config.handshake_ms
+				: gw->gateway->config.head_timeout_ms);
 }

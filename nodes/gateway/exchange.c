@@ -64,7 +64,7 @@ static bool to_upstream(struct client *c, const struct iovec *iov, int n)
 		return false;
 	}
 	if (r == STREAM_QUEUED)
-		stream_pause(c->s);
+		client_excuse(c);
 	return true;
 }
 

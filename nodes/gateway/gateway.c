@@ -312,10 +312,12 @@ static void defaults(struct gateway_config *c)
 	set_default(&c->sandbox_connections_max, 256);
 	set_default(&c->peer_connections_max, 256);
 	set_default(&c->waiting_max, 10000);
+	set_default(&c->handshake_ms, 10000);
 	set_default(&c->head_timeout_ms, 15000);
 	set_default(&c->keep_alive_ms, 75000);
 	set_default(&c->dial_timeout_ms, 3000);
 	set_default(&c->tunnel_idle_ms, 3600000);
+	set_default(&c->stall_ms, 60000);
 	if (!c->admin_mode)
 		c->admin_mode = 0660;
 }
@@ -513,6 +515,7 @@ void gateway_stats(const struct gateway *g, struct gateway_stats *ret)
 		SUM(refused_503);
 		SUM(bad_requests);
 		SUM(bad_responses);
+		SUM(too_slow);
 		SUM(bytes_in);
 		SUM(bytes_out);
 #undef SUM

@@ -102,10 +102,13 @@ struct gateway_config {
 	uint32_t peer_connections_max;    /* [256] to one node */
 	uint32_t waiting_max;             /* [10000] requests that wait for a session */
 	/* Milliseconds; 0: the default in brackets. */
+	uint32_t handshake_ms;    /* [10000] of TLS */
 	uint32_t head_timeout_ms; /* [15000] from the first byte of a head to its end */
 	uint32_t keep_alive_ms;   /* [75000] between requests */
-	uint32_t dial_timeout_ms; /* [3000] */
+	uint32_t dial_timeout_ms; /* [3000] to a sandbox or to another node */
 	uint32_t tunnel_idle_ms;  /* [3600000] */
+	uint32_t stall_ms;        /* [60000] over which rate_min counts */
+	uint32_t rate_min;        /* bytes a second of a body that a client sends or takes; 0: none */
 
 	/* Called on loop threads. Non-zero (-ENOBUFS, -EPIPE): not taken; the request gets 503. */
 	int (*post)(void *arg, const void *envelope, size_t n);     /* encoded with envelope_codec */
@@ -154,7 +157,7 @@ int gateway_api_end(struct gateway *g, uint64_t id, bool whole);
 struct gateway_stats {
 	uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429, refused_503,
 		bad_requests;
-	uint64_t bad_responses, bytes_in, bytes_out;
+	uint64_t bad_responses, too_slow, bytes_in, bytes_out;
 };
 /* Sums over the loops; each figure is exact, together they are of about the same moment. */
 void gateway_stats(const struct gateway *g, struct gateway_stats *ret);

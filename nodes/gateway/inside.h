@@ -27,6 +27,7 @@
 #include "wire/messages.h"
 
 #define STASH_MAX      (64u * 1024) /* of pipelined requests, and of request bytes kept to be sent again */
+#define UNSENT_MAX     (64u * 1024) /* of answers: above, the next request waits */
 #define INTERIM_MAX    16           /* 1xx answers to one request */
 #define TRIES_MAX      3
 #define FINISH_MS      2000
@@ -40,7 +41,7 @@ struct gw;
 
 struct counters {
 	_Atomic uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429,
-		refused_503, bad_requests, bad_responses, bytes_in, bytes_out;
+		refused_503, bad_requests, bad_responses, too_slow, bytes_in, bytes_out;
 };
 
 static inline void count(_Atomic uint64_t *c, uint64_t n)
@@ -145,7 +146,11 @@ struct client {
 	bool taking, closed, eof;
 	bool head_begun; /* part of a head is here: its clock runs */
 	struct loop_timer timer;
-	struct buf in; /* bytes behind what was taken */
+	struct loop_timer pace; /* armed while the client owes bytes of a body, or owes to take some */
+	uint64_t received;      /* bytes */
+	uint64_t paced;         /* of those received and acknowledged when the pace was last looked at */
+	bool excused;           /* since then it was made to wait */
+	struct buf in;          /* bytes behind what was taken */
 
 	/* the request; slices in `facts` are gone once its head was taken, their lengths stay */
 	struct request_facts facts;
@@ -210,6 +215,7 @@ struct gw {
 };
 
 /* client.c */
+void client_excuse(struct client *c); /* it is not read from: nobody can call it slow */
 void client_accepted(struct gw *gw, struct stream *s, enum client_kind kind);
 void client_continue(struct client *c); /* something it waited for is there: take what is stashed */
 void client_next(struct client *c);     /* the answer is out: the next request, or the end */

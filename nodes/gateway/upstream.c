@@ -392,6 +392,7 @@ static void connect_node(struct client *c, struct conns *conns)
 				   c->gw->gateway->config.peer_client, &upstream_ops, u, &u->s, NULL) == 0) {
 			conns->n++;
 			attach(u, c);
+			client_timer(c, c->gw->gateway->config.dial_timeout_ms);
 			return;
 		}
 		loop_list_remove(&u->link_all);

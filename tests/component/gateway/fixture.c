@@ -153,6 +153,10 @@ static bool serve_one(int fd, char *head, size_t n, size_t head_n)
 	}
 	if (strcmp(path, "/slow") == 0)
 		usleep(300000);
+	if (strcmp(path, "/sluggish") == 0)
+		sleep(2);
+	if (strcmp(path, "/mute") == 0)
+		return recv(fd, head, 1, 0) > 0; /* until the other side ends it */
 	if (strcmp(path, "/shown") == 0) {
 		show_chunked(fd, body);
 		return true;
@@ -386,8 +390,8 @@ void fixture_publish(struct fixture *f, uint16_t peer_port)
 				 .name = STR("pool"),
 				 .host = STR(FIXTURE_HOST),
 				 .scope = STR(FIXTURE_SCOPE),
-				 .queue_timeout_ms = 3000,
-				 .request_timeout_ms = 20000,
+				 .queue_timeout_ms = f->queue_ms ? f->queue_ms : 3000,
+				 .request_timeout_ms = f->silence_ms ? f->silence_ms : 20000,
 				 .cooldown_ms = 500};
 	struct view_node node = {.id = 2};
 	struct sockaddr_in *a = (struct sockaddr_in *)&node.peer;
@@ -434,6 +438,11 @@ int client_connect(uint16_t port)
 void client_send(int fd, const char *text)
 {
 	send_all(fd, text, strlen(text));
+}
+
+void client_send_bytes(int fd, const void *p, size_t n)
+{
+	send_all(fd, p, n);
 }
 
 size_t client_read(int fd, char *to, size_t size, const char *until)

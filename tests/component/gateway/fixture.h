@@ -28,6 +28,7 @@ struct fixture {
 	_Atomic uint64_t quiet_in_flight, quiet_last, quiets;
 	_Atomic uint64_t stream_id; /* of an api_request answered with `more` */
 	bool slow_open;
+	uint32_t queue_ms, silence_ms; /* 0: 3 s, 20 s */
 };
 
 /* Starts the sandbox's server; it runs until the process ends. Returns its port. */
@@ -43,6 +44,7 @@ void fixture_event(struct fixture *f, unsigned type); /* to all loops: MSG_QUIES
 
 int client_connect(uint16_t port);
 void client_send(int fd, const char *text);
+void client_send_bytes(int fd, const void *p, size_t n);
 /* Reads until the text has `until` in it, or the end; terminated; returns the length. */
 size_t client_read(int fd, char *to, size_t size, const char *until);
 /* One request, the answer's head and body (with Content-Length or chunked) as they came. */
