@@ -26,6 +26,14 @@ struct driver_limits {
 	uint64_t log_bytes;    /* kept on disk of stdout and stderr together */
 };
 
+/* Of outbound traffic. */
+struct egress_limits {
+	uint32_t connections;        /* at once, of one sandbox */
+	uint32_t connections_second; /* new ones */
+	uint32_t packets_second;     /* sent */
+	uint64_t bytes_second;       /* sent, and as many received */
+};
+
 struct driver_start {
 	uint64_t sandbox, pool_uid, revision;
 	uint32_t slot;       /* below the configured count; no other instance has it */

@@ -300,8 +300,11 @@ int lxc_driver_new(const struct lxc_driver_options *o, struct driver **ret, stru
 	d->hash = (uint32_t)str_hash_stable(o->cluster, o->node);
 	d->own_netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	snprintf(d->bin_dir, sizeof d->bin_dir, "%s", o->bin_dir);
-	egress = (struct egress_options){
-		.hash = d->hash, .base = o->egress_base, .resolvers = o->resolvers, .denied = o->denied};
+	egress = (struct egress_options){.hash = d->hash,
+					 .base = o->egress_base,
+					 .resolvers = o->resolvers,
+					 .denied = o->denied,
+					 .limits = o->egress_limits};
 	r = d->own_netns < 0 ? err_system(err, -errno, "open the network namespace") : 0;
 	if (r == 0)
 		r = prepare_dirs(d, o->state_dir, err);

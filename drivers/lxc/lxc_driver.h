@@ -13,7 +13,8 @@ struct lxc_driver_options {
 	const char *bin_dir;   /* of berth-shim and berth-init */
 	const char *resolvers; /* IPv4 addresses with spaces between, for sandboxes with egress */
 	const char *denied;    /* more IPv4 ranges that egress must not reach, with spaces between */
-	uint32_t egress_base;  /* network order not: 10.1.0.0 is 0x0a010000; two addresses a slot from here */
+	struct egress_limits egress_limits;
+	uint32_t egress_base; /* network order not: 10.1.0.0 is 0x0a010000; two addresses a slot from here */
 };
 
 /* Strings are copied. The driver's close() frees it. */

@@ -31,7 +31,8 @@ static int open_lxc(const struct settings *s, struct str cluster, uint64_t node,
 				       .bin_dir = bin_dir,
 				       .resolvers = s->resolvers,
 				       .denied = s->denied,
-				       .egress_base = base};
+				       .egress_base = base,
+				       .egress_limits = s->egress_limits};
 
 	return lxc_driver_new(&o, ret, err);
 }

@@ -59,6 +59,10 @@ static const struct name names[] = {
 	{"resolvers", LIST, TEXT_AT(resolvers), 0, 0},
 	{"egress_denied", LIST, TEXT_AT(denied), 0, 0},
 	{"egress_base", ADDRESS, TEXT_AT(egress_base), 0, 0},
+	{"egress_connections", NUMBER32, TEXT_AT(egress_limits.connections), 1, 1000000},
+	{"egress_connection_rate", NUMBER32, TEXT_AT(egress_limits.connections_second), 1, 1000000},
+	{"egress_packet_rate", NUMBER32, TEXT_AT(egress_limits.packets_second), 10, 100000000},
+	{"egress_bandwidth", SIZE, TEXT_AT(egress_limits.bytes_second), 65536, UINT64_MAX / 2},
 	{"log_level", LEVEL, TEXT_AT(log_level), 0, 0},
 };
 
@@ -83,6 +87,10 @@ void settings_defaults(struct settings *s)
 			       .image_fetch_max = 8192ull * MIB,
 			       .image_layer_max = 4096ull * MIB,
 			       .image_unpacked_max = 16384ull * MIB,
+			       .egress_limits = {.connections = 1024,
+						 .connections_second = 200,
+						 .packets_second = 50000,
+						 .bytes_second = 128ull * MIB},
 			       .log_level = LOG_INFO};
 }
 

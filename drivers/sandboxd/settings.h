@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "core/err.h"
+#include "drivers/driver.h"
 
 #define SETTINGS_PATH_MAX 256
 #define SETTINGS_TEXT_MAX 4097
@@ -30,6 +31,7 @@ struct settings {
 	char resolvers[512];  /* IPv4, spaces between */
 	char denied[1024];    /* egress_denied and the members' addresses: IPv4, spaces between */
 	uint32_t egress_base; /* egress_base: first address of sandboxes with egress; 0: from the node's id */
+	struct egress_limits egress_limits;
 	uint32_t log_level;
 };
 

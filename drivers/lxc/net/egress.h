@@ -1,13 +1,12 @@
 /* egress.h -- outbound traffic of sandboxes: a veth pair each, and one nft table a node.
  *
- * Happy path: egress_attach() writes the rules, then makes the pair, before the program begins. The table drops
- * everything of every pair of this node unless (interface, address) is in the set @on. IPv4 to public addresses only;
- * DNS to the resolvers only; IPv6 never; nothing to the host itself. Each change replaces the whole table in one
- * batch of the nft program, which the kernel takes or refuses as one; established flows end with their entry in @on,
- * because each packet is looked up.
- * The machine's ip_forward is turned on for the first pair of any node and back off with the last, if it was off.
- * Each second egress_tend() repairs what others did to the table: flushed, deleted, or changed rules.
- * Failure: when nft refuses, nothing changed, and the caller is told.
+ * Happy path: egress_attach() writes the rules (rules.h) and the routes (routing.h), then makes the pair, before the program
+ * begins. Packets of a sandbox go nowhere unless the rules mark them: IPv4 to public addresses only (ranges.h), DNS to the
+ * resolvers only, IPv6 never, nothing to the host itself or to other sandboxes. Each change replaces the whole table in one
+ * batch of the nft program, which the kernel takes or refuses as one; established flows end with their entry, because each
+ * packet is looked up, and what the kernel tracked of them is dropped.
+ * Each second egress_tend() repairs what others did to rules and routes: flushed, deleted, or changed.
+ * Failure: when nft refuses, nothing changed, and the caller is told; egress_tend() tells it too until it works again.
  * Ingress does not come this way: it is dialled inside. Thread: any; calls are serialised inside. */
 #ifndef LXC_EGRESS_H
 #define LXC_EGRESS_H
@@ -17,8 +16,7 @@
 #include <stdint.h>
 
 #include "core/err.h"
-
-#define EGRESS_SLOTS_MAX 2048u
+#include "rules.h"
 
 struct egress;
 
@@ -27,6 +25,7 @@ struct egress_options {
 	uint32_t base;         /* first of 4096 addresses, a multiple of that; host byte order */
 	const char *resolvers; /* IPv4, spaces between; copied */
 	const char *denied;    /* more ranges that must not be reached */
+	struct egress_limits limits;
 };
 
 int egress_new(const struct egress_options *o, struct egress **ret, struct err *err);
@@ -40,7 +39,7 @@ int egress_detach(struct egress *e, uint32_t slot, struct err *err);
  * pairs of this node that nobody named. */
 void egress_adopt(struct egress *e, uint32_t slot, bool on);
 int egress_settle(struct egress *e, struct err *err);
-/* Looks whether the rules and the forwarding are as they should be, and restores them. 0: they were; 1: restored. Costs a
+/* Looks whether rules, routes and forwarding are as they should be, and restores them. 0: they were; 1: restored. Costs a
  * question to the kernel unless some rule on the machine was changed since. */
 int egress_tend(struct egress *e, struct err *err);
 /* What /etc/resolv.conf says inside. */

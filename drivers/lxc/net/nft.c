@@ -21,9 +21,13 @@
 #define ERRORS_MAX  4096
 #define LISTING_MAX (4u << 20)
 
-static int spawn(int in, int out, int errors, pid_t *ret_pid)
+/* `flags`: "-s" and the like; NULL: none. */
+static int spawn(const char *flags, int in, int out, int errors, pid_t *ret_pid)
 {
-	char *const argv[] = {(char[]){"nft"}, (char[]){"-f"}, (char[]){"-"}, NULL};
+	char *const plain[] = {(char[]){"nft"}, (char[]){"-f"}, (char[]){"-"}, NULL};
+	char *const flagged[] = {(char[]){"nft"}, (char *)(uintptr_t)flags, (char[]){"-f"}, (char[]){"-"},
+				 NULL};
+	char *const *argv = flags == NULL ? plain : flagged;
 	char *const env[] = {(char[]){"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, NULL};
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
@@ -46,7 +50,7 @@ static int spawn(int in, int out, int errors, pid_t *ret_pid)
 }
 
 /* `out` takes what it prints. */
-static int run(struct str batch, int out, struct err *err)
+static int run(struct str batch, const char *flags, int out, struct err *err)
 {
 	CLEANUP_FD int in = memfd_create("nft", MFD_CLOEXEC);
 	CLEANUP_FD int errors = memfd_create("nft", MFD_CLOEXEC);
@@ -60,7 +64,7 @@ static int run(struct str batch, int out, struct err *err)
 	if (r == 0 && lseek(in, 0, SEEK_SET) != 0)
 		r = -errno;
 	if (r == 0)
-		r = spawn(in, out, errors, &pid);
+		r = spawn(flags, in, out, errors, &pid);
 	if (r < 0)
 		return err_system(err, r, "run %s", NFT);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -79,17 +83,18 @@ int nft_apply(struct str batch, struct err *err)
 {
 	CLEANUP_FD int out = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
-	return run(batch, out, err);
+	return run(batch, NULL, out, err);
 }
 
-uint64_t nft_fingerprint(const char *table)
+uint64_t nft_fingerprint(const char *table, bool elements)
 {
 	CLEANUP_FD int out = memfd_create("nft", MFD_CLOEXEC);
 	CLEANUP_BUF struct buf text = BUF_MAX(LISTING_MAX);
 	char batch[64];
 
 	snprintf(batch, sizeof batch, "list table %s\n", table);
-	if (run(str_of(batch), out, NULL) < 0 || lseek(out, 0, SEEK_SET) != 0 || fd_read_all(out, &text) < 0)
+	if (run(str_of(batch), elements ? "-s" : "-st", out, NULL) < 0 || lseek(out, 0, SEEK_SET) != 0 ||
+	    fd_read_all(out, &text) < 0)
 		return 0;
 	return str_hash_stable(buf_str(&text), 0) | 1;
 }

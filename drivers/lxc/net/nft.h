@@ -13,8 +13,9 @@ int nft_apply(struct str batch, struct err *err);
 
 /* The kernel's count of changes to rules, by whomever. */
 int nft_generation(uint32_t *ret);
-/* A hash of what the table holds; 0: there is none. Blocks for a few ms. */
-uint64_t nft_fingerprint(const char *table);
+/* A hash of what the table ("inet name") holds but for counters, with or without the elements of its sets; 0: there is none.
+ * Blocks for a few ms. */
+uint64_t nft_fingerprint(const char *table, bool elements);
 /* "inet name": false also when nft cannot be run. */
 bool nft_has_table(const char *table);
 

@@ -2,9 +2,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/fib_rules.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -73,7 +75,8 @@ static int ask(struct request *q)
 	return e->error;
 }
 
-int rtnetlink_veth(const char *name, const char *peer, int peer_netns)
+int rtnetlink_veth(const char *name, const uint8_t mac[RTNETLINK_MAC], const char *peer,
+		   const uint8_t peer_mac[RTNETLINK_MAC], int peer_netns)
 {
 	struct request q = new_request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
 	struct ifinfomsg link = {.ifi_family = AF_UNSPEC};
@@ -81,12 +84,14 @@ int rtnetlink_veth(const char *name, const char *peer, int peer_netns)
 
 	put(&q, &link, sizeof link);
 	attribute(&q, IFLA_IFNAME, name, strlen(name) + 1);
+	attribute(&q, IFLA_ADDRESS, mac, RTNETLINK_MAC);
 	info = attribute(&q, IFLA_LINKINFO, NULL, 0);
 	attribute(&q, IFLA_INFO_KIND, "veth", 4);
 	data = attribute(&q, IFLA_INFO_DATA, NULL, 0);
 	other = attribute(&q, VETH_INFO_PEER, NULL, 0);
 	put(&q, &link, sizeof link);
 	attribute(&q, IFLA_IFNAME, peer, strlen(peer) + 1);
+	attribute(&q, IFLA_ADDRESS, peer_mac, RTNETLINK_MAC);
 	attribute(&q, IFLA_NET_NS_FD, &peer_netns, sizeof peer_netns);
 	end_nest(&q, other);
 	end_nest(&q, data);
@@ -129,17 +134,68 @@ int rtnetlink_address(const char *name, uint32_t address, uint8_t bits)
 	return ask(&q);
 }
 
-int rtnetlink_default_route(uint32_t gateway)
+int rtnetlink_neighbour(const char *device, uint32_t address, const uint8_t mac[RTNETLINK_MAC])
 {
-	struct request q = new_request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL);
-	struct rtmsg r = {.rtm_family = AF_INET,
-			  .rtm_table = RT_TABLE_MAIN,
-			  .rtm_protocol = RTPROT_STATIC,
-			  .rtm_scope = RT_SCOPE_UNIVERSE,
-			  .rtm_type = RTN_UNICAST};
-	uint32_t wire = htonl(gateway);
+	struct request q = new_request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
+	struct ndmsg n = {.ndm_family = AF_INET,
+			  .ndm_ifindex = (int)if_nametoindex(device),
+			  .ndm_state = NUD_PERMANENT};
+	uint32_t wire = htonl(address);
 
-	put(&q, &r, sizeof r);
-	attribute(&q, RTA_GATEWAY, &wire, sizeof wire);
+	if (n.ndm_ifindex == 0)
+		return -ENODEV;
+	put(&q, &n, sizeof n);
+	attribute(&q, NDA_DST, &wire, sizeof wire);
+	attribute(&q, NDA_LLADDR, mac, RTNETLINK_MAC);
+	return ask(&q);
+}
+
+int rtnetlink_route(const struct rtnetlink_route *r, bool add)
+{
+	struct request q =
+		new_request(add ? RTM_NEWROUTE : RTM_DELROUTE, add ? NLM_F_CREATE | NLM_F_EXCL : 0);
+	bool nowhere = r->gateway == 0 && r->device == NULL;
+	struct rtmsg m = {.rtm_family = AF_INET,
+			  .rtm_dst_len = r->bits,
+			  .rtm_table = r->table == 0 ? RT_TABLE_MAIN : RT_TABLE_UNSPEC,
+			  .rtm_protocol = RTPROT_KERNEL,
+			  .rtm_scope = r->gateway != 0 || nowhere ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK,
+			  .rtm_type = nowhere ? RTN_UNREACHABLE : RTN_UNICAST};
+	uint32_t to = htonl(r->to), gateway = htonl(r->gateway);
+
+	put(&q, &m, sizeof m);
+	if (r->bits > 0)
+		attribute(&q, RTA_DST, &to, sizeof to);
+	if (r->gateway != 0)
+		attribute(&q, RTA_GATEWAY, &gateway, sizeof gateway);
+	if (r->device != NULL)
+		attribute(&q, RTA_OIF, &(uint32_t){if_nametoindex(r->device)}, sizeof(uint32_t));
+	if (r->table != 0)
+		attribute(&q, RTA_TABLE, &r->table, sizeof r->table);
+	if (r->metric != 0)
+		attribute(&q, RTA_PRIORITY, &r->metric, sizeof r->metric);
+	return ask(&q);
+}
+
+/* As the kernel's own: systemd-networkd removes what belongs to no protocol that it knows. */
+int rtnetlink_rule(const struct rtnetlink_rule *r, bool add)
+{
+	struct request q = new_request(add ? RTM_NEWRULE : RTM_DELRULE, add ? NLM_F_CREATE | NLM_F_EXCL : 0);
+	struct fib_rule_hdr h = {
+		.family = AF_INET, .dst_len = r->mark == 0 ? r->bits : 0, .action = FR_ACT_TO_TBL};
+	uint32_t to = htonl(r->to);
+
+	put(&q, &h, sizeof h);
+	attribute(&q, FRA_PRIORITY, &r->preference, sizeof r->preference);
+	attribute(&q, FRA_TABLE, &r->table, sizeof r->table);
+	attribute(&q, FRA_PROTOCOL, &(uint8_t){RTPROT_KERNEL}, 1);
+	if (r->mark != 0) {
+		attribute(&q, FRA_FWMARK, &r->mark, sizeof r->mark);
+		attribute(&q, FRA_FWMASK, &(uint32_t){UINT32_MAX}, sizeof(uint32_t));
+	} else {
+		attribute(&q, FRA_DST, &to, sizeof to);
+		attribute(&q, FRA_IIFNAME, "lo", 3); /* made here */
+		attribute(&q, FRA_IP_PROTO, &(uint8_t){IPPROTO_ICMP}, 1);
+	}
 	return ask(&q);
 }

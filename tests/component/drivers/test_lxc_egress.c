@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,7 +104,7 @@ static int close_world(void **state)
 }
 
 #define PROBE                                                                                           \
-	"get() { r=blocked; printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 $2 $3 2>/dev/null | grep -q " \
+	"get() { r=blocked; printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 $2 $3 2>/dev/null | grep -q " \
 	"answer && "                                                                                    \
 	"r=reached; echo $1 $r; }; "
 
@@ -241,9 +242,126 @@ static void what_others_change_is_restored(void **state)
 	stop(first);
 }
 
+/* From the namespace of the sandbox, with the host's programs and all rights: is one of the addresses reached? */
+static bool reaches(struct driver_instance *i, const char *addresses)
+{
+	struct driver_info info;
+	char command[512];
+
+	world.driver->ops->info(world.driver, i, &info);
+	snprintf(command, sizeof command,
+		 "nsenter -t %d -n sh -c 'for a in %s; do (curl -s -m 0.6 http://$a/ || true) & done; wait' "
+		 "| grep "
+		 "-q answer",
+		 (int)info.pid, addresses);
+	return shell_status(command) == 0;
+}
+
+static bool restored(void)
+{
+	struct err err = {0};
+	int r = world.driver->ops->tend(world.driver, &err);
+
+	if (r < 0)
+		fail_msg("%s", err.message);
+	return r == 1;
+}
+
+#define PUBLIC    "198.51.100.2"
+#define NEVER     "10.9.9.2 169.254.169.254 198.51.100.2:53 198.51.100.1:8888 10.9.9.1:8888 100.64.0.0:8888"
+#define OUR_TABLE "$(nft list tables | sed -n 's/.* \\(berth_[0-9a-f]*\\)$/\\1/p' | head -1)"
+
+/* Before anybody repaired it: whatever goes missing closes something, and opens nothing. */
+static void without_its_rules_nothing_passes(void **state)
+{
+	static const struct {
+		const char *change;
+		bool closes;
+	} changes[] = {
+		{"nft flush ruleset", true},
+		{"nft flush table inet " OUR_TABLE, true},
+		{"nft flush set inet " OUR_TABLE " on", true},
+		{"nft flush set inet " OUR_TABLE " allowed", true},
+		{"nft flush chain inet " OUR_TABLE " choose", true},
+		{"nft flush chain inet " OUR_TABLE " back", true},
+		{"nft flush chain inet " OUR_TABLE " masquerade_all", true},
+		{"nft flush set inet " OUR_TABLE " resolvers", false},
+		{"nft flush chain inet " OUR_TABLE " zone", false},
+		{"ip rule del pref 98", true},
+		{"ip rule del pref 98; ip rule del pref 98; true", true},
+		{"ip route del unreachable 100.64.0.0/20", false},
+		{"nft flush ruleset; for f in /proc/sys/net/ipv4/conf/bth*/rp_filter; do echo 2 >$f; done",
+		 true},
+	};
+	struct driver_instance *i = begin("sleep 600", true);
+
+	(void)state;
+	shell("ip route add default via 198.51.100.2"); /* so that every address has a way */
+	for (size_t n = 0; n < sizeof changes / sizeof *changes; n++) {
+		assert_true(reaches(i, PUBLIC));
+		assert_false(restored());
+		shell("%s", changes[n].change);
+		if (reaches(i, changes[n].closes ? PUBLIC " " NEVER : NEVER))
+			fail_msg("open after: %s", changes[n].change);
+		if (!restored() || restored())
+			fail_msg("not restored after: %s", changes[n].change);
+	}
+	shell("ip route del default");
+	stop(i);
+}
+
+/* Two clusters on one machine, whose nodes have one number: the same addresses, and nothing else in common. */
+static void two_nodes_have_the_same_addresses(void **state)
+{
+	struct driver_instance *mine = begin("sleep 600", true), *theirs;
+	struct world first = world, second = world;
+	uint32_t slot = s.how.slot;
+	struct err err = {0};
+
+	(void)state;
+	second.node++;
+	assert_int_equal(world_open_driver(&second, &err), 0);
+	world = second;
+	world.next_id += 64; /* the next has the same slot */
+	world.next_id--;
+	theirs = begin("sleep 600", true);
+	assert_int_equal(s.how.slot, slot);
+	assert_true(reaches(theirs, PUBLIC));
+	assert_false(reaches(theirs, NEVER));
+	world.driver = first.driver;
+	assert_true(reaches(mine, PUBLIC));
+	assert_false(reaches(mine, NEVER));
+	assert_false(restored());
+	world.driver = second.driver;
+	stop(theirs);
+	world.driver->ops->close(world.driver);
+	world.driver = first.driver;
+	assert_false(restored());
+	assert_true(reaches(mine, PUBLIC));
+	stop(mine);
+}
+
+/* The way out is narrower than the sandbox's interface: it is told so. */
+static void a_narrow_way_is_told(void **state)
+{
+	struct driver_instance *i = begin("sleep 600", true);
+	struct driver_info info;
+
+	(void)state;
+	world.driver->ops->info(world.driver, i, &info);
+	shell("ip link set up0 mtu 1300");
+	shell("nsenter -t %d -n sh -c 'curl -s -m 5 -H X-Long:$(seq -s , 400) http://" PUBLIC
+	      "/ | grep -q answer && ip route get " PUBLIC " | grep -q \"mtu 1300\"'",
+	      (int)info.pid);
+	shell("ip link set up0 mtu 1500");
+	stop(i);
+}
+
 static void nothing_is_left(void **state)
 {
 	(void)state;
+	assert_int_not_equal(shell_status("ip rule | grep -q '^98:'"), 0);
+	assert_int_not_equal(shell_status("ip route | grep -q unreachable"), 0);
 	assert_int_not_equal(shell_status("ip -o link | grep -q ': bth'"), 0);
 	assert_int_not_equal(shell_status("nft list tables | grep -q berth_"), 0);
 	assert_int_equal(shell_status("test $(cat /proc/sys/net/ipv4/ip_forward) = 0"), 0);
@@ -256,6 +374,9 @@ int main(void)
 		cmocka_unit_test(without_egress_nothing_is),
 		cmocka_unit_test(it_can_be_turned_off),
 		cmocka_unit_test(what_others_change_is_restored),
+		cmocka_unit_test(without_its_rules_nothing_passes),
+		cmocka_unit_test(two_nodes_have_the_same_addresses),
+		cmocka_unit_test(a_narrow_way_is_told),
 		cmocka_unit_test(nothing_is_left),
 	};
 	const char *lacks = world_lacks_lxc();

@@ -89,7 +89,8 @@ int world_open_driver(struct world *w, struct err *err)
 				       .bin_dir = BERTH_BIN,
 				       .resolvers = "198.51.100.53",
 				       .denied = "",
-				       .egress_base = 0x64400000};
+				       .egress_base = 0x64400000,
+				       .egress_limits = {1000, 1000, 100000, 1u << 30}};
 
 	return lxc_driver_new(&o, &w->driver, err);
 }
