@@ -87,6 +87,9 @@ struct driver_ops {
 	/* Limits are in force and read back, and egress is set up, before the program's first instruction. */
 	int (*start)(struct driver *d, const struct driver_start *how, struct driver_instance **ret,
 		     struct err *err);
+	/* Its log, before stop(): stop() moves what was written last to <path>.log and what was rotated to <path>.old, on the
+	 * file system of the driver's own files, and not through links. NULL: logs end with their sandbox. */
+	void (*keep_log)(struct driver *d, struct driver_instance *i, const char *path);
 	/* Signal, grace, SIGKILL (grace 0: at once). 0 when no process, mount, cgroup, interface or file of it is
 	 * left; may be called again after a failure. */
 	int (*stop)(struct driver *d, struct driver_instance *i, uint32_t grace_ms, struct err *err);

@@ -59,7 +59,7 @@ static uint8_t judged(struct actor *a, struct context *c, const struct message *
 	if (m->envelope->correlation != self->request)
 		return ORPHANS_ASKING;
 	for (uint32_t i = 0; i < body->n_sandboxes; i++) {
-		context_drive(c, SANDBOXD_STOP, &(struct sandboxd_stop){body->sandboxes[i], 0}, 0, 0,
+		context_drive(c, SANDBOXD_STOP, &(struct sandboxd_stop){.sandbox = body->sandboxes[i]}, 0, 0,
 			      STOP_MS);
 	}
 	self->n = 0;

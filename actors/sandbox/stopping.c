@@ -20,8 +20,9 @@ bool sandbox_awaited(const struct sandbox *self, const struct message *m)
 uint8_t sandbox_stop(struct sandbox *self, struct context *c, uint32_t grace_ms)
 {
 	context_timer(c, 0);
-	self->request = context_drive(c, SANDBOXD_STOP, &(struct sandboxd_stop){self->actor.key, grace_ms}, 0,
-				      0, grace_ms + 30000);
+	self->request = context_drive(
+		c, SANDBOXD_STOP, &(struct sandboxd_stop){.sandbox = self->actor.key, .grace_ms = grace_ms},
+		0, 0, grace_ms + 30000);
 	return SANDBOX_ACTOR_STOPPING;
 }
 

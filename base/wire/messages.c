@@ -209,6 +209,10 @@ static const struct codec_field log_fields[] = {
 	CODEC_U64(struct msg_log, sandbox),
 	CODEC_U64(struct msg_log, offset),
 	CODEC_U32(struct msg_log, tail),
+	CODEC_U64(struct msg_log, pool),
+	CODEC_STR(struct msg_log, tag, SESSION_TAG_MAX),
+	CODEC_BOOL(struct msg_log, find),
+	CODEC_BOOL(struct msg_log, older),
 };
 static const struct codec_type log_codec = CODEC_TYPE(struct msg_log, "log", log_fields);
 
@@ -217,6 +221,8 @@ static const struct codec_field logged_fields[] = {
 	CODEC_STR(struct msg_logged, message, TEXT_MAX),
 	CODEC_STR(struct msg_logged, bytes, LOG_PIECE_MAX),
 	CODEC_U64(struct msg_logged, offset),
+	CODEC_U64(struct msg_logged, sandbox),
+	CODEC_U64(struct msg_logged, ended_ms),
 };
 static const struct codec_type logged_codec = CODEC_TYPE(struct msg_logged, "logged", logged_fields);
 

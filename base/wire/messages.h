@@ -246,14 +246,20 @@ struct msg_refused {
 #define LOG_PIECE_MAX 65536
 struct msg_log {
 	uint64_t sandbox, offset;
-	uint32_t tail;
-}; /* tail > 0: start at the last so many lines */
+	uint32_t tail; /* > 0: start at the last so many lines */
+	/* Of ended sandboxes: `find` asks which is the newest that fits, and brings no bytes. */
+	uint64_t pool;  /* that it has to be of; 0: any */
+	struct str tag; /* of `find`: of the session's identifier; empty: any */
+	bool find;
+	bool older; /* the part that was rotated before the rest */
+};
 struct msg_logged {
 	int32_t code;
 	struct str message;
 	struct str bytes;
-	uint64_t offset;
-}; /* offset: of the next piece */
+	uint64_t offset;            /* of the next piece */
+	uint64_t sandbox, ended_ms; /* of `find`; ended_ms: wall clock */
+};
 
 struct msg_indexed {
 	uint64_t index;

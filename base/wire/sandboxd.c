@@ -30,6 +30,7 @@ static const struct codec_type start_codec = CODEC_TYPE(struct sandboxd_start, "
 static const struct codec_field stop_fields[] = {
 	CODEC_U64(struct sandboxd_stop, sandbox),
 	CODEC_U32(struct sandboxd_stop, grace_ms),
+	CODEC_STR(struct sandboxd_stop, tag, SESSION_TAG_MAX),
 };
 static const struct codec_type stop_codec = CODEC_TYPE(struct sandboxd_stop, "stop", stop_fields);
 
@@ -50,6 +51,9 @@ static const struct codec_type image_codec = CODEC_TYPE(struct sandboxd_image, "
 
 static const struct codec_field log_fields[] = {
 	CODEC_U64(struct sandboxd_log, sandbox),
+	CODEC_U64(struct sandboxd_log, pool_uid),
+	CODEC_STR(struct sandboxd_log, tag, SESSION_TAG_MAX),
+	CODEC_BOOL(struct sandboxd_log, older),
 };
 static const struct codec_type log_codec = CODEC_TYPE(struct sandboxd_log, "log", log_fields);
 

@@ -13,6 +13,7 @@
 
 #define SANDBOXD_PACKET_MAX (512u * 1024)
 #define SANDBOXD_PROTOCOL   1
+#define SESSION_TAG_MAX     32 /* hex digits */
 
 enum sandboxd_type {
 	SANDBOXD_HELLO, /* hello -> reply; first on every connection */
@@ -68,6 +69,8 @@ struct sandboxd_start {
 struct sandboxd_stop {
 	uint64_t sandbox;
 	uint32_t grace_ms; /* before SIGKILL; 0 kills at once */
+	struct str
+		tag; /* keyed hash of its session's identifier, in hex, for its log to be found by; or empty */
 };
 
 struct sandboxd_dial {
@@ -82,8 +85,12 @@ struct sandboxd_image {
 	struct str username, password;
 };
 
+/* Of a sandbox that is here, else the newest kept one that fits. */
 struct sandboxd_log {
-	uint64_t sandbox;
+	uint64_t sandbox;  /* 0: an ended one, by the others */
+	uint64_t pool_uid; /* 0: any */
+	struct str tag;    /* empty: any */
+	bool older;        /* of an ended one: what was rotated before the rest */
 };
 
 struct sandboxd_fence {
@@ -121,9 +128,10 @@ struct sandboxd_reply {
 	int32_t code; /* 0 or -errno */
 	struct str message;
 	struct str digest; /* RESOLVE, PULL, IMPORT */
-	uint64_t sandbox;  /* START */
+	uint64_t sandbox;  /* START, LOG */
 	int64_t pid;       /* START */
-	uint64_t wall_ms; /* START: when it began; STOP, also of one not here: when the last of it was gone */
+	uint64_t
+		wall_ms; /* START: when it began; STOP, also of one not here: when the last of it was gone; LOG: of one that ended: when; else 0 */
 	struct sandboxd_sandbox *sandboxes;
 	uint32_t n_sandboxes;
 	struct sandboxd_image_state *images;

@@ -113,6 +113,26 @@ int lxc_remove_host_objects(struct lxc_driver *d, const char *dir, uint64_t sand
 	return sandbox_dir_remove(dir, err);
 }
 
+static void op_keep_log(struct driver *d, struct driver_instance *i, const char *path)
+{
+	(void)d;
+	if (strlen(path) < sizeof i->keep)
+		snprintf(i->keep, sizeof i->keep, "%s", path);
+}
+
+/* Renamed, whatever it is: the logger has no privileges but may have been taken over, and the next reader looks. */
+static void move_log(const struct driver_instance *i)
+{
+	static const char *const parts[][2] = {{"log", "log"}, {"log.1", "old"}};
+	char from[SANDBOX_DIR_MAX + 32], to[SANDBOX_DIR_MAX + 32];
+
+	for (size_t k = 0; i->keep[0] != '\0' && k < 2; k++) {
+		snprintf(from, sizeof from, "%s/log/%s", i->dir, parts[k][0]);
+		snprintf(to, sizeof to, "%s.%s", i->keep, parts[k][1]);
+		(void)!rename(from, to);
+	}
+}
+
 static int op_stop(struct driver *base, struct driver_instance *i, uint32_t grace_ms, struct err *err)
 {
 	struct lxc_driver *d = (struct lxc_driver *)base;
@@ -130,6 +150,7 @@ static int op_stop(struct driver *base, struct driver_instance *i, uint32_t grac
 				       i->meta.sandbox);
 	}
 	op_exit_status(base, i, &status);
+	move_log(i);
 	int r = lxc_remove_host_objects(d, i->dir, i->meta.sandbox, i->meta.slot, err);
 
 	return r < 0 ? err_wrap(err, "stop sandbox %" PRIu64, i->meta.sandbox) : 0;
@@ -258,6 +279,7 @@ static const struct driver_ops lxc_ops = {
 	.name = "lxc",
 	.adopt = lxc_adopt,
 	.start = lxc_start,
+	.keep_log = op_keep_log,
 	.stop = op_stop,
 	.egress = op_egress,
 	.dial = op_dial,

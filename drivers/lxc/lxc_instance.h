@@ -27,6 +27,7 @@ struct driver_instance {
 	struct shim_report running;
 	char digest[DIGEST_MAX + 1];
 	char dir[SANDBOX_DIR_MAX];
+	char keep[SANDBOX_DIR_MAX];         /* where its log goes; "": it ends with the sandbox */
 	char freezer[CGROUP_PATH_MAX + 32]; /* "": not running when adopted */
 	int pidfd, shim_pidfd, netns;       /* -1: over */
 	bool exited;

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -67,20 +68,39 @@ static void on_start(struct server *s, struct request *q)
 	sandbox_start(s, &q->p->body.start, q->asker);
 }
 
+/* False: refused. */
+static bool take_tag(struct server *s, struct request *q, struct str tag, char ret[KEPT_LOGS_TAG + 1])
+{
+	struct err err;
+
+	if (str_copy(tag, ret, KEPT_LOGS_TAG + 1) == 0 && kept_logs_good_tag(ret))
+		return true;
+	reply_code(s, &q->asker,
+		   err_set(&err, -EINVAL, "tag: %d to %d lower-case hex digits, or none", KEPT_LOGS_TAG_MIN,
+			   KEPT_LOGS_TAG),
+		   &err);
+	return false;
+}
+
 static void on_stop(struct server *s, struct request *q)
 {
-	uint64_t id = q->p->body.stop.sandbox;
-	struct sandbox *b = sandbox_find(s, id);
-	char text[64];
+	const struct sandboxd_stop *stop = &q->p->body.stop;
+	struct sandbox *b = sandbox_find(s, stop->sandbox);
+	char text[64], tag[KEPT_LOGS_TAG + 1];
 
+	if (!take_tag(s, q, stop->tag, tag))
+		return;
 	if (b != NULL) {
-		sandbox_stop(s, b, q->p->body.stop.grace_ms, q->asker);
+		if (tag[0] != '\0')
+			memcpy(b->tag, tag, sizeof b->tag);
+		sandbox_stop(s, b, stop->grace_ms, q->asker);
 		return;
 	}
-	snprintf(text, sizeof text, "sandbox %" PRIu64 " is not here", id);
+	snprintf(text, sizeof text, "sandbox %" PRIu64 " is not here", stop->sandbox);
 	reply(s, &q->asker,
-	      &(struct sandboxd_reply){
-		      .code = -ENOENT, .message = str_of(text), .wall_ms = lifecycle_ended_ms(s, id)},
+	      &(struct sandboxd_reply){.code = -ENOENT,
+				       .message = str_of(text),
+				       .wall_ms = lifecycle_ended_ms(s, stop->sandbox)},
 	      -1);
 }
 
@@ -128,18 +148,52 @@ static void on_image(struct server *s, struct request *q)
 	image_call(s, q->p, fd_take(&q->fd), q->asker);
 }
 
+static void on_kept_log(struct server *s, struct request *q)
+{
+	const struct sandboxd_log *log = &q->p->body.log;
+	char tag[KEPT_LOGS_TAG + 1];
+	struct kept_logs_query query = {
+		.sandbox = log->sandbox, .pool = log->pool_uid, .tag = tag, .older = log->older};
+	struct sandboxd_reply r = {0};
+	CLEANUP_FD int fd = -1;
+	struct err err;
+
+	if (!take_tag(s, q, log->tag, tag))
+		return;
+	if (kept_logs_find(s->logs, &query, &r.sandbox, &r.wall_ms, &fd) < 0)
+		reply_code(
+			s, &q->asker,
+			err_set(&err, -ENOENT, "no such log is here: it was empty, or is over its retention"),
+			&err);
+	else
+		reply(s, &q->asker, &r, fd);
+}
+
+static int open_log(struct server *s, const struct sandbox *b, uint64_t pool_uid, int *ret_fd,
+		    struct err *err)
+{
+	struct driver_info info;
+
+	s->driver->ops->info(s->driver, b->instance, &info);
+	if (pool_uid != 0 && pool_uid != info.pool_uid)
+		return err_set(err, -ENOENT, "sandbox %" PRIu64 " is of another pool", b->id);
+	return s->driver->ops->log(s->driver, b->instance, ret_fd, err);
+}
+
 static void on_log(struct server *s, struct request *q)
 {
-	struct sandbox *b = find(s, q, q->p->body.log.sandbox);
+	struct sandbox *b = sandbox_find(s, q->p->body.log.sandbox);
 	CLEANUP_FD int fd = -1;
 	struct sandboxd_reply r = {0};
 	struct err err = {0};
 	int code = -EAGAIN;
 
-	if (b == NULL)
+	if (b == NULL || q->p->body.log.older) {
+		on_kept_log(s, q);
 		return;
+	}
 	if (b->instance != NULL)
-		code = s->driver->ops->log(s->driver, b->instance, &fd, &err);
+		code = open_log(s, b, q->p->body.log.pool_uid, &fd, &err);
 	else
 		err_set(&err, code, "sandbox %" PRIu64 " is being started", b->id);
 	if (code < 0) {

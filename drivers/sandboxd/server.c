@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
@@ -68,6 +69,15 @@ static int open_work(struct server *s, struct err *err)
 	return r;
 }
 
+static int open_logs(struct server *s, struct err *err)
+{
+	const struct settings *o = s->o.settings;
+	char path[SETTINGS_PATH_MAX + 16];
+
+	snprintf(path, sizeof path, "%s/logs", o->state_dir);
+	return kept_logs_open(path, o->log_disk_max, o->log_retention_ms, &s->logs, err);
+}
+
 int server_new(const struct server_options *o, struct server **ret, struct err *err)
 {
 	struct server *s = calloc(1, sizeof *s);
@@ -89,6 +99,8 @@ int server_new(const struct server_options *o, struct server **ret, struct err *
 		r = tend_open(s, err);
 	if (r == 0)
 		r = lifecycle_open(s, err);
+	if (r == 0)
+		r = open_logs(s, err);
 	if (r == 0)
 		r = identity_load(s, err);
 	if (r == 0)
@@ -150,6 +162,7 @@ void server_free(struct server *s)
 	close_watch(s, &s->fence);
 	close_watch(s, &s->tick);
 	journal_close(s->events);
+	kept_logs_close(s->logs);
 	fd_close(&s->poll);
 	free(s);
 }

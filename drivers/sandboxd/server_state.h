@@ -7,6 +7,7 @@
 #include "core/map.h"
 #include "journal/journal.h"
 #include "sandboxd/jobs/jobs.h"
+#include "sandboxd/kept_logs.h"
 #include "sandboxd/channel/packet.h"
 #include "sandboxd/server.h"
 
@@ -56,6 +57,7 @@ struct sandbox {
 	struct asker *stops;        /* all who asked to stop it */
 	unsigned n_stops;
 	uint32_t stop_grace_ms;
+	char tag[KEPT_LOGS_TAG + 1]; /* of its session, as a stop told it; or "" */
 };
 
 struct dial {
@@ -65,10 +67,11 @@ struct dial {
 	struct dial *next;
 };
 
-/* A look of the driver after the host, under way while `driver` is set. */
+/* A look after what is on the host for all, under way while `server` is set. */
 struct tending {
 	struct job job;
-	struct driver *driver;
+	struct server *server;
+	bool disk_full;
 	int code;
 	struct err err;
 };
@@ -92,6 +95,7 @@ struct server {
 	unsigned n_dials;
 	bool fenced, ending;
 	struct journal *events; /* lifecycle.c */
+	struct kept_logs *logs;
 	struct ended {
 		uint64_t sandbox, wall_ms;
 	} ended[ENDED_KEPT]; /* in turn */

@@ -23,6 +23,7 @@ static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection
 struct driver_instance {
 	struct driver_info info;
 	int stop_signal;
+	char keep[512]; /* file that its log goes to; "": none */
 	bool serves, deaf;
 	int over; /* eventfd: readable when it is over */
 	int end;  /* eventfd: tells the server thread to end */
@@ -170,6 +171,22 @@ static int op_start(struct driver *d, const struct driver_start *how, struct dri
 	return 0;
 }
 
+static void op_keep_log(struct driver *d, struct driver_instance *i, const char *path)
+{
+	(void)d;
+	snprintf(i->keep, sizeof i->keep, "%s.log", path);
+}
+
+static void write_log(const struct driver_instance *i)
+{
+	char text[4096];
+	CLEANUP_FD int fd = i->keep[0] == '\0' ? -1 : open(i->keep, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	ssize_t n = pread(i->log, text, sizeof text, 0);
+
+	if (fd >= 0 && n > 0)
+		(void)!fd_write_all(fd, text, (size_t)n);
+}
+
 static int op_stop(struct driver *d, struct driver_instance *i, uint32_t grace_ms, struct err *err)
 {
 	struct pollfd p = {i->over, POLLIN, 0};
@@ -181,6 +198,7 @@ static int op_stop(struct driver *d, struct driver_instance *i, uint32_t grace_m
 	else
 		(void)!poll(&p, 1, (int)grace_ms);
 	finish(i, SANDBOX_EXIT_SIGNAL, SIGKILL);
+	write_log(i);
 	return 0;
 }
 
@@ -285,6 +303,7 @@ static const struct driver_ops scripted_ops = {
 	.name = "scripted",
 	.adopt = op_adopt,
 	.start = op_start,
+	.keep_log = op_keep_log,
 	.stop = op_stop,
 	.egress = op_egress,
 	.dial = op_dial,

@@ -95,7 +95,9 @@ struct arm_token_ask {
 	uint32_t n_roles;
 };
 struct arm_logs_ask {
-	uint64_t pool, sandbox, node;
+	uint64_t pool, sandbox,
+		node;   /* node 0: of one that ended, wherever its log is; sandbox 0: the last one */
+	struct str tag; /* of an ended one: keyed hash of the identifier; empty: of any */
 	bool follow;
 	uint32_t tail; /* lines from the end; 0 = all that is kept */
 };

@@ -227,12 +227,15 @@ void sessions_stop(struct call *c)
 		post_stop(c, THEN_STOP, id);
 }
 
-/* Of the sandbox that ?sandbox= names, or the one of ?identifier='s session, or any one of the pool. */
+/* Of the sandbox that ?sandbox= names, or the one of ?identifier='s session, or any one of the pool. One that is not here any
+ * more may have left its log on some node. */
 void sessions_logs(struct call *c)
 {
 	struct str id = call_query(c, "identifier"), follow = call_query(c, "follow");
+	struct arm_logs_ask *ask = &c->out->logs;
 	const struct sandbox_row *row = NULL;
 	uint64_t sandbox = 0, tail = 0;
+	char hash[33] = "";
 
 	if (call_query_u64(c, "sandbox", 0, INT64_MAX, 0, &sandbox) < 0 ||
 	    call_query_u64(c, "tail", 0, 1000000, 0, &tail) < 0)
@@ -241,23 +244,26 @@ void sessions_logs(struct call *c)
 		const struct session_row *session = state_session(c->state, c->pool->uid, id);
 
 		sandbox = session == NULL ? 0 : session->sandbox;
+		c->arm->hash_identifier(c->arm->context, id, hash);
 	}
 	if (sandbox != 0)
 		row = state_sandbox(c->state, sandbox);
 	else if (id.p == NULL)
 		row = state_next_pool_sandbox(c->state, c->pool->uid, NULL);
-	if (row == NULL || row->pool != c->pool->uid) {
-		call_error(c, 404, "SandboxNotFound", "The pool '%.*s' has no such sandbox now.",
-			   STR_ARGS(c->pool->name));
-		return;
-	}
+	if (row != NULL && row->pool != c->pool->uid)
+		row = NULL;
 	c->out->kind = ARM_TASK;
 	c->out->task = ARM_TASK_LOGS;
-	c->out->logs = (struct arm_logs_ask){.pool = row->pool,
-					     .sandbox = row->id,
-					     .node = row->node,
-					     .follow = str_eq_nocase(follow, STR("true")),
-					     .tail = (uint32_t)tail};
+	*ask = (struct arm_logs_ask){.pool = c->pool->uid,
+				     .sandbox = sandbox,
+				     .follow = str_eq_nocase(follow, STR("true")),
+				     .tail = (uint32_t)tail};
+	if (row != NULL) {
+		ask->sandbox = row->id;
+		ask->node = row->node;
+	} else {
+		ask->tag = arena_str(c->arena, str_of(hash));
+	}
 }
 
 void sessions_answer(struct call *c, const struct arm_continuation *then, const struct msg_stopped *answer)

@@ -11,6 +11,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/must.h"
+#include "crypto/digest.h"
 #include "records/events.h"
 
 /* Whom an outcome goes to. */
@@ -101,6 +102,19 @@ static int fill_image(struct control *c, const struct effect *e, struct sandboxd
 			    &image->password, err);
 }
 
+/* By whose session a log will be looked for, once it ended. */
+static void fill_tag(struct control *c, struct sandboxd_stop *stop, char tag[IDENTIFIER_TAG_SIZE])
+{
+	const struct sandbox_row *row = state_sandbox(c->state, stop->sandbox);
+	const struct session_row *session =
+		row == NULL ? NULL : state_session_by_generation(c->state, row->generation);
+
+	if (session == NULL)
+		return;
+	crypto_identifier_tag(c->tag_key, session->identifier, tag);
+	stop->tag = str_of(tag);
+}
+
 static void drive(struct control *c, const struct effect *e)
 {
 	CLEANUP_ARENA struct arena arena = {0};
@@ -110,7 +124,9 @@ static void drive(struct control *c, const struct effect *e)
 	union {
 		struct sandboxd_start start;
 		struct sandboxd_image image;
+		struct sandboxd_stop stop;
 	} body;
+	char tag[IDENTIFIER_TAG_SIZE];
 	const void *call = e->body;
 
 	must(o != NULL);
@@ -119,6 +135,10 @@ static void drive(struct control *c, const struct effect *e)
 		body.start = *(const struct sandboxd_start *)e->body;
 		r = fill_start(c, e, &body.start, &arena, &err);
 		call = &body.start;
+	} else if (e->type == SANDBOXD_STOP) {
+		body.stop = *(const struct sandboxd_stop *)e->body;
+		fill_tag(c, &body.stop, tag);
+		call = &body.stop;
 	} else if (e->type == SANDBOXD_PULL || e->type == SANDBOXD_RESOLVE) {
 		body.image = *(const struct sandboxd_image *)e->body;
 		r = fill_image(c, e, &body.image, &arena, &err);

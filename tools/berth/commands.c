@@ -84,7 +84,7 @@ static const struct option_def logs_options[] = {
 	NAME,
 	GROUP,
 	IDENTIFIER,
-	{"sandbox", OPTION_VALUE, "ID", "a sandbox of the pool; default: any"},
+	{"sandbox", OPTION_VALUE, "ID", "a sandbox of the pool, also one that ended; default: any"},
 	{"follow", OPTION_SWITCH, NULL, "go on until the sandbox is gone"},
 	{"tail", OPTION_VALUE, "N", "begin with the last N lines"},
 };
@@ -143,7 +143,8 @@ const struct command_def commands[] = {
 	{"image import", "put an image of this host into the store of each node whose admin socket is here",
 	 image_new, N(image_new), image_import},
 	{"image list", "images in a node's store", NULL, 0, image_list},
-	{"logs", "console output of a sandbox", logs_options, N(logs_options), logs_show},
+	{"logs", "console output of a sandbox, of an ended one until log_retention is over", logs_options,
+	 N(logs_options), logs_show},
 	{"billing export", "what the pools consumed", billing_options, N(billing_options), billing_export},
 	{"token", "mint a token, over an admin socket", token_options, N(token_options), token_issue},
 };

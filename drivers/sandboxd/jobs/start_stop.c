@@ -266,6 +266,8 @@ struct stop_job {
 	struct job job;
 	struct server *s;
 	struct sandbox *b; /* stays while it is stopping */
+	uint64_t pool_uid;
+	char tag[KEPT_LOGS_TAG + 1];
 	uint32_t grace_ms;
 	int code;
 	struct err err;
@@ -277,6 +279,8 @@ static void run_stop(struct job *job)
 	struct driver *d = j->s->driver;
 
 	j->code = d->ops->stop(d, j->b->instance, j->grace_ms, &j->err);
+	if (j->code == 0 && d->ops->keep_log != NULL)
+		kept_logs_add(j->s->logs, j->b->id, j->pool_uid, j->tag, clock_wall_ms());
 }
 
 static void answer_stops(struct server *s, struct sandbox *b, int code, const struct err *err,
@@ -317,6 +321,21 @@ static void done_stop(struct job *job)
 	free(j);
 }
 
+/* Where its log goes when it ends. */
+static void keep_log(struct server *s, struct sandbox *b, struct stop_job *j)
+{
+	char path[KEPT_LOGS_PATH_MAX];
+	struct driver_info info;
+
+	if (s->driver->ops->keep_log == NULL)
+		return;
+	s->driver->ops->info(s->driver, b->instance, &info);
+	j->pool_uid = info.pool_uid;
+	memcpy(j->tag, b->tag, sizeof j->tag);
+	kept_logs_path(s->logs, b->id, info.pool_uid, path);
+	s->driver->ops->keep_log(s->driver, b->instance, path);
+}
+
 static void run_stop_now(struct server *s, struct sandbox *b)
 {
 	struct stop_job *j = calloc(1, sizeof *j);
@@ -330,6 +349,7 @@ static void run_stop_now(struct server *s, struct sandbox *b)
 				       .s = s,
 				       .b = b,
 				       .grace_ms = b->frozen ? 0 : b->stop_grace_ms};
+		keep_log(s, b, j);
 		r = jobs_post(s->work, &j->job);
 	}
 	if (r == 0) {

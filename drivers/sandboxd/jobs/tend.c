@@ -1,10 +1,11 @@
-/* tend.c -- once a second the driver looks after what it set up on the host for all its sandboxes, on a thread, and what
- * somebody else changed there is repaired and told. One look at a time. */
+/* tend.c -- once a second, on a thread, one look at a time: the driver looks after what it set up on the host for all its
+ * sandboxes, and what somebody else changed there is repaired and told; logs and events over their bounds go. */
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "sandboxd/server_state.h"
 
@@ -13,19 +14,27 @@
 static void run_tend(struct job *job)
 {
 	struct tending *t = container_of(job, struct tending, job);
+	struct server *s = t->server;
+	uint64_t now = clock_wall_ms();
 
-	t->code = t->driver->ops->tend(t->driver, &t->err);
+	journal_trim(s->events, now);
+	t->disk_full = kept_logs_trim(s->logs, now);
+	if (s->driver->ops->tend != NULL)
+		t->code = s->driver->ops->tend(s->driver, &t->err);
 }
 
 static void done_tend(struct job *job)
 {
 	struct tending *t = container_of(job, struct tending, job);
 
+	if (t->disk_full)
+		log_warn("the disk of state_dir is nearly full: the oldest logs of ended sandboxes are "
+			 "dropped");
 	if (t->code > 0)
 		log_warn("somebody changed this node's network rules: they are restored");
 	else if (t->code < 0)
 		log_error("this node's network rules: %s", t->err.message);
-	t->driver = NULL;
+	t->server = NULL;
 }
 
 static void on_tick(struct server *s, struct watch *w, uint32_t events)
@@ -34,11 +43,11 @@ static void on_tick(struct server *s, struct watch *w, uint32_t events)
 
 	(void)events;
 	if (read(w->fd, &count, sizeof count) != (ssize_t)sizeof count || s->driver == NULL ||
-	    s->driver->ops->tend == NULL || s->tending.driver != NULL)
+	    s->tending.server != NULL)
 		return;
-	s->tending = (struct tending){.job = {.run = run_tend, .done = done_tend}, .driver = s->driver};
+	s->tending = (struct tending){.job = {.run = run_tend, .done = done_tend}, .server = s};
 	if (jobs_post(s->work, &s->tending.job) < 0)
-		s->tending.driver = NULL;
+		s->tending.server = NULL;
 }
 
 int tend_open(struct server *s, struct err *err)

@@ -389,7 +389,8 @@ void api_answered(struct api *a, const struct envelope *e)
 	const struct codec_type *type = message_body_codec[e->type];
 	void *body;
 
-	if (call == NULL || !(call->waits || call->asks || call->owners_left > 0) || type == NULL)
+	if (call == NULL || !(call->waits || call->asks || call->owners_left > 0 || call->finds_left > 0) ||
+	    type == NULL)
 		return;
 	body = arena_alloc(&call->arena, type->size);
 	must(body != NULL);
@@ -399,6 +400,10 @@ void api_answered(struct api *a, const struct envelope *e)
 		indexed(call, e->type, body);
 	} else if (call->owners_left > 0) {
 		activity_answered(call, e->type, body);
+	} else if (call->finds_left > 0) {
+		const struct msg_logged none = {.code = -EHOSTUNREACH};
+
+		tasks_found(call, e->from.node, e->type == MSG_LOGGED ? body : &none);
 	} else if (e->type == MSG_LOGGED) {
 		tasks_logged(call, body);
 	} else if (call->streaming) {
@@ -431,6 +436,9 @@ static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 			return;
 		call->owners_left = 0;
 		api_serve(call);
+	} else if (call->finds_left > 0) {
+		if (now >= call->deadline_ms)
+			tasks_found(call, 0, NULL);
 	} else if (call->asks || call->index != 0) {
 		if (now < call->deadline_ms &&
 		    (call->asks || consensus_applied(a->control->consensus) < call->index))

@@ -40,7 +40,10 @@ struct api_call {
 	const void *held;
 	/* An answer in pieces: a log, or an export. */
 	bool streaming;
-	struct export *export; /* export.c */
+	uint32_t finds_left;       /* nodes that were asked for a log of an ended sandbox; tasks.c */
+	uint64_t found_ms;         /* when the newest of those that they have ended */
+	bool log_ended, log_older; /* an ended one's; now the part that was rotated before */
+	struct export *export;     /* export.c */
 	uint64_t log_offset;
 	struct loop_timer poll;
 };
@@ -64,6 +67,8 @@ void export_tick(struct api_call *call, uint64_t now);
 void export_gone(struct api_call *call);
 /* tasks.c */
 void tasks_run(struct api_call *call);
+/* An answer to a question which logs of ended sandboxes a node has; NULL: no more of them are waited for. */
+void tasks_found(struct api_call *call, uint64_t node, const struct msg_logged *found);
 void tasks_taken(struct api_call *call);
 void tasks_logged(struct api_call *call, const struct msg_logged *piece);
 /* The owner's side of a log: answers MSG_LOG. */

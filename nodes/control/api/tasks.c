@@ -15,6 +15,7 @@
 
 #define POLL_MS       500
 #define LOG_ANSWER_MS 10000
+#define FIND_MS       3000
 
 static void reply_json(struct api_call *call, int status, json_t *value)
 {
@@ -186,8 +187,11 @@ static void run_import(struct api_call *call)
 
 static void ask_piece(struct api_call *call, uint32_t tail)
 {
-	struct msg_log ask = {
-		.sandbox = call->outcome.logs.sandbox, .offset = call->log_offset, .tail = tail};
+	struct msg_log ask = {.sandbox = call->outcome.logs.sandbox,
+			      .offset = call->log_offset,
+			      .tail = tail,
+			      .pool = call->outcome.logs.pool,
+			      .older = call->log_older};
 
 	call->waits = true;
 	call->deadline_ms = clock_boot_ms() + LOG_ANSWER_MS;
@@ -199,10 +203,65 @@ static void on_poll(struct loop_timer *timer)
 	ask_piece(container_of(timer, struct api_call, poll), 0);
 }
 
+/* Which node has the log of the sandbox that ended last, of those that fit? Each is asked. */
+static void find_log(struct api_call *call)
+{
+	const struct arm_logs_ask *ask = &call->outcome.logs;
+	const struct state *state = api_control(call->api)->state;
+	struct msg_log question = {.sandbox = ask->sandbox, .pool = ask->pool, .tag = ask->tag, .find = true};
+
+	call->finds_left = 1; /* one more than nodes: a refusal may come at once */
+	call->deadline_ms = clock_boot_ms() + FIND_MS;
+	for (const struct node_row *n = state_next_node(state, NULL); n != NULL;
+	     n = state_next_node(state, n)) {
+		call->finds_left++;
+		api_send(call, (struct address){ADDRESS_CONTROL, n->id, 0}, MSG_LOG, &question);
+	}
+	tasks_found(call, 0, &(struct msg_logged){.code = -ENOENT});
+}
+
+void tasks_found(struct api_call *call, uint64_t node, const struct msg_logged *found)
+{
+	struct arm_logs_ask *ask = &call->outcome.logs;
+
+	if (found != NULL && found->code == 0 && found->ended_ms >= call->found_ms) {
+		call->found_ms = found->ended_ms;
+		ask->node = node;
+		ask->sandbox = found->sandbox;
+	}
+	call->finds_left = found == NULL ? 0 : call->finds_left - 1;
+	if (call->finds_left > 0)
+		return;
+	if (ask->node == 0) {
+		reply_error(call, 404, "SandboxNotFound",
+			    STR("There is no such sandbox in this pool now, and no node that answered has "
+				"the log "
+				"of one that ended: it was empty, or is over its retention."));
+		return;
+	}
+	call->log_ended = true;
+	call->log_older = ask->tail == 0;
+	ask_piece(call, ask->tail);
+}
+
 static void run_logs(struct api_call *call)
 {
 	call->poll.fire = on_poll;
-	ask_piece(call, call->outcome.logs.tail);
+	if (call->outcome.logs.node == 0)
+		find_log(call);
+	else
+		ask_piece(call, call->outcome.logs.tail);
+}
+
+/* The rotated part of an ended one's log is over, or there is none. */
+static bool newer_part(struct api_call *call, const struct msg_logged *piece)
+{
+	if (!call->log_older || (piece->code != -ENOENT && (piece->code < 0 || piece->bytes.n > 0)))
+		return false;
+	call->log_older = false;
+	call->log_offset = 0;
+	ask_piece(call, 0);
+	return true;
 }
 
 void tasks_logged(struct api_call *call, const struct msg_logged *piece)
@@ -211,6 +270,8 @@ void tasks_logged(struct api_call *call, const struct msg_logged *piece)
 	uint64_t id = call->request->id;
 
 	call->waits = false; /* until the next piece is asked for */
+	if (newer_part(call, piece))
+		return;
 	if (piece->code < 0) {
 		if (!call->streaming) {
 			reply_error(call, piece->code == -ENOENT ? 404 : 503, "LogUnavailable",
@@ -283,6 +344,10 @@ static void on_log(void *context, void *arg, const struct sandboxd_reply *reply,
 	struct stat st;
 
 	(void)context;
+	if (reply->code == 0 && l->ask.find) {
+		answer_log(l, &(struct msg_logged){.sandbox = reply->sandbox, .ended_ms = reply->wall_ms});
+		return;
+	}
 	if (reply->code < 0 || fd < 0 || fstat(fd, &st) < 0) {
 		answer_log(l, &(struct msg_logged){.code = reply->code < 0 ? reply->code : -EIO,
 						   .message = reply->message});
@@ -310,11 +375,12 @@ void tasks_log(struct control *c, const struct envelope *request)
 	must(l != NULL);
 	*l = (struct log_read){.control = c, .asker = request->from, .correlation = request->correlation};
 	if (codec_decode(request->body.p, request->body.n, message_body_codec[MSG_LOG], &arena, &l->ask,
-			 NULL) < 0) {
+			 NULL) < 0) { /* its text is valid until the call below alone */
 		free(l);
 		return;
 	}
-	struct sandboxd_log ask = {.sandbox = l->ask.sandbox};
+	struct sandboxd_log ask = {
+		.sandbox = l->ask.sandbox, .pool_uid = l->ask.pool, .tag = l->ask.tag, .older = l->ask.older};
 
 	sandboxd_client_call(c->sandboxd, SANDBOXD_LOG, &ask, -1, loop_now(&c->loop) + LOG_ANSWER_MS, on_log,
 			     l);

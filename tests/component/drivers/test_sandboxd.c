@@ -94,6 +94,19 @@ static int close_server(void **state)
 	return status == 0 ? 0 : -1;
 }
 
+static void restart_server(void)
+{
+	client_close(&client);
+	kill(server_pid, SIGTERM);
+	waitpid(server_pid, NULL, 0);
+	client = (struct client){0};
+	server_pid = fork();
+	if (server_pid == 0)
+		serve(getuid());
+	assert_int_equal(client_connect(&client, settings.socket), 0);
+	assert_int_equal(client_hello(&client, CLUSTER, 1), 0);
+}
+
 static struct str words[4];
 
 static struct sandboxd_start program(uint64_t sandbox, const char *first, const char *second)
@@ -313,7 +326,61 @@ static void gives_the_log(void **state)
 	assert_true(read(fd, text, sizeof text - 1) > 0);
 	assert_non_null(strstr(text, "stdout F serving"));
 	close(fd);
+	l.pool_uid = 6;
+	assert_int_equal(client_call(&client, SANDBOXD_LOG, &l, NULL, NULL), -ENOENT);
 	assert_int_equal(stop(40, 0), 0);
+}
+
+static int kept_log(struct sandboxd_log ask, struct sandboxd_reply *ret, char *text, size_t size)
+{
+	int fd = -1, code = client_call(&client, SANDBOXD_LOG, &ask, ret, &fd);
+	ssize_t n = code == 0 ? read(fd, text, size - 1) : 0;
+
+	text[n < 0 ? 0 : n] = '\0';
+	close(fd);
+	return code;
+}
+
+/* By its number, by its session's tag, and the newest of a pool; until a restart, and after it. */
+static void logs_outlive_their_sandboxes(void **state)
+{
+	static const char tag[] = "0123456789abcdef0123456789abcdef";
+	struct sandboxd_stop end = {.sandbox = 41, .tag = str_of(tag)};
+	struct sandboxd_log by_tag = {.tag = str_of(tag), .pool_uid = 5};
+	struct sandboxd_reply r = {0};
+	char text[256], path[192];
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(start(41, "serve", NULL, NULL), 0);
+	assert_int_equal(start(42, "serve", NULL, NULL), 0);
+	end.tag = STR("0123456789ABCDEF0123456789abcdef");
+	assert_int_equal(client_call(&client, SANDBOXD_STOP, &end, NULL, NULL), -EINVAL);
+	end.tag = STR("../../../etc/passwd/..");
+	assert_int_equal(client_call(&client, SANDBOXD_STOP, &end, NULL, NULL), -EINVAL);
+	end.tag = str_of(tag);
+	assert_int_equal(client_call(&client, SANDBOXD_STOP, &end, NULL, NULL), 0);
+	assert_int_equal(stop(42, 0), 0);
+	for (int restarted = 0; restarted < 2; restarted++) {
+		assert_int_equal(kept_log((struct sandboxd_log){.sandbox = 41}, &r, text, sizeof text), 0);
+		assert_non_null(strstr(text, "stdout F serving"));
+		assert_int_equal(kept_log(by_tag, &r, text, sizeof text), 0);
+		assert_int_equal(r.sandbox, 41);
+		assert_true(r.wall_ms <= clock_wall_ms() && r.wall_ms + 60000 > clock_wall_ms());
+		assert_int_equal(kept_log((struct sandboxd_log){.pool_uid = 5}, &r, text, sizeof text), 0);
+		assert_int_equal(r.sandbox, 42);
+		by_tag.pool_uid = 6;
+		assert_int_equal(kept_log(by_tag, &r, text, sizeof text), -ENOENT);
+		by_tag.pool_uid = 5;
+		by_tag.older = true;
+		assert_int_equal(kept_log(by_tag, &r, text, sizeof text), -ENOENT);
+		by_tag.older = false;
+		if (restarted == 0)
+			restart_server();
+	}
+	snprintf(path, sizeof path, "%s/logs", scratch);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0700);
 }
 
 static void hello_comes_first_and_fits(void **state)
@@ -362,14 +429,7 @@ static void remembers_ends(void **state)
 	assert_int_equal(start(55, "serve", NULL, NULL), 0);
 	assert_int_equal(client_call(&client, SANDBOXD_STOP, &again, &r, NULL), 0);
 	ended = r.wall_ms;
-	client_close(&client);
-	kill(server_pid, SIGTERM);
-	assert_int_equal(waitpid(server_pid, NULL, 0), server_pid);
-	server_pid = fork();
-	if (server_pid == 0)
-		serve(getuid());
-	assert_int_equal(client_connect(&client, settings.socket), 0);
-	assert_int_equal(client_hello(&client, CLUSTER, 1), 0);
+	restart_server();
 	assert_int_equal(client_call(&client, SANDBOXD_STOP, &again, &r, NULL), -ENOENT);
 	assert_int_equal(r.wall_ms, ended);
 }
@@ -438,6 +498,7 @@ int main(void)
 		cmocka_unit_test(slow_calls_delay_nobody),
 		cmocka_unit_test(the_fence_freezes_and_thaws),
 		cmocka_unit_test(gives_the_log),
+		cmocka_unit_test(logs_outlive_their_sandboxes),
 		cmocka_unit_test(hello_comes_first_and_fits),
 		cmocka_unit_test(nonsense_ends_the_connection_alone),
 		cmocka_unit_test(images_are_not_pretended),
