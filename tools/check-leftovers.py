@@ -65,7 +65,7 @@ def host_objects():
     found = set()
     for folder, folders, _ in os.walk("/sys/fs/cgroup"):
         for name in folders:
-            m = re.match(r"lxc\.\w+\.berth-([0-9a-f]{8})-", name)
+            m = re.match(r"berth-([0-9a-f]{8})-[0-9a-f]{16}$", name)
             if m and m.group(1) not in hashes:
                 found.add(f"cgroup {folder}/{name}")
     for link in os.listdir("/sys/class/net"):

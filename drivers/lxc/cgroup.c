@@ -21,7 +21,7 @@ static const char *const controller_name[CGROUP_CONTROLLERS] = {
 	[CGROUP_DEVICES] = "devices", [CGROUP_FREEZER] = "freezer", [CGROUP_CPUACCT] = "cpuacct",
 };
 
-static bool list_has(const char *list, const char *name, const char *separators)
+bool cgroup_list_has(const char *list, const char *name, const char *separators)
 {
 	size_t n = strlen(name);
 
@@ -90,12 +90,12 @@ static void take_mount(struct cgroup_layout *l, char *line)
 	l->h[l->n++] = h;
 }
 
-/* The freezer and CPU accounting of version 2 belong to every group, without a controller. */
+/* The freezer, CPU accounting and the device list of version 2 belong to every group, without a controller. */
 static bool serves(const struct cgroup_hierarchy *h, enum cgroup_controller c)
 {
-	if (h->v2 && (c == CGROUP_FREEZER || c == CGROUP_CPUACCT))
+	if (h->v2 && (c == CGROUP_FREEZER || c == CGROUP_CPUACCT || c == CGROUP_DEVICES))
 		return true;
-	return list_has(h->controllers, controller_name[c], ",");
+	return cgroup_list_has(h->controllers, controller_name[c], ",");
 }
 
 int cgroup_layout_read(const char *root, struct cgroup_layout *ret, struct err *err)
@@ -136,9 +136,10 @@ int cgroup_layout_read(const char *root, struct cgroup_layout *ret, struct err *
 /* -- Directories ---------------------------------------------------------------------------------------------- */
 
 /* The path behind the mount point of a process's group, from /proc/PID/cgroup: "4:memory:/x". */
-static int group_of(const struct cgroup_layout *l, pid_t pid, const struct cgroup_hierarchy *h, char *ret,
-		    size_t size, struct err *err)
+int cgroup_dir_in(const struct cgroup_layout *l, pid_t pid, unsigned hierarchy, char *ret, size_t size,
+		  struct err *err)
 {
+	const struct cgroup_hierarchy *h = &l->h[hierarchy];
 	CLEANUP_BUF struct buf b = {0};
 	char path[320], *rest, *line;
 	int r;
@@ -157,7 +158,7 @@ static int group_of(const struct cgroup_layout *l, pid_t pid, const struct cgrou
 		if (h->v2 ? strcmp(id, "0") != 0 || *controllers != '\0' : *controllers == '\0')
 			continue;
 		snprintf(first, sizeof first, "%.*s", (int)strcspn(controllers, ","), controllers);
-		if (!h->v2 && !list_has(h->controllers, first, ","))
+		if (!h->v2 && !cgroup_list_has(h->controllers, first, ","))
 			continue;
 		if (snprintf(ret, size, "%s%s%s", l->root, h->mount, strcmp(line, "/") == 0 ? "" : line) >=
 		    (int)size)
@@ -172,17 +173,38 @@ int cgroup_dir_of(const struct cgroup_layout *l, pid_t pid, enum cgroup_controll
 {
 	if (l->of[c] < 0)
 		return err_set(err, -ENOENT, "cgroups: no controller \"%s\"", controller_name[c]);
-	return group_of(l, pid, &l->h[l->of[c]], ret, size, err);
+	return cgroup_dir_in(l, pid, (unsigned)l->of[c], ret, size, err);
 }
 
-bool cgroup_base_has(const struct cgroup_layout *l, enum cgroup_controller c, const char *file)
+bool cgroup_used(const struct cgroup_layout *l, unsigned hierarchy)
 {
-	char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 128];
+	for (int c = 0; c < CGROUP_CONTROLLERS; c++) {
+		if (l->of[c] == (int)hierarchy)
+			return true;
+	}
+	return false;
+}
 
-	if (cgroup_dir_of(l, 1, c, dir, sizeof dir, NULL) < 0)
-		return false;
-	snprintf(path, sizeof path, "%s/%s", dir, file);
-	return access(path, F_OK) == 0;
+/* systemd keeps process 1 in a group of its own, beside which and not in which others belong. */
+int cgroup_base(const struct cgroup_layout *l, unsigned hierarchy, char *ret, size_t size, struct err *err)
+{
+	static const char scope[] = "/init.scope";
+	int r = cgroup_dir_in(l, 1, hierarchy, ret, size, err);
+
+	if (r == 0 && strlen(ret) >= strlen(scope) && strcmp(ret + strlen(ret) - strlen(scope), scope) == 0)
+		ret[strlen(ret) - strlen(scope)] = '\0';
+	return r;
+}
+
+int cgroup_own_dir(const struct cgroup_layout *l, unsigned hierarchy, const char *container, char *ret,
+		   size_t size, struct err *err)
+{
+	char base[CGROUP_PATH_MAX];
+	int r = cgroup_base(l, hierarchy, base, sizeof base, err);
+
+	if (r == 0 && snprintf(ret, size, "%s/%s", base, container) >= (int)size)
+		r = err_set(err, -ENAMETOOLONG, "cgroup of %s: path too long", container);
+	return r;
 }
 
 /* -- Limits --------------------------------------------------------------------------------------------------- */
@@ -222,25 +244,11 @@ static int check_memory(const struct cgroup_layout *l, pid_t pid, uint64_t bytes
 		return r;
 	snprintf(want, sizeof want, "%" PRIu64, bytes);
 	r = check_value(dir, v2 ? "memory.max" : "memory.limit_in_bytes", want, err);
-	if (r == 0 && !v2 && cgroup_base_has(l, CGROUP_MEMORY, "memory.memsw.limit_in_bytes"))
+	if (r == 0 && !v2 && group_has(dir, "memory.memsw.limit_in_bytes"))
 		r = check_value(dir, "memory.memsw.limit_in_bytes", want, err);
 	if (r == 0 && v2 && group_has(dir, "memory.swap.max"))
 		r = check_value(dir, "memory.swap.max", "0", err);
 	return r;
-}
-
-int cgroup_deny_swap(const struct cgroup_layout *l, pid_t pid, struct err *err)
-{
-	char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 32];
-	int r = cgroup_dir_of(l, pid, CGROUP_MEMORY, dir, sizeof dir, err);
-
-	if (r < 0 || !l->h[l->of[CGROUP_MEMORY]].v2 || !group_has(dir, "memory.swap.max"))
-		return r;
-	snprintf(path, sizeof path, "%s/memory.swap.max", dir);
-	CLEANUP_FD int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	r = fd < 0 ? -errno : fd_write_all(fd, "0", 1);
-	return r < 0 ? err_system(err, r, "write %s", path) : 0;
 }
 
 int cgroup_check_limits(const struct cgroup_layout *l, pid_t pid, const struct cgroup_limits *limits,
@@ -337,18 +345,6 @@ int cgroup_stats(const struct cgroup_layout *l, pid_t pid, uint64_t *ret_cpu_us,
 
 /* -- Removal -------------------------------------------------------------------------------------------------- */
 
-/* liblxc names them lxc.monitor.NAME, lxc.payload.NAME, with "-1", "-2" behind when one was there already. */
-static const char *container_of_dir(const char *entry)
-{
-	static const char *const prefixes[] = {"lxc.monitor.", "lxc.payload."};
-
-	for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-		if (strncmp(entry, prefixes[i], strlen(prefixes[i])) == 0)
-			return entry + strlen(prefixes[i]);
-	}
-	return NULL;
-}
-
 void cgroup_find(const struct cgroup_layout *l, const char *prefix, cgroup_each *each, void *arg)
 {
 	for (unsigned i = 0; i < l->n; i++) {
@@ -356,15 +352,14 @@ void cgroup_find(const struct cgroup_layout *l, const char *prefix, cgroup_each 
 		struct dirent *e;
 		DIR *d;
 
-		if (group_of(l, 1, &l->h[i], base, sizeof base, NULL) < 0 || (d = opendir(base)) == NULL)
+		if (!cgroup_used(l, i) || cgroup_base(l, i, base, sizeof base, NULL) < 0 ||
+		    (d = opendir(base)) == NULL)
 			continue;
 		while ((e = readdir(d)) != NULL) {
-			const char *container = container_of_dir(e->d_name);
-
-			if (container == NULL || strncmp(container, prefix, strlen(prefix)) != 0)
+			if (strncmp(e->d_name, prefix, strlen(prefix)) != 0)
 				continue;
 			snprintf(path, sizeof path, "%s/%s", base, e->d_name);
-			each(path, container, arg);
+			each(path, e->d_name, arg);
 		}
 		closedir(d);
 	}
@@ -416,40 +411,16 @@ static bool remove_tree(const char *dir, unsigned depth)
 	return false;
 }
 
-struct removal {
-	const char *container;
-	int failed;
-};
-
-static void remove_one(const char *dir, const char *container, void *arg)
-{
-	struct removal *r = arg;
-	size_t n = strlen(r->container);
-
-	/* The name itself, or the name with liblxc's counter behind. */
-	if (container[n] != '\0' &&
-	    (container[n] != '-' || strspn(container + n + 1, "0123456789") != strlen(container + n + 1)))
-		return;
-	if (!remove_tree(dir, 0))
-		r->failed++;
-}
-
 int cgroup_remove(const struct cgroup_layout *l, const char *container)
 {
-	struct removal r = {.container = container};
+	char dir[CGROUP_PATH_MAX];
+	int failed = 0;
 
-	cgroup_find(l, container, remove_one, &r);
-	return r.failed;
-}
-
-void cgroup_remove_pivot(const struct cgroup_layout *l)
-{
 	for (unsigned i = 0; i < l->n; i++) {
-		char base[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 32];
-
-		if (group_of(l, 1, &l->h[i], base, sizeof base, NULL) < 0)
+		if (!cgroup_used(l, i) || cgroup_own_dir(l, i, container, dir, sizeof dir, NULL) < 0)
 			continue;
-		snprintf(path, sizeof path, "%s/lxc.pivot", base);
-		(void)!rmdir(path);
+		if (rmdir(dir) != 0 && errno != ENOENT && !remove_tree(dir, 0))
+			failed++;
 	}
+	return failed;
 }

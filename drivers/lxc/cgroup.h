@@ -41,8 +41,20 @@ struct cgroup_layout {
 /* Reads <root>/proc/self/mountinfo. -ENOENT names the controller (memory, cpu, pids, freezer) that is nowhere. */
 int cgroup_layout_read(const char *root, struct cgroup_layout *ret, struct err *err);
 
-/* Whether the controller's directory of process 1, in which containers are made, has this file. */
-bool cgroup_base_has(const struct cgroup_layout *l, enum cgroup_controller c, const char *file);
+/* Whether a controller of ours is there, so that containers have a group in this hierarchy. */
+bool cgroup_used(const struct cgroup_layout *l, unsigned hierarchy);
+
+/* The directory below which containers' groups are made, and that of a container's group, made or not. */
+int cgroup_base(const struct cgroup_layout *l, unsigned hierarchy, char *ret, size_t size, struct err *err);
+int cgroup_own_dir(const struct cgroup_layout *l, unsigned hierarchy, const char *container, char *ret,
+		   size_t size, struct err *err);
+
+/* Whether the word stands in the list. */
+bool cgroup_list_has(const char *list, const char *name, const char *separators);
+
+/* The directory of a process's group. */
+int cgroup_dir_in(const struct cgroup_layout *l, pid_t pid, unsigned hierarchy, char *ret, size_t size,
+		  struct err *err);
 
 /* The directory of a process in a controller's hierarchy, without root's ambiguity: absolute on the host. */
 int cgroup_dir_of(const struct cgroup_layout *l, pid_t pid, enum cgroup_controller c, char *ret, size_t size,
@@ -55,9 +67,6 @@ struct cgroup_limits {
 
 #define CGROUP_CPU_PERIOD_US 100000u
 
-/* Version 2: no swap for the process's group, where the kernel accounts swap. Version 1 has it in the configuration. */
-int cgroup_deny_swap(const struct cgroup_layout *l, pid_t pid, struct err *err);
-
 /* -ERANGE, with the file and both values, when a limit is not in force for the process. */
 int cgroup_check_limits(const struct cgroup_layout *l, pid_t pid, const struct cgroup_limits *limits,
 			struct err *err);
@@ -69,12 +78,10 @@ int cgroup_freeze(const char *freezer_path, bool frozen, struct err *err);
 int cgroup_stats(const struct cgroup_layout *l, pid_t pid, uint64_t *ret_cpu_us, uint64_t *ret_memory_bytes,
 		 uint32_t *ret_pids, struct err *err);
 
-/* Calls back with each directory, in each hierarchy, that liblxc made for containers whose name starts with prefix. */
+/* Calls back with each directory, in each hierarchy, of containers whose name starts with prefix. */
 typedef void cgroup_each(const char *dir, const char *container, void *arg);
 void cgroup_find(const struct cgroup_layout *l, const char *prefix, cgroup_each *each, void *arg);
 /* Kills what is in the directories of exactly this container and removes them. The number that would not go. */
 int cgroup_remove(const struct cgroup_layout *l, const char *container);
-/* liblxc's "lxc.pivot", one for all containers, through which monitors leave: removed when nobody is in it. */
-void cgroup_remove_pivot(const struct cgroup_layout *l);
 
 #endif

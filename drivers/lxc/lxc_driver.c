@@ -102,7 +102,6 @@ int lxc_remove_host_objects(struct lxc_driver *d, const char *dir, uint64_t sand
 
 	lxc_container_name(d, sandbox, name);
 	left = cgroup_remove(&d->layout, name);
-	cgroup_remove_pivot(&d->layout);
 	snprintf(lock, sizeof lock, "/run/lxc/lock/%s/.%s", d->lxc_path, name);
 	unlink(lock);
 	r = egress_detach(d->egress, slot, err);
@@ -269,7 +268,6 @@ static void op_close(struct driver *base)
 	struct lxc_driver *d = (struct lxc_driver *)base;
 
 	egress_free(d->egress);
-	cgroup_remove_pivot(&d->layout);
 	fd_close(&d->own_netns);
 	buf_done(&d->filter);
 	free(d);

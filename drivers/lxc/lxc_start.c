@@ -159,12 +159,18 @@ int lxc_hold(struct lxc_driver *d, struct driver_instance *i, struct err *err)
 static int start_with(struct lxc_driver *d, struct driver_instance *i, int control,
 		      const struct driver_start *how, struct err *err)
 {
+	struct cgroup_limits limits = {.memory_bytes = how->limits.memory_bytes,
+				       .cpu_milli = how->limits.cpu_milli,
+				       .pids_max = how->limits.pids_max};
 	struct shim_report done;
 	char go = SHIM_GO;
 	int r = read_report(control, SHIM_READY, &i->running, err);
 
 	if (r == 0)
 		r = lxc_hold(d, i, err);
+	/* Those of the process that runs, not of the group that was meant for it. */
+	if (r == 0)
+		r = cgroup_check_limits(&d->layout, (pid_t)i->running.pid, &limits, err);
 	if (r == 0 && how->egress)
 		r = egress_attach(d->egress, how->slot, i->netns, err);
 	if (r == 0)

@@ -122,7 +122,7 @@ clusters = []
 def cgroups(name):
     """The cgroups, in all hierarchies, of containers whose names begin so. Those of others may vanish meanwhile."""
     return sorted(os.path.join(folder, d) for folder, folders, _ in os.walk("/sys/fs/cgroup") for d in folders
-                  if re.match(rf"lxc\.\w+\.{name}-", d))
+                  if re.match(rf"{name}-", d))
 
 
 class Cluster:

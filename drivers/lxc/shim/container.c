@@ -14,8 +14,6 @@
 #include "init_spec.h"
 #include "rootfs.h"
 
-#define CPU_SHARES_OF_ONE 1024u
-
 struct setup {
 	struct lxc_container *c;
 	struct err *err;
@@ -54,52 +52,8 @@ static const char *const fixed[][2] = {
 	{"lxc.uts.name", "sandbox"},
 };
 
-/* What a container may open although it can make no device: the usual harmless ones, and terminals of its own. */
-static const char *const devices[] = {"c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm",
-				      "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm"};
-
-static void set_limits_v1(struct setup *s, const struct shim_config *c, const struct cgroup_layout *l)
-{
-	if (!l->h[l->of[CGROUP_MEMORY]].v2) {
-		set(s, "lxc.cgroup.memory.limit_in_bytes", "%" PRIu64, c->memory_bytes);
-		if (cgroup_base_has(l, CGROUP_MEMORY, "memory.memsw.limit_in_bytes"))
-			set(s, "lxc.cgroup.memory.memsw.limit_in_bytes", "%" PRIu64, c->memory_bytes);
-		else if (cgroup_base_has(l, CGROUP_MEMORY, "memory.swappiness"))
-			set(s, "lxc.cgroup.memory.swappiness", "0");
-	}
-	if (!l->h[l->of[CGROUP_CPU]].v2) {
-		set(s, "lxc.cgroup.cpu.cfs_period_us", "%u", CGROUP_CPU_PERIOD_US);
-		set(s, "lxc.cgroup.cpu.cfs_quota_us", "%u", c->cpu_milli * (CGROUP_CPU_PERIOD_US / 1000));
-		if (c->cpu_milli * CPU_SHARES_OF_ONE / 1000 >= 2)
-			set(s, "lxc.cgroup.cpu.shares", "%u", c->cpu_milli * CPU_SHARES_OF_ONE / 1000);
-	}
-	if (!l->h[l->of[CGROUP_PIDS]].v2)
-		set(s, "lxc.cgroup.pids.max", "%u", c->pids_max);
-}
-
-static void set_limits_v2(struct setup *s, const struct shim_config *c, const struct cgroup_layout *l)
-{
-	/* Swap: cgroup_deny_swap(), because whether its file will exist cannot be seen in the root group. */
-	if (l->h[l->of[CGROUP_MEMORY]].v2)
-		set(s, "lxc.cgroup2.memory.max", "%" PRIu64, c->memory_bytes);
-	if (l->h[l->of[CGROUP_CPU]].v2)
-		set(s, "lxc.cgroup2.cpu.max", "%u %u", c->cpu_milli * (CGROUP_CPU_PERIOD_US / 1000),
-		    CGROUP_CPU_PERIOD_US);
-	if (l->h[l->of[CGROUP_PIDS]].v2)
-		set(s, "lxc.cgroup2.pids.max", "%u", c->pids_max);
-}
-
-static void set_devices(struct setup *s, const struct cgroup_layout *l)
-{
-	bool v1 = l->of[CGROUP_DEVICES] >= 0;
-
-	set(s, v1 ? "lxc.cgroup.devices.deny" : "lxc.cgroup2.devices.deny", "a");
-	for (size_t i = 0; i < sizeof devices / sizeof *devices; i++)
-		set(s, v1 ? "lxc.cgroup.devices.allow" : "lxc.cgroup2.devices.allow", "%s", devices[i]);
-}
-
-static int configure(struct lxc_container *lxc, const struct shim_config *c, const struct cgroup_layout *l,
-		     struct err *err)
+/* No key for cgroups: the calling process is in the container's groups, see cgroup_make.h. */
+static int configure(struct lxc_container *lxc, const struct shim_config *c, struct err *err)
 {
 	struct setup s = {.c = lxc, .err = err};
 
@@ -113,14 +67,10 @@ static int configure(struct lxc_container *lxc, const struct shim_config *c, con
 	set(&s, "lxc.idmap", "g 0 %u %u", c->uid_base, SANDBOX_IDS);
 	set(&s, "lxc.mount.entry", "%.*s %s none bind,ro,nosuid,create=file 0 0", STR_ARGS(c->init),
 	    INIT_PATH + 1);
-	set_limits_v1(&s, c, l);
-	set_limits_v2(&s, c, l);
-	set_devices(&s, l);
 	return s.result;
 }
 
-int container_run(const struct shim_config *c, const struct cgroup_layout *l, int *ret_error_num,
-		  struct err *err)
+int container_run(const struct shim_config *c, int *ret_error_num, struct err *err)
 {
 	char name[65], path[4096], init[] = INIT_PATH;
 	char *const argv[] = {init, NULL};
@@ -132,10 +82,10 @@ int container_run(const struct shim_config *c, const struct cgroup_layout *l, in
 	lxc = lxc_container_new(name, path);
 	if (lxc == NULL)
 		return err_set(err, -ENOMEM, "liblxc: no container object for %s", name);
-	r = configure(lxc, c, l, err);
+	r = configure(lxc, c, err);
 	if (r == 0) {
 		lxc->want_daemonize(lxc, false);
-		lxc->want_close_all_fds(lxc, true);
+		lxc->want_close_all_fds(lxc, false); /* all are close-on-exec */
 #ifdef __SANITIZE_THREAD__
 		__sanitizer_sandbox_on_notify(
 			NULL); /* ends the sanitizer's thread: liblxc refuses to start with one */

@@ -1,8 +1,9 @@
 /* shim_main.c -- berth-shim: the parent of one container, started by sandboxd and outliving it.
  *
- * Happy path: configuration from descriptor 3; root file system in a mount namespace of its own; a child becomes
- * liblxc's monitor; berth-init says hello from inside with its process id; limits are read back and the out-of-memory
- * watch set; SHIM_READY; sandboxd sets up the network and says go; berth-init gets its program; SHIM_RUNNING; then
+ * Happy path: configuration from descriptor 3; groups with their limits and the out-of-memory watch; root file system in
+ * a mount namespace of its own; a child in these groups becomes liblxc's monitor; berth-init says hello from inside
+ * with its process id, and the monitor leaves the groups; SHIM_READY; sandboxd reads the limits back, sets up the
+ * network and says go; berth-init gets its program; SHIM_RUNNING; then
  * privileges are dropped for good and this process is the logger.
  * Failure: before SHIM_RUNNING all ends here: the monitor is killed (the container with it) and SHIM_FAILED
  * names the cause. sandboxd gone before its go: the same. This process killed later: sandboxd sees it
@@ -20,6 +21,7 @@
 #include <sys/resource.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -27,6 +29,7 @@
 #include <unistd.h>
 
 #include "lxc_shim/cgroup.h"
+#include "lxc_shim/cgroup_make.h"
 #include "container.h"
 #include "core/clock.h"
 #include "core/fd.h"
@@ -38,12 +41,13 @@
 
 #define INIT_WAIT_MS 30000
 #define GO_WAIT_MS   60000
+#define HOME_FD_MIN  64 /* above whatever else is open */
 
 struct shim {
 	struct shim_config config;
 	struct cgroup_layout layout;
 	struct arena arena;
-	char dir[512], log_dir[600];
+	char name[65], dir[512], log_dir[600];
 	struct logger logger;
 	int init;        /* our end of the first process's descriptor 0 */
 	int exec_report; /* from berth-init: ends when the program runs */
@@ -78,6 +82,8 @@ static int read_config(struct shim *s, struct err *err)
 		return err_set(err, -EBADF, "no configuration in descriptor %d", SHIM_CONFIG_FD);
 	close(SHIM_CONFIG_FD);
 	r = codec_decode(b.p, b.n, &shim_config_codec, &s->arena, &s->config, err);
+	if (r == 0 && str_copy(s->config.name, s->name, sizeof s->name) < 0)
+		r = err_set(err, -ENAMETOOLONG, "name of the container");
 	if (r == 0 && (str_copy(s->config.dir, s->dir, sizeof s->dir) < 0 || s->config.dir.n > 400))
 		r = err_set(err, -ENAMETOOLONG, "directory of the sandbox");
 	snprintf(s->log_dir, sizeof s->log_dir, "%s/log", s->dir);
@@ -116,6 +122,28 @@ static bool set_rlimits(void)
 	return true;
 }
 
+static struct cgroup_home home; /* where the monitor returns when its child is in the container's groups */
+
+static void on_go_home(int sig)
+{
+	int saved = errno;
+
+	(void)sig;
+	cgroup_go_home(&home);
+	cgroup_home_close(&home);
+	errno = saved;
+}
+
+/* In the container's groups until its child is cloned, so that nobody has to be moved into them by id, which would wait
+ * (cgroup_make.h). SIGWINCH is one of the few signals that liblxc's monitor does not block. */
+static bool may_go_home(void)
+{
+	struct sigaction a = {.sa_handler = on_go_home, .sa_flags = SA_RESTART};
+
+	sigemptyset(&a.sa_mask);
+	return sigaction(SIGWINCH, &a, NULL) == 0;
+}
+
 static void monitor(struct shim *s, int sock, int out, int err_pipe, pid_t parent) __attribute__((noreturn));
 
 static void monitor(struct shim *s, int sock, int out, int err_pipe, pid_t parent)
@@ -125,15 +153,18 @@ static void monitor(struct shim *s, int sock, int out, int err_pipe, pid_t paren
 
 	/* Until the logger gives its privileges away its death ends the monitor; afterwards whoever watches it (the
 	 * driver) ends the container. liblxc makes the monitor's death end the container, always. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent || !set_rlimits())
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent || !set_rlimits() || !may_go_home())
 		_exit(1);
 	if (dup2(sock, 0) != 0 || dup2(out, 1) != 1 || dup2(err_pipe, 2) != 2)
 		_exit(1);
 	if (fchown(1, s->config.uid_base, s->config.uid_base) != 0 ||
 	    fchown(2, s->config.uid_base, s->config.uid_base) != 0)
 		_exit(1);
-	close_range(3, ~0u, 0);
-	if (container_run(&s->config, &s->layout, &result.error_num, &err) < 0) {
+	close_range(3, HOME_FD_MIN - 1, 0);
+	/* What liblxc does not see it does not use. Only this mount namespace, which is ours, is changed. */
+	if (mount(s->dir, "/sys/fs/cgroup", NULL, MS_BIND, NULL) != 0)
+		_exit(1);
+	if (container_run(&s->config, &result.error_num, &err) < 0) {
 		char path[600];
 		int fd;
 
@@ -156,9 +187,9 @@ static int start_monitor(struct shim *s, struct err *err)
 		return err_system(err, -errno, "pipes");
 	if (setsockopt(sock[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0)
 		return err_system(err, -errno, "SO_PASSCRED");
-	s->logger.monitor = fork();
+	s->logger.monitor = cgroup_fork(&s->layout, s->name, err);
 	if (s->logger.monitor < 0)
-		return err_system(err, -errno, "fork");
+		return err->code;
 	if (s->logger.monitor == 0)
 		monitor(s, sock[1], out[1], error[1], self);
 	close(sock[1]);
@@ -229,6 +260,8 @@ static int meet_init(struct shim *s, struct err *err)
 	}
 	if (s->exec_report < 0 || s->first <= 0)
 		return err_set(err, -EPROTO, "the container's first process sent no descriptor");
+	kill(s->logger.monitor, SIGWINCH); /* on_go_home() */
+	cgroup_home_close(&home);
 	return 0;
 }
 
@@ -280,17 +313,18 @@ static int wait_for_exec(struct shim *s, struct err *err)
 	return err_set(err, -ENOEXEC, "%s", line);
 }
 
-/* -- Limits and the out-of-memory watch -------------------------------------------------------------------------- */
+/* -- Groups and the out-of-memory watch -------------------------------------------------------------------------- */
 
 static int watch_oom(struct shim *s, struct err *err)
 {
 	struct logger *l = &s->logger;
 	char dir[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX + 64], text[64];
-	int r = cgroup_dir_of(&s->layout, s->first, CGROUP_MEMORY, dir, sizeof dir, err);
+	unsigned h = (unsigned)s->layout.of[CGROUP_MEMORY];
+	int r = cgroup_own_dir(&s->layout, h, s->name, dir, sizeof dir, err);
 
 	if (r < 0)
 		return r;
-	l->oom_v2 = s->layout.h[s->layout.of[CGROUP_MEMORY]].v2;
+	l->oom_v2 = s->layout.h[h].v2;
 	snprintf(path, sizeof path, "%s/%s", dir, l->oom_v2 ? "memory.events" : "memory.oom_control");
 	l->oom_file = open(path, O_RDONLY | O_CLOEXEC);
 	if (l->oom_file < 0)
@@ -311,6 +345,20 @@ static int watch_oom(struct shim *s, struct err *err)
 
 	r = fd_write_all(control, text, (size_t)n);
 	return r < 0 ? err_system(err, r, "write %s", path) : 0;
+}
+
+static int make_groups(struct shim *s, struct err *err)
+{
+	const struct shim_config *c = &s->config;
+	struct cgroup_limits limits = {
+		.memory_bytes = c->memory_bytes, .cpu_milli = c->cpu_milli, .pids_max = c->pids_max};
+	int r = cgroup_layout_read("", &s->layout, err);
+
+	if (r == 0)
+		r = cgroup_make(&s->layout, s->name, &limits, err);
+	if (r == 0)
+		r = watch_oom(s, err);
+	return r == 0 ? cgroup_home_open(&s->layout, HOME_FD_MIN, &home, err) : r;
 }
 
 /* The log's directory belongs to the logger, so that it can rotate without privileges. */
@@ -361,14 +409,13 @@ static int wait_for_go(struct shim *s, struct err *err)
 static int start(struct shim *s, struct err *err)
 {
 	const struct shim_config *c = &s->config;
-	struct cgroup_limits limits;
 	char root[4097];
 	int r = read_config(s, err);
 
-	if (r == 0)
-		r = cgroup_layout_read("", &s->layout, err);
 	if (r == 0 && str_copy(c->root, root, sizeof root) < 0)
 		r = err_set(err, -ENAMETOOLONG, "root of the image");
+	if (r == 0)
+		r = make_groups(s, err);
 	if (r == 0)
 		r = rootfs_mount(root, s->dir, c->uid_base, c->disk_bytes, err);
 	if (r == 0)
@@ -377,15 +424,6 @@ static int start(struct shim *s, struct err *err)
 		r = start_monitor(s, err);
 	if (r == 0)
 		r = meet_init(s, err);
-	if (r < 0)
-		return r;
-	limits = (struct cgroup_limits){
-		.memory_bytes = c->memory_bytes, .cpu_milli = c->cpu_milli, .pids_max = c->pids_max};
-	r = cgroup_deny_swap(&s->layout, s->first, err);
-	if (r == 0)
-		r = cgroup_check_limits(&s->layout, s->first, &limits, err);
-	if (r == 0)
-		r = watch_oom(s, err);
 	if (r == 0) {
 		report(s, SHIM_READY, NULL);
 		r = wait_for_go(s, err);

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,6 +214,41 @@ static void limits_hold(void **state)
 	stop(i);
 }
 
+static int groups_of_ours(int64_t pid, int64_t *ret_parent)
+{
+	struct buf b = {0};
+	char path[64];
+	int n = 0;
+
+	snprintf(path, sizeof path, "/proc/%" PRId64 "/status", pid);
+	assert_int_equal(fd_read_file(path, 65536, &b, NULL), 0);
+	*ret_parent = strtoll(strstr(buf_cstr(&b), "PPid:") + 5, NULL, 10);
+	buf_done(&b);
+	snprintf(path, sizeof path, "/proc/%" PRId64 "/cgroup", pid);
+	assert_int_equal(fd_read_file(path, 65536, &b, NULL), 0);
+	for (const char *at = buf_cstr(&b); (at = strstr(at, ":/berth-")) != NULL; at++)
+		n++;
+	buf_done(&b);
+	return n;
+}
+
+/* The container's processes are in its groups; the monitor, which was born there, has left all of them. */
+static void the_monitor_is_outside(void **state)
+{
+	struct driver_instance *i = run_shell("sleep 20");
+	struct driver_info info;
+	int64_t parent, above;
+	int tries = 0;
+
+	(void)state;
+	world.driver->ops->info(world.driver, i, &info);
+	assert_true(groups_of_ours(info.pid, &parent) >= 1);
+	while (groups_of_ours(parent, &above) > 0 && ++tries < 500)
+		usleep(10000);
+	assert_in_range(tries, 0, 499);
+	stop(i);
+}
+
 static void out_of_memory_is_told(void **state)
 {
 	struct driver_instance *i = run_shell("exec dd if=/dev/zero of=/dev/null bs=200M");
@@ -384,6 +420,7 @@ int main(void)
 		T(refusals_say_why),
 		T(environment_and_directory_arrive),
 		T(limits_hold),
+		T(the_monitor_is_outside),
 		T(out_of_memory_is_told),
 		T(logs_are_bounded),
 		T(a_dead_shim_takes_its_container_along),

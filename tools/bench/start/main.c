@@ -1,24 +1,28 @@
-/* bench-start -- from nothing to the first HTTP answer: a sandbox of sandboxd beside a container of crun, in turns.
+/* bench-start -- from nothing to the first HTTP answer: a sandbox of sandboxd beside containers of OCI runtimes, in turns.
  *
- *   bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --bundle CRUN_BUNDLE [--rounds N] [--hold N]
+ *   bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --bundle BUNDLE [--runtime crun|runc]... [--rounds N] [--hold N]
+ *   bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --filter FILE
  *
- * Happy path: the archive is imported; then in each round START, DIAL and GET, STOP; and `crun run --detach`, a connection
- * through its network namespace and GET, `crun delete`. A line each on stdout, in microseconds:
- *   berth <until it runs> <until the first byte>
- *   crun  <until it runs> <until the first byte>
- * With --hold it ends with N of each running: it prints "held berth PID..." and "held crun PID...", waits for the
- * end of its stdin, and ends them. Both are asked on port 80 and tried again each 0.2 ms while nobody listens.
+ * Happy path: the archive is imported; then in each round START, DIAL and GET, STOP; and for each runtime
+ * `run --detach`, a connection through the container's network namespace and GET, `delete`; the bundle is
+ * BUNDLE/<runtime>. A line each on stdout, in microseconds:
+ *   berth|<runtime> <until it runs> <until the first byte>
+ * With --hold it ends with N of each running: it prints "held berth|<runtime> PID...", waits for the end of its stdin,
+ * and ends them. All are asked on port 80 and tried again each 0.2 ms while nobody listens.
+ * With --filter it only writes the seccomp filter of a sandbox into FILE, for the runtimes to load the same.
  * Failure modes: whatever fails is said, what runs is ended, the exit status is 1. Needs root. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/filter.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -29,12 +33,13 @@
 
 #define CLUSTER  "00000000-0000-4000-8000-00000000be4c"
 #define HOLD_MAX 64
+#define RUNTIMES 2
 #define RETRY_US 200
 #define RETRIES  25000
 
 struct bench {
-	const char *socket, *image, *bundle;
-	unsigned rounds, hold;
+	const char *socket, *image, *bundle, *filter, *runtimes[RUNTIMES];
+	unsigned n_runtimes, rounds, hold;
 	struct calls calls;
 	struct str digest;
 	int own_net;
@@ -131,7 +136,7 @@ static int berth_stop(struct bench *b, uint64_t sandbox, struct err *err)
 	return calls_call(&b->calls, SANDBOXD_STOP, &stop, -1, &reply, NULL, err);
 }
 
-/* -- crun ------------------------------------------------------------------------------------------------------ */
+/* -- OCI runtimes ---------------------------------------------------------------------------------------------- */
 
 static int run_program(char *const *argv, struct err *err)
 {
@@ -152,7 +157,7 @@ static int run_program(char *const *argv, struct err *err)
 	return 0;
 }
 
-static void crun_name(unsigned number, char *to, size_t size)
+static void container_name(unsigned number, char *to, size_t size)
 {
 	snprintf(to, size, "berth-bench-%d-%u", (int)getpid(), number);
 }
@@ -165,13 +170,13 @@ static int socket_inside(struct bench *b, int net, struct err *err)
 	if (setns(net, CLONE_NEWNET) == 0)
 		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		err_system(err, -errno, "a socket in crun's network namespace");
+		err_system(err, -errno, "a socket in the container's network namespace");
 	if (setns(b->own_net, CLONE_NEWNET) < 0)
 		exit(1); /* nothing that this process does from here on would be in its place */
 	return fd;
 }
 
-static int crun_dial(struct bench *b, int64_t pid, int *ret_fd, struct err *err)
+static int container_dial(struct bench *b, int64_t pid, int *ret_fd, struct err *err)
 {
 	struct sockaddr_in to = {
 		.sin_family = AF_INET, .sin_port = htons(80), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -190,7 +195,7 @@ static int crun_dial(struct bench *b, int64_t pid, int *ret_fd, struct err *err)
 			return 0;
 		}
 		if (errno != ECONNREFUSED || i == RETRIES)
-			return err_system(err, -errno, "connect into crun's container");
+			return err_system(err, -errno, "connect into the container");
 		usleep(RETRY_US);
 	}
 }
@@ -207,15 +212,30 @@ static int read_pid(const char *path, int64_t *ret, struct err *err)
 	return r;
 }
 
-static int crun_start(struct bench *b, unsigned number, int64_t *ret_pid, bool tell, struct err *err)
+/* The program, and what makes crun write its groups itself instead of asking systemd. */
+static size_t command_line(const char *runtime, char *argv[])
 {
-	char name[64], file[300];
+	static char cgroupfs[] = "--cgroup-manager=cgroupfs";
+	size_t n = 0;
 
-	crun_name(number, name, sizeof name);
-	snprintf(file, sizeof file, "%s/pid", b->bundle);
-	char *argv[] = {"crun",     "--cgroup-manager=cgroupfs",  "run", "--detach", "--pid-file", file,
-			"--bundle", (char *)(uintptr_t)b->bundle, name,  NULL};
+	argv[n++] = (char *)(uintptr_t)runtime;
+	if (strcmp(runtime, "crun") == 0)
+		argv[n++] = cgroupfs;
+	return n;
+}
+
+static int container_start(struct bench *b, const char *runtime, unsigned number, int64_t *ret_pid, bool tell,
+			   struct err *err)
+{
+	char name[64], bundle[300], file[320], *argv[12];
+	char run[] = "run", detach[] = "--detach", pid_file[] = "--pid-file", bundle_is[] = "--bundle";
+	char *const rest[] = {run, detach, pid_file, file, bundle_is, bundle, name, NULL};
 	CLEANUP_FD int fd = -1;
+
+	container_name(number, name, sizeof name);
+	snprintf(bundle, sizeof bundle, "%s/%s", b->bundle, runtime);
+	snprintf(file, sizeof file, "%s/pid", bundle);
+	memcpy(argv + command_line(runtime, argv), rest, sizeof rest);
 	uint64_t began = now_us();
 	int r = run_program(argv, err);
 
@@ -224,21 +244,21 @@ static int crun_start(struct bench *b, unsigned number, int64_t *ret_pid, bool t
 	uint64_t runs = now_us();
 
 	if (r == 0)
-		r = crun_dial(b, *ret_pid, &fd, err);
+		r = container_dial(b, *ret_pid, &fd, err);
 	if (r == 0)
 		r = get(fd, err);
 	if (r == 0 && tell)
-		printf("crun %" PRIu64 " %" PRIu64 "\n", runs - began, now_us() - began);
+		printf("%s %" PRIu64 " %" PRIu64 "\n", runtime, runs - began, now_us() - began);
 	return r;
 }
 
-static int crun_delete(unsigned number, struct err *err)
+static int container_delete(const char *runtime, unsigned number, struct err *err)
 {
-	char name[64];
+	char name[64], *argv[12], delete[] = "delete", force[] = "--force";
+	char *const rest[] = {delete, force, name, NULL};
 
-	crun_name(number, name, sizeof name);
-	char *argv[] = {"crun", "--cgroup-manager=cgroupfs", "delete", "--force", name, NULL};
-
+	container_name(number, name, sizeof name);
+	memcpy(argv + command_line(runtime, argv), rest, sizeof rest);
 	return run_program(argv, err);
 }
 
@@ -253,12 +273,12 @@ static int one_round(struct bench *b, bool tell, struct err *err)
 
 	if (sandbox != 0)
 		berth_stop(b, sandbox, r == 0 ? err : &again);
-	if (r < 0)
-		return r;
-	unsigned number = ++b->next_name;
+	for (unsigned i = 0; r == 0 && i < b->n_runtimes; i++) {
+		unsigned number = ++b->next_name;
 
-	r = crun_start(b, number, &pid, tell, err);
-	crun_delete(number, r == 0 ? err : &again);
+		r = container_start(b, b->runtimes[i], number, &pid, tell, err);
+		container_delete(b->runtimes[i], number, r == 0 ? err : &again);
+	}
 	return r;
 }
 
@@ -273,7 +293,7 @@ static void print_held(const char *what, const int64_t *pids, unsigned n)
 
 static int hold(struct bench *b, struct err *err)
 {
-	int64_t berth[HOLD_MAX], crun[HOLD_MAX];
+	int64_t berth[HOLD_MAX], others[RUNTIMES][HOLD_MAX];
 	uint64_t sandboxes[HOLD_MAX] = {0};
 	unsigned n, first = b->next_name + 1;
 	struct err late = {0};
@@ -281,12 +301,13 @@ static int hold(struct bench *b, struct err *err)
 
 	for (n = 0; r == 0 && n < b->hold; n++) {
 		r = berth_start(b, &sandboxes[n], &berth[n], false, err);
-		if (r == 0)
-			r = crun_start(b, ++b->next_name, &crun[n], false, err);
+		for (unsigned k = 0; r == 0 && k < b->n_runtimes; k++)
+			r = container_start(b, b->runtimes[k], ++b->next_name, &others[k][n], false, err);
 	}
 	if (r == 0) {
 		print_held("berth", berth, n);
-		print_held("crun", crun, n);
+		for (unsigned k = 0; k < b->n_runtimes; k++)
+			print_held(b->runtimes[k], others[k], n);
 		while (getchar() != EOF)
 			;
 	}
@@ -295,7 +316,39 @@ static int hold(struct bench *b, struct err *err)
 			berth_stop(b, sandboxes[i], &late);
 	}
 	for (unsigned i = first; i <= b->next_name; i++)
-		crun_delete(i, &late);
+		container_delete(b->runtimes[(i - first) % b->n_runtimes], i, &late);
+	return r;
+}
+
+/* The filter of system calls as the kernel has it for a process. */
+static ssize_t read_filter(pid_t pid, struct sock_filter *to)
+{
+	ssize_t n = -1;
+
+	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) != 0)
+		return -1;
+	if (ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) == 0 && waitpid(pid, NULL, __WALL) == pid)
+		n = ptrace(PTRACE_SECCOMP_GET_FILTER, pid, NULL, to);
+	ptrace(PTRACE_DETACH, pid, NULL, NULL);
+	return n;
+}
+
+static int write_filter(struct bench *b, struct err *err)
+{
+	static struct sock_filter filter[BPF_MAXINSNS];
+	uint64_t sandbox = 0;
+	int64_t pid = 0;
+	CLEANUP_FD int fd = open(b->filter, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int r = fd < 0 ? err_system(err, -errno, "%s", b->filter)
+		       : berth_start(b, &sandbox, &pid, false, err);
+
+	if (r < 0)
+		return r;
+	ssize_t n = read_filter((pid_t)pid, filter);
+
+	r = n <= 0 ? err_system(err, -errno, "read the seccomp filter of a sandbox")
+		   : fd_write_all(fd, filter, (size_t)n * sizeof *filter);
+	berth_stop(b, sandbox, r < 0 ? &(struct err){0} : err);
 	return r;
 }
 
@@ -309,11 +362,12 @@ static int run(struct bench *b, struct err *err)
 	if (r == 0)
 		r = import_image(b, err);
 	if (r == 0)
-		r = one_round(b, false, err); /* the caches are warm for both */
-	for (unsigned i = 0; r == 0 && i < b->rounds; i++)
+		r = b->filter != NULL ? write_filter(b, err)
+				      : one_round(b, false, err); /* the caches are warm for all */
+	for (unsigned i = 0; r == 0 && b->filter == NULL && i < b->rounds; i++)
 		r = one_round(b, true, err);
 	fflush(stdout);
-	if (r == 0 && b->hold > 0)
+	if (r == 0 && b->filter == NULL && b->hold > 0)
 		r = hold(b, err);
 	calls_close(&b->calls);
 	fd_close(&b->own_net);
@@ -323,8 +377,9 @@ static int run(struct bench *b, struct err *err)
 static int usage(void)
 {
 	fprintf(stderr,
-		"usage: bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --bundle CRUN_BUNDLE "
-		"[--cgroups cgroupfs|disabled] [--rounds 0-10000] [--hold 0-%d]\n",
+		"usage: bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --bundle BUNDLE "
+		"[--runtime crun|runc]... [--rounds 0-10000] [--hold 0-%d]\n"
+		"       bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --filter FILE\n",
 		HOLD_MAX);
 	return 2;
 }
@@ -345,17 +400,21 @@ int main(int argc, char **argv)
 	struct err err = {0};
 
 	for (int i = 1; i + 1 < argc; i += 2) {
-		if (strcmp(argv[i], "--socket") == 0)
+		if (strcmp(argv[i], "--runtime") == 0 && b.n_runtimes < RUNTIMES)
+			b.runtimes[b.n_runtimes++] = argv[i + 1];
+		else if (strcmp(argv[i], "--socket") == 0)
 			b.socket = argv[i + 1];
 		else if (strcmp(argv[i], "--image") == 0)
 			b.image = argv[i + 1];
 		else if (strcmp(argv[i], "--bundle") == 0)
 			b.bundle = argv[i + 1];
+		else if (strcmp(argv[i], "--filter") == 0)
+			b.filter = argv[i + 1];
 		else if ((strcmp(argv[i], "--rounds") != 0 || !number(argv[i + 1], 10000, &b.rounds)) &&
 			 (strcmp(argv[i], "--hold") != 0 || !number(argv[i + 1], HOLD_MAX, &b.hold)))
 			return usage();
 	}
-	if (argc % 2 != 1 || b.socket == NULL || b.image == NULL || b.bundle == NULL)
+	if (argc % 2 != 1 || b.socket == NULL || b.image == NULL || (b.bundle == NULL) == (b.filter == NULL))
 		return usage();
 	signal(SIGPIPE, SIG_IGN);
 	if (run(&b, &err) < 0) {
