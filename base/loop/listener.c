@@ -1,4 +1,5 @@
-/* See listener.h. */
+/* See listener.h. The socket is polled and accepted from by hand: libuv 1.44's own accepting calls back without end, and
+ * serves nobody else, when descriptors ran out and another thread took the one that it keeps for that case. */
 #include "loop/listener.h"
 
 #include <errno.h>
@@ -11,19 +12,16 @@
 
 #include "core/fd.h"
 #include "core/map.h"
-#include "loop/stream_internal.h"
+#include "core/str.h"
 
 #define BACKLOG         4096
 #define ACCEPT_PAUSE_MS 100
+#define ACCEPTS_A_TURN  64 /* so that those who are connected are served too */
 
 struct listener {
 	struct loop *loop;
-	union {
-		uv_handle_t handle;
-		uv_stream_t stream;
-		uv_tcp_t tcp;
-		uv_pipe_t pipe;
-	} u;
+	uv_poll_t poll;
+	int fd;
 	struct tls_ctx *tls;
 	listener_accept *accept;
 	void *arg;
@@ -32,67 +30,86 @@ struct listener {
 	bool closing;
 };
 
-static void refused(uv_handle_t *handle)
+/* False: nothing more can be accepted now. */
+static bool accept_one(struct listener *l)
 {
-	struct stream *s = handle->data;
-
-	tls_session_free(s->tls);
-	free(s);
-}
-
-static void connection(uv_stream_t *server, int status)
-{
-	struct listener *l = server->data;
+	int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	struct stream *s;
 
-	if (l->closing)
-		return;
-	if (status < 0) {
-		if (status == UV_EMFILE || status == UV_ENFILE || status == UV_ENOBUFS || status == UV_ENOMEM)
+	if (fd < 0 && (errno == ECONNABORTED || errno == EINTR || errno == EPROTO))
+		return true;
+	if (fd < 0) {
+		if (errno != EAGAIN) { /* no descriptors, no memory: what waits stays in the kernel */
+			uv_poll_stop(&l->poll);
 			loop_timer_set(l->loop, &l->retry, ACCEPT_PAUSE_MS);
-		return;
+		}
+		return false;
 	}
-	s = stream_make(l->loop, l->path[0] ? AF_UNIX : AF_INET, l->tls, NULL);
-	if (!s)
-		return; /* stays unaccepted in uv: the timer below tries again */
-	if (uv_accept(server, &s->u.stream)) {
-		uv_close(&s->u.handle, refused);
-		return;
-	}
-	stream_started(s);
-	l->accept(s, l->arg);
+	if (stream_adopt(l->loop, fd, l->tls, NULL, NULL, &s, NULL))
+		close(fd);
+	else
+		l->accept(s, l->arg);
+	return true;
 }
 
-/* libuv stops at EMFILE until the listening starts anew. */
-static void listen_again(struct loop_timer *timer)
+static void connections(uv_poll_t *poll, int status, int events)
+{
+	struct listener *l = poll->data;
+
+	(void)status, (void)events;
+	for (int i = 0; i < ACCEPTS_A_TURN && !l->closing; i++)
+		if (!accept_one(l))
+			break;
+}
+
+static void poll_again(struct listener *l)
+{
+	uv_poll_start(&l->poll, UV_READABLE, connections);
+}
+
+static void retry(struct loop_timer *timer)
 {
 	struct listener *l = container_of(timer, struct listener, retry);
 
 	if (!l->closing)
-		uv_listen(&l->u.stream, BACKLOG, connection);
+		poll_again(l);
 }
 
 static void closed(uv_handle_t *handle)
 {
 	struct listener *l = handle->data;
 
+	close(l->fd);
 	tls_ctx_unref(l->tls);
 	free(l);
 }
 
-static struct listener *make(struct loop *loop, struct tls_ctx *tls, listener_accept *accept, void *arg)
+/* Takes the bound socket; on failure it is closed. */
+static int make(struct loop *loop, int fd, struct tls_ctx *tls, listener_accept *accept, void *arg,
+		struct listener **ret, struct err *err)
 {
 	struct listener *l = calloc(1, sizeof *l);
+	int r = l ? 0 : -ENOMEM;
 
-	if (!l)
-		return NULL;
+	if (!r && listen(fd, BACKLOG) < 0)
+		r = -errno;
+	if (!r)
+		r = uv_poll_init(&loop->uv, &l->poll, fd);
+	if (r) {
+		free(l);
+		close(fd);
+		return err_system(err, r, "listen");
+	}
 	l->loop = loop;
+	l->fd = fd;
 	l->tls = tls ? tls_ctx_ref(tls) : NULL;
 	l->accept = accept;
 	l->arg = arg;
-	l->retry.fire = listen_again;
-	l->u.handle.data = l;
-	return l;
+	l->retry.fire = retry;
+	l->poll.data = l;
+	poll_again(l);
+	*ret = l;
+	return 0;
 }
 
 static int bound_socket(const struct sockaddr *address, struct err *err)
@@ -115,28 +132,9 @@ static int bound_socket(const struct sockaddr *address, struct err *err)
 int listener_tcp(struct loop *loop, const struct sockaddr *address, struct tls_ctx *tls,
 		 listener_accept *accept, void *arg, struct listener **ret, struct err *err)
 {
-	struct listener *l;
-	int r, fd = bound_socket(address, err);
+	int fd = bound_socket(address, err);
 
-	if (fd < 0)
-		return fd;
-	l = make(loop, tls, accept, arg);
-	if (!l) {
-		close(fd);
-		return err_set(err, -ENOMEM, "listen: no memory");
-	}
-	uv_tcp_init(&loop->uv, &l->u.tcp);
-	r = uv_tcp_open(&l->u.tcp, fd);
-	if (r)
-		close(fd);
-	else
-		r = uv_listen(&l->u.stream, BACKLOG, connection);
-	if (r) {
-		listener_close(l);
-		return err_system(err, r, "listen");
-	}
-	*ret = l;
-	return 0;
+	return fd < 0 ? fd : make(loop, fd, tls, accept, arg, ret, err);
 }
 
 static int unix_set_access(const char *path, unsigned mode, gid_t group, struct err *err)
@@ -151,46 +149,35 @@ static int unix_set_access(const char *path, unsigned mode, gid_t group, struct 
 int listener_unix(struct loop *loop, const char *path, unsigned mode, gid_t group, listener_accept *accept,
 		  void *arg, struct listener **ret, struct err *err)
 {
-	struct listener *l;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	CLEANUP_FD int fd = -1;
 	struct stat st;
 	int r;
 
-	if (strlen(path) >= sizeof l->path)
+	if (str_copy(str_of(path), address.sun_path, sizeof address.sun_path))
 		return err_set(err, -ENAMETOOLONG, "listen on %s: at most %zu bytes", path,
-			       sizeof l->path - 1);
+			       sizeof address.sun_path - 1);
 	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
 		unlink(path);
-	l = make(loop, NULL, accept, arg);
-	if (!l)
-		return err_set(err, -ENOMEM, "listen: no memory");
-	uv_pipe_init(&loop->uv, &l->u.pipe, 0);
-	r = uv_pipe_bind(&l->u.pipe, path);
-	if (r) {
-		err_system(err, r, "listen on %s", path);
-		listener_close(l);
-		return r;
-	}
-	memcpy(l->path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+		return err_system(err, -errno, "listen on %s", path);
 	r = unix_set_access(path, mode, group, err);
-	if (!r) {
-		r = uv_listen(&l->u.stream, BACKLOG, connection);
-		if (r)
-			err_system(err, r, "listen on %s", path);
-	}
-	if (r) {
-		listener_close(l);
-		return r;
-	}
-	*ret = l;
-	return 0;
+	if (!r)
+		r = make(loop, fd_take(&fd), NULL, accept, arg, ret, err);
+	if (r)
+		unlink(path);
+	else
+		memcpy((*ret)->path, address.sun_path, sizeof address.sun_path);
+	return r;
 }
 
 uint16_t listener_port(const struct listener *l)
 {
 	struct sockaddr_storage a;
-	int size = sizeof a;
+	socklen_t size = sizeof a;
 
-	if (l->path[0] || uv_tcp_getsockname(&l->u.tcp, (struct sockaddr *)&a, &size))
+	if (l->path[0] || getsockname(l->fd, (struct sockaddr *)&a, &size) < 0)
 		return 0;
 	if (a.ss_family == AF_INET6)
 		return ntohs(((struct sockaddr_in6 *)&a)->sin6_port);
@@ -205,5 +192,5 @@ void listener_close(struct listener *l)
 	loop_timer_clear(l->loop, &l->retry);
 	if (l->path[0])
 		unlink(l->path);
-	uv_close(&l->u.handle, closed);
+	uv_close((uv_handle_t *)&l->poll, closed);
 }

@@ -23,14 +23,15 @@ struct config {
 	uint32_t n_members;
 
 	struct str state_dir, run_dir;
-	struct str listen, listen_tls;           /* host:port; empty: not served */
-	struct str api_url;                      /* how clients reach this node */
-	struct str audience;                     /* of management tokens: the same on all nodes */
-	struct str tls_cert, tls_key;            /* of clients' TLS */
-	struct str ca_cert, node_cert, node_key; /* between nodes */
+	struct str listen, listen_tls, listen_metrics; /* host:port; empty: not served */
+	struct str api_url;                            /* how clients reach this node */
+	struct str audience;                           /* of management tokens: the same on all nodes */
+	struct str tls_cert, tls_key;                  /* of clients' TLS */
+	struct str ca_cert, node_cert, node_key;       /* between nodes */
 	struct str issuer_key, keyring;
 	struct str sandboxd_socket, admin_socket, admin_group;
 	uint64_t gateway_loops, cpu_milli, memory_bytes, log_level;
+	uint64_t connections_max, address_connections_max;
 	uint64_t handshake_ms, head_ms, keep_alive_ms, stall_ms, rate_min, dial_ms, silence_ms,
 		tunnel_idle_ms;
 

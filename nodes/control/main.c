@@ -39,10 +39,17 @@ static int reference(void)
 	return 0;
 }
 
-/* Keys and secrets are in our memory: no core of it, no reading by others of our user; what we make is ours alone. */
+/* Keys and secrets are in our memory: no core of it, no reading by others of our user; what we make is ours alone.
+ * All the open files that we may have. */
 static void keep_to_ourselves(void)
 {
+	struct rlimit files;
+
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) { /* shells and init systems begin with 1024 */
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
 #ifndef __SANITIZE_ADDRESS__ /* its look for leaks reads our memory */
 	prctl(PR_SET_DUMPABLE, 0);
 #endif

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "cast/cast.h"
 #include "control/api/api.h"
@@ -20,7 +21,8 @@
 #include "core/must.h"
 #include "crypto/digest.h"
 
-#define PEM_MAX 65536
+#define PEM_MAX       65536
+#define FILES_OF_OURS 512 /* Raft, nodes, sandboxd, databases, logs */
 
 /* -- sandboxd ------------------------------------------------------------------------------------------------ */
 
@@ -153,10 +155,26 @@ static void make_actors(struct control *c)
 	must(c->runtime != NULL);
 }
 
+/* A client's request needs a descriptor to its sandbox too, and everything else some. */
+static uint32_t connections_max(const struct config *f)
+{
+	struct rlimit files;
+	uint64_t most = f->connections_max;
+
+	must(getrlimit(RLIMIT_NOFILE, &files) == 0);
+	if (files.rlim_cur < 2 * most + FILES_OF_OURS) {
+		most = files.rlim_cur > 2 * FILES_OF_OURS ? (files.rlim_cur - FILES_OF_OURS) / 2
+							  : FILES_OF_OURS / 2;
+		log_warn("%" PRIu64 " open files are allowed: connections_max is %" PRIu64 ", not %" PRIu64,
+			 (uint64_t)files.rlim_cur, most, f->connections_max);
+	}
+	return (uint32_t)most;
+}
+
 static int open_gateway(struct control *c, struct err *err)
 {
 	const struct config *f = &c->config;
-	struct sockaddr_storage plain, tls, peer;
+	struct sockaddr_storage plain, tls, peer, metrics;
 	char admin[PATH_MAX], group[64];
 	struct gateway_config g = {.n_loops = (unsigned)f->gateway_loops,
 				   .node = f->node_id,
@@ -168,6 +186,8 @@ static int open_gateway(struct control *c, struct err *err)
 				   .admin_mode = 0660,
 				   .admin_group = (gid_t)-1,
 				   .tokens = true,
+				   .connections_max = connections_max(f),
+				   .address_connections_max = (uint32_t)f->address_connections_max,
 				   .handshake_ms = (uint32_t)f->handshake_ms,
 				   .head_timeout_ms = (uint32_t)f->head_ms,
 				   .keep_alive_ms = (uint32_t)f->keep_alive_ms,
@@ -190,6 +210,8 @@ static int open_gateway(struct control *c, struct err *err)
 		r = peers_address(f->listen, &plain, err);
 	if (r == 0 && f->listen_tls.n > 0)
 		r = peers_address(f->listen_tls, &tls, err);
+	if (r == 0 && f->listen_metrics.n > 0)
+		r = peers_address(f->listen_metrics, &metrics, err);
 	for (uint32_t i = 0; r == 0 && i < f->n_members; i++) {
 		if (f->members[i].id == f->node_id)
 			r = peers_address(f->members[i].peer, &peer, err);
@@ -198,6 +220,7 @@ static int open_gateway(struct control *c, struct err *err)
 		return r;
 	g.plain = f->listen.n > 0 ? (struct sockaddr *)&plain : NULL;
 	g.tls = f->listen_tls.n > 0 ? (struct sockaddr *)&tls : NULL;
+	g.metrics = f->listen_metrics.n > 0 ? (struct sockaddr *)&metrics : NULL;
 	g.peer = (struct sockaddr *)&peer;
 	inlet_fill(c, &g);
 	dialer_fill(&g);

@@ -117,9 +117,10 @@ void api_begin(struct client *c, const struct request_facts *f, uint64_t pool, s
 	if (c->kind == CLIENT_ADMIN)
 		stream_peer_uid(c->s, &uid);
 	*r = (struct gateway_api_request){
-		.peer = c->kind == CLIENT_ADMIN ? PEER_ADMIN
-			: c->kind == CLIENT_TLS ? PEER_TLS
-						: PEER_PLAIN,
+		.peer = c->kind == CLIENT_ADMIN     ? PEER_ADMIN
+			: c->kind == CLIENT_METRICS ? PEER_METRICS
+			: c->kind == CLIENT_TLS     ? PEER_TLS
+						    : PEER_PLAIN,
 		.uid = uid,
 		.method = keep(a, f->method),
 		.path = keep(a, path),

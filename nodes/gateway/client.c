@@ -3,6 +3,7 @@
  * nothing of a next request is taken before the answer to the last one is out. */
 #include "gateway/inside.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -312,11 +313,19 @@ static void client_drain(struct stream *s, void *arg)
 		api_drained(c);
 }
 
+/* NULL: not counted. */
+static struct crowd *crowd_of(const struct gw *gw, enum client_kind kind)
+{
+	return kind == CLIENT_ADMIN                            ? NULL
+	       : kind == CLIENT_NODE || kind == CLIENT_METRICS ? gw->gateway->others
+							       : gw->gateway->clients;
+}
+
 static void client_closed(struct stream *s, void *arg)
 {
 	struct client *c = arg;
+	struct crowd *crowd = crowd_of(c->gw, (enum client_kind)c->kind);
 
-	(void)s;
 	if (!c->closed) { /* after stream_finish */
 		c->closed = true;
 		exchange_abort(c);
@@ -325,7 +334,8 @@ static void client_closed(struct stream *s, void *arg)
 	}
 	loop_timer_clear(&c->gw->loop, &c->pace);
 	loop_list_remove(&c->link);
-	c->gw->n_clients--;
+	if (crowd)
+		crowd_leave(crowd, stream_peer(s));
 	count(&c->gw->counters.connections_open, (uint64_t)-1);
 	buf_done(&c->in);
 	buf_done(&c->head);
@@ -391,12 +401,52 @@ static const struct stream_ops client_ops = {
 	.on_closed = client_closed,
 };
 
+static void parted(struct stream *s, void *arg)
+{
+	(void)s;
+	((struct gw *)arg)->n_parting--;
+}
+
+/* Some of those who are too many are told so; a handshake for that would cost more than serving them. */
+static void turn_away(struct gw *gw, struct stream *s, enum client_kind kind, int error)
+{
+	static const struct stream_ops parting_ops = {.on_closed = parted};
+	static const char all[] =
+		"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: "
+		"1\r\nConnection: close\r\nContent-Length: 94\r\n\r\n"
+		"{\"error\":{\"code\":\"TooManyConnections\",\"message\":\"this node has connections_max "
+		"connections\"}}\n";
+	static const char address[] =
+		"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: "
+		"1\r\nConnection: close\r\nContent-Length: 105\r\n\r\n"
+		"{\"error\":{\"code\":\"TooManyConnections\",\"message\":\"this address has "
+		"address_connections_max "
+		"connections\"}}\n";
+
+	count(&gw->counters.refused_connections, 1);
+	if (kind != CLIENT_PLAIN || gw->n_parting >= PARTING_MAX) {
+		stream_close(s);
+		return;
+	}
+	gw->n_parting++;
+	stream_set(s, &parting_ops, gw);
+	if (error == -EUSERS)
+		stream_write_bytes(s, address, sizeof address - 1);
+	else
+		stream_write_bytes(s, all, sizeof all - 1);
+	stream_finish(s, PARTING_MS);
+}
+
 void client_accepted(struct gw *gw, struct stream *s, enum client_kind kind)
 {
-	struct client *c = gw->n_clients < gw->gateway->config.connections_max ? calloc(1, sizeof *c) : NULL;
+	struct crowd *crowd = crowd_of(gw, kind);
+	int r = crowd ? crowd_enter(crowd, stream_peer(s)) : 0;
+	struct client *c = r ? NULL : calloc(1, sizeof *c);
 
 	if (!c) {
-		stream_close(s);
+		if (!r && crowd)
+			crowd_leave(crowd, stream_peer(s));
+		turn_away(gw, s, kind, r);
 		return;
 	}
 	c->gw = gw;
@@ -408,7 +458,6 @@ void client_accepted(struct gw *gw, struct stream *s, enum client_kind kind)
 	c->request_body.done = true;
 	c->facts.minor = 1;
 	loop_list_add(&gw->clients, &c->link);
-	gw->n_clients++;
 	count(&gw->counters.connections, 1);
 	count(&gw->counters.connections_open, 1);
 	stream_set(s, &client_ops, c);

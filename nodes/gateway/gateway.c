@@ -45,10 +45,10 @@ struct order {
 static void stop_loop(struct gw *gw)
 {
 	const struct gateway_config *config = &gw->gateway->config;
-	struct listener **listeners[] = {&gw->plain, &gw->tls, &gw->peer, &gw->admin};
+	struct listener **listeners[] = {&gw->plain, &gw->tls, &gw->peer, &gw->metrics, &gw->admin};
 
 	gw->stopping = true;
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < sizeof listeners / sizeof *listeners; i++) {
 		if (*listeners[i])
 			listener_close(*listeners[i]);
 		*listeners[i] = NULL;
@@ -169,6 +169,10 @@ static void accept_tls(struct stream *s, void *arg)
 static void accept_peer(struct stream *s, void *arg)
 {
 	client_accepted(arg, s, CLIENT_NODE);
+}
+static void accept_metrics(struct stream *s, void *arg)
+{
+	client_accepted(arg, s, CLIENT_METRICS);
 }
 static void accept_admin(struct stream *s, void *arg)
 {
@@ -309,6 +313,7 @@ static void set_default(uint32_t *value, uint32_t otherwise)
 static void defaults(struct gateway_config *c)
 {
 	set_default(&c->connections_max, 20000);
+	set_default(&c->address_connections_max, 2000);
 	set_default(&c->sandbox_connections_max, 256);
 	set_default(&c->peer_connections_max, 256);
 	set_default(&c->waiting_max, 10000);
@@ -345,7 +350,8 @@ static uint16_t first_port(const struct gateway *g, enum gateway_listener which)
 	struct listener *l = !gw                     ? NULL
 			     : which == LISTEN_PLAIN ? gw->plain
 			     : which == LISTEN_TLS   ? gw->tls
-						     : gw->peer;
+			     : which == LISTEN_PEER  ? gw->peer
+						     : gw->metrics;
 
 	return l ? listener_port(l) : 0;
 }
@@ -365,6 +371,9 @@ static int listen_all(struct gw *gw, struct err *err)
 	r = listen_on(gw, c->peer, c->peer_server, accept_peer, first_port(g, LISTEN_PEER), &gw->peer, err);
 	if (r)
 		return err_wrap(err, "peer listener");
+	r = listen_on(gw, c->metrics, NULL, accept_metrics, first_port(g, LISTEN_METRICS), &gw->metrics, err);
+	if (r)
+		return err_wrap(err, "metrics listener");
 	if (gw->index == 0 && g->admin_path[0]) {
 		r = listener_unix(&gw->loop, g->admin_path, c->admin_mode, c->admin_group, accept_admin, gw,
 				  &gw->admin, err);
@@ -423,17 +432,20 @@ int gateway_new(const struct gateway_config *config, struct gateway **ret, struc
 		r = str_copy(str_of(config->admin_path), g->admin_path, sizeof g->admin_path);
 	if (r)
 		err_set(err, r, "admin socket: the path is too long");
+	g->clients = crowd_new(g->config.connections_max, g->config.address_connections_max);
+	g->others = crowd_new(g->config.connections_max, 0);
+	if (!g->clients || !g->others)
+		r = err_set(err, -ENOMEM, "gateway: no memory");
 	for (unsigned i = 0; !r && i < config->n_loops; i++)
 		r = gw_new(g, i, err);
 	/* What the caller's pointers showed is bound; only the TLS contexts are used again. */
-	g->config.plain = g->config.tls = g->config.peer = NULL;
+	g->config.plain = g->config.tls = g->config.peer = g->config.metrics = NULL;
 	if (r) {
 		gateway_free(g);
 		return r;
 	}
-	g->ports[LISTEN_PLAIN] = first_port(g, LISTEN_PLAIN);
-	g->ports[LISTEN_TLS] = first_port(g, LISTEN_TLS);
-	g->ports[LISTEN_PEER] = first_port(g, LISTEN_PEER);
+	for (int i = 0; i < LISTENERS; i++)
+		g->ports[i] = first_port(g, (enum gateway_listener)i);
 	*ret = g;
 	return 0;
 }
@@ -491,6 +503,8 @@ void gateway_free(struct gateway *g)
 	for (unsigned i = 0; i < g->config.n_loops; i++)
 		if (g->loops[i])
 			gw_free(g->loops[i]);
+	crowd_free(g->clients);
+	crowd_free(g->others);
 	free(g);
 }
 
@@ -516,6 +530,7 @@ void gateway_stats(const struct gateway *g, struct gateway_stats *ret)
 		SUM(bad_requests);
 		SUM(bad_responses);
 		SUM(too_slow);
+		SUM(refused_connections);
 		SUM(bytes_in);
 		SUM(bytes_out);
 #undef SUM

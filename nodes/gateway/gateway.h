@@ -33,7 +33,7 @@
 struct gateway;
 struct token_keys; /* token.h */
 
-enum gateway_peer { PEER_PLAIN, PEER_TLS, PEER_ADMIN, PEER_KINDS };
+enum gateway_peer { PEER_PLAIN, PEER_TLS, PEER_ADMIN, PEER_METRICS, PEER_KINDS };
 
 /* A whole request for the management API. Owned by whoever got it; free with gateway_api_free. */
 struct gateway_api_request {
@@ -88,7 +88,8 @@ struct gateway_config {
 	uint64_t node, incarnation;
 	/* Listeners; NULL: none. Port 0 draws one (gateway_port). */
 	const struct sockaddr *plain, *tls, *peer;
-	struct tls_ctx *tls_server; /* for `tls` */
+	const struct sockaddr *metrics; /* plain HTTP; nothing but the node's own state */
+	struct tls_ctx *tls_server;     /* for `tls` */
 	struct tls_ctx *peer_server,
 		*peer_client;   /* mutual; NULL with `peer` set: plain TCP, for tests alone */
 	const char *admin_path; /* unix socket of loop 0 */
@@ -96,8 +97,10 @@ struct gateway_config {
 	gid_t admin_group;
 	bool tokens; /* requests to sessions need one (all but the admin socket's) */
 
-	/* Bounds of one loop; 0: the default in brackets. */
-	uint32_t connections_max;         /* [20000] */
+	/* Bounds of all loops together; 0: the default in brackets. */
+	uint32_t connections_max;         /* [20000] of clients; as many again of nodes */
+	uint32_t address_connections_max; /* [2000] of clients, from one IPv4 address or IPv6 /64 */
+	/* Bounds of one loop. */
 	uint32_t sandbox_connections_max; /* [256] to one sandbox */
 	uint32_t peer_connections_max;    /* [256] to one node */
 	uint32_t waiting_max;             /* [10000] requests that wait for a session */
@@ -134,7 +137,7 @@ int gateway_start(struct gateway *g, struct err *err);
 /* Closes all connections and joins the threads. */
 void gateway_free(struct gateway *g);
 
-enum gateway_listener { LISTEN_PLAIN, LISTEN_TLS, LISTEN_PEER };
+enum gateway_listener { LISTEN_PLAIN, LISTEN_TLS, LISTEN_PEER, LISTEN_METRICS, LISTENERS };
 uint16_t gateway_port(const struct gateway *g, enum gateway_listener which); /* 0: none */
 
 /* --- from any thread --- */
@@ -157,7 +160,7 @@ int gateway_api_end(struct gateway *g, uint64_t id, bool whole);
 struct gateway_stats {
 	uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429, refused_503,
 		bad_requests;
-	uint64_t bad_responses, too_slow, bytes_in, bytes_out;
+	uint64_t bad_responses, too_slow, refused_connections, bytes_in, bytes_out;
 };
 /* Sums over the loops; each figure is exact, together they are of about the same moment. */
 void gateway_stats(const struct gateway *g, struct gateway_stats *ret);

@@ -19,6 +19,7 @@
 #include "gateway/gateway.h"
 #include "gateway/http/head.h"
 #include "gateway/http/identifier.h"
+#include "gateway/limits/crowd.h"
 #include "gateway/token/token.h"
 #include "loop/listener.h"
 #include "loop/loop.h"
@@ -30,6 +31,8 @@
 #define UNSENT_MAX     (64u * 1024) /* of answers: above, the next request waits */
 #define INTERIM_MAX    16           /* 1xx answers to one request */
 #define TRIES_MAX      3
+#define PARTING_MAX    64
+#define PARTING_MS     1000
 #define FINISH_MS      2000
 #define TOKEN_GRACE_S  60 /* a tunnel outlives its token by this much */
 #define TRACE_ID_BYTES 24 /* of a trace and a span */
@@ -41,7 +44,7 @@ struct gw;
 
 struct counters {
 	_Atomic uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429,
-		refused_503, bad_requests, bad_responses, too_slow, bytes_in, bytes_out;
+		refused_503, bad_requests, bad_responses, too_slow, refused_connections, bytes_in, bytes_out;
 };
 
 static inline void count(_Atomic uint64_t *c, uint64_t n)
@@ -54,7 +57,8 @@ struct gateway {
 	struct gateway_config config;
 	struct gw *loops[GATEWAY_LOOPS_MAX];
 	char admin_path[108];
-	uint16_t ports[3];
+	uint16_t ports[LISTENERS];
+	struct crowd *clients, *others; /* others: nodes, and who asks for metrics */
 	bool started;
 };
 
@@ -114,7 +118,7 @@ struct upstream {
 	struct buf in; /* part of a head */
 };
 
-enum client_kind { CLIENT_PLAIN, CLIENT_TLS, CLIENT_ADMIN, CLIENT_NODE };
+enum client_kind { CLIENT_PLAIN, CLIENT_TLS, CLIENT_ADMIN, CLIENT_NODE, CLIENT_METRICS };
 
 enum client_state {
 	CLIENT_HEAD,
@@ -197,15 +201,15 @@ struct gw {
 	bool running;
 	struct mailbox *mailbox;        /* NULL once it stops */
 	struct mailbox *mailbox_shared; /* for other threads: a reference until gateway_free */
-	struct listener *plain, *tls, *peer, *admin;
+	struct listener *plain, *tls, *peer, *metrics, *admin;
 	struct view *view;
 	struct token_keys *keys;
 	struct token_cache *tokens;
 	bool fenced, stopping;
 	struct map generations, keys_of_sessions, opens, keys_of_opens, peers, apis;
 	struct loop_link clients;
-	unsigned n_clients, n_waiting;
-	size_t api_reserved; /* bytes of bodies for the management API, here and at control */
+	unsigned n_waiting, n_parting; /* parting: refused connections that are told so */
+	size_t api_reserved;           /* bytes of bodies for the management API, here and at control */
 	uint64_t next_correlation;
 	struct buf out; /* scratch of one call */
 	struct scan_head head;

@@ -156,6 +156,10 @@ void request_begin(struct client *c, const struct scan_head *head)
 		return;
 	}
 	path = f.path;
+	if (c->kind == CLIENT_METRICS) {
+		api_begin(c, &f, 0, path);
+		return;
+	}
 	if (cut_pool_path(&path, &subscription, &group, &name)) {
 		pool = c->gw->view ? view_by_name(c->gw->view, subscription, group, name) : NULL;
 		if (!c->gw->view) {

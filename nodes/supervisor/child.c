@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/log.h"
 #include "core/must.h"
 
+#define FILES_MAX    65536 /* open files that a daemon may have, unless it may have more */
 #define PAUSE_MS_MIN 100
 #define PAUSE_MS_MAX 5000
 #define GOOD_MS      10000
@@ -55,8 +57,11 @@ static char **environment(void)
 /* In the fork: becomes the daemon. It dies with its supervisor; containers do not, they hang on their shims. */
 static void child_become(const struct child *c, pid_t supervisor)
 {
+	struct rlimit files = {FILES_MAX, FILES_MAX}, now;
 	sigset_t none;
 
+	if (getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_max < FILES_MAX)
+		setrlimit(RLIMIT_NOFILE, &files); /* in vain without the capability: then what is there */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (c->uid != 0 &&

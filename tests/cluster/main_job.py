@@ -73,6 +73,9 @@ def test_health_readiness_metrics():
             r = c.getresponse()
             assert r.status == 200, (path, r.status, r.read())
             r.read()
+        c.request("GET", "/metrics")
+        r = c.getresponse()
+        assert r.status == 403 and b"berth_" not in r.read(), "figures are not for strangers"
     assert sum(metric("berth_log_leader", n)[0] for n in (1, 2, 3)) == 1
     before = metric("berth_requests_total")[0]
     cluster.session("demo", "alice-1", node=1)

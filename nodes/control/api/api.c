@@ -193,11 +193,14 @@ static int find_caller(struct api_call *call, struct arm_caller *ret, struct err
 
 /* -- Requests ------------------------------------------------------------------------------------------------ */
 
-/* What needs no token: whether the node lives, whether it should get requests, its figures, and how to log in. */
+/* What needs no token: whether the node lives, and whether it should get requests. Why it should not, and its figures, are told
+ * at the admin socket and at listen_metrics alone, where nothing else than these is to be had. */
 static bool answer_open(struct api_call *call)
 {
 	struct control *c = call->api->control;
 	struct str path = call->request->path;
+	uint8_t peer = call->request->peer;
+	bool inside = peer == PEER_ADMIN || peer == PEER_METRICS;
 	struct arm_reply reply = {0};
 	CLEANUP_BUF struct buf text = {0};
 
@@ -208,10 +211,17 @@ static bool answer_open(struct api_call *call)
 	} else if (str_eq(path, STR("/ready"))) {
 		metrics_not_ready(c, &text);
 		arm_reply_text(&reply, text.n == 0 ? 200 : 503, "text/plain",
-			       text.n == 0 ? STR("ready\n") : buf_str(&text));
-	} else if (str_eq(path, STR("/metrics"))) {
+			       text.n == 0 ? STR("ready\n")
+			       : inside    ? buf_str(&text)
+					   : STR("not ready\n"));
+	} else if (str_eq(path, STR("/metrics")) && inside) {
 		metrics_write(c, &text);
 		arm_reply_text(&reply, 200, "text/plain; version=0.0.4", buf_str(&text));
+	} else if (str_eq(path, STR("/metrics"))) {
+		arm_reply_error(&reply, 403, "Forbidden",
+				"Figures are shown at the admin socket and at listen_metrics.");
+	} else if (peer == PEER_METRICS) {
+		arm_reply_error(&reply, 404, "NotFound", "Here are /metrics, /ready and /health alone.");
 	} else {
 		return false;
 	}

@@ -1,5 +1,5 @@
 /* api.h -- requests of the management API on the control loop: who asks, what arm makes of it, what comes back.
- * Health, readiness and metrics are answered here, without a token. Thread: the control loop. */
+ * Health, readiness and, inside, metrics are answered here, without a token. Thread: the control loop. */
 #ifndef CONTROL_API_H
 #define CONTROL_API_H
 

@@ -59,6 +59,8 @@ static void write_gateway(struct control *c, struct buf *to)
 	figure(to, "refused_429_total", "counter", "Requests answered 429.", g.refused_429);
 	figure(to, "refused_503_total", "counter", "Requests answered 503.", g.refused_503);
 	figure(to, "bad_requests_total", "counter", "Requests that were malformed.", g.bad_requests);
+	figure(to, "refused_connections_total", "counter",
+	       "Connections above connections_max or address_connections_max.", g.refused_connections);
 	figure(to, "too_slow_total", "counter", "Requests ended because their client was too slow.",
 	       g.too_slow);
 	figure(to, "bad_responses_total", "counter", "Answers of sandboxes that were malformed.",

@@ -322,6 +322,10 @@ static int control_api(void *arg, struct gateway_api_request *r)
 	reply_.headers[0] = (struct gateway_header){STR("Content-Type"), STR("text/plain")};
 	buf_printf(&body, "%.*s %.*s?%.*s pool %llu peer %u body %zu", STR_ARGS(r->method), STR_ARGS(r->path),
 		   STR_ARGS(r->query), (unsigned long long)r->pool_uid, r->peer, r->body.n);
+	if (str_eq(r->path, STR("/large")) && buf_reserve(&body, FIXTURE_BIG)) {
+		memset(body.p + body.n, 'x', FIXTURE_BIG);
+		body.n += FIXTURE_BIG;
+	}
 	reply_.body = buf_str(&body);
 	if (str_eq(r->path, STR("/follow"))) {
 		reply_.more = true;
