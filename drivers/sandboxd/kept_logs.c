@@ -77,6 +77,12 @@ static uint64_t take_file(struct kept_logs *k, const char *name)
 	return 0;
 }
 
+/* Of those that ended in one millisecond the one with the higher number. */
+static bool ended_later(const struct entry *a, const struct entry *b)
+{
+	return a->ended_ms > b->ended_ms || (a->ended_ms == b->ended_ms && a->sandbox > b->sandbox);
+}
+
 /* -- The index -------------------------------------------------------------------------------------------------- */
 
 static void drop_first(struct kept_logs *k)
@@ -121,7 +127,7 @@ static void insert(struct kept_logs *k, const struct entry *e)
 		return;
 	}
 	at = k->entries + k->first + k->n;
-	for (; at > k->entries + k->first && at[-1].ended_ms > e->ended_ms; at--)
+	for (; at > k->entries + k->first && ended_later(&at[-1], e); at--)
 		at[0] = at[-1];
 	*at = *e;
 	k->n++;
@@ -158,9 +164,7 @@ static bool trim(struct kept_logs *k, uint64_t wall_ms)
 
 static int by_end(const void *a, const void *b)
 {
-	const struct entry *x = a, *y = b;
-
-	return x->ended_ms < y->ended_ms ? -1 : x->ended_ms > y->ended_ms;
+	return ended_later(a, b) ? 1 : ended_later(b, a) ? -1 : 0;
 }
 
 static bool parse(const char *name, struct entry *ret)

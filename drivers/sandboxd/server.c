@@ -13,7 +13,9 @@
 #include "core/log.h"
 #include "sandboxd/server_state.h"
 
-#define WORK_THREADS_MAX  512 /* a stop holds one for its grace */
+#define WORK_THREADS_MAX 512
+#define STOP_THREADS_MAX \
+	SANDBOXES_MAX /* a stop holds one for its grace, an hour at most: none waits for another */
 #define WORK_WAITING_MAX  8192
 #define IMAGE_THREADS_MAX 16
 #define IMAGE_WAITING_MAX 256
@@ -32,6 +34,13 @@ static void on_work_done(struct server *s, struct watch *w, uint32_t events)
 	(void)w;
 	(void)events;
 	jobs_collect(s->work);
+}
+
+static void on_stops_done(struct server *s, struct watch *w, uint32_t events)
+{
+	(void)w;
+	(void)events;
+	jobs_collect(s->stops);
 }
 
 static void on_image_work_done(struct server *s, struct watch *w, uint32_t events)
@@ -59,11 +68,16 @@ static int open_work(struct server *s, struct err *err)
 	int r = jobs_new(WORK_THREADS_MAX, WORK_WAITING_MAX, &s->work, err);
 
 	if (r == 0)
+		r = jobs_new(STOP_THREADS_MAX, WORK_WAITING_MAX, &s->stops, err);
+	if (r == 0)
 		r = jobs_new(IMAGE_THREADS_MAX, IMAGE_WAITING_MAX, &s->image_work, err);
 	s->work_done.on = on_work_done;
+	s->stops_done.on = on_stops_done;
 	s->image_work_done.on = on_image_work_done;
 	if (r == 0)
 		r = watch_add(s, &s->work_done, jobs_fd(s->work), EPOLLIN, err);
+	if (r == 0)
+		r = watch_add(s, &s->stops_done, jobs_fd(s->stops), EPOLLIN, err);
 	if (r == 0)
 		r = watch_add(s, &s->image_work_done, jobs_fd(s->image_work), EPOLLIN, err);
 	return r;
@@ -146,9 +160,12 @@ void server_free(struct server *s)
 	/* Jobs first: they use what follows. Sandboxes go on without us. */
 	if (s->work != NULL)
 		watch_remove(s, &s->work_done);
+	if (s->stops != NULL)
+		watch_remove(s, &s->stops_done);
 	if (s->image_work != NULL)
 		watch_remove(s, &s->image_work_done);
 	jobs_free(s->work);
+	jobs_free(s->stops);
 	jobs_free(s->image_work);
 	dials_drop(s);
 	connection_close_all(s);

@@ -82,9 +82,9 @@ struct server {
 	char cluster[65];
 	uint64_t node;
 	int poll;
-	struct watch listener, signals, fence, tick, work_done, image_work_done;
+	struct watch listener, signals, fence, tick, work_done, stops_done, image_work_done;
 	struct tending tending;
-	struct jobs *work, *image_work;
+	struct jobs *work, *stops, *image_work;
 	struct connection *connections;
 	unsigned n_connections;
 	uint64_t next_connection;

@@ -13,7 +13,7 @@
 #define PAGE_BYTES    4096u
 #define MEMORY_MIN    (16ull * 1024 * 1024)
 #define CPU_MILLI_MIN 10u
-#define GRACE_MS_MAX  600000u
+#define GRACE_MS_MAX  3600000u /* of a probe's terminationGracePeriodSeconds */
 
 /* -- Start ----------------------------------------------------------------------------------------------------- */
 
@@ -350,7 +350,7 @@ static void run_stop_now(struct server *s, struct sandbox *b)
 				       .b = b,
 				       .grace_ms = b->frozen ? 0 : b->stop_grace_ms};
 		keep_log(s, b, j);
-		r = jobs_post(s->work, &j->job);
+		r = jobs_post(s->stops, &j->job);
 	}
 	if (r == 0) {
 		b->state = SANDBOX_STOPPING;

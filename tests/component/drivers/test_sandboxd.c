@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -47,6 +48,7 @@ static void serve(uid_t peer)
 	sigset_t set;
 
 	log_init("sandboxd", LOG_ERROR);
+	(void)setrlimit(RLIMIT_NOFILE, &(struct rlimit){8192, 8192});
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigprocmask(SIG_BLOCK, &set, NULL);
@@ -287,6 +289,32 @@ static void slow_calls_delay_nobody(void **state)
 	assert_int_equal(stop(20, 0), 0);
 }
 
+/* Hundreds that ignore their signal, each for its whole grace: a start, a stop and a quick end of one of them wait for none. */
+static void deaf_ones_delay_nobody(void **state)
+{
+	enum { DEAF = 600 };
+	uint32_t before = settings.uid_count;
+	struct sandboxd_stop end = {.grace_ms = 600000};
+	struct sandboxd_reply r;
+
+	(void)state;
+	settings.uid_count = 65536u * (DEAF + 10);
+	restart_server();
+	for (uint64_t id = 1000; id < 1000 + DEAF; id++)
+		assert_int_equal(start(id, "deaf", NULL, NULL), 0);
+	for (end.sandbox = 1000; end.sandbox < 1000 + DEAF; end.sandbox++)
+		client_send(&client, SANDBOXD_STOP, &end, -1);
+	assert_int_equal(start(90, "serve", NULL, NULL), 0);
+	assert_int_equal(stop(90, 10000), 0);
+	assert_int_equal(stop(1000 + DEAF - 1, 0), 0);
+	assert_int_equal(client_call(&client, SANDBOXD_LIST, NULL, &r, NULL), 0);
+	assert_int_equal(r.n_sandboxes, DEAF - 1);
+	for (uint64_t id = 1000; id < 1000 + DEAF - 1; id++)
+		assert_int_equal(stop(id, 0), 0);
+	settings.uid_count = before;
+	restart_server();
+}
+
 static void the_fence_freezes_and_thaws(void **state)
 {
 	struct sandboxd_fence fence = {.boot_ms = clock_boot_ms() + 100};
@@ -504,6 +532,7 @@ int main(void)
 		cmocka_unit_test(images_are_not_pretended),
 		cmocka_unit_test(records_what_ran),
 		cmocka_unit_test(remembers_ends),
+		cmocka_unit_test(deaf_ones_delay_nobody),
 		cmocka_unit_test(reads_the_nodes_file),
 	};
 
