@@ -417,10 +417,22 @@ static void closed(uv_handle_t *handle)
 	free(s);
 }
 
+/* What the other side does not take would stay with the kernel for minutes, and it would not hear of the end. */
+static void drop_unsent(struct stream *s)
+{
+	struct linger at_once = {.l_onoff = 1};
+	uv_os_fd_t fd;
+
+	if (uv_fileno(&s->u.handle, &fd) == 0)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 void stream_close(struct stream *s)
 {
 	if (s->closing)
 		return;
+	if (stream_queued(s))
+		drop_unsent(s);
 	if (s->tls && s->open && !s->failed && !s->shutdown_due && stream_queued(s) == 0) {
 		tls_session_shutdown(s->tls); /* best effort */
 		stream_tls_flush(s);

@@ -56,7 +56,7 @@ void stream_pause(struct stream *s);
 void stream_resume(struct stream *s);
 /* Ends our half behind what is queued: close_notify, then FIN. */
 void stream_shutdown(struct stream *s);
-/* At once; what is queued is lost. Twice is fine. */
+/* At once; what is queued is lost, and if there was any the other side sees a reset. Twice is fine. */
 void stream_close(struct stream *s);
 /* Sends what is queued, ends our half, discards what still comes, closes when the other side did or `wait_ms` after
  * all is sent, and when the other side takes nothing for half a minute. Of the callbacks only on_closed follows.

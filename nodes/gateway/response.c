@@ -234,9 +234,9 @@ void response_data(struct upstream *u, const char *p, size_t n)
 		tunnel_data(c, p, n);
 		return;
 	}
-	client_timer(c, c->idle_ms);
 	buf_clear(out);
 	if (c->answer_begun) {
+		client_timer(c, c->idle_ms);
 		response_body(c, out, p, n);
 		return;
 	}
@@ -248,6 +248,9 @@ void response_data(struct upstream *u, const char *p, size_t n)
 	bool final = heads(c, out, p, n, &used);
 	if (c->closed || c->u != u)
 		return;
+	if (used &&
+	    c->state == CLIENT_EXCHANGE) /* a whole head counts as a sign of life; its single bytes do not */
+		client_timer(c, c->idle_ms);
 	if (final) {
 		struct buf in = u->in; /* p may point into it, and what follows may free the upstream's */
 		u->in = (struct buf){0};

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -294,8 +295,8 @@ static bool sandbox_dead(int error)
 /* Other connections to it are at work: one of them will be free. Its client's timer runs on. */
 static bool can_wait(const struct session *s, int error)
 {
-	return !sandbox_dead(error) && s->state != SESSION_ENDED && !loop_list_empty(&s->conns.all) &&
-	       loop_list_empty(&s->conns.idle);
+	return !sandbox_dead(error) && error != -EPROTO && s->state != SESSION_ENDED &&
+	       !loop_list_empty(&s->conns.all) && loop_list_empty(&s->conns.idle);
 }
 
 static void dial_failed(struct client *c, int error)
@@ -304,10 +305,20 @@ static void dial_failed(struct client *c, int error)
 		return;
 	if (sandbox_dead(error))
 		session_unusable(c, true);
+	else if (error == -EPROTO)
+		answer(c, 502, "BadGateway", "the session spoke before it was asked");
 	else
 		answer_retry(c, 503, "SessionUnavailable",
 			     "the session's container cannot be reached just now", 1);
 	client_continue(c);
+}
+
+/* Bytes that are here before anything was asked are no answer. */
+static bool spoke_first(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
 }
 
 static void dialed(void *arg, int fd, int error)
@@ -321,6 +332,11 @@ static void dialed(void *arg, int fd, int error)
 	free(d);
 	if (c)
 		c->dialing = NULL;
+	if (fd >= 0 && spoke_first(fd)) {
+		close(fd);
+		fd = -1;
+		error = -EPROTO;
+	}
 	if (fd >= 0 && (s->state == SESSION_ENDED || gw->stopping || !(u = upstream_new(gw, &s->conns)) ||
 			stream_adopt(&gw->loop, fd, NULL, &upstream_ops, u, &u->s, NULL))) {
 		close(fd);
