@@ -95,6 +95,14 @@ static const struct codec_field exited_fields[] = {
 };
 const struct codec_type sandboxd_exited_codec = CODEC_TYPE(struct sandboxd_exited, "exited", exited_fields);
 
+static const struct codec_field network_fields[] = {
+	CODEC_U32(struct sandboxd_network, repairs),
+	CODEC_U64(struct sandboxd_network, wall_ms),
+	CODEC_STR(struct sandboxd_network, problem, MESSAGE_TEXT_MAX),
+};
+const struct codec_type sandboxd_network_codec =
+	CODEC_TYPE(struct sandboxd_network, "network", network_fields);
+
 static const struct codec_field reply_fields[] = {
 	CODEC_I32(struct sandboxd_reply, code),
 	CODEC_STR(struct sandboxd_reply, message, MESSAGE_TEXT_MAX),
@@ -135,12 +143,14 @@ const struct codec_type *const sandboxd_body_codec[SANDBOXD_TYPES] = {
 	[SANDBOXD_EGRESS] = &egress_codec,
 	[SANDBOXD_REPLY] = &sandboxd_reply_codec,
 	[SANDBOXD_EXITED] = &sandboxd_exited_codec,
+	[SANDBOXD_NETWORK] = &sandboxd_network_codec,
 };
 
 const char *const sandboxd_type_name[SANDBOXD_TYPES] = {
-	[SANDBOXD_HELLO] = "hello",   [SANDBOXD_START] = "start",   [SANDBOXD_STOP] = "stop",
-	[SANDBOXD_LIST] = "list",     [SANDBOXD_DIAL] = "dial",     [SANDBOXD_RESOLVE] = "resolve",
-	[SANDBOXD_PULL] = "pull",     [SANDBOXD_IMPORT] = "import", [SANDBOXD_IMAGES] = "images",
-	[SANDBOXD_FORGET] = "forget", [SANDBOXD_LOG] = "log",       [SANDBOXD_FENCE] = "fence",
-	[SANDBOXD_EGRESS] = "egress", [SANDBOXD_REPLY] = "reply",   [SANDBOXD_EXITED] = "exited",
+	[SANDBOXD_HELLO] = "hello",     [SANDBOXD_START] = "start",   [SANDBOXD_STOP] = "stop",
+	[SANDBOXD_LIST] = "list",       [SANDBOXD_DIAL] = "dial",     [SANDBOXD_RESOLVE] = "resolve",
+	[SANDBOXD_PULL] = "pull",       [SANDBOXD_IMPORT] = "import", [SANDBOXD_IMAGES] = "images",
+	[SANDBOXD_FORGET] = "forget",   [SANDBOXD_LOG] = "log",       [SANDBOXD_FENCE] = "fence",
+	[SANDBOXD_EGRESS] = "egress",   [SANDBOXD_REPLY] = "reply",   [SANDBOXD_EXITED] = "exited",
+	[SANDBOXD_NETWORK] = "network",
 };

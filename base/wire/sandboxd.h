@@ -30,7 +30,8 @@ enum sandboxd_type {
 	SANDBOXD_FENCE, /* fence: freeze everything at boot_ms unless moved again; 0 ends fencing and thaws */
 	SANDBOXD_EGRESS, /* egress: turn outbound traffic of a running sandbox off or on */
 	SANDBOXD_REPLY,
-	SANDBOXD_EXITED, /* event: the sandbox's first process is gone */
+	SANDBOXD_EXITED,  /* event: the sandbox's first process is gone */
+	SANDBOXD_NETWORK, /* event: what became of the rules for outbound traffic; also after each hello */
 	SANDBOXD_TYPES
 };
 
@@ -124,6 +125,12 @@ struct sandboxd_exited {
 	uint64_t wall_ms;
 };
 
+struct sandboxd_network {
+	uint32_t repairs;   /* since sandboxd began: somebody else had changed rules or routes */
+	uint64_t wall_ms;   /* of the last; 0: none */
+	struct str problem; /* why rules cannot be written now; empty: they can */
+};
+
 struct sandboxd_reply {
 	int32_t code; /* 0 or -errno */
 	struct str message;
@@ -147,7 +154,8 @@ struct sandboxd_message {
 	struct str body; /* one struct above, by type */
 };
 
-extern const struct codec_type sandboxd_message_codec, sandboxd_reply_codec, sandboxd_exited_codec;
+extern const struct codec_type sandboxd_message_codec, sandboxd_reply_codec, sandboxd_exited_codec,
+	sandboxd_network_codec;
 /* The body's struct by type; NULL for SANDBOXD_LIST and SANDBOXD_IMAGES, which have none. */
 extern const struct codec_type *const sandboxd_body_codec[SANDBOXD_TYPES];
 extern const char *const sandboxd_type_name[SANDBOXD_TYPES];

@@ -44,6 +44,7 @@ static void on_hello(struct server *s, struct request *q)
 	r.cpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
 	reply(s, &q->asker, &r, -1);
 	connection_set_hello(q->c);
+	send_network(s, q->c);
 	/* What ended while nobody listened; whoever knows it already ignores it. */
 	for (struct map_node *n = map_next(&s->sandboxes, NULL); n != NULL; n = map_next(&s->sandboxes, n)) {
 		const struct sandbox *b = container_of(n, struct sandbox, node);

@@ -76,6 +76,13 @@ struct tending {
 	struct err err;
 };
 
+/* What the looks found. */
+struct network_health {
+	uint32_t repairs;
+	uint64_t repaired_wall_ms;
+	struct err problem; /* empty: none */
+};
+
 struct server {
 	struct server_options o;
 	struct driver *driver; /* NULL before the first hello */
@@ -84,6 +91,7 @@ struct server {
 	int poll;
 	struct watch listener, signals, fence, tick, work_done, stops_done, image_work_done;
 	struct tending tending;
+	struct network_health network;
 	struct jobs *work, *stops, *image_work;
 	struct connection *connections;
 	unsigned n_connections;
@@ -112,7 +120,9 @@ void connection_close_all(struct server *s);
 /* Sends to the connection if it is still there. fd may be -1; it is the caller's. */
 void reply(struct server *s, const struct asker *to, struct sandboxd_reply *r, int fd);
 void reply_code(struct server *s, const struct asker *to, int code, const struct err *err);
+/* `only` NULL: to all. */
 void send_exited(struct server *s, const struct sandbox *b, struct connection *only);
+void send_network(struct server *s, struct connection *only);
 
 /* requests.c: one packet; fd (or -1) came with it and is taken. */
 void request_handle(struct server *s, struct connection *c, uint64_t connection, const struct packet *p,

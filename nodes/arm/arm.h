@@ -54,11 +54,19 @@ struct arm_request {
 	uint64_t pool; /* not 0: a call below this pool's endpoint; path is then "/.management/..." */
 };
 
+/* The rules for outbound traffic of this node's sandboxes. */
+struct arm_network {
+	uint32_t repairs;     /* somebody else had changed them */
+	uint64_t repaired_ms; /* wall clock; 0: never */
+	char problem[256];    /* why they cannot be written now; empty: they can */
+};
+
 /* What the process knows and the tables do not. Filled by the composition root; lives as long as requests do. */
 struct arm {
 	struct str url;              /* of this endpoint, for links when a request has no usable Host */
 	uint64_t node, leader, term; /* kept current by the owner; leader 0: none known */
-	void *context;               /* of the callbacks */
+	const struct arm_network *network;
+	void *context; /* of the callbacks */
 	/* Encrypts a secret; the result in the arena, at most SECRET_MAX + 64 bytes. `pool_id` is the resource id in lower case. */
 	int (*seal)(void *context, struct str pool_id, struct str name, struct str plain, struct arena *arena,
 		    struct str *ret_sealed, struct err *err);

@@ -9,6 +9,19 @@
 #define TOKEN_ROLES_MAX 16
 #define PATH_BYTES_MAX  4096
 
+/* Of the node that is asked: the others know theirs. */
+static void put_network(const struct arm_network *n, json_t *to)
+{
+	json_t *network = json_put_object(to, "network");
+
+	json_put_cstr(network, "rules", n->problem[0] == '\0' ? "ok" : "failing");
+	if (n->problem[0] != '\0')
+		json_put_cstr(network, "problem", n->problem);
+	json_put_u64(network, "repairs", n->repairs);
+	if (n->repairs > 0)
+		json_put_time(network, "repaired", n->repaired_ms);
+}
+
 static void put_node(const struct call *c, json_t *to, const struct node_row *row)
 {
 	const struct settings *s = &state_cluster(c->state)->settings;
@@ -43,6 +56,8 @@ static void put_node(const struct call *c, json_t *to, const struct node_row *ro
 	json_put_u64(to, "booting", booting);
 	json_put_u64(to, "ready", ready);
 	json_put_u64(to, "bound", bound);
+	if (row->id == c->arm->node && c->arm->network != NULL)
+		put_network(c->arm->network, to);
 }
 
 void cluster_status(struct call *c)

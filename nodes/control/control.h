@@ -77,7 +77,8 @@ struct control {
 	unsigned n_gathers;
 	uint64_t gather_key;
 
-	uint64_t leader; /* as the actors know it; 0: none */
+	struct arm_network network; /* as sandboxd last told */
+	uint64_t leader;            /* as the actors know it; 0: none */
 	bool leads, started, stopping, allowed, view_dirty, joining;
 	uint64_t join_correlation;
 	uint64_t records_handed, trim_ms; /* bookkeeping.c */

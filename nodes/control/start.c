@@ -50,6 +50,14 @@ static void on_exited(void *context, const struct sandboxd_exited *event)
 	control_deliver(c, &e);
 }
 
+static void on_network(void *context, const struct sandboxd_network *event)
+{
+	struct control *c = context;
+
+	c->network = (struct arm_network){.repairs = event->repairs, .repaired_ms = event->wall_ms};
+	snprintf(c->network.problem, sizeof c->network.problem, "%.*s", STR_ARGS(event->problem));
+}
+
 /* -- Start and end --------------------------------------------------------------------------------------------- */
 
 static int open_keys(struct control *c, struct err *err)
@@ -296,6 +304,7 @@ static int start(struct control *c, struct err *err)
 						   .listed = on_listed,
 						   .lost = on_lost,
 						   .exited = on_exited,
+						   .network = on_network,
 						   .context = c};
 
 	c->sandboxd = sandboxd_client_new(&sandboxd);

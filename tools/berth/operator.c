@@ -22,7 +22,13 @@ static const struct column node_columns[] = {
 	{"BOOTING", "booting"},
 	{"RENEWED", "renewed"},
 	{"ADDRESS", "apiAddress"},
+	/* Of the node that is asked alone; not in lists. */
+	{"EGRESS RULES", "network.rules"},
+	{"PROBLEM", "network.problem"},
+	{"REPAIRS", "network.repairs"},
+	{"REPAIRED", "network.repaired"},
 };
+#define NODE_ALONE 4
 static const struct column image_columns[] = {
 	{"REFERENCE", "reference"}, {"DIGEST", "digest"},      {"BYTES", "bytes"},
 	{"USERS", "users"},         {"LAST USED", "lastUsed"},
@@ -55,7 +61,7 @@ int cluster_status_show(const struct args *args)
 	if (r == EXIT_OK && output_form(args, &form) == EXIT_OK && form == OUTPUT_TABLE) {
 		putchar('\n');
 		r = output_list(args, response.json, json_object_get(response.json, "nodes"), node_columns,
-				N(node_columns));
+				N(node_columns) - NODE_ALONE);
 	}
 	response_done(&response);
 	return r;
@@ -68,7 +74,7 @@ int node_list(const struct args *args)
 
 	if (r == EXIT_OK)
 		r = output_list(args, response.json, json_object_get(response.json, "value"), node_columns,
-				N(node_columns));
+				N(node_columns) - NODE_ALONE);
 	response_done(&response);
 	return r;
 }

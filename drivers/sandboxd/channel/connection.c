@@ -164,19 +164,33 @@ void reply_code(struct server *s, const struct asker *to, int code, const struct
 	reply(s, to, &r, -1);
 }
 
+static void send_event(struct server *s, enum sandboxd_type type, const void *body, struct connection *only)
+{
+	CLEANUP_BUF struct buf bytes = {0};
+
+	must(packet_encode(&bytes, type, 0, body) == 0);
+	for (struct connection *c = s->connections; c != NULL; c = c->next) {
+		if ((only == NULL || c == only) && c->hello && !c->broken)
+			send_packet(s, c, &bytes, -1);
+	}
+}
+
 void send_exited(struct server *s, const struct sandbox *b, struct connection *only)
 {
 	struct sandboxd_exited e = {.sandbox = b->id,
 				    .how = (uint8_t)b->exit.how,
 				    .value = b->exit.value,
 				    .wall_ms = b->exit.wall_ms};
-	CLEANUP_BUF struct buf bytes = {0};
+	send_event(s, SANDBOXD_EXITED, &e, only);
+}
 
-	must(packet_encode(&bytes, SANDBOXD_EXITED, 0, &e) == 0);
-	for (struct connection *c = s->connections; c != NULL; c = c->next) {
-		if ((only == NULL || c == only) && c->hello && !c->broken)
-			send_packet(s, c, &bytes, -1);
-	}
+void send_network(struct server *s, struct connection *only)
+{
+	struct sandboxd_network e = {.repairs = s->network.repairs,
+				     .wall_ms = s->network.repaired_wall_ms,
+				     .problem = str_of(s->network.problem.message)};
+
+	send_event(s, SANDBOXD_NETWORK, &e, only);
 }
 
 /* -- Receiving ------------------------------------------------------------------------------------------------ */

@@ -95,6 +95,7 @@ static void run_image(struct job *job)
 	case SANDBOXD_EGRESS:
 	case SANDBOXD_REPLY:
 	case SANDBOXD_EXITED:
+	case SANDBOXD_NETWORK:
 	case SANDBOXD_TYPES:
 		break;
 	}

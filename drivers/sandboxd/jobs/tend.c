@@ -1,6 +1,8 @@
 /* tend.c -- once a second, on a thread, one look at a time: the driver looks after what it set up on the host for all its
- * sandboxes, and what somebody else changed there is repaired and told; logs and events over their bounds go. */
+ * sandboxes, and what somebody else changed there is repaired and told: to the log, and to berthd, for health. Logs and events
+ * over their bounds go. */
 #include <errno.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -26,15 +28,24 @@ static void run_tend(struct job *job)
 static void done_tend(struct job *job)
 {
 	struct tending *t = container_of(job, struct tending, job);
+	struct server *s = t->server;
+	struct network_health *n = &s->network;
+	bool same = strcmp(n->problem.message, t->code < 0 ? t->err.message : "") == 0;
 
+	t->server = NULL;
 	if (t->disk_full)
 		log_warn("the disk of state_dir is nearly full: the oldest logs of ended sandboxes are "
 			 "dropped");
-	if (t->code > 0)
+	if (t->code > 0) {
+		n->repairs++;
+		n->repaired_wall_ms = clock_wall_ms();
 		log_warn("somebody changed this node's network rules: they are restored");
-	else if (t->code < 0)
+	} else if (t->code < 0 && !same) {
 		log_error("this node's network rules: %s", t->err.message);
-	t->server = NULL;
+	}
+	n->problem = t->code < 0 ? t->err : (struct err){0};
+	if (t->code > 0 || !same)
+		send_network(s, NULL);
 }
 
 static void on_tick(struct server *s, struct watch *w, uint32_t events)

@@ -59,6 +59,7 @@ struct api *api_new(struct control *c)
 	a->control = c;
 	a->arm = (struct arm){.url = str_of(a->url),
 			      .node = c->config.node_id,
+			      .network = &c->network,
 			      .context = c,
 			      .seal = on_seal,
 			      .hash_identifier = on_hash_identifier};
@@ -207,7 +208,8 @@ static bool answer_open(struct api_call *call)
 	if (call->request->pool_uid != 0)
 		return false;
 	if (str_eq(path, STR("/health"))) {
-		arm_reply_text(&reply, 200, "text/plain", STR("ok\n"));
+		metrics_health(c, &text);
+		arm_reply_text(&reply, 200, "text/plain", buf_str(&text));
 	} else if (str_eq(path, STR("/ready"))) {
 		metrics_not_ready(c, &text);
 		arm_reply_text(&reply, text.n == 0 ? 200 : 503, "text/plain",

@@ -82,8 +82,9 @@ void activity_gathered(struct control *c, const struct envelope *answer);
 void activity_tick(struct control *c, uint64_t now);
 /* Makes what arm makes of the request. */
 void api_serve(struct api_call *call);
-/* metrics.c: Prometheus text, and the causes why this node is not ready (empty: it is). */
+/* metrics.c: Prometheus text; "ok" and what an operator should know; and the causes why this node is not ready (empty: it is). */
 void metrics_write(struct control *c, struct buf *to);
+void metrics_health(struct control *c, struct buf *to);
 void metrics_not_ready(struct control *c, struct buf *to);
 
 #endif

@@ -86,7 +86,26 @@ void metrics_write(struct control *c, struct buf *to)
 	figure(to, "log_snapshots_total", "counter", "Snapshots taken.", log.snapshots);
 	figure(to, "tables_hash", "gauge", "Hash of the tables at their index: equal on all voters.",
 	       state_hash(c->state) & 0xffffffffffff);
+	figure(to, "network_repairs_total", "counter", "Rules for outbound traffic that had to be restored.",
+	       c->network.repairs);
+	figure(to, "network_failing", "gauge", "1 while rules for outbound traffic cannot be written.",
+	       c->network.problem[0] != '\0');
 	write_pools(c, to);
+}
+
+void metrics_health(struct control *c, struct buf *to)
+{
+	const struct arm_network *n = &c->network;
+	char at[CLOCK_TEXT_SIZE];
+
+	buf_printf(to, "ok\n");
+	if (n->repairs > 0)
+		buf_printf(to,
+			   "network rules: changed by somebody else, repaired %" PRIu32
+			   " times, last at %s\n",
+			   n->repairs, clock_text(n->repaired_ms, at));
+	if (n->problem[0] != '\0')
+		buf_printf(to, "network rules: %s\n", n->problem);
 }
 
 void metrics_not_ready(struct control *c, struct buf *to)

@@ -154,6 +154,7 @@ static void on_message(struct channel *channel, void *arg, const void *p, size_t
 	CLEANUP_ARENA struct arena arena = {0};
 	struct sandboxd_message message;
 	struct sandboxd_exited exited;
+	struct sandboxd_network network;
 	struct err err = {0};
 
 	for (size_t i = 1; i < n_fds; i++)
@@ -170,6 +171,11 @@ static void on_message(struct channel *channel, void *arg, const void *p, size_t
 		   codec_decode(message.body.p, message.body.n, &sandboxd_exited_codec, &arena, &exited,
 				&err) == 0) {
 		c->o.exited(c->o.context, &exited);
+	} else if (message.type == SANDBOXD_NETWORK &&
+		   codec_decode(message.body.p, message.body.n, &sandboxd_network_codec, &arena, &network,
+				&err) == 0) {
+		if (c->o.network != NULL)
+			c->o.network(c->o.context, &network);
 	}
 	if (fd >= 0)
 		close(fd);

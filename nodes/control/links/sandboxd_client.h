@@ -23,6 +23,7 @@ struct sandboxd_client_options {
 	void (*listed)(void *context, const struct sandboxd_sandbox *list, uint32_t n);
 	void (*lost)(void *context);
 	void (*exited)(void *context, const struct sandboxd_exited *event);
+	void (*network)(void *context, const struct sandboxd_network *event); /* or NULL */
 	void *context;
 };
 

@@ -231,6 +231,12 @@ def patch_egress(pool, on):
     return a
 
 
+def health(node):
+    a = cluster.admin("GET", "/health", node=node)
+    assert a.status == 200 and a.body.startswith(b"ok\n"), a
+    return a.body.decode()
+
+
 def status(pool):
     a = cluster.admin("GET", f"/.berth/v1{cluster.arm_path(pool).split('?')[0]}/status")
     assert a.status == 200, a
@@ -353,9 +359,15 @@ def test_nodes_do_not_disturb_each_other():
 
 
 def test_rules_that_somebody_flushed_come_back():
-    were = set(tables())
+    were, began = set(tables()), time.monotonic()
+    assert not any("repaired" in health(n) for n in (1, 2, 3))
     subprocess.run(["nft", "flush", "ruleset"], check=True)
     wait_until("the tables are back", 20, lambda: set(tables()) == were)
+    print(f"        the tables were back after {time.monotonic() - began:.1f} s")
+    wait_until("health tells it", 5, lambda: [n for n in (1, 2, 3) if "repaired 1 times, last at 20" in health(n)])
+    node = next(n for n in (1, 2, 3) if "repaired" in health(n))
+    shown = cluster.admin("GET", f"/.berth/v1/nodes/{node}", node=node).json()["network"]
+    assert shown["repairs"] == 1 and shown["rules"] == "ok" and shown["repaired"].startswith("20"), shown
     wait_until("it is told", 5, lambda: any("rules: they are restored" in cluster.log(n) for n in (1, 2, 3)))
     for name in ("open-1", "open-2"):
         got = matrix("open", name, {"public": (f"{PUBLIC} 80", True), "private": (f"{PRIVATE} 80", False)})
