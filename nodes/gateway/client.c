@@ -22,6 +22,7 @@ void client_close(struct client *c)
 	if (c->closed)
 		return;
 	exchange_abort(c);
+	account_leave(c);
 	api_client_gone(c);
 	c->closed = true;
 	loop_timer_clear(&c->gw->loop, &c->timer);
@@ -248,6 +249,7 @@ static void shrink(struct client *c)
 
 void client_next(struct client *c)
 {
+	account_leave(c);
 	if (c->closed)
 		return;
 	if (!c->keep || c->gw->stopping) {
@@ -333,6 +335,7 @@ static void client_closed(struct stream *s, void *arg)
 		loop_timer_clear(&c->gw->loop, &c->timer);
 	}
 	loop_timer_clear(&c->gw->loop, &c->pace);
+	account_drop(c);
 	loop_list_remove(&c->link);
 	if (crowd)
 		crowd_leave(crowd, stream_peer(s));
@@ -347,6 +350,7 @@ static void client_closed(struct stream *s, void *arg)
 static void client_late(struct loop_timer *timer)
 {
 	struct client *c = container_of(timer, struct client, timer);
+	bool unasked;
 
 	switch ((enum client_state)c->state) {
 	case CLIENT_HEAD:
@@ -364,9 +368,13 @@ static void client_late(struct loop_timer *timer)
 		answer(c, 408, "RequestTimeout", "the request's body did not come in time");
 		break;
 	case CLIENT_SESSION:
+		unasked = c->unasked != NULL;
 		session_wait_over(c);
 		if (c->kind == CLIENT_NODE)
 			answer_hop(c, "again");
+		else if (unasked)
+			answer_retry(c, 429, "TooManyRequests",
+				     "too many first requests to this pool came before", 1);
 		else
 			answer_retry(c, 503, "SessionUnavailable", "no session was ready in time", 1);
 		break;

@@ -310,10 +310,22 @@ static void set_default(uint32_t *value, uint32_t otherwise)
 		*value = otherwise;
 }
 
+/* A loop's part of what all may do. */
+static void set_share(uint32_t *value, uint32_t otherwise, unsigned n_loops)
+{
+	set_default(value, otherwise);
+	*value = (*value + n_loops - 1) / n_loops;
+}
+
 static void defaults(struct gateway_config *c)
 {
 	set_default(&c->connections_max, 20000);
 	set_default(&c->address_connections_max, 2000);
+	set_share(&c->pool_requests_max, 10000, c->n_loops);
+	set_share(&c->token_requests_max, 5000, c->n_loops);
+	set_share(&c->pool_waiting_max, 4000, c->n_loops);
+	set_share(&c->token_waiting_max, 2000, c->n_loops);
+	set_default(&c->opens_max, 512);
 	set_default(&c->sandbox_connections_max, 256);
 	set_default(&c->peer_connections_max, 256);
 	set_default(&c->waiting_max, 10000);
@@ -483,6 +495,8 @@ static void gw_free(struct gw *gw)
 		loop_run(&gw->loop); /* obeys the order to stop */
 	upstream_peers_done(gw);
 	map_done(&gw->apis);
+	must(gw->accounts.n == 0);
+	map_done(&gw->accounts);
 	r = loop_done(&gw->loop);
 	must(r == 0);
 	mailbox_unref(gw->mailbox_shared);
@@ -531,6 +545,7 @@ void gateway_stats(const struct gateway *g, struct gateway_stats *ret)
 		SUM(bad_responses);
 		SUM(too_slow);
 		SUM(refused_connections);
+		SUM(refused_limits);
 		SUM(bytes_in);
 		SUM(bytes_out);
 #undef SUM

@@ -100,7 +100,13 @@ struct gateway_config {
 	/* Bounds of all loops together; 0: the default in brackets. */
 	uint32_t connections_max;         /* [20000] of clients; as many again of nodes */
 	uint32_t address_connections_max; /* [2000] of clients, from one IPv4 address or IPv6 /64 */
+	/* Requests of clients under way, and of these waiting for a session; each loop allows its part. */
+	uint32_t pool_requests_max;  /* [10000] to one pool */
+	uint32_t token_requests_max; /* [5000] of one token's subject */
+	uint32_t pool_waiting_max;   /* [4000] */
+	uint32_t token_waiting_max;  /* [2000] */
 	/* Bounds of one loop. */
+	uint32_t opens_max;               /* [512] questions to placement for one pool */
 	uint32_t sandbox_connections_max; /* [256] to one sandbox */
 	uint32_t peer_connections_max;    /* [256] to one node */
 	uint32_t waiting_max;             /* [10000] requests that wait for a session */
@@ -160,7 +166,7 @@ int gateway_api_end(struct gateway *g, uint64_t id, bool whole);
 struct gateway_stats {
 	uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429, refused_503,
 		bad_requests;
-	uint64_t bad_responses, too_slow, refused_connections, bytes_in, bytes_out;
+	uint64_t bad_responses, too_slow, refused_connections, refused_limits, bytes_in, bytes_out;
 };
 /* Sums over the loops; each figure is exact, together they are of about the same moment. */
 void gateway_stats(const struct gateway *g, struct gateway_stats *ret);

@@ -19,7 +19,9 @@
 #include "gateway/gateway.h"
 #include "gateway/http/head.h"
 #include "gateway/http/identifier.h"
+#include "gateway/limits/account.h"
 #include "gateway/limits/crowd.h"
+#include "gateway/limits/turns.h"
 #include "gateway/token/token.h"
 #include "loop/listener.h"
 #include "loop/loop.h"
@@ -44,7 +46,8 @@ struct gw;
 
 struct counters {
 	_Atomic uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429,
-		refused_503, bad_requests, bad_responses, too_slow, refused_connections, bytes_in, bytes_out;
+		refused_503, bad_requests, bad_responses, too_slow, refused_connections, refused_limits,
+		bytes_in, bytes_out;
 };
 
 static inline void count(_Atomic uint64_t *c, uint64_t n)
@@ -103,6 +106,12 @@ struct open {
 	char identifier[IDENTIFIER_MAX];
 	size_t identifier_n;
 	struct loop_link waiting; /* clients */
+	struct gw *gw;
+	uint64_t deadline_ms;
+	bool asked;                     /* else it waits in `lane` for its turn */
+	struct account *of_pool, *lane; /* counted; NULL: not bounded */
+	struct loop_link in_lane;
+	struct loop_timer late;
 };
 
 struct upstream {
@@ -175,6 +184,9 @@ struct client {
 	bool admitted; /* counted in session->in_flight */
 	bool created;
 	uint32_t allocation_ms;
+	struct account *of_pool, *of_subject; /* of the last request; counted */
+	bool counted;                         /* in both */
+	struct open *unasked;                 /* what it waits for, while that waits for its turn */
 
 	/* the answer */
 	bool answer_begun, keep, keep_upstream, rechunk;
@@ -206,7 +218,7 @@ struct gw {
 	struct token_keys *keys;
 	struct token_cache *tokens;
 	bool fenced, stopping;
-	struct map generations, keys_of_sessions, opens, keys_of_opens, peers, apis;
+	struct map generations, keys_of_sessions, opens, keys_of_opens, peers, apis, accounts;
 	struct loop_link clients;
 	unsigned n_waiting, n_parting; /* parting: refused connections that are told so */
 	size_t api_reserved;           /* bytes of bodies for the management API, here and at control */
@@ -285,6 +297,8 @@ int session_post(struct gw *gw, struct envelope *e, const struct codec_type *typ
 void session_ask(struct client *c);
 void session_opened(struct gw *gw, const struct envelope *e, const struct msg_opened *m);
 void session_open_free(struct gw *gw, struct open *o);
+void session_turn_came(struct open *o); /* placement is being asked: who waits for it waits for the answer */
+void session_open_failed(struct gw *gw, struct open *o); /* placement cannot be asked, or does not answer */
 
 /* upstream.c */
 void conns_init(struct conns *conns, unsigned max);

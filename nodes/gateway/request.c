@@ -44,7 +44,7 @@ static bool authorized(struct client *c, const struct request_facts *f, const st
 	struct str token;
 
 	if (!gw->gateway->config.tokens || c->kind == CLIENT_ADMIN)
-		return true;
+		return c->kind == CLIENT_ADMIN || account_enter(c, STR_NONE);
 	if (!gw->keys) {
 		answer_retry(c, 503, "ServiceUnavailable",
 			     "the keys that tokens are checked with are not there yet", 1);
@@ -63,7 +63,7 @@ static bool authorized(struct client *c, const struct request_facts *f, const st
 		return false;
 	}
 	c->token_until_s = claims->expires_s;
-	return true;
+	return account_enter(c, str_of(claims->subject));
 }
 
 static void use_pool(struct client *c, const struct view_pool *pool)
@@ -80,6 +80,7 @@ static void session_request(struct client *c, const struct scan_head *head, cons
 {
 	enum identifier_result r;
 
+	c->pool = pool->uid;
 	if (!authorized(c, f, pool))
 		return;
 	r = identifier_of_query(f->query, c->identifier, &c->identifier_n);

@@ -26,6 +26,13 @@ static bool open_key_match(const struct map_node *node, const void *key)
 	       str_eq((struct str){o->identifier, o->identifier_n}, identifier_of(c));
 }
 
+static void open_late(struct loop_timer *timer)
+{
+	struct open *o = container_of(timer, struct open, late);
+
+	session_open_failed(o->gw, o);
+}
+
 static struct open *open_new(struct client *c)
 {
 	struct gw *gw = c->gw;
@@ -39,6 +46,9 @@ static struct open *open_new(struct client *c)
 	o->require_existing = c->facts.require_existing;
 	memcpy(o->identifier, c->identifier, c->identifier_n);
 	o->identifier_n = c->identifier_n;
+	o->gw = gw;
+	o->deadline_ms = c->deadline_ms;
+	o->late.fire = open_late;
 	loop_list_init(&o->waiting);
 	if (map_insert(&gw->opens, &o->by_correlation, map_hash_u64(o->correlation))) {
 		free(o);
@@ -56,6 +66,7 @@ void session_open_free(struct gw *gw, struct open *o)
 {
 	map_remove(&gw->opens, &o->by_correlation);
 	map_remove(&gw->keys_of_opens, &o->by_key);
+	turns_leave(gw, o);
 	free(o);
 }
 
@@ -64,29 +75,27 @@ void session_ask(struct client *c)
 	struct gw *gw = c->gw;
 	struct map_node *found =
 		map_find(&gw->keys_of_opens, session_key_hash(c->pool, identifier_of(c)), open_key_match, c);
-	struct open *o;
+	struct open *o = found ? container_of(found, struct open, by_key) : NULL;
 
-	if (found) {
-		session_wait_in(c, &container_of(found, struct open, by_key)->waiting);
+	if (!account_may_wait(c))
 		return;
-	}
-	o = open_new(c);
-	struct msg_open body = {.pool = c->pool,
-				.identifier = identifier_of(c),
-				.require_existing = c->facts.require_existing,
-				.gone = c->gone};
-	struct envelope e = {.to = {.kind = ADDRESS_PLACEMENT, .node = NODE_LEADER},
-			     .type = MSG_OPEN,
-			     .correlation = o ? o->correlation : 0,
-			     .deadline_ms = c->deadline_ms};
-	count(&gw->counters.opens, 1);
-	if (!o || session_post(gw, &e, message_body_codec[MSG_OPEN], &body)) {
-		if (o)
-			session_open_free(gw, o);
-		answer_retry(c, 503, "ServiceUnavailable", "the control loop is too busy", 1);
-		return;
+	if (!o) {
+		o = open_new(c);
+		if (!o || turns_ask(c, o)) {
+			if (o)
+				session_open_free(gw, o);
+			answer_retry(c, 503, "ServiceUnavailable", "the control loop is too busy", 1);
+			return;
+		}
 	}
 	session_wait_in(c, &o->waiting);
+	c->unasked = o->asked ? NULL : o;
+}
+
+void session_turn_came(struct open *o)
+{
+	for (struct loop_link *link = o->waiting.next; link != &o->waiting; link = link->next)
+		container_of(link, struct client, waiting)->unasked = NULL;
 }
 
 void session_route(struct client *c)
@@ -192,18 +201,13 @@ static bool correlation_match(const struct map_node *node, const void *key)
 	return container_of(node, struct open, by_correlation)->correlation == *(const uint64_t *)key;
 }
 
-void session_opened(struct gw *gw, const struct envelope *e, const struct msg_opened *m)
+static void open_over(struct gw *gw, struct open *o, const struct msg_opened *m)
 {
-	struct map_node *node =
-		map_find(&gw->opens, map_hash_u64(e->correlation), correlation_match, &e->correlation);
+	struct account *pool = o->of_pool;
 	struct session *s = NULL;
 	bool created = m->created;
 	struct loop_link waiting;
-	struct open *o;
 
-	if (!node)
-		return;
-	o = container_of(node, struct open, by_correlation);
 	if (m->code == OPEN_OK && m->session.pool == o->pool)
 		s = session_learn(gw, &m->session, (struct str){o->identifier, o->identifier_n});
 	if (s && m->created)
@@ -215,6 +219,8 @@ void session_opened(struct gw *gw, const struct envelope *e, const struct msg_op
 		waiting = o->waiting;
 		waiting.next->prev = waiting.prev->next = &waiting;
 	}
+	if (pool)
+		pool->refs++;
 	session_open_free(gw, o);
 	while (!loop_list_empty(&waiting)) {
 		struct client *c = container_of(waiting.next, struct client, waiting);
@@ -225,4 +231,24 @@ void session_opened(struct gw *gw, const struct envelope *e, const struct msg_op
 	}
 	if (s)
 		session_unref(s);
+	turns_next(gw, pool);
+	account_put(gw, pool);
+}
+
+void session_opened(struct gw *gw, const struct envelope *e, const struct msg_opened *m)
+{
+	struct map_node *node =
+		map_find(&gw->opens, map_hash_u64(e->correlation), correlation_match, &e->correlation);
+
+	if (node)
+		open_over(gw, container_of(node, struct open, by_correlation), m);
+}
+
+void session_open_failed(struct gw *gw, struct open *o)
+{
+	struct msg_opened m = {.code = OPEN_UNAVAILABLE,
+			       .message = STR("placement cannot be asked just now"),
+			       .retry_after_s = 1};
+
+	open_over(gw, o, &m);
 }

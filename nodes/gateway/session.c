@@ -195,23 +195,26 @@ void session_leave(struct client *c)
 
 void session_wait_over(struct client *c)
 {
+	struct open *unasked = c->unasked;
+
 	if (!loop_link_in(&c->waiting))
 		return;
 	loop_list_remove(&c->waiting);
 	if (c->state == CLIENT_SESSION)
-		c->gw->n_waiting--;
+		account_waits(c, false);
+	c->unasked = NULL;
+	if (unasked && loop_list_empty(&unasked->waiting))
+		session_open_free(c->gw, unasked);
 }
 
 void session_wait_in(struct client *c, struct loop_link *list)
 {
 	uint64_t now = clock_boot_ms();
 
-	if (c->gw->n_waiting >= c->gw->gateway->config.waiting_max) {
-		answer_retry(c, 503, "TooManyWaiting", "too many requests wait for a session", 1);
+	if (!account_may_wait(c))
 		return;
-	}
 	client_wait(c, CLIENT_SESSION);
-	c->gw->n_waiting++;
+	account_waits(c, true);
 	loop_list_add(list, &c->waiting);
 	/* Beyond the deadline: placement's own answer, sent at the deadline, says more. */
 	client_timer(c, (c->deadline_ms > now ? c->deadline_ms - now : 0) + ANSWER_MS);

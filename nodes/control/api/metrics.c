@@ -61,6 +61,9 @@ static void write_gateway(struct control *c, struct buf *to)
 	figure(to, "bad_requests_total", "counter", "Requests that were malformed.", g.bad_requests);
 	figure(to, "refused_connections_total", "counter",
 	       "Connections above connections_max or address_connections_max.", g.refused_connections);
+	figure(to, "refused_limits_total", "counter",
+	       "Requests above a bound of their pool, their token's subject, or those waiting.",
+	       g.refused_limits);
 	figure(to, "too_slow_total", "counter", "Requests ended because their client was too slow.",
 	       g.too_slow);
 	figure(to, "bad_responses_total", "counter", "Answers of sandboxes that were malformed.",

@@ -253,6 +253,29 @@ static void reply(struct fixture *f, const struct envelope *to, uint16_t type, c
 	buf_done(&out);
 }
 
+static void hold(struct fixture *f, const struct envelope *e, const struct msg_open *m)
+{
+	struct fixture_open *o = &f->held[f->n_held];
+
+	assert_true(f->n_held < FIXTURE_HELD);
+	*o = (struct fixture_open){.pool = m->pool, .from = e->from, .correlation = e->correlation};
+	str_copy(m->identifier, o->identifier, sizeof o->identifier);
+	f->n_held++;
+}
+
+void fixture_answer(struct fixture *f, unsigned which)
+{
+	const struct fixture_open *o = &f->held[which];
+	struct envelope e = {.from = o->from, .correlation = o->correlation};
+	struct msg_opened m = {.code = OPEN_OK,
+			       .session = {.pool = o->pool,
+					   .generation = f->generation + which,
+					   .sandbox = f->sandbox + which,
+					   .node = f->owner}};
+
+	reply(f, &e, MSG_OPENED, &m);
+}
+
 static void opened(struct fixture *f, const struct envelope *e, const struct msg_open *m)
 {
 	struct msg_opened o = {
@@ -291,7 +314,9 @@ static int control_post(void *arg, const void *p, size_t n)
 	if (codec_decode(p, n, &envelope_codec, &arena, &e, NULL) ||
 	    codec_decode(e.body.p, e.body.n, message_body_codec[e.type], &arena, &body, NULL))
 		abort();
-	if (e.type == MSG_OPEN) {
+	if (e.type == MSG_OPEN && f->hold_opens) {
+		hold(f, &e, &body.open);
+	} else if (e.type == MSG_OPEN) {
 		opened(f, &e, &body.open);
 	} else if (e.type == MSG_QUIET) {
 		f->quiet_in_flight += body.quiet.in_flight;
@@ -400,6 +425,10 @@ void fixture_publish(struct fixture *f, uint16_t peer_port)
 	struct view_node node = {.id = 2};
 	struct sockaddr_in *a = (struct sockaddr_in *)&node.peer;
 
+	assert_int_equal(view_add_pool(v, &pool), 0);
+	pool.uid = FIXTURE_OTHER_POOL;
+	pool.name = STR("other");
+	pool.host = STR("other.env.region.example.test");
 	assert_int_equal(view_add_pool(v, &pool), 0);
 	*a = (struct sockaddr_in){.sin_family = AF_INET,
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK),

@@ -12,10 +12,12 @@
 #include "gateway/token/token.h"
 #include "wire/messages.h"
 
-#define FIXTURE_POOL  7
-#define FIXTURE_HOST  "pool.env.region.example.test"
-#define FIXTURE_SCOPE "/subscriptions/s1/resourceGroups/g1/providers/Microsoft.App/sessionPools/pool"
-#define FIXTURE_BIG   (24u << 20)
+#define FIXTURE_POOL       7
+#define FIXTURE_HOST       "pool.env.region.example.test"
+#define FIXTURE_SCOPE      "/subscriptions/s1/resourceGroups/g1/providers/Microsoft.App/sessionPools/pool"
+#define FIXTURE_OTHER_POOL 8 /* of the same view; its path ends in "other" */
+#define FIXTURE_HELD       64
+#define FIXTURE_BIG        (24u << 20)
 
 struct fixture {
 	struct gateway *g;
@@ -28,6 +30,14 @@ struct fixture {
 	_Atomic uint64_t quiet_in_flight, quiet_last, quiets;
 	_Atomic uint64_t stream_id; /* of an api_request answered with `more` */
 	bool slow_open;
+	bool hold_opens; /* not answered until fixture_answer */
+	_Atomic unsigned n_held;
+	struct fixture_open {
+		uint64_t pool;
+		char identifier[129];
+		struct address from;
+		uint64_t correlation;
+	} held[FIXTURE_HELD];
 	uint32_t queue_ms, silence_ms; /* 0: 3 s, 20 s */
 };
 
@@ -38,7 +48,8 @@ extern _Atomic int backend_connections;
 void fixture_config(struct fixture *f, struct gateway_config *ret);
 /* With the pool in its view; node 2's peer address is `peer_port` when not 0. */
 void fixture_publish(struct fixture *f, uint16_t peer_port);
-void fixture_event(struct fixture *f, unsigned type); /* to all loops: MSG_QUIESCE, MSG_REOPEN, MSG_ENDED */
+void fixture_answer(struct fixture *f, unsigned which); /* a held open: OPEN_OK */
+void fixture_event(struct fixture *f, unsigned type);   /* to all loops: MSG_QUIESCE, MSG_REOPEN, MSG_ENDED */
 
 /* --- the client --- */
 
