@@ -64,6 +64,7 @@ struct driver_info {
 	uint64_t started_boot_ms, started_wall_ms;
 	int64_t pid; /* of the first process, in the host's pid namespace */
 	uint32_t slot;
+	uint32_t uid_base; /* that it runs with; 0: not known */
 	uint16_t target_port;
 	bool egress; /* it has it, and it is on */
 	char digest[DIGEST_MAX + 1];
@@ -84,7 +85,8 @@ struct driver_ops {
 	const char *name;
 	/* Finds what a former sandboxd started, and removes what is left of starts that never finished. */
 	int (*adopt)(struct driver *d, driver_found *found, void *arg, struct err *err);
-	/* Limits are in force and read back, and egress is set up, before the program's first instruction. */
+	/* Limits are in force and read back, and egress is set up, before the program's first instruction. On failure *ret
+	 * is NULL, or what could not be cleared away: an instance that is over, whose slot stays taken until it is stopped. */
 	int (*start)(struct driver *d, const struct driver_start *how, struct driver_instance **ret,
 		     struct err *err);
 	/* Its log, before stop(): stop() moves what was written last to <path>.log and what was rotated to <path>.old, on the

@@ -40,8 +40,8 @@ static void make_over(struct driver_instance *i)
 }
 
 /* A start that never finished: its shim ends by itself, because the socket to the sandboxd of then has ended; but
- * not before it has noticed. */
-static void end_half_started(struct lxc_driver *d, const char *dir, uint64_t sandbox, uint32_t slot)
+ * not before it has noticed. False: something of it is left, so it is held like one that is over. */
+static bool end_half_started(struct lxc_driver *d, const char *dir, uint64_t sandbox, uint32_t slot)
 {
 	int64_t pid = -1;
 	uint64_t start = 0;
@@ -52,7 +52,7 @@ static void end_half_started(struct lxc_driver *d, const char *dir, uint64_t san
 		if (fd >= 0 && poll(&(struct pollfd){fd, POLLIN, 0}, 1, SHIM_END_MS) != 1)
 			(void)!kill((pid_t)pid, SIGKILL);
 	}
-	(void)!lxc_remove_host_objects(d, dir, sandbox, slot, NULL);
+	return lxc_remove_host_objects(d, dir, sandbox, slot, NULL) == 0;
 }
 
 static void adopt_one(struct lxc_driver *d, uint64_t sandbox, driver_found *found, void *arg)
@@ -67,12 +67,12 @@ static void adopt_one(struct lxc_driver *d, uint64_t sandbox, driver_found *foun
 	r = sandbox_dir_read_meta(i->dir, &i->meta, i->digest, NULL);
 	if (r == 0)
 		r = sandbox_dir_read_running(i->dir, &i->running, NULL);
-	if (r < 0 && r != -ESTALE) {
-		end_half_started(d, i->dir, sandbox, i->meta.slot);
+	if (r < 0 && r != -ESTALE && end_half_started(d, i->dir, sandbox, i->meta.slot)) {
 		free(i);
 		return;
 	}
-	if (r == -ESTALE)
+	i->meta.sandbox = sandbox;
+	if (r < 0)
 		i->running.pid = i->running.shim_pid = -1;
 	if (r < 0 || lxc_hold(d, i, NULL) < 0)
 		make_over(i);

@@ -202,6 +202,7 @@ static void op_info(struct driver *d, struct driver_instance *i, struct driver_i
 				    .started_wall_ms = i->running.started_wall_ms,
 				    .pid = i->running.pid,
 				    .slot = i->meta.slot,
+				    .uid_base = i->meta.uid_base,
 				    .target_port = i->meta.target_port,
 				    .egress = i->meta.egress && sandbox_dir_egress_on(i->dir)};
 	memcpy(ret->digest, i->digest, sizeof ret->digest);

@@ -211,6 +211,7 @@ static struct driver_instance *new_instance(struct lxc_driver *d, const struct d
 				    .pool_uid = how->pool_uid,
 				    .revision = how->revision,
 				    .slot = how->slot,
+				    .uid_base = how->uid_base,
 				    .target_port = how->target_port,
 				    .egress = how->egress,
 				    .stop_signal = how->stop_signal};
@@ -231,6 +232,7 @@ int lxc_start(struct driver *base, const struct driver_start *how, struct driver
 	int control[2] = {-1, -1}, r;
 	pid_t pid = -1;
 
+	*ret = NULL;
 	if (i == NULL)
 		return err_set(err, -ENOMEM, "start sandbox %" PRIu64 ": no memory", how->sandbox);
 	lxc_container_name(d, how->sandbox, name);
@@ -253,8 +255,10 @@ int lxc_start(struct driver *base, const struct driver_start *how, struct driver
 	if (r < 0) {
 		if (pid > 0)
 			end_shim(pid);
-		(void)!lxc_remove_host_objects(d, i->dir, how->sandbox, how->slot, NULL);
-		base->ops->release(base, i);
+		if (lxc_remove_host_objects(d, i->dir, how->sandbox, how->slot, NULL) < 0)
+			*ret = i;
+		else
+			base->ops->release(base, i);
 		return err_wrap(err, "start sandbox %" PRIu64, how->sandbox);
 	}
 	*ret = i;

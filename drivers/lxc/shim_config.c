@@ -52,5 +52,6 @@ static const struct codec_field lxc_meta_fields[] = {
 	CODEC_U64(struct lxc_meta, revision),    CODEC_U32(struct lxc_meta, slot),
 	CODEC_U16(struct lxc_meta, target_port), CODEC_BOOL(struct lxc_meta, egress),
 	CODEC_I32(struct lxc_meta, stop_signal), CODEC_STR(struct lxc_meta, digest, DIGEST_MAX),
+	CODEC_U32(struct lxc_meta, uid_base),
 };
 const struct codec_type lxc_meta_codec = CODEC_TYPE(struct lxc_meta, "lxc meta", lxc_meta_fields);

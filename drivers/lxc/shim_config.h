@@ -59,6 +59,7 @@ struct lxc_meta {
 	bool egress;
 	int32_t stop_signal;
 	struct str digest; /* of the image */
+	uint32_t uid_base;
 };
 
 extern const struct codec_type shim_config_codec, shim_report_codec, shim_exit_codec, lxc_meta_codec;

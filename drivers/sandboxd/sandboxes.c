@@ -32,6 +32,11 @@ static void slot_set(struct server *s, uint32_t slot, bool taken)
 		s->slots[slot / 8] &= (unsigned char)~(1u << (slot % 8));
 }
 
+uint32_t sandbox_uid_base(const struct server *s, uint32_t slot)
+{
+	return s->o.settings->uid_base + (slot + 1) * UIDS; /* the first range is the loggers' */
+}
+
 /* In turn, so that a slot rests for as long as possible before it is used again. */
 static int take_slot(struct server *s, uint32_t *ret)
 {
@@ -141,7 +146,8 @@ static void on_found(struct driver_instance *i, void *arg)
 	struct err err = {0};
 
 	s->driver->ops->info(s->driver, i, &info);
-	if (info.slot >= s->n_slots || slot_taken(s, info.slot)) {
+	if (info.slot >= s->n_slots || slot_taken(s, info.slot) ||
+	    (info.uid_base != 0 && info.uid_base != sandbox_uid_base(s, info.slot))) {
 		log_error("sandbox %lu has slot %u, which is taken or outside the span: it is stopped",
 			  (unsigned long)info.sandbox, info.slot);
 		if (s->driver->ops->stop(s->driver, i, 0, &err) < 0)

@@ -134,6 +134,7 @@ void connection_set_hello(struct connection *c);
 struct sandbox *sandbox_find(struct server *s, uint64_t id);
 struct sandbox *sandbox_new(struct server *s, uint64_t id); /* NULL: no slot, no memory */
 void sandbox_forget(struct server *s, struct sandbox *b);
+uint32_t sandbox_uid_base(const struct server *s, uint32_t slot);
 int sandboxes_adopt(struct server *s, struct err *err);
 void sandbox_watch_exit(struct server *s, struct sandbox *b);
 

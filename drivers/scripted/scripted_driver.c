@@ -22,7 +22,7 @@ static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection
 
 struct driver_instance {
 	struct driver_info info;
-	int stop_signal;
+	int stop_signal, stops_to_fail;
 	char keep[512]; /* file that its log goes to; "": none */
 	bool serves, deaf;
 	int over; /* eventfd: readable when it is over */
@@ -110,6 +110,11 @@ static int play(struct driver_instance *i, const struct driver_start *how, struc
 		dprintf(i->log, "2026-01-01T00:00:00.000Z stdout F serving\n");
 		return start_server(i, err);
 	}
+	if (str_eq(word, STR("sticky")) || str_eq(word, STR("debris"))) {
+		i->stops_to_fail = word_number(how, at + 1);
+		return str_eq(word, STR("sticky")) ? start_server(i, err)
+						   : err_set(err, -EIO, "left something");
+	}
 	if (str_eq(word, STR("exit")))
 		finish(i, SANDBOX_EXIT_CODE, word_number(how, at + 1));
 	else if (str_eq(word, STR("signal")))
@@ -143,6 +148,7 @@ static int op_start(struct driver *d, const struct driver_start *how, struct dri
 	struct driver_instance *i = calloc(1, sizeof *i);
 	int r;
 
+	*ret = NULL;
 	if (i == NULL)
 		return err_set(err, -ENOMEM, "start sandbox %" PRIu64 ": no memory", how->sandbox);
 	pthread_mutex_init(&i->lock, NULL);
@@ -158,13 +164,17 @@ static int op_start(struct driver *d, const struct driver_start *how, struct dri
 				       .started_wall_ms = clock_wall_ms(),
 				       .pid = getpid(),
 				       .slot = how->slot,
+				       .uid_base = how->uid_base,
 				       .target_port = how->target_port,
 				       .egress = how->egress};
 	(void)str_copy(how->digest, i->info.digest, sizeof i->info.digest);
 	r = i->over < 0 || i->end < 0 || i->log < 0 ? err_system(err, -errno, "descriptors")
 						    : play(i, how, err);
 	if (r < 0) {
-		op_release(d, i);
+		if (i->stops_to_fail > 0)
+			*ret = i;
+		else
+			op_release(d, i);
 		return err_wrap(err, "start sandbox %" PRIu64, how->sandbox);
 	}
 	*ret = i;
@@ -192,13 +202,14 @@ static int op_stop(struct driver *d, struct driver_instance *i, uint32_t grace_m
 	struct pollfd p = {i->over, POLLIN, 0};
 
 	(void)d;
-	(void)err;
 	if (grace_ms > 0 && !i->deaf)
 		finish(i, SANDBOX_EXIT_SIGNAL, i->stop_signal);
 	else
 		(void)!poll(&p, 1, (int)grace_ms);
 	finish(i, SANDBOX_EXIT_SIGNAL, SIGKILL);
 	write_log(i);
+	if (i->stops_to_fail > 0 && i->stops_to_fail-- > 0)
+		return err_set(err, -EBUSY, "stop sandbox %" PRIu64 ": something is left", i->info.sandbox);
 	return 0;
 }
 

@@ -6,6 +6,8 @@
  *   exit N           is over at once with exit code N
  *   signal N, oom    is over at once, by a signal or for want of memory
  *   fail TEXT        cannot be started, for this reason
+ *   debris N         cannot be started, and leaves something that only the stop after N others removes
+ *   sticky N         as serve, but the first N stops fail
  *   slow MS ...      takes so long to start, then goes on as the words behind say
  * Nothing outlives the process: adopt() finds nothing. */
 #ifndef SCRIPTED_SCRIPTED_DRIVER_H

@@ -177,6 +177,18 @@ static void started(struct server *s, struct start_job *j, struct sandbox *b)
 	sandbox_stop_if_asked(s, b);
 }
 
+/* Something of it is on the host still: its ids are nobody else's until a stop has removed that. */
+static void keep_rest(struct server *s, struct start_job *j, struct sandbox *b)
+{
+	log_warn("sandbox %" PRIu64 ": what it left could not be removed yet; its uid range stays taken",
+		 b->id);
+	b->instance = j->instance;
+	b->exit = (struct driver_exit){.how = SANDBOX_EXIT_UNKNOWN, .wall_ms = clock_wall_ms()};
+	b->exit_known = true;
+	b->state = SANDBOX_OVER;
+	sandbox_stop_if_asked(s, b);
+}
+
 static void done_start(struct job *job)
 {
 	struct start_job *j = container_of(job, struct start_job, job);
@@ -192,6 +204,11 @@ static void done_start(struct job *job)
 	if (j->image != NULL)
 		image_release(s->o.store, j->image);
 	reply_code(s, &j->asker, j->code, &j->err);
+	if (j->instance != NULL) {
+		keep_rest(s, j, b);
+		free_start(j);
+		return;
+	}
 	for (struct asker *a = b->stops; a != NULL; a = a->next) {
 		struct sandboxd_reply r = {.wall_ms = clock_wall_ms()};
 
@@ -245,7 +262,7 @@ void sandbox_start(struct server *s, const struct sandboxd_start *how, struct as
 	j = b == NULL ? NULL : new_start_job(s, how, asker);
 	if (j != NULL) {
 		j->how.slot = b->slot;
-		j->how.uid_base = settings->uid_base + (b->slot + 1) * UIDS;
+		j->how.uid_base = sandbox_uid_base(s, b->slot);
 		j->how.logger_uid = settings->uid_base + b->slot;
 		r = jobs_post(s->work, &j->job);
 	}

@@ -19,6 +19,7 @@
 #include "core/clock.h"
 #include "core/fd.h"
 #include "drivers_world/world.h"
+#include "lxc_shim/cgroup.h"
 
 static struct world world;
 static struct world_start s;
@@ -394,6 +395,67 @@ static void what_runs_is_adopted(void **state)
 		;
 }
 
+/* Groups below each other, of a name that is this container's, deeper than anybody removes: a stop that cannot end. */
+static void deep_groups(char *ret, size_t size, const char *container)
+{
+	struct cgroup_layout l;
+	struct err err = {0};
+	size_t n;
+
+	assert_int_equal(cgroup_layout_read("", &l, &err), 0);
+	assert_int_equal(cgroup_dir_of(&l, 1, CGROUP_PIDS, ret, size, &err), 0);
+	n = strlen(ret);
+	n += (size_t)snprintf(ret + n, size - n, "/lxc.payload.%s-9", container);
+	for (int depth = 0; depth < 12; depth++) {
+		if (mkdir(ret, 0755) != 0 && errno != EEXIST)
+			fail_msg("%s: %s", ret, strerror(errno));
+		n += (size_t)snprintf(ret + n, size - n, "/x");
+	}
+}
+
+static void remove_deep_groups(char *path)
+{
+	for (int depth = 0; depth < 12; depth++) {
+		*strrchr(path, '/') = '\0';
+		rmdir(path);
+	}
+}
+
+/* What cannot be removed stays this sandbox's, with its slot, for this driver and the next, until a stop has done it. */
+static void what_is_left_keeps_its_slot(void **state)
+{
+	const char *const argv[] = {"nothing", NULL};
+	struct driver_instance *i = run_shell("sleep 100");
+	struct driver_info info;
+	char name[64], groups[600];
+	struct err err = {0};
+
+	(void)state;
+	snprintf(name, sizeof name, "berth-%08x-%016lx", (uint32_t)str_hash_stable(STR("test"), world.node),
+		 (unsigned long)s.how.sandbox);
+	deep_groups(groups, sizeof groups, name);
+	assert_int_equal(world.driver->ops->stop(world.driver, i, 0, &err), -EBUSY);
+	world.driver->ops->release(world.driver, i);
+	n_found = 0;
+	assert_int_equal(world.driver->ops->adopt(world.driver, on_found, NULL, &err), 0);
+	assert_int_equal(n_found, 1);
+	world.driver->ops->info(world.driver, found[0], &info);
+	assert_true(info.sandbox == s.how.sandbox && info.slot == s.how.slot &&
+		    info.uid_base == s.how.uid_base);
+	assert_int_equal(world.driver->ops->stop(world.driver, found[0], 0, &err), -EBUSY);
+	remove_deep_groups(groups);
+	stop(found[0]);
+
+	world_program(&world, &s, argv);
+	snprintf(name, sizeof name, "berth-%08x-%016lx", (uint32_t)str_hash_stable(STR("test"), world.node),
+		 (unsigned long)s.how.sandbox);
+	deep_groups(groups, sizeof groups, name);
+	assert_true(world.driver->ops->start(world.driver, &s.how, &i, &err) < 0);
+	assert_non_null(i);
+	remove_deep_groups(groups);
+	stop(i);
+}
+
 static void debris_is_removed(void **state)
 {
 	char path[256];
@@ -425,6 +487,7 @@ int main(void)
 		T(logs_are_bounded),
 		T(a_dead_shim_takes_its_container_along),
 		T(what_runs_is_adopted),
+		T(what_is_left_keeps_its_slot),
 		T(debris_is_removed),
 	};
 	const char *lacks = world_lacks_lxc();

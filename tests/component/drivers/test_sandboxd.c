@@ -261,6 +261,31 @@ static void slots_are_bounded_and_come_back(void **state)
 	}
 }
 
+/* A uid range is nobody else's while anything of its sandbox is left: after a stop, or a start, that failed half way. */
+static void a_slot_stays_taken_until_all_is_gone(void **state)
+{
+	(void)state;
+	for (uint64_t i = 61; i < 68; i++)
+		assert_int_equal(start(i, "serve", NULL, NULL), 0);
+	assert_int_equal(start(60, "sticky", "2", NULL), 0);
+	for (int fails = 0; fails < 2; fails++) {
+		assert_int_equal(stop(60, 0), -EBUSY);
+		assert_int_equal(start(68, "serve", NULL, NULL), -ENOSPC);
+	}
+	assert_int_equal(stop(60, 0), 0);
+	assert_int_equal(start(68, "debris", "1", NULL), -EIO);
+	assert_int_equal(start(69, "serve", NULL, NULL), -ENOSPC);
+	assert_int_equal(start(68, "serve", NULL, NULL), -EEXIST);
+	assert_int_equal(stop(68, 0), -EBUSY);
+	assert_int_equal(start(69, "serve", NULL, NULL), -ENOSPC);
+	assert_int_equal(stop(68, 0), 0);
+	assert_int_equal(start(69, "serve", NULL, NULL), 0);
+	for (uint64_t i = 61; i < 70; i++) {
+		if (i != 68)
+			assert_int_equal(stop(i, 0), 0);
+	}
+}
+
 /* A start that takes long delays no dial, and a stop that comes meanwhile is kept. */
 static void slow_calls_delay_nobody(void **state)
 {
@@ -523,6 +548,7 @@ int main(void)
 		cmocka_unit_test(a_failed_start_names_the_cause),
 		cmocka_unit_test(refuses_bad_starts),
 		cmocka_unit_test(slots_are_bounded_and_come_back),
+		cmocka_unit_test(a_slot_stays_taken_until_all_is_gone),
 		cmocka_unit_test(slow_calls_delay_nobody),
 		cmocka_unit_test(the_fence_freezes_and_thaws),
 		cmocka_unit_test(gives_the_log),
