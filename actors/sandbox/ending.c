@@ -31,6 +31,7 @@ void ending_exit(struct ending *e, const struct sandboxd_exited *exited, const s
 		ending_set(e, failed, "its process was killed by signal %d%s", (int)exited->value, when);
 		break;
 	case SANDBOX_EXIT_OOM:
+		e->out_of_memory = e->message[0] == '\0';
 		ending_set(e, failed, "it ran out of memory (limit %llu MiB)%s",
 			   row == NULL ? 0ull : (unsigned long long)(row->memory_bytes >> 20), when);
 		break;

@@ -7,7 +7,7 @@
 #define ENDING_MESSAGE_MAX 384
 
 struct ending {
-	bool failed, unserved;
+	bool failed, unserved, out_of_memory;
 	uint64_t stopped_ms; /* wall clock; 0: not known yet */
 	char message[ENDING_MESSAGE_MAX];
 };

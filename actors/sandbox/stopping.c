@@ -32,6 +32,7 @@ uint8_t sandbox_propose_gone(struct sandbox *self, struct context *c)
 					.stopped_ms = self->ending.stopped_ms,
 					.failed = self->ending.failed,
 					.unserved = self->ending.unserved,
+					.out_of_memory = self->ending.out_of_memory,
 					.message = str_of(self->ending.message)};
 
 	if (sandbox_row_of(&self->actor, c) == NULL)

@@ -152,6 +152,7 @@ enum reap_reason {
 	REAP_EXITED,
 	REAP_POOL_DELETED,
 	REAP_DEAD,
+	REAP_OUT_OF_MEMORY,
 	REAP_REASONS
 };
 struct msg_reap {

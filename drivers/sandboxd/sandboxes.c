@@ -107,6 +107,8 @@ static void over(struct server *s, struct sandbox *b)
 	b->exit_known = true;
 	if (b->state == SANDBOX_RUNNING)
 		b->state = SANDBOX_OVER;
+	if (b->exit.how == SANDBOX_EXIT_OOM)
+		log_warn("sandbox %lu ran out of memory", (unsigned long)b->id);
 	lifecycle_exited(s, b);
 	send_exited(s, b, NULL);
 }

@@ -183,11 +183,58 @@ static json_t *operator_session(struct call *c, const struct session_row *row, b
 	return to;
 }
 
-void sessions_list(struct call *c)
+static json_t *ended_session(struct call *c, const struct record_row *row)
+{
+	const struct node_row *node = state_node(c->state, row->node);
+	json_t *to = json_new_object();
+
+	json_put_cstr(to, "state", "ended");
+	json_put_u64(to, "generation", row->generation);
+	json_put_u64(to, "sandbox", row->sandbox);
+	json_put_u64(to, "node", row->node);
+	json_put_str(to, "nodeName", node == NULL ? STR("") : node->name);
+	json_put_time(to, "opened", row->opened_ms);
+	json_put_time(to, "ended", row->closed_ms);
+	json_put_cstr(to, "reason", row->reason < REAP_REASONS ? reap_reason_name[row->reason] : "unknown");
+	return to;
+}
+
+/* What the tables still know of sessions that are over, the oldest first. Records name no identifier. */
+static uint64_t push_ended(struct call *c, json_t *value, uint64_t skip)
+{
+	uint64_t n = 0;
+
+	for (const struct record_row *row = state_next_record(c->state, NULL);
+	     row != NULL && n <= skip + LIST_PAGE; row = state_next_record(c->state, row)) {
+		if (row->pool != c->pool->uid || row->opened_ms == 0)
+			continue;
+		if (n >= skip && n < skip + LIST_PAGE)
+			json_push(value, ended_session(c, row));
+		n++;
+	}
+	return n;
+}
+
+static uint64_t push_sessions(struct call *c, json_t *value, uint64_t skip)
 {
 	bool identifiers = access_allowed(&c->request->caller, ACCESS_IDENTIFIERS, c->scope);
+	uint64_t n = 0;
+
+	for (const struct session_row *row = state_next_pool_session(c->state, c->pool->uid, NULL);
+	     row != NULL && n <= skip + LIST_PAGE;
+	     row = state_next_pool_session(c->state, c->pool->uid, row)) {
+		if (n >= skip && n < skip + LIST_PAGE)
+			json_push(value, operator_session(c, row, identifiers));
+		n++;
+	}
+	return n;
+}
+
+void sessions_list(struct call *c)
+{
+	bool ended = str_eq_nocase(call_query(c, "ended"), STR("true"));
 	struct str only = call_query(c, "identifier");
-	uint64_t skip = 0, n = 0;
+	uint64_t skip = 0, n;
 	json_t *body, *value;
 
 	if (call_query_u64(c, "skip", 0, LIST_SKIP_MAX, 0, &skip) < 0)
@@ -205,17 +252,12 @@ void sessions_list(struct call *c)
 	}
 	body = json_new_object();
 	value = json_put_array(body, "value");
-	for (const struct session_row *row = state_next_pool_session(c->state, c->pool->uid, NULL);
-	     row != NULL && n <= skip + LIST_PAGE;
-	     row = state_next_pool_session(c->state, c->pool->uid, row)) {
-		if (n >= skip && n < skip + LIST_PAGE)
-			json_push(value, operator_session(c, row, identifiers));
-		n++;
-	}
+	n = ended ? push_ended(c, value, skip) : push_sessions(c, value, skip);
 	if (n > skip + LIST_PAGE)
 		json_put_str(body, "nextLink",
-			     call_printf(c, "%.*s%.*s?skip=%llu", STR_ARGS(c->base),
-					 STR_ARGS(c->request->path), (unsigned long long)(skip + LIST_PAGE)));
+			     call_printf(c, "%.*s%.*s?skip=%llu%s", STR_ARGS(c->base),
+					 STR_ARGS(c->request->path), (unsigned long long)(skip + LIST_PAGE),
+					 ended ? "&ended=true" : ""));
 	call_json(c, 200, body);
 }
 

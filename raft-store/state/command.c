@@ -111,6 +111,7 @@ static const struct codec_field sandbox_gone_fields[] = {
 	CODEC_BOOL(struct cmd_sandbox_gone, failed),
 	CODEC_BOOL(struct cmd_sandbox_gone, unserved),
 	CODEC_STR(struct cmd_sandbox_gone, message, TEXT_MAX_BYTES),
+	CODEC_BOOL(struct cmd_sandbox_gone, out_of_memory),
 };
 static const struct codec_type sandbox_gone_codec =
 	CODEC_TYPE(struct cmd_sandbox_gone, "sandbox_gone", sandbox_gone_fields);

@@ -99,6 +99,7 @@ struct cmd_sandbox_gone {
 	bool failed;         /* it never became ready, or crashed: counts against the pool */
 	bool unserved;       /* its session never got a byte from it: nothing is billed for the session */
 	struct str message;
+	bool out_of_memory; /* that is why its process is gone */
 };
 struct cmd_session_open {
 	uint64_t pool;

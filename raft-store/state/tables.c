@@ -223,6 +223,11 @@ const char *const session_state_name[SESSION_STATES] = {
 };
 
 const char *const reap_reason_name[REAP_REASONS] = {
-	[REAP_IDLE] = "idle",     [REAP_MAX_ALIVE] = "max-alive",       [REAP_STOPPED] = "stopped",
-	[REAP_EXITED] = "exited", [REAP_POOL_DELETED] = "pool-deleted", [REAP_DEAD] = "dead",
+	[REAP_IDLE] = "idle",
+	[REAP_MAX_ALIVE] = "max-alive",
+	[REAP_STOPPED] = "stopped",
+	[REAP_EXITED] = "exited",
+	[REAP_POOL_DELETED] = "pool-deleted",
+	[REAP_DEAD] = "dead",
+	[REAP_OUT_OF_MEMORY] = "out-of-memory",
 };

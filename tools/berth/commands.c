@@ -69,6 +69,11 @@ static const struct option_def pool_write[] = {
 	{"network-status", OPTION_VALUE, "TEXT", "EgressDisabled or EgressEnabled"},
 };
 static const struct option_def pool_one[] = {NAME, GROUP};
+static const struct option_def session_many[] = {
+	NAME,
+	GROUP,
+	{"ended", OPTION_SWITCH, NULL, "those that are over, and why"},
+};
 static const struct option_def pool_end[] = {NAME, GROUP, WAIT};
 static const struct option_def pool_many[] = {
 	{"resource-group", OPTION_VALUE, "NAME", "only this group's"},
@@ -137,7 +142,7 @@ const struct command_def commands[] = {
 	{"pool list", "the pools", pool_many, N(pool_many), pool_list},
 	{"pool update", "change what is named; the rest stays", pool_write, N(pool_write), pool_update},
 	{"pool delete", "end a pool and its sessions", pool_end, N(pool_end), pool_delete},
-	{"session list", "the sessions of a pool", pool_one, N(pool_one), session_list},
+	{"session list", "the sessions of a pool", session_many, N(session_many), session_list},
 	{"session show", "one session", session_one, N(session_one), session_show},
 	{"session stop", "end a session at once", session_one, N(session_one), session_stop},
 	{"image import", "put an image of this host into the store of each node whose admin socket is here",

@@ -11,6 +11,7 @@ static const struct column columns[] = {
 	{"NODE", "nodeName"},
 	{"OPENED", "opened"},
 	{"LAST ACTIVITY", "lastActivity"},
+	{"ENDED", "ended"},
 	{"REASON", "reason"},
 };
 #define N_COLUMNS (sizeof columns / sizeof *columns)
@@ -50,7 +51,8 @@ int session_list(const struct args *args)
 		struct response page = {0};
 		bool last;
 
-		buf_printf(&url, "%s?skip=%zu", buf_cstr(&path), skip);
+		buf_printf(&url, "%s?skip=%zu%s", buf_cstr(&path), skip,
+			   args_has(args, "ended") ? "&ended=true" : "");
 		r = client_call(&c, "GET", buf_cstr(&url), NULL, &page);
 		if (r == EXIT_OK)
 			json_array_extend(all, json_object_get(page.json, "value"));

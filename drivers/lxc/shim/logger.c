@@ -19,6 +19,8 @@
 
 #define LINE_MAX_BYTES 16384
 #define READS_AT_END   256 /* what a dead container's pipes can hold, and more */
+#define OOM_RECENT_MS  10000
+#define OOM_LINE_MS    1000
 
 struct stream {
 	int *fd;
@@ -89,9 +91,29 @@ static bool read_stream(struct logger *l, struct stream *s)
 /* -- Out of memory -------------------------------------------------------------------------------------------- */
 
 struct oom {
-	uint64_t wakeups;
-	bool seen;
+	uint64_t wakeups, kills;
+	uint64_t at_ms; /* of the last kill; 0: none */
 };
+
+static void killed_for_memory(struct logger *l, struct oom *o)
+{
+	static const char text[] = "a process of this sandbox was killed: out of memory";
+	uint64_t now = clock_boot_ms();
+	struct stream system = {.name = "system"};
+
+	if (o->at_ms == 0 || now - o->at_ms > OOM_LINE_MS) {
+		memcpy(system.line, text, sizeof text - 1);
+		system.n = sizeof text - 1;
+		write_line(l, &system, true);
+	}
+	o->at_ms = now;
+}
+
+/* Whoever was killed long ago is not why it ends now. */
+static bool recent(const struct oom *o)
+{
+	return o->at_ms != 0 && clock_boot_ms() - o->at_ms < OOM_RECENT_MS;
+}
 
 /* Version 1 also signals when the group is removed, but then its files are gone; version 2 counts kills. */
 static void take_oom(struct logger *l, struct oom *o)
@@ -108,19 +130,21 @@ static void take_oom(struct logger *l, struct oom *o)
 	n = pread(l->oom_file, text, sizeof text - 1, 0);
 	if (n <= 0) {
 		if (o->wakeups >= 2)
-			o->seen = true; /* one of them came before the removal */
+			killed_for_memory(l, o); /* one of them came before the removal */
 		fd_close(&l->oom);
 		return;
 	}
 	text[n] = '\0';
 	if (!l->oom_v2) {
-		o->seen = true;
+		killed_for_memory(l, o);
 		return;
 	}
 	char *at = strstr(text, "oom_kill ");
+	uint64_t kills = at == NULL ? 0 : strtoull(at + strlen("oom_kill "), NULL, 10);
 
-	if (at != NULL && strtoull(at + strlen("oom_kill "), NULL, 10) > 0)
-		o->seen = true;
+	if (kills > o->kills)
+		killed_for_memory(l, o);
+	o->kills = kills;
 }
 
 /* -- The end -------------------------------------------------------------------------------------------------- */
@@ -192,7 +216,7 @@ void logger_run(struct logger *l)
 		take_oom(l, &oom);
 	drain(l, out);
 	drain(l, err);
-	write_exit(l, oom.seen);
+	write_exit(l, recent(&oom));
 	waitpid(l->monitor, NULL, 0);
 	free(out);
 	free(err);

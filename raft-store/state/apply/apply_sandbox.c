@@ -274,6 +274,7 @@ void apply_sandbox_gone(struct apply *a, const void *body)
 		apply_session_end(a, session, c->stopped_ms, c->unserved,
 				  session->state == SESSION_CLOSING ? session->reason
 				  : c->unserved                     ? REAP_DEAD
+				  : c->out_of_memory                ? REAP_OUT_OF_MEMORY
 								    : REAP_EXITED);
 	} else {
 		apply_sandbox_end(a, sandbox, c->stopped_ms);
