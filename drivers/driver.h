@@ -24,6 +24,7 @@ struct driver_limits {
 	uint64_t memory_bytes; /* swap is always 0 */
 	uint64_t disk_bytes;   /* of the writable layer */
 	uint64_t log_bytes;    /* kept on disk of stdout and stderr together */
+	uint64_t read_bytes;   /* a second, from the disk of its image */
 };
 
 /* Of outbound traffic. */

@@ -9,16 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "core/fd.h"
 
 #define FILE_BYTES_MAX (1u << 20)
 #define TREE_DEPTH_MAX 8
+#define READ_BYTES     16384u
 
 static const char *const controller_name[CGROUP_CONTROLLERS] = {
 	[CGROUP_MEMORY] = "memory",   [CGROUP_CPU] = "cpu",         [CGROUP_PIDS] = "pids",
 	[CGROUP_DEVICES] = "devices", [CGROUP_FREEZER] = "freezer", [CGROUP_CPUACCT] = "cpuacct",
+	[CGROUP_IO] = "io",
 };
 
 bool cgroup_list_has(const char *list, const char *name, const char *separators)
@@ -95,7 +98,7 @@ static bool serves(const struct cgroup_hierarchy *h, enum cgroup_controller c)
 {
 	if (h->v2 && (c == CGROUP_FREEZER || c == CGROUP_CPUACCT || c == CGROUP_DEVICES))
 		return true;
-	return cgroup_list_has(h->controllers, controller_name[c], ",");
+	return cgroup_list_has(h->controllers, c == CGROUP_IO && !h->v2 ? "blkio" : controller_name[c], ",");
 }
 
 int cgroup_layout_read(const char *root, struct cgroup_layout *ret, struct err *err)
@@ -122,7 +125,7 @@ int cgroup_layout_read(const char *root, struct cgroup_layout *ret, struct err *
 					l.of[c] = (int)i;
 			}
 		}
-		if (l.of[c] < 0 && c != CGROUP_DEVICES && c != CGROUP_CPUACCT)
+		if (l.of[c] < 0 && c != CGROUP_DEVICES && c != CGROUP_CPUACCT && c != CGROUP_IO)
 			return err_set(
 				err, -ENOENT,
 				"cgroups: no mounted hierarchy has the controller \"%s\"; sandboxes could "
@@ -246,8 +249,70 @@ static int check_memory(const struct cgroup_layout *l, pid_t pid, uint64_t bytes
 	r = check_value(dir, v2 ? "memory.max" : "memory.limit_in_bytes", want, err);
 	if (r == 0 && !v2 && group_has(dir, "memory.memsw.limit_in_bytes"))
 		r = check_value(dir, "memory.memsw.limit_in_bytes", want, err);
+	if (r == 0 && !v2 && group_has(dir, CGROUP_TCP_FILE)) {
+		snprintf(want, sizeof want, "%" PRIu64, cgroup_tcp_bytes(bytes));
+		r = check_value(dir, CGROUP_TCP_FILE, want, err);
+	}
 	if (r == 0 && v2 && group_has(dir, "memory.swap.max"))
 		r = check_value(dir, "memory.swap.max", "0", err);
+	return r;
+}
+
+/* "254:0", of the whole disk: limits are its, not its partitions'. False: there is none. */
+static bool disk_below(const struct cgroup_layout *l, dev_t fs, char *ret, size_t size)
+{
+	CLEANUP_BUF struct buf b = {0};
+	char at[400];
+
+	if (major(fs) == 0)
+		return false;
+	snprintf(ret, size, "%u:%u", major(fs), minor(fs));
+	snprintf(at, sizeof at, "%s/sys/dev/block/%s/partition", l->root, ret);
+	if (access(at, F_OK) == 0) {
+		snprintf(at, sizeof at, "%s/sys/dev/block/%s/../dev", l->root, ret);
+		if (fd_read_file(at, 32, &b, NULL) < 0)
+			return false;
+		snprintf(ret, size, "%.*s", (int)strcspn(buf_cstr(&b), "\n"), buf_cstr(&b));
+	}
+	return true;
+}
+
+unsigned cgroup_read_limits(const struct cgroup_layout *l, const struct cgroup_limits *limits,
+			    struct cgroup_read_limit ret[2])
+{
+	uint64_t bytes = limits->read_bytes, reads = bytes / READ_BYTES + 1;
+	char disk[32];
+
+	if (l->of[CGROUP_IO] < 0 || bytes == 0 || !disk_below(l, limits->image, disk, sizeof disk))
+		return 0;
+	if (l->h[l->of[CGROUP_IO]].v2) {
+		ret->file = "io.max";
+		snprintf(ret->value, sizeof ret->value, "%s rbps=%" PRIu64 " riops=%" PRIu64, disk, bytes,
+			 reads);
+		snprintf(ret->want, sizeof ret->want,
+			 "%s rbps=%" PRIu64 " wbps=max riops=%" PRIu64 " wiops=max", disk, bytes, reads);
+		return 1;
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		ret[i].file = i == 0 ? "blkio.throttle.read_bps_device" : "blkio.throttle.read_iops_device";
+		snprintf(ret[i].value, sizeof ret[i].value, "%s %" PRIu64, disk, i == 0 ? bytes : reads);
+		snprintf(ret[i].want, sizeof ret[i].want, "%s", ret[i].value);
+	}
+	return 2;
+}
+
+static int check_reads(const struct cgroup_layout *l, pid_t pid, const struct cgroup_limits *limits,
+		       struct err *err)
+{
+	struct cgroup_read_limit limit[2];
+	unsigned n = cgroup_read_limits(l, limits, limit);
+	char dir[CGROUP_PATH_MAX];
+	int r = n == 0 ? 0 : cgroup_dir_of(l, pid, CGROUP_IO, dir, sizeof dir, err);
+
+	for (unsigned i = 0; r == 0 && i < n; i++) {
+		if (group_has(dir, limit[i].file)) /* a kernel may be built without */
+			r = check_value(dir, limit[i].file, limit[i].want, err);
+	}
 	return r;
 }
 
@@ -270,7 +335,9 @@ int cgroup_check_limits(const struct cgroup_layout *l, pid_t pid, const struct c
 	if (r == 0)
 		r = cgroup_dir_of(l, pid, CGROUP_PIDS, dir, sizeof dir, err);
 	snprintf(want, sizeof want, "%u", limits->pids_max);
-	return r < 0 ? r : check_value(dir, "pids.max", want, err);
+	if (r == 0)
+		r = check_value(dir, "pids.max", want, err);
+	return r < 0 ? r : check_reads(l, pid, limits, err);
 }
 
 /* -- Freezer -------------------------------------------------------------------------------------------------- */

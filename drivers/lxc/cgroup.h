@@ -22,6 +22,7 @@ enum cgroup_controller {
 	CGROUP_DEVICES,
 	CGROUP_FREEZER,
 	CGROUP_CPUACCT,
+	CGROUP_IO, /* "blkio" in version 1 */
 	CGROUP_CONTROLLERS
 };
 
@@ -62,10 +63,28 @@ int cgroup_dir_of(const struct cgroup_layout *l, pid_t pid, enum cgroup_controll
 
 struct cgroup_limits {
 	uint64_t memory_bytes;
+	uint64_t read_bytes; /* a second, from the image's disk: what is written is memory */
+	dev_t image;         /* its file system */
 	uint32_t cpu_milli, pids_max;
 };
 
 #define CGROUP_CPU_PERIOD_US 100000u
+/* Version 1 counts what waits in TCP sockets apart: a quarter of the memory, on top of it. */
+#define CGROUP_TCP_FILE "memory.kmem.tcp.limit_in_bytes"
+static inline uint64_t cgroup_tcp_bytes(uint64_t memory_bytes)
+{
+	return memory_bytes / 16384 * 4096; /* whole pages: that is what is read back */
+}
+
+/* A file that limits reads, what is written to it, and what it then says. */
+struct cgroup_read_limit {
+	const char *file;
+	char value[96], want[128];
+};
+/* Bytes, and a read for each 16 KiB of them. The number of limits: 0 where the image has no disk (memory, network), or no
+ * hierarchy limits disks. */
+unsigned cgroup_read_limits(const struct cgroup_layout *l, const struct cgroup_limits *limits,
+			    struct cgroup_read_limit ret[2]);
 
 /* -ERANGE, with the file and both values, when a limit is not in force for the process. */
 int cgroup_check_limits(const struct cgroup_layout *l, pid_t pid, const struct cgroup_limits *limits,

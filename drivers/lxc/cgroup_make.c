@@ -70,6 +70,10 @@ static int limit_memory(bool v2, const char *dir, const struct cgroup_limits *li
 		return r;
 	if (v2)
 		return has(dir, "memory.swap.max") ? write_text(dir, "memory.swap.max", "0", err) : 0;
+	if (has(dir, CGROUP_TCP_FILE))
+		r = write_number(dir, CGROUP_TCP_FILE, cgroup_tcp_bytes(limits->memory_bytes), err);
+	if (r < 0)
+		return r;
 	if (has(dir, "memory.memsw.limit_in_bytes"))
 		return write_number(dir, "memory.memsw.limit_in_bytes", limits->memory_bytes, err);
 	return has(dir, "memory.swappiness") ? write_text(dir, "memory.swappiness", "0", err) : 0;
@@ -90,6 +94,20 @@ static int limit_cpu(bool v2, const char *dir, const struct cgroup_limits *limit
 	if (r == 0)
 		r = write_number(dir, "cpu.cfs_quota_us", quota, err);
 	return r == 0 && shares >= 2 ? write_number(dir, "cpu.shares", shares, err) : r;
+}
+
+static int limit_reads(const struct cgroup_layout *l, const char *dir, const struct cgroup_limits *limits,
+		       struct err *err)
+{
+	struct cgroup_read_limit limit[2];
+	unsigned n = cgroup_read_limits(l, limits, limit);
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < n; i++) {
+		if (has(dir, limit[i].file))
+			r = write_text(dir, limit[i].file, limit[i].value, err);
+	}
+	return r;
 }
 
 static int list_devices_v1(const char *dir, struct err *err)
@@ -171,7 +189,8 @@ static int delegate(const struct cgroup_layout *l, unsigned h, const char *base,
 	static const struct {
 		enum cgroup_controller c;
 		const char *name;
-	} wanted[] = {{CGROUP_MEMORY, "memory"}, {CGROUP_CPU, "cpu"}, {CGROUP_PIDS, "pids"}};
+	} wanted[] = {
+		{CGROUP_MEMORY, "memory"}, {CGROUP_CPU, "cpu"}, {CGROUP_PIDS, "pids"}, {CGROUP_IO, "io"}};
 	CLEANUP_BUF struct buf b = {0};
 	char path[CGROUP_PATH_MAX + 64], text[32];
 	int r;
@@ -206,6 +225,8 @@ static int make_one(const struct cgroup_layout *l, unsigned h, const char *conta
 		r = limit_cpu(v2, dir, limits, err);
 	if (r == 0 && serves(l, h, CGROUP_PIDS))
 		r = write_number(dir, "pids.max", limits->pids_max, err);
+	if (r == 0 && serves(l, h, CGROUP_IO))
+		r = limit_reads(l, dir, limits, err);
 	if (r == 0 && serves(l, h, CGROUP_DEVICES))
 		r = v2 ? list_devices_v2(dir, err) : list_devices_v1(dir, err);
 	return r;

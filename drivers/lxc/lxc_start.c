@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -58,7 +59,8 @@ static int config_memfd(struct lxc_driver *d, const struct driver_start *how, co
 				.pids_max = how->limits.pids_max,
 				.memory_bytes = how->limits.memory_bytes,
 				.disk_bytes = how->limits.disk_bytes,
-				.log_bytes = how->limits.log_bytes};
+				.log_bytes = how->limits.log_bytes,
+				.read_bytes = how->limits.read_bytes};
 
 	codec_encode(&b, &shim_config_codec, &c);
 	if (fd < 0 || buf_failed(&b))
@@ -160,17 +162,23 @@ static int start_with(struct lxc_driver *d, struct driver_instance *i, int contr
 		      const struct driver_start *how, struct err *err)
 {
 	struct cgroup_limits limits = {.memory_bytes = how->limits.memory_bytes,
+				       .read_bytes = how->limits.read_bytes,
 				       .cpu_milli = how->limits.cpu_milli,
 				       .pids_max = how->limits.pids_max};
 	struct shim_report done;
+	struct stat image;
 	char go = SHIM_GO;
 	int r = read_report(control, SHIM_READY, &i->running, err);
 
 	if (r == 0)
 		r = lxc_hold(d, i, err);
+	if (r == 0 && stat(how->root, &image) != 0)
+		r = err_system(err, -errno, "%s", how->root);
 	/* Those of the process that runs, not of the group that was meant for it. */
-	if (r == 0)
+	if (r == 0) {
+		limits.image = image.st_dev;
 		r = cgroup_check_limits(&d->layout, (pid_t)i->running.pid, &limits, err);
+	}
 	if (r == 0 && how->egress)
 		r = egress_attach(d->egress, how->slot, i->netns, err);
 	if (r == 0)

@@ -23,6 +23,7 @@ static const struct codec_field shim_config_fields[] = {
 	CODEC_U64(struct shim_config, memory_bytes),
 	CODEC_U64(struct shim_config, disk_bytes),
 	CODEC_U64(struct shim_config, log_bytes),
+	CODEC_U64(struct shim_config, read_bytes),
 };
 const struct codec_type shim_config_codec = CODEC_TYPE(struct shim_config, "shim config", shim_config_fields);
 

@@ -34,6 +34,7 @@ struct shim_config {
 	uint32_t uid_base, logger_uid;
 	uint32_t cpu_milli, pids_max;
 	uint64_t memory_bytes, disk_bytes, log_bytes;
+	uint64_t read_bytes; /* a second, from the image's disk */
 };
 
 struct shim_report {

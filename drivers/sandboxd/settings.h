@@ -20,6 +20,7 @@ struct settings {
 	uint64_t log_disk_max, log_retention_ms; /* of ended sandboxes */
 	uint64_t events_disk_max, events_retention_ms;
 	uint64_t disk_bytes_max; /* sandbox_disk_max: of the writable layer, which is memory */
+	uint64_t read_bytes_max; /* sandbox_read_max: a second, from the disk of the images */
 	uint32_t cpu_milli_max;  /* sandbox_cpu_max */
 	uint32_t pids_max;       /* sandbox_pids_max */
 	char image_ca[SETTINGS_PATH_MAX], insecure_registries[SETTINGS_TEXT_MAX],

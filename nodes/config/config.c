@@ -130,6 +130,8 @@ static const struct option options[] = {
 	 "no sandbox gets more"},
 	{"sandbox_disk_max", OPTION_SIZE, AT(sandbox_disk_max), false, "512Mi", 1 << 20, UINT64_MAX / 2,
 	 "of a sandbox's writable layer, which is memory"},
+	{"sandbox_read_max", OPTION_SIZE, AT(sandbox_read_max), false, "256Mi", 1 << 20, UINT64_MAX / 2,
+	 "that a sandbox reads from the disk of the images in a second; where a disk is below them"},
 	{"sandbox_cpu_max", OPTION_NUMBER, AT(sandbox_cpu_max), false, "2000", 10, 1000000,
 	 "no sandbox gets more, 1000 = one core"},
 	{"sandbox_pids_max", OPTION_NUMBER, AT(sandbox_pids_max), false, "512", 8, 1000000,

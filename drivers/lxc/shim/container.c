@@ -41,7 +41,6 @@ static const char *const fixed[][2] = {
 	{"lxc.pty.max", "16"},
 	{"lxc.autodev", "1"},
 	{"lxc.mount.auto", "proc:rw sys:ro"},
-	{"lxc.mount.entry", "tmpfs dev/shm tmpfs rw,nosuid,nodev,mode=1777,size=64m,create=dir 0 0"},
 	{"lxc.no_new_privs", "1"},
 	{"lxc.cap.keep",
 	 "chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service sys_chroot "
@@ -56,10 +55,13 @@ static const char *const fixed[][2] = {
 static int configure(struct lxc_container *lxc, const struct shim_config *c, struct err *err)
 {
 	struct setup s = {.c = lxc, .err = err};
+	char shm[160];
 
 	lxc->clear_config(lxc);
 	for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
 		set(&s, fixed[i][0], "%s", fixed[i][1]);
+	rootfs_shm_entry(c->memory_bytes, shm, sizeof shm);
+	set(&s, "lxc.mount.entry", "%s", shm);
 	set(&s, "lxc.log.file", "%.*s/lxc.log", STR_ARGS(c->dir));
 	set(&s, "lxc.log.level", "ERROR");
 	set(&s, "lxc.rootfs.path", "dir:%.*s/root", STR_ARGS(c->dir));

@@ -10,13 +10,16 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/fd.h"
 
-#define INODES_MAX 262144u
+#define PAGE_BYTES 4096u
+#define SHM_MAX    (64u << 20)
+#define SHM_INODES 16384u
 
 static int write_map(pid_t pid, const char *which, uint32_t base, struct err *err)
 {
@@ -90,6 +93,44 @@ static int make_dir(const char *path, mode_t mode, uint32_t owner, struct err *e
 	return 0;
 }
 
+/* What a file system of memory holds at most, as it says itself. */
+static int check_bounds(const char *path, uint64_t bytes, uint64_t inodes, struct err *err)
+{
+	struct statvfs s;
+
+	if (statvfs(path, &s) != 0)
+		return err_system(err, -errno, "statvfs %s", path);
+	if ((uint64_t)s.f_blocks * s.f_frsize > bytes || s.f_blocks == 0 || s.f_files > inodes ||
+	    s.f_files == 0)
+		return err_set(err, -ERANGE,
+			       "%s holds %" PRIu64 " bytes in %" PRIu64 " inodes, not %" PRIu64
+			       " in %" PRIu64,
+			       path, (uint64_t)s.f_blocks * s.f_frsize, (uint64_t)s.f_files, bytes, inodes);
+	return 0;
+}
+
+static uint64_t shm_bytes(uint64_t memory_bytes)
+{
+	uint64_t bytes = memory_bytes / 4 < SHM_MAX ? memory_bytes / 4 : SHM_MAX;
+
+	return bytes - bytes % PAGE_BYTES;
+}
+
+void rootfs_shm_entry(uint64_t memory_bytes, char *ret, size_t size)
+{
+	snprintf(ret, size,
+		 "tmpfs dev/shm tmpfs rw,nosuid,nodev,mode=1777,size=%" PRIu64 ",nr_inodes=%u,create=dir 0 0",
+		 shm_bytes(memory_bytes), SHM_INODES);
+}
+
+int rootfs_check_shm(pid_t pid, uint64_t memory_bytes, struct err *err)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/root/dev/shm", (int)pid);
+	return check_bounds(path, shm_bytes(memory_bytes), SHM_INODES, err);
+}
+
 int rootfs_mount(const char *image, const char *dir, uint32_t uid_base, uint64_t disk_bytes, struct err *err)
 {
 	char lower[512], tmp[512], upper[600], work[600], root[512], options[2048];
@@ -117,10 +158,14 @@ int rootfs_mount(const char *image, const char *dir, uint32_t uid_base, uint64_t
 	r = mount_shifted(image, lower, uid_base, err);
 	if (r < 0)
 		return r;
-	snprintf(options, sizeof options, "size=%" PRIu64 ",nr_inodes=%u,mode=0711", disk_bytes, INODES_MAX);
+	/* An inode is memory too, about a quarter of a page: without a bound empty files alone take all that there is. */
+	snprintf(options, sizeof options, "size=%" PRIu64 ",nr_inodes=%" PRIu64 ",mode=0711", disk_bytes,
+		 disk_bytes / PAGE_BYTES);
 	if (mount("berth", tmp, "tmpfs", MS_NODEV | MS_NOSUID, options) != 0)
 		return err_system(err, -errno, "mount tmpfs (%s) on %s", options, tmp);
-	r = make_dir(upper, 0755, uid_base, err);
+	r = check_bounds(tmp, disk_bytes, disk_bytes / PAGE_BYTES, err);
+	if (r == 0)
+		r = make_dir(upper, 0755, uid_base, err);
 	if (r == 0)
 		r = make_dir(work, 0700, uid_base, err);
 	if (r < 0)

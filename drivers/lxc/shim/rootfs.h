@@ -6,13 +6,19 @@
 #ifndef LXC_ROOTFS_H
 #define LXC_ROOTFS_H
 
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "core/err.h"
 
 #define SANDBOX_IDS 65536u
 
-/* Leaves the caller in a mount namespace of its own. */
+/* Leaves the caller in a mount namespace of its own. The writable layer holds disk_bytes, and an inode for each page of them. */
 int rootfs_mount(const char *image, const char *dir, uint32_t uid_base, uint64_t disk_bytes, struct err *err);
+
+/* /dev/shm: a quarter of the memory, 64 MiB at most; as a line for liblxc, and read back from the running container. */
+void rootfs_shm_entry(uint64_t memory_bytes, char *ret, size_t size);
+int rootfs_check_shm(pid_t pid, uint64_t memory_bytes, struct err *err);
 
 #endif

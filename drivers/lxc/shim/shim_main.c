@@ -347,11 +347,14 @@ static int watch_oom(struct shim *s, struct err *err)
 	return r < 0 ? err_system(err, r, "write %s", path) : 0;
 }
 
-static int make_groups(struct shim *s, struct err *err)
+static int make_groups(struct shim *s, dev_t image, struct err *err)
 {
 	const struct shim_config *c = &s->config;
-	struct cgroup_limits limits = {
-		.memory_bytes = c->memory_bytes, .cpu_milli = c->cpu_milli, .pids_max = c->pids_max};
+	struct cgroup_limits limits = {.memory_bytes = c->memory_bytes,
+				       .read_bytes = c->read_bytes,
+				       .image = image,
+				       .cpu_milli = c->cpu_milli,
+				       .pids_max = c->pids_max};
 	int r = cgroup_layout_read("", &s->layout, err);
 
 	if (r == 0)
@@ -409,13 +412,16 @@ static int wait_for_go(struct shim *s, struct err *err)
 static int start(struct shim *s, struct err *err)
 {
 	const struct shim_config *c = &s->config;
+	struct stat image;
 	char root[4097];
 	int r = read_config(s, err);
 
 	if (r == 0 && str_copy(c->root, root, sizeof root) < 0)
 		r = err_set(err, -ENAMETOOLONG, "root of the image");
+	if (r == 0 && stat(root, &image) != 0)
+		r = err_system(err, -errno, "%s", root);
 	if (r == 0)
-		r = make_groups(s, err);
+		r = make_groups(s, image.st_dev, err);
 	if (r == 0)
 		r = rootfs_mount(root, s->dir, c->uid_base, c->disk_bytes, err);
 	if (r == 0)
@@ -424,6 +430,8 @@ static int start(struct shim *s, struct err *err)
 		r = start_monitor(s, err);
 	if (r == 0)
 		r = meet_init(s, err);
+	if (r == 0)
+		r = rootfs_check_shm(s->first, c->memory_bytes, err);
 	if (r == 0) {
 		report(s, SHIM_READY, NULL);
 		r = wait_for_go(s, err);

@@ -47,7 +47,8 @@ static void set_limits(struct start_job *j)
 		.pids_max = s->pids_max,
 		.memory_bytes = memory - memory % PAGE_BYTES,
 		.disk_bytes = clamp(memory / 2, 0, s->disk_bytes_max),
-		.log_bytes = s->log_bytes_max};
+		.log_bytes = s->log_bytes_max,
+		.read_bytes = s->read_bytes_max};
 }
 
 /* Kubernetes' rule: command replaces Entrypoint, and Cmd with it; args replaces Cmd. */

@@ -250,6 +250,18 @@ static void the_monitor_is_outside(void **state)
 	stop(i);
 }
 
+/* Empty files are memory as well: they end at a bound of their own, and nobody is killed. */
+static void inodes_are_bounded(void **state)
+{
+	static const char *const wanted[] = {"No space left on device", "all made", "16384 in shm", NULL};
+
+	(void)state;
+	expect_output("mkdir /many; i=0; while true > /many/$i; do i=$((i + 1)); done;"
+		      "test $i -gt 3000 && test $i -lt 4096 && echo all made;"
+		      "echo $(stat -f -c %c /dev/shm) in shm",
+		      wanted);
+}
+
 static void out_of_memory_is_told(void **state)
 {
 	struct driver_instance *i = run_shell("exec dd if=/dev/zero of=/dev/null bs=200M");
@@ -395,17 +407,19 @@ static void what_runs_is_adopted(void **state)
 		;
 }
 
-/* Groups below each other, of a name that is this container's, deeper than anybody removes: a stop that cannot end. */
-static void deep_groups(char *ret, size_t size, const char *container)
+/* Groups below each other, deeper than anybody removes: a stop that cannot end. */
+static void deep_groups(char *ret, size_t size, uint64_t sandbox)
 {
+	char name[64];
 	struct cgroup_layout l;
 	struct err err = {0};
 	size_t n;
 
+	snprintf(name, sizeof name, "berth-%08x-%016" PRIx64,
+		 (uint32_t)str_hash_stable(STR("test"), world.node), sandbox);
 	assert_int_equal(cgroup_layout_read("", &l, &err), 0);
-	assert_int_equal(cgroup_dir_of(&l, 1, CGROUP_PIDS, ret, size, &err), 0);
+	assert_int_equal(cgroup_own_dir(&l, (unsigned)l.of[CGROUP_PIDS], name, ret, size, &err), 0);
 	n = strlen(ret);
-	n += (size_t)snprintf(ret + n, size - n, "/lxc.payload.%s-9", container);
 	for (int depth = 0; depth < 12; depth++) {
 		if (mkdir(ret, 0755) != 0 && errno != EEXIST)
 			fail_msg("%s: %s", ret, strerror(errno));
@@ -427,13 +441,11 @@ static void what_is_left_keeps_its_slot(void **state)
 	const char *const argv[] = {"nothing", NULL};
 	struct driver_instance *i = run_shell("sleep 100");
 	struct driver_info info;
-	char name[64], groups[600];
+	char groups[600];
 	struct err err = {0};
 
 	(void)state;
-	snprintf(name, sizeof name, "berth-%08x-%016lx", (uint32_t)str_hash_stable(STR("test"), world.node),
-		 (unsigned long)s.how.sandbox);
-	deep_groups(groups, sizeof groups, name);
+	deep_groups(groups, sizeof groups, s.how.sandbox);
 	assert_int_equal(world.driver->ops->stop(world.driver, i, 0, &err), -EBUSY);
 	world.driver->ops->release(world.driver, i);
 	n_found = 0;
@@ -447,9 +459,7 @@ static void what_is_left_keeps_its_slot(void **state)
 	stop(found[0]);
 
 	world_program(&world, &s, argv);
-	snprintf(name, sizeof name, "berth-%08x-%016lx", (uint32_t)str_hash_stable(STR("test"), world.node),
-		 (unsigned long)s.how.sandbox);
-	deep_groups(groups, sizeof groups, name);
+	deep_groups(groups, sizeof groups, s.how.sandbox);
 	assert_true(world.driver->ops->start(world.driver, &s.how, &i, &err) < 0);
 	assert_non_null(i);
 	remove_deep_groups(groups);
@@ -483,6 +493,7 @@ int main(void)
 		T(environment_and_directory_arrive),
 		T(limits_hold),
 		T(the_monitor_is_outside),
+		T(inodes_are_bounded),
 		T(out_of_memory_is_told),
 		T(logs_are_bounded),
 		T(a_dead_shim_takes_its_container_along),

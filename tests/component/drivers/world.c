@@ -241,7 +241,8 @@ void world_program(struct world *w, struct world_start *s, const char *const *ar
 						     .pids_max = 64,
 						     .memory_bytes = 64u << 20,
 						     .disk_bytes = 16u << 20,
-						     .log_bytes = 1u << 20}}};
+						     .log_bytes = 1u << 20,
+						     .read_bytes = 64u << 20}}};
 	for (; argv[s->how.n_argv] != NULL; s->how.n_argv++)
 		s->argv[s->how.n_argv] = str_of(argv[s->how.n_argv]);
 	s->how.argv = s->argv;

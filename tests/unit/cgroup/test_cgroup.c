@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "core/fd.h"
@@ -135,6 +136,36 @@ static void says_which_controller_is_missing(void **state)
 	assert_non_null(strstr(err.message, "\"memory\""));
 }
 
+/* Of the whole disk, in the words of either version. */
+static void reads_are_limited(void **state)
+{
+	struct cgroup_limits of = {.read_bytes = 1 << 20, .image = makedev(8, 3)};
+	struct cgroup_read_limit limit[2];
+	struct cgroup_layout l;
+	struct err err = {0};
+
+	(void)state;
+	put("/proc/self/mountinfo",
+	    NOISE V1("30", "memory") V1("31", "cpu") V1("32", "pids") V1("33", "freezer") V1("34", "blkio"));
+	put("/sys/dev/block/8:3/partition", "3\n");
+	put("/sys/dev/block/dev", "8:0\n");
+	assert_int_equal(cgroup_layout_read(root, &l, &err), 0);
+	assert_int_equal(cgroup_read_limits(&l, &of, limit), 2);
+	assert_string_equal(limit[0].file, "blkio.throttle.read_bps_device");
+	assert_string_equal(limit[0].value, "8:0 1048576");
+	assert_string_equal(limit[1].value, "8:0 65");
+	of.image = makedev(0, 40); /* memory */
+	assert_int_equal(cgroup_read_limits(&l, &of, limit), 0);
+	put("/proc/self/mountinfo", NOISE PURE);
+	put("/sys/fs/cgroup/cgroup.controllers", "cpu io memory pids\n");
+	assert_int_equal(cgroup_layout_read(root, &l, &err), 0);
+	of.image = makedev(254, 0);
+	assert_int_equal(cgroup_read_limits(&l, &of, limit), 1);
+	assert_string_equal(limit[0].file, "io.max");
+	assert_string_equal(limit[0].value, "254:0 rbps=1048576 riops=65");
+	assert_string_equal(limit[0].want, "254:0 rbps=1048576 wbps=max riops=65 wiops=max");
+}
+
 /* liblxc ignores version 2 keys on a version 1 host and starts without any limit: only reading back shows it. */
 static void a_limit_that_is_not_in_force_is_found(void **state)
 {
@@ -218,6 +249,7 @@ int main(void)
 		T(finds_version_2),
 		T(version_1_comes_first_where_both_are),
 		T(says_which_controller_is_missing),
+		T(reads_are_limited),
 		T(a_limit_that_is_not_in_force_is_found),
 		T(figures_of_version_2),
 		T(only_ours_are_found),
