@@ -48,12 +48,12 @@ struct loop {
 	struct loop_link wheel[LOOP_WHEEL_SLOTS];
 	uint64_t wheel_used[LOOP_WHEEL_SLOTS / 64];
 	struct loop_link deferred;
-	struct buf tls_out;              /* ciphertext made by the current call */
-	char read[LOOP_READ_BYTES];      /* valid during one read callback */
-	char plain[LOOP_READ_BYTES / 2]; /* decrypted bytes, valid during one on_data */
+	struct buf tls_out;          /* ciphertext made by the current call */
+	char read[LOOP_READ_BYTES];  /* valid during one read callback */
+	char plain[LOOP_READ_BYTES]; /* decrypted bytes, valid during one on_data */
 };
 
-/* Large (about 110 KB): static or on the heap. */
+/* Large (about 170 KB): static or on the heap. */
 int loop_init(struct loop *l, struct err *err);
 /* Runs until loop_stop or until nothing is left to wait for. */
 void loop_run(struct loop *l);

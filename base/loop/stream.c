@@ -7,13 +7,18 @@
 #include <string.h>
 #include <unistd.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 
 #include "core/map.h"
 #include "core/must.h"
 
-#define IOV_MAX_HERE    8
-#define FINISH_STALL_MS 30000
+#define IOV_MAX_HERE      8
+#define FINISH_STALL_MS   30000
+#define KERNEL_UNSENT_MAX (384 * 1024) /* beyond what it has sent: a reader that stops shows soon */
+/* Who took so much of a message, more than two nodes on the way hold, gets what the kernel likes. */
+#define PROVEN_BYTES (3u << 20)
 
 /* --- callbacks to the owner --- */
 
@@ -52,6 +57,28 @@ static void drained(struct stream *s)
 }
 
 /* --- writing --- */
+
+static void set_option(struct stream *s, int level, int option, int value)
+{
+	uv_os_fd_t fd;
+
+	if (s->peer.ss_family != AF_UNIX && uv_fileno(&s->u.handle, &fd) == 0)
+		setsockopt(fd, level, option, &value,
+			   sizeof value); /* without it all works, only less well */
+}
+
+static void set_wide(struct stream *s, bool wide)
+{
+	s->wide = wide;
+	set_option(s, IPPROTO_TCP, TCP_NOTSENT_LOWAT, wide ? 0 : KERNEL_UNSENT_MAX); /* 0: the system's */
+}
+
+void stream_message(struct stream *s)
+{
+	s->message_at = s->written;
+	if (s->wide)
+		set_wide(s, false);
+}
 
 struct pending_write {
 	uv_write_t request;
@@ -105,6 +132,8 @@ int stream_write_raw(struct stream *s, const uv_buf_t *bufs, unsigned n)
 	if (total == 0)
 		return STREAM_DONE;
 	s->written += total;
+	if (!s->wide && s->written - s->message_at > PROVEN_BYTES)
+		set_wide(s, true);
 	if (uv_stream_get_write_queue_size(&s->u.stream) == 0) {
 		int r = uv_try_write(&s->u.stream, bufs, n);
 		if (r < 0 && r != UV_EAGAIN)
@@ -279,12 +308,23 @@ void stream_opened(struct stream *s)
 	stream_arm(s);
 }
 
+static void tune(struct stream *s)
+{
+	set_option(s, IPPROTO_TCP, TCP_NODELAY, 1);
+	set_wide(s, false);
+}
+
+void stream_receive_buffer(struct stream *s, uint32_t bytes)
+{
+	set_option(s, SOL_SOCKET, SO_RCVBUF, (int)bytes);
+}
+
 void stream_started(struct stream *s)
 {
 	if (s->peer.ss_family != AF_UNIX) {
 		int length = sizeof s->peer;
 		uv_tcp_getpeername(&s->u.tcp, (struct sockaddr *)&s->peer, &length);
-		uv_tcp_nodelay(&s->u.tcp, 1);
+		tune(s);
 	}
 	s->open = s->tls == NULL;
 	stream_arm(s);
@@ -333,7 +373,7 @@ int stream_connect(struct loop *l, const struct sockaddr *address, struct tls_ct
 		uv_close(&s->u.handle, discard);
 		return err_system(err, r, "connect");
 	}
-	uv_tcp_nodelay(&s->u.tcp, 1);
+	tune(s);
 	*ret = s;
 	return 0;
 }

@@ -51,6 +51,8 @@ int stream_write_bytes(struct stream *s, const void *p, size_t n);
 size_t stream_queued(const struct stream *s); /* bytes kept */
 /* How much of what was written the other side's TCP has acknowledged, TLS's own bytes included. A system call. */
 uint64_t stream_acked(const struct stream *s);
+/* Another message begins: its reader has to show anew that it reads, before the kernel keeps more than a little for it. */
+void stream_message(struct stream *s);
 /* Reading starts by itself. Paused, nothing is read and nothing delivered; the end is not noticed either. */
 void stream_pause(struct stream *s);
 void stream_resume(struct stream *s);
@@ -62,6 +64,10 @@ void stream_close(struct stream *s);
  * all is sent, and when the other side takes nothing for half a minute. Of the callbacks only on_closed follows.
  * For a last answer to somebody who may still be sending. */
 void stream_finish(struct stream *s, unsigned wait_ms);
+
+/* A receive buffer of fixed size instead of one that the kernel lets grow to tcp_rmem's: what the other side may send while
+ * nobody reads stays small, at the price of speed over long ways. */
+void stream_receive_buffer(struct stream *s, uint32_t bytes);
 
 /* The address of the other side; family AF_UNIX for unix sockets. */
 const struct sockaddr *stream_peer(const struct stream *s);

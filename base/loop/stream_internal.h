@@ -21,12 +21,13 @@ struct stream {
 	uv_shutdown_t shutdown;
 	struct loop_deferred deferred; /* resume: what was held is delivered from here */
 	struct loop_timer finish_timer;
-	uint64_t written; /* to the socket or into its queue */
+	uint64_t written;    /* to the socket or into its queue */
+	uint64_t message_at; /* what was written before the message that is being written */
 	uint64_t finish_acked;
 	unsigned finish_ms, finish_stalled_ms;
 	struct sockaddr_storage peer;
 	bool open, paused, armed, eof, failed, closing, finishing;
-	bool drain_due, shutdown_due, shutdown_sent;
+	bool drain_due, shutdown_due, shutdown_sent, wide;
 };
 
 struct stream *stream_make(struct loop *l, int family, struct tls_ctx *tls, struct err *err);

@@ -8,6 +8,8 @@
 
 #include "core/must.h"
 
+#define RECORD_MAX 16384 /* plaintext of one (RFC 8446, 5.1) */
+
 int stream_tls_flush(struct stream *s)
 {
 	struct buf *out = &s->loop->tls_out;
@@ -53,10 +55,26 @@ static bool handshake(struct stream *s)
 	return r == 1 && !s->closing && !s->failed;
 }
 
+/* What the records that are here say, as one run of bytes: a write a record would cost more than its decryption. A record
+ * is taken whole, so that none of it stays in the session where a pause would forget it.
+ * > 0: so many bytes in `plain`; 0: no more yet; else as tls_session_read, once what came before is delivered. */
+static ssize_t gather(struct stream *s)
+{
+	char *plain = s->loop->plain;
+	size_t n = 0;
+	ssize_t r;
+
+	do {
+		r = tls_session_read(s->tls, plain + n, sizeof s->loop->plain - n);
+		n += r > 0 ? (size_t)r : 0;
+	} while (r > 0 && sizeof s->loop->plain - n >= RECORD_MAX);
+	return n ? (ssize_t)n : r;
+}
+
 static void decrypt(struct stream *s)
 {
 	while (!s->closing && !s->failed && !s->eof && (!s->paused || s->finishing)) {
-		ssize_t r = tls_session_read(s->tls, s->loop->plain, sizeof s->loop->plain);
+		ssize_t r = gather(s);
 		if (r > 0) {
 			if (!s->finishing && s->ops && s->ops->on_data)
 				s->ops->on_data(s, s->arg, s->loop->plain, (size_t)r);

@@ -94,6 +94,9 @@ static const struct option options[] = {
 	 "how long a request may pass no byte either way, its answer's first one too"},
 	{"tunnel_idle_ms", OPTION_NUMBER, AT(tunnel_idle_ms), false, "3600000", 1000, 86400000,
 	 "the same of a WebSocket or another upgraded connection"},
+	{"client_receive_buffer", OPTION_SIZE, AT(client_receive_buffer), false, "208Ki", 0, 64 << 20,
+	 "what a client may send before its session reads; larger for fast uploads from far away; 0: the "
+	 "kernel's"},
 	{"cpu_milli", OPTION_NUMBER, AT(cpu_milli), false, "0", 0, 10000000,
 	 "CPU to hand out, 1000 = one core; 0: the machine's"},
 	{"memory", OPTION_SIZE, AT(memory_bytes), false, "0", 0, UINT64_MAX / 2,

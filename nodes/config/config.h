@@ -33,6 +33,7 @@ struct config {
 	uint64_t gateway_loops, cpu_milli, memory_bytes, log_level;
 	uint64_t connections_max, address_connections_max, pool_requests_max, token_requests_max,
 		pool_waiting_max, token_waiting_max;
+	uint64_t client_receive_buffer;
 	uint64_t handshake_ms, head_ms, keep_alive_ms, stall_ms, rate_min, dial_ms, silence_ms,
 		tunnel_idle_ms;
 

@@ -193,6 +193,7 @@ static int open_gateway(struct control *c, struct err *err)
 				   .admin_path = admin,
 				   .admin_mode = 0660,
 				   .admin_group = (gid_t)-1,
+				   .receive_buffer = (uint32_t)f->client_receive_buffer,
 				   .tokens = true,
 				   .connections_max = connections_max(f),
 				   .address_connections_max = (uint32_t)f->address_connections_max,

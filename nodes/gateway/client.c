@@ -260,6 +260,7 @@ void client_next(struct client *c)
 	}
 	c->state = CLIENT_HEAD;
 	c->head_begun = false;
+	stream_message(c->s);
 	if (c->head.capacity + c->in.capacity + c->kept.capacity > IDLE_BYTES)
 		shrink(c);
 	client_timer(c, c->gw->gateway->config.keep_alive_ms);
@@ -469,6 +470,10 @@ void client_accepted(struct gw *gw, struct stream *s, enum client_kind kind)
 	count(&gw->counters.connections, 1);
 	count(&gw->counters.connections_open, 1);
 	stream_set(s, &client_ops, c);
+	if (kind == CLIENT_NODE)
+		stream_receive_buffer(s, NEAR_RECEIVE_BYTES);
+	else if (gw->gateway->config.receive_buffer)
+		stream_receive_buffer(s, gw->gateway->config.receive_buffer);
 	client_timer(c, kind == CLIENT_TLS || (kind == CLIENT_NODE && gw->gateway->config.peer_server)
 				? gw->gateway->config.handshake_ms
 				: gw->gateway->config.head_timeout_ms);

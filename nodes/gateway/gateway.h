@@ -110,6 +110,7 @@ struct gateway_config {
 	uint32_t sandbox_connections_max; /* [256] to one sandbox */
 	uint32_t peer_connections_max;    /* [256] to one node */
 	uint32_t waiting_max;             /* [10000] requests that wait for a session */
+	uint32_t receive_buffer;          /* bytes, of a client's connection; 0: the kernel's */
 	/* Milliseconds; 0: the default in brackets. */
 	uint32_t handshake_ms;    /* [10000] of TLS */
 	uint32_t head_timeout_ms; /* [15000] from the first byte of a head to its end */

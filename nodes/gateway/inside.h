@@ -29,15 +29,16 @@
 #include "loop/stream.h"
 #include "wire/messages.h"
 
-#define STASH_MAX      (64u * 1024) /* of pipelined requests, and of request bytes kept to be sent again */
-#define UNSENT_MAX     (64u * 1024) /* of answers: above, the next request waits */
-#define INTERIM_MAX    16           /* 1xx answers to one request */
-#define TRIES_MAX      3
-#define PARTING_MAX    64
-#define PARTING_MS     1000
-#define FINISH_MS      2000
-#define TOKEN_GRACE_S  60 /* a tunnel outlives its token by this much */
-#define TRACE_ID_BYTES 24 /* of a trace and a span */
+#define STASH_MAX          (64u * 1024) /* of pipelined requests, and of request bytes kept to be sent again */
+#define UNSENT_MAX         (64u * 1024) /* of answers: above, the next request waits */
+#define INTERIM_MAX        16           /* 1xx answers to one request */
+#define TRIES_MAX          3
+#define PARTING_MAX        64
+#define PARTING_MS         1000
+#define FINISH_MS          2000
+#define TOKEN_GRACE_S      60           /* a tunnel outlives its token by this much */
+#define TRACE_ID_BYTES     24           /* of a trace and a span */
+#define NEAR_RECEIVE_BYTES (208 * 1024) /* from sandboxes and nodes, whose ways are short */
 #define FRESH_IDLE_MS \
 	1000 /* a kept connection idle for longer is not given a request that cannot be repeated */
 

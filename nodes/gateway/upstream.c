@@ -99,6 +99,7 @@ void upstream_put(struct upstream *u, bool reusable)
 		return;
 	}
 	u->idle_since_ms = loop_now(&u->gw->loop);
+	stream_message(u->s);
 	stream_resume(u->s);
 	if (loop_list_empty(&u->conns->waiting))
 		loop_list_add(&u->conns->idle, &u->link_idle);
@@ -363,6 +364,7 @@ static void dialed(void *arg, int fd, int error)
 	if (!s->connected)
 		session_event(gw, s, GATEWAY_CONNECTED);
 	s->connected = true;
+	stream_receive_buffer(u->s, NEAR_RECEIVE_BYTES);
 	u->session = s; /* with its count */
 	u->open = true;
 	if (!c) {
@@ -406,6 +408,7 @@ static void connect_node(struct client *c, struct conns *conns)
 		u->node = node->id;
 		if (stream_connect(&c->gw->loop, (const struct sockaddr *)&node->peer,
 				   c->gw->gateway->config.peer_client, &upstream_ops, u, &u->s, NULL) == 0) {
+			stream_receive_buffer(u->s, NEAR_RECEIVE_BYTES);
 			conns->n++;
 			attach(u, c);
 			client_timer(c, c->gw->gateway->config.dial_timeout_ms);
