@@ -60,3 +60,39 @@ class Table:
                 for peer, values in zip(self.peers, series):
                     for i, value in enumerate(values or []):
                         out.writerow([self.title, what, unit, peer, i + 1, f"{value:.6g}"])
+
+    def series(self, what, peer):
+        """The figures of a row and a peer, or None."""
+        row = next((r for r in self.rows if r[0] == what), None)
+        return row[2][self.peers.index(peer)] if row and peer in self.peers else None
+
+    def ratio(self, what, peer):
+        """The reference to this peer: paired, then the median; None if one of them was not measured."""
+        first, other = self.series(what, self.peers[0]), self.series(what, peer)
+        return statistics.median([a / b for a, b in zip(first, other) if b]) if first and other else None
+
+
+def write_machine(path, where):
+    with open(path, "a", newline="") as f:
+        csv.writer(f).writerow(["machine", where, "", "", "", ""])
+
+
+def read(path):
+    """What write and write_machine left: the machine and its moment, and the tables by their titles."""
+    where, tables = "", {}
+    with open(path, newline="") as f:
+        for title, what, unit, peer, _, value in csv.reader(f):
+            if title == "machine":
+                where = what
+                continue
+            rows = tables.setdefault(title, {})
+            rows.setdefault((what, unit), {}).setdefault(peer, []).append(float(value))
+    return where, [_table(title, rows) for title, rows in tables.items()]
+
+
+def _table(title, rows):
+    peers = list(dict.fromkeys(peer for row in rows.values() for peer in row))
+    table = Table(title, peers)
+    for (what, unit), row in rows.items():
+        table.add(what, unit, *(row.get(peer) for peer in peers))
+    return table

@@ -45,7 +45,7 @@ def place(pid, cpus):
         subprocess.run(["taskset", "-apc", cpus, str(pid)], check=True, stdout=subprocess.DEVNULL)
 
 
-def halves():
-    """The CPUs for what is measured, and for what loads and answers it."""
-    cpus = sorted(os.sched_getaffinity(0))
-    return (str(cpus[0]), ",".join(map(str, cpus[1:]))) if len(cpus) > 1 else ("", "")
+def halves(n=1):
+    """The first n CPUs for what is measured, the others for what loads and answers it; where there are not more, all share all."""
+    cpus = list(map(str, sorted(os.sched_getaffinity(0))))
+    return (",".join(cpus[:n]), ",".join(cpus[n:])) if len(cpus) > n else ("", "")
