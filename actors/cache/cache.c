@@ -71,9 +71,28 @@ static uint8_t pull(struct cache *self, struct context *c, const struct template
 	return CACHE_PULLING;
 }
 
+/* What the pool names no more may be removed any time: the tables alone say whether it is here. */
+static void let_go(struct cache *self, const struct context *c)
+{
+	const struct revision_row *revision = NULL;
+	bool named[2] = {false, false};
+
+	while ((revision = state_next_revision(c->state, self->actor.key, revision)) != NULL) {
+		for (int i = 0; i < 2; i++)
+			named[i] = named[i] || str_eq(revision->template.digest, str_of(self->held[i]));
+	}
+	for (int i = 0; i < 2; i++) {
+		if (!named[i])
+			self->held[i][0] = '\0';
+	}
+}
+
 static uint8_t look(struct cache *self, struct context *c)
 {
 	uint64_t revision = 0;
+
+	let_go(self, c);
+
 	const struct template *t = lacking(self, c, &revision);
 
 	context_timer(c, 0);

@@ -1,7 +1,7 @@
 /* Which images this node holds: one list, so that two pulls that end together cannot overtake each other.
  *
  * Happy path: a pull or an import ended (MSG_CACHED), or sandboxd came back (MSG_ADOPTED): sandboxd is asked for its list;
- * where it differs from the tables it is proposed, whole.
+ * where it differs from the tables it is proposed, whole. Asking, it says which images pools name, so that sandboxd removes none of them.
  * Failure modes: no answer, no leader: again after 2 s. Something that ends meanwhile: listed once more. Each minute the list is
  * looked at anyway. */
 #include "cache.h"
@@ -21,9 +21,15 @@ struct images {
 
 static uint8_t list(struct images *self, struct context *c)
 {
+	struct str wanted[IMAGES_WANTED_MAX];
+	struct sandboxd_images body = {.sweep = SANDBOXD_SWEEP_BOUNDS, .wanted = wanted};
+
+	body.n_wanted = state_images_wanted(c->state, wanted, IMAGES_WANTED_MAX);
+	if (body.n_wanted > IMAGES_WANTED_MAX)
+		body = (struct sandboxd_images){.sweep = SANDBOXD_SWEEP_NONE};
 	self->dirty = false;
 	context_timer(c, 0);
-	self->request = context_drive(c, SANDBOXD_IMAGES, NULL, 0, 0, DRIVE_MS);
+	self->request = context_drive(c, SANDBOXD_IMAGES, &body, 0, 0, DRIVE_MS);
 	return IMAGES_LISTING;
 }
 

@@ -14,8 +14,8 @@ static bool unreachable(int32_t code)
 
 bool cause_is_of_node(int32_t code)
 {
-	return code == -ENOTCONN || code == -EAGAIN || code == -EBUSY || code == -ENOSPC || code == -ENOMEM ||
-	       code == -EINPROGRESS || code == -ENOBUFS;
+	return code == -ENOTCONN || code == -EAGAIN || code == -EBUSY || code == -ENOSPC || code == -EDQUOT ||
+	       code == -ENOMEM || code == -EINPROGRESS || code == -ENOBUFS;
 }
 
 /* The field to look at: of a pull by identity, of one with a password, of one with neither. */

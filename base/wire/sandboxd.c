@@ -77,6 +77,12 @@ static const struct codec_field sandbox_fields[] = {
 };
 static const struct codec_type sandbox_codec = CODEC_TYPE(struct sandboxd_sandbox, "sandbox", sandbox_fields);
 
+static const struct codec_field images_fields[] = {
+	CODEC_ENUM(struct sandboxd_images, sweep, SANDBOXD_SWEEPS),
+	CODEC_STRS(struct sandboxd_images, wanted, IMAGES_WANTED_MAX),
+};
+static const struct codec_type images_codec = CODEC_TYPE(struct sandboxd_images, "images", images_fields);
+
 static const struct codec_field image_state_fields[] = {
 	CODEC_STR(struct sandboxd_image_state, digest, DIGEST_MAX),
 	CODEC_STR(struct sandboxd_image_state, reference, IMAGE_REFERENCE_MAX),
@@ -136,7 +142,7 @@ const struct codec_type *const sandboxd_body_codec[SANDBOXD_TYPES] = {
 	[SANDBOXD_RESOLVE] = &image_codec,
 	[SANDBOXD_PULL] = &image_codec,
 	[SANDBOXD_IMPORT] = &image_codec,
-	[SANDBOXD_IMAGES] = NULL,
+	[SANDBOXD_IMAGES] = &images_codec,
 	[SANDBOXD_FORGET] = &image_codec,
 	[SANDBOXD_LOG] = &log_codec,
 	[SANDBOXD_FENCE] = &fence_codec,

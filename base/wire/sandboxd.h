@@ -24,7 +24,7 @@ enum sandboxd_type {
 	SANDBOXD_RESOLVE, /* image: asks the registry which digest a reference names */
 	SANDBOXD_PULL,    /* image: fetch, verify, unpack; replies when it can be started */
 	SANDBOXD_IMPORT,  /* image + descriptor of an archive; from the admin socket alone */
-	SANDBOXD_IMAGES,  /* -> reply.images */
+	SANDBOXD_IMAGES,  /* images -> reply.images: what is here; or, of a sweep of the unused, what went */
 	SANDBOXD_FORGET,  /* image: drop it when nothing uses it */
 	SANDBOXD_LOG,     /* log: a read-only descriptor of one sandbox's log file */
 	SANDBOXD_FENCE, /* fence: freeze everything at boot_ms unless moved again; 0 ends fencing and thaws */
@@ -84,6 +84,21 @@ struct sandboxd_image {
 	struct str reference; /* registry/name:tag or @digest; or what an import is called */
 	struct str digest;    /* PULL: the digest to take; FORGET */
 	struct str username, password;
+};
+
+enum sandboxd_sweep {
+	SANDBOXD_SWEEP_NONE,
+	SANDBOXD_SWEEP_BOUNDS, /* what is unused and above the store's bounds goes first */
+	SANDBOXD_SWEEP_UNUSED, /* all that is unused goes */
+	SANDBOXD_SWEEPS
+};
+
+#define IMAGES_WANTED_MAX 2048 /* who has more sweeps nothing */
+
+struct sandboxd_images {
+	uint8_t sweep;
+	struct str *wanted; /* of a sweep: digests that pools name; these stay */
+	uint32_t n_wanted;
 };
 
 /* Of a sandbox that is here, else the newest kept one that fits. */
@@ -156,7 +171,7 @@ struct sandboxd_message {
 
 extern const struct codec_type sandboxd_message_codec, sandboxd_reply_codec, sandboxd_exited_codec,
 	sandboxd_network_codec;
-/* The body's struct by type; NULL for SANDBOXD_LIST and SANDBOXD_IMAGES, which have none. */
+/* The body's struct by type; NULL for SANDBOXD_LIST, which has none. */
 extern const struct codec_type *const sandboxd_body_codec[SANDBOXD_TYPES];
 extern const char *const sandboxd_type_name[SANDBOXD_TYPES];
 

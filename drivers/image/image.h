@@ -6,6 +6,8 @@
  * run from the host. Owners inside trees are plain ids 0..65535: mount them idmapped.
  *
  *   <dir>/images/<hex of the manifest's digest>/{root/,record}   published by rename after a sync
+ *   <dir>/images/<hex of the manifest's digest>/layers/<hex>     its layers as they came: a pull that needs one of them does not
+ *                                                                fetch it again. One file, linked by each image that has it
  *   <dir>/images/<hex of an index's digest> -> <hex>             the index that led to it
  *   <dir>/work/...                                               under construction; swept at open
  *
@@ -51,6 +53,8 @@ struct image_options {
 	uint32_t layers_max;           /* 128 */
 	uint32_t depth_max;            /* directories, one in the other: 64 */
 	uint32_t parallel;             /* layers at once: 3 */
+	uint64_t disk_bytes_max;       /* of all images and their layers: half of the disk */
+	uint64_t unused_ms_max;        /* until an image that nothing uses is removed: 30 days */
 	uint32_t connect_ms, stall_ms; /* 10 s; 30 s without a byte */
 	uint32_t total_ms;             /* of one pull: 30 min */
 };
@@ -106,7 +110,20 @@ struct image_state {
 };
 int image_list(struct image_store *s, struct arena *arena, struct image_state **ret, size_t *ret_n);
 
-/* -EBUSY while acquired; -ENOENT. */
+/* -EBUSY while acquired or wanted; -ENOENT. */
 int image_forget(struct image_store *s, struct str digest, struct err *err);
+
+enum image_sweep {
+	IMAGE_SWEEP_NONE,
+	IMAGE_SWEEP_BOUNDS, /* what is unused for too long; then, while all together is too large, the longest unused */
+	IMAGE_SWEEP_UNUSED, /* all that is unused */
+	IMAGE_SWEEPS
+};
+/* Takes images out that nobody uses: no sandbox, no entry of `wanted` (digests that pools name), no name that an import gave them,
+ * and none that came this moment. The list of what went is in the arena. What they held on the disk goes with
+ * image_clean, which may take long. Before the first sweep says what is wanted nothing is removed to make room. */
+int image_sweep(struct image_store *s, enum image_sweep how, const struct str *wanted, size_t n_wanted,
+		struct arena *arena, struct image_state **ret_gone, size_t *ret_n);
+void image_clean(struct image_store *s);
 
 #endif

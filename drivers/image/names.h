@@ -5,6 +5,8 @@
 
 #include "image/store.h"
 
+/* Marks the images that names stand for, and removes names whose image is gone. */
+int names_load(struct image_store *s, struct err *err);
 /* Replaces what the name stood for before. */
 int names_set(struct image_store *s, struct str name, const char *digest, struct err *err);
 /* -ENOENT: no import of that name, or its image is gone. */

@@ -12,8 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/fd.h"
+#include "core/must.h"
 #include "image/disk.h"
+#include "image/kept.h"
 #include "image/names.h"
 #include "image/pull.h"
 #include "image/spawn.h"
@@ -28,6 +31,7 @@ struct work {
 	struct arena arena;
 	char dir[PATH_MAX]; /* <store>/work/<n> */
 	int blobs;
+	bool uses_kept;
 	struct image_fetch_result fetched;
 	struct image_unpack_result unpacked;
 };
@@ -188,13 +192,44 @@ static void work_end(struct work *w)
 	arena_done(&w->arena);
 }
 
+/* Each layer that has a name, once. */
+static void list_kept(struct work *w, struct image_record *record)
+{
+	const struct image_fetch_result *f = &w->fetched;
+
+	record->layers = arena_array(&w->arena, f->n_layers, sizeof *record->layers);
+	must(record->layers != NULL || f->n_layers == 0);
+	for (uint32_t i = 0; i < f->n_layers; i++) {
+		bool there = f->layers[i].digest.n == 0;
+
+		for (uint32_t k = 0; k < record->n_layers; k++)
+			there = there || str_eq(record->layers[k].digest, f->layers[i].digest);
+		if (!there)
+			record->layers[record->n_layers++] = (struct image_layer){
+				.digest = f->layers[i].digest, .bytes = f->layers[i].bytes};
+	}
+}
+
+/* What of it other images do not have yet, about. */
+static uint64_t new_bytes(const struct work *w)
+{
+	uint64_t total = w->unpacked.bytes + STORE_ENTRY_BYTES * w->unpacked.entries;
+
+	for (uint32_t i = 0; i < w->fetched.n_layers; i++)
+		total += w->fetched.layers[i].cached ? 0 : w->fetched.layers[i].bytes;
+	return total;
+}
+
 static int write_record(struct work *w, struct str reference, struct err *err)
 {
 	CLEANUP_BUF struct buf b = BUF_MAX(IMAGE_MESSAGE_MAX);
-	struct image_record record = {
-		.reference = reference, .bytes = w->unpacked.bytes, .config = w->fetched.config};
+	struct image_record record = {.reference = reference,
+				      .bytes = w->unpacked.bytes,
+				      .entries = w->unpacked.entries,
+				      .config = w->fetched.config};
 	char path[PATH_MAX + 8];
 
+	list_kept(w, &record);
 	record.config.uid = w->unpacked.uid;
 	record.config.gid = w->unpacked.gid;
 	record.config.groups = w->unpacked.groups;
@@ -223,10 +258,14 @@ static int publish(struct work *w, char ret_digest[IMAGE_DIGEST_SIZE], struct er
 		return r;
 	pthread_mutex_lock(&s->mutex);
 	entry = store_find(s, w->fetched.manifest);
-	if (entry == NULL && rename(w->dir, path) < 0)
+	if (entry == NULL)
+		r = sweep_make_room(s, new_bytes(w), err);
+	if (entry == NULL && r == 0 && rename(w->dir, path) < 0)
 		r = err_system(err, -errno, "publish %s", path);
 	if (entry == NULL && r == 0)
 		r = store_load(s, hex, &entry, err);
+	if (r == 0)
+		entry->came_ms = clock_boot_ms();
 	if (r == 0)
 		r = store_alias(s, w->fetched.digest, entry, err);
 	pthread_mutex_unlock(&s->mutex);
@@ -234,6 +273,7 @@ static int publish(struct work *w, char ret_digest[IMAGE_DIGEST_SIZE], struct er
 		r = store_path(s, "images", NULL, NULL, path, err);
 	if (r == 0)
 		r = disk_sync_names(path, err);
+	image_clean(s);
 	if (r == 0)
 		memcpy(ret_digest, entry->digest, IMAGE_DIGEST_SIZE);
 	return r;
@@ -257,36 +297,85 @@ static bool present(struct work *w, char ret_digest[IMAGE_DIGEST_SIZE])
 	return entry != NULL;
 }
 
-int pull_make(struct image_store *s, struct image_fetch_request *q, int source, struct str name,
-	      image_progress *progress, void *context, char ret_digest[IMAGE_DIGEST_SIZE], struct err *err)
+/* What is kept of other images, and what of this one. */
+static int fetch_all(struct work *w, struct image_fetch_request *q, int source, image_progress *progress,
+		     void *context, struct err *err)
+{
+	struct image_store *s = w->store;
+	char layers[PATH_MAX + 8];
+	int r = run_fetch(s, q,
+			  &(struct spawn){.blobs = w->blobs,
+					  .source = source,
+					  .no_network = q->op == IMAGE_FETCH_IMPORT,
+					  .total_ms = s->options.total_ms,
+					  .progress = progress,
+					  .context = context,
+					  .stage = IMAGE_STAGE_FETCH},
+			  &w->arena, &w->fetched, err);
+
+	if (r < 0)
+		return r;
+	snprintf(layers, sizeof layers, "%s/layers", w->dir);
+	if (mkdir(layers, 0700) < 0)
+		return err_system(err, -errno, "make %s", layers);
+	for (uint32_t i = 0; i < w->fetched.n_layers; i++)
+		w->uses_kept = w->uses_kept || w->fetched.layers[i].cached;
+	return kept_take(s, layers, w->blobs, w->fetched.layers, w->fetched.n_layers, err);
+}
+
+static int unpack_all(struct work *w, struct str name, image_progress *progress, void *context,
+		      struct err *err)
+{
+	char layers[PATH_MAX + 8];
+	int r = run_unpack(w, progress, context, err);
+
+	snprintf(layers, sizeof layers, "%s/layers", w->dir);
+	if (r == 0)
+		r = check(w, err);
+	if (r == 0)
+		r = kept_add(layers, w->blobs, w->fetched.layers, w->fetched.n_layers, err);
+	return r < 0 ? r : write_record(w, name, err);
+}
+
+/* *ret_stale: it failed, perhaps for what was kept. */
+static int make(struct image_store *s, struct image_fetch_request *q, int source, struct str name,
+		image_progress *progress, void *context, bool *ret_stale, char ret_digest[IMAGE_DIGEST_SIZE],
+		struct err *err)
 {
 	struct work w;
 	int r = work_begin(&w, s, err);
 
 	if (r == 0)
-		r = run_fetch(s, q,
-			      &(struct spawn){.blobs = w.blobs,
-					      .source = source,
-					      .no_network = q->op == IMAGE_FETCH_IMPORT,
-					      .total_ms = s->options.total_ms,
-					      .progress = progress,
-					      .context = context,
-					      .stage = IMAGE_STAGE_FETCH},
-			      &w.arena, &w.fetched, err);
+		r = fetch_all(&w, q, source, progress, context, err);
 	if (r == 0 && present(&w, ret_digest)) {
 		work_end(&w);
 		return 0;
 	}
 	if (r == 0)
-		r = run_unpack(&w, progress, context, err);
-	if (r == 0)
-		r = check(&w, err);
-	if (r == 0)
-		r = write_record(&w, name, err);
+		r = unpack_all(&w, name, progress, context, err);
+	if (r == -ENOSPC || r == -EDQUOT)
+		err_wrap(err, "the disk of the image store is full");
+	*ret_stale = w.uses_kept && (r == -ESTALE || r == -EBADMSG || r == -E2BIG);
 	if (r == 0)
 		r = publish(&w, ret_digest, err);
 	work_end(&w);
 	return r;
+}
+
+int pull_make(struct image_store *s, struct image_fetch_request *q, int source, struct str name,
+	      image_progress *progress, void *context, char ret_digest[IMAGE_DIGEST_SIZE], struct err *err)
+{
+	CLEANUP_ARENA struct arena arena = {0};
+	bool stale = false;
+	int r = kept_list(s, &arena, &q->cached, &q->n_cached);
+
+	if (r < 0)
+		return err_set(err, r, "no memory for a pull");
+	r = make(s, q, source, name, progress, context, &stale, ret_digest, err);
+	if (r == 0 || !stale)
+		return r;
+	q->n_cached = 0;
+	return make(s, q, source, name, progress, context, &stale, ret_digest, err);
 }
 
 /* -- Pulls share ---------------------------------------------------------------------------------------------- */

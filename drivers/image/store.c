@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -21,12 +22,15 @@
 #include "core/map.h"
 #include "core/must.h"
 #include "image/disk.h"
+#include "image/names.h"
 
 #define HEX_DIGITS 64
 
 static const struct codec_field record_fields[] = {
 	CODEC_STR(struct image_record, reference, 512),
 	CODEC_U64(struct image_record, bytes),
+	CODEC_U64(struct image_record, entries),
+	CODEC_LIST(struct image_record, layers, IMAGE_LAYERS_MAX, &image_layer_codec),
 	CODEC_ONE(struct image_record, config, &image_config_codec),
 };
 const struct codec_type image_record_codec = CODEC_TYPE(struct image_record, "image record", record_fields);
@@ -65,14 +69,20 @@ static int read_record(const char *path, struct image_entry *e, struct err *err)
 {
 	CLEANUP_BUF struct buf b = {0};
 	struct image_record record = {0};
+	struct stat st;
 	int r = fd_read_file(path, IMAGE_MESSAGE_MAX, &b, err);
 
+	/* Sweeps keep the file's time. */
+	e->last_used_ms = stat(path, &st) == 0 ? (uint64_t)st.st_mtime * 1000 : 0;
 	if (r == 0)
 		r = codec_decode(b.p, b.n, &image_record_codec, &e->arena, &record, err);
 	if (r < 0)
 		return r;
 	e->config = record.config;
 	e->image.bytes = record.bytes;
+	e->disk_bytes = record.bytes + STORE_ENTRY_BYTES * record.entries;
+	e->layers = record.layers;
+	e->n_layers = record.n_layers;
 	e->image.reference =
 		record.reference.n == 0 ? "" : record.reference.p; /* the arena's strings are terminated */
 	return 0;
@@ -100,7 +110,6 @@ int store_load(struct image_store *s, const char *hex, struct image_entry **ret,
 	e->image.config = &e->config;
 	e->image.root = arena_str(&e->arena, str_of(path)).p;
 	must(e->image.root != NULL);
-	e->last_used_ms = clock_wall_ms();
 	e->next = s->entries;
 	s->entries = e;
 	if (ret != NULL)
@@ -267,6 +276,7 @@ static int copy_options(struct image_store *s, const struct image_options *from,
 	o->layers_max = o->layers_max == 0 ? 128 : o->layers_max;
 	o->depth_max = o->depth_max == 0 ? 64 : o->depth_max;
 	o->parallel = o->parallel == 0 ? 3 : o->parallel;
+	o->unused_ms_max = o->unused_ms_max == 0 ? 30ull * 24 * 3600 * 1000 : o->unused_ms_max;
 	o->connect_ms = o->connect_ms == 0 ? 10000 : o->connect_ms;
 	o->stall_ms = o->stall_ms == 0 ? 30000 : o->stall_ms;
 	o->total_ms = o->total_ms == 0 ? 30 * 60 * 1000 : o->total_ms;
@@ -276,6 +286,19 @@ static int copy_options(struct image_store *s, const struct image_options *from,
 	if (r == 0)
 		s->ca_pem = arena_str(&s->arena, buf_str(&pem));
 	return r;
+}
+
+/* Half of the disk, unless the options say. */
+static int bound_disk(struct image_store *s, struct err *err)
+{
+	struct statvfs fs;
+
+	if (s->options.disk_bytes_max != 0)
+		return 0;
+	if (statvfs(s->options.dir, &fs) < 0)
+		return err_system(err, -errno, "the file system of %s", s->options.dir);
+	s->options.disk_bytes_max = (uint64_t)fs.f_blocks * fs.f_frsize / 2;
+	return 0;
 }
 
 int image_store_open(const struct image_options *options, struct image_store **ret, struct err *err)
@@ -292,9 +315,13 @@ int image_store_open(const struct image_options *options, struct image_store **r
 	if (r == 0)
 		r = make_folders(s, err);
 	if (r == 0)
+		r = bound_disk(s, err);
+	if (r == 0)
 		r = load_all(s, false, err);
 	if (r == 0)
 		r = load_all(s, true, err);
+	if (r == 0)
+		r = names_load(s, err);
 	if (r < 0) {
 		image_store_close(s);
 		return r;
@@ -355,6 +382,15 @@ void image_release(struct image_store *s, const struct image *image)
 	pthread_mutex_unlock(&s->mutex);
 }
 
+struct image_state store_state(const struct image_entry *e, struct arena *arena)
+{
+	return (struct image_state){.digest = arena_str(arena, str_of(e->digest)),
+				    .reference = arena_str(arena, str_of(e->image.reference)),
+				    .bytes = e->image.bytes,
+				    .last_used_ms = e->last_used_ms,
+				    .users = e->users};
+}
+
 int image_list(struct image_store *s, struct arena *arena, struct image_state **ret, size_t *ret_n)
 {
 	struct image_state *list;
@@ -367,11 +403,7 @@ int image_list(struct image_store *s, struct arena *arena, struct image_state **
 		n++;
 	list = arena_array(arena, n, sizeof *list);
 	for (struct image_entry *e = s->entries; list != NULL && e != NULL; e = e->next) {
-		list[i++] = (struct image_state){.digest = arena_str(arena, str_of(e->digest)),
-						 .reference = arena_str(arena, str_of(e->image.reference)),
-						 .bytes = e->image.bytes,
-						 .last_used_ms = e->last_used_ms,
-						 .users = e->users};
+		list[i++] = store_state(e, arena);
 	}
 	for (struct image_alias *a = s->aliases; list != NULL && a != NULL; a = a->next) {
 		list[i++] =
@@ -408,16 +440,13 @@ static void drop_aliases(struct image_store *s, const struct image_entry *entry)
 	}
 }
 
-static int take_out(struct image_store *s, struct str digest, char gone[PATH_MAX], struct err *err)
+int store_take_out(struct image_store *s, struct image_entry *e, char gone[PATH_MAX], struct err *err)
 {
-	struct image_entry *e = store_find(s, digest), **at = &s->entries;
+	struct image_entry **at = &s->entries;
 	char path[PATH_MAX], name[128];
 	int r;
 
-	if (e == NULL)
-		return err_set(err, -ENOENT, "image %.*s is not on this node", STR_ARGS(digest));
-	if (e->users > 0)
-		return err_set(err, -EBUSY, "image %.*s is used by %u sandboxes", STR_ARGS(digest), e->users);
+	must(e->users == 0);
 	snprintf(name, sizeof name, "gone-%" PRIu64, s->next_work++);
 	r = store_path(s, "work", name, NULL, gone, err);
 	if (r == 0)
@@ -436,11 +465,20 @@ static int take_out(struct image_store *s, struct str digest, char gone[PATH_MAX
 
 int image_forget(struct image_store *s, struct str digest, struct err *err)
 {
+	struct image_entry *e;
 	char gone[PATH_MAX];
 	int r;
 
 	pthread_mutex_lock(&s->mutex);
-	r = take_out(s, digest, gone, err);
+	e = store_find(s, digest);
+	if (e == NULL)
+		r = err_set(err, -ENOENT, "image %.*s is not on this node", STR_ARGS(digest));
+	else if (e->users > 0)
+		r = err_set(err, -EBUSY, "image %.*s is used by %u sandboxes", STR_ARGS(digest), e->users);
+	else if (e->wanted)
+		r = err_set(err, -EBUSY, "image %.*s is that of a pool", STR_ARGS(digest));
+	else
+		r = store_take_out(s, e, gone, err);
 	pthread_mutex_unlock(&s->mutex);
 	return r < 0 ? r : disk_remove(gone, err);
 }

@@ -7,13 +7,21 @@
 
 #include "image/image.h"
 
+/* What a file takes on the disk besides its bytes, at most: the rest of a block, a name, an inode. */
+#define STORE_ENTRY_BYTES 4096ull
+
 struct image_entry {
 	struct image image; /* first: what acquire hands out */
 	struct arena arena; /* holds the strings and the configuration */
 	struct image_config config;
 	char digest[IMAGE_DIGEST_SIZE];
-	uint64_t last_used_ms;
+	uint64_t disk_bytes;        /* of its root, about */
+	struct image_layer *layers; /* in layers/: digest and bytes */
+	uint32_t n_layers;
+	uint64_t last_used_ms; /* wall time */
+	uint64_t came_ms;      /* CLOCK_BOOTTIME; 0: it was there at open */
 	uint32_t users;
+	bool wanted, named; /* by a pool; by an import */
 	struct image_entry *next;
 };
 
@@ -47,13 +55,16 @@ struct image_store {
 	struct image_alias *aliases;
 	struct image_flight *flights;
 	uint64_t next_work;
+	bool wanted_known; /* a sweep said what pools want */
 };
 
 /* What the record beside a root says. */
 struct image_record {
 	struct str reference;
-	uint64_t bytes;
+	uint64_t bytes, entries;
 	struct image_config config;
+	struct image_layer *layers; /* kept ones */
+	uint32_t n_layers;
 };
 extern const struct codec_type image_record_codec;
 
@@ -66,5 +77,13 @@ struct image_entry *store_find(struct image_store *s, struct str digest);
 int store_load(struct image_store *s, const char *hex, struct image_entry **ret, struct err *err);
 /* Remembers that an index led to the image, on disk and in the table. Mutex held. */
 int store_alias(struct image_store *s, struct str digest, struct image_entry *entry, struct err *err);
+
+/* Moves an image that nobody uses to <dir>/work/gone-N (returned) and out of the table. Mutex held. */
+int store_take_out(struct image_store *s, struct image_entry *e, char gone[PATH_MAX], struct err *err);
+/* What a list shows of it, in the arena. Mutex held. */
+struct image_state store_state(const struct image_entry *e, struct arena *arena);
+
+/* sweep.c: takes out unused images until so much more fits. -ENOSPC. Mutex held. */
+int sweep_make_room(struct image_store *s, uint64_t bytes, struct err *err);
 
 #endif

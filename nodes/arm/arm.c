@@ -56,6 +56,8 @@ static const struct route routes[] = {
 	{"GET", BERTH "nodes/{x}", ACCESS_READ, 0, cluster_node},
 	{"GET", BERTH "images", ACCESS_READ, 0, cluster_images},
 	{"POST", BERTH "images/import", ACCESS_LOCAL, 0, cluster_import},
+	{"POST", BERTH "images/prune", ACCESS_LOCAL, 0, cluster_prune},
+	{"DELETE", BERTH "images/{x}", ACCESS_LOCAL, 0, cluster_forget},
 	{"POST", BERTH "tokens", ACCESS_LOCAL, 0, cluster_token},
 	{"GET", BERTH "billing", ACCESS_READ, 0, billing_export},
 	{"GET", BERTH POOL "/status", ACCESS_READ, ROUTE_POOL, cluster_pool_status},

@@ -92,6 +92,8 @@ enum arm_task {
 	ARM_TASK_LOGS,  /* logs: stream text lines of one sandbox; its node may be another one */
 	ARM_TASK_IMAGES, /* the images of this node: answer {"value":[{"digest","reference","bytes","users","lastUsed"}]} */
 	ARM_TASK_EXPORT, /* export: stream `head`, each closed record of the range by arm_export_record, then arm_export_end */
+	ARM_TASK_PRUNE, /* remove what nothing uses from this node: answer as IMAGES, of what went. Admin socket alone */
+	ARM_TASK_FORGET, /* forget: remove one image from this node. Admin socket alone */
 	ARM_TASK_IMPORT, /* import: an archive or layout on this host; admin socket alone: answer {"digest","reference"} */
 	ARM_TASKS
 };
@@ -136,6 +138,7 @@ struct arm_outcome {
 	struct arm_token_ask token;
 	struct arm_logs_ask logs;
 	struct arm_import_ask import;
+	struct str forget; /* a digest */
 	struct arm_export_ask export;
 
 	struct arm_activity

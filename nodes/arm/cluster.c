@@ -189,6 +189,19 @@ void cluster_images(struct call *c)
 	c->out->task = ARM_TASK_IMAGES;
 }
 
+void cluster_prune(struct call *c)
+{
+	c->out->kind = ARM_TASK;
+	c->out->task = ARM_TASK_PRUNE;
+}
+
+void cluster_forget(struct call *c)
+{
+	c->out->kind = ARM_TASK;
+	c->out->task = ARM_TASK_FORGET;
+	c->out->forget = arena_str(c->arena, c->extra);
+}
+
 /* {"reference": what it is to be called, "path": an archive or layout on this host}. */
 void cluster_import(struct call *c)
 {

@@ -249,3 +249,26 @@ const struct correction_row *state_next_correction(const struct state *s, const 
 {
 	return next_of_all(&s->rows[KIND_CORRECTIONS], row);
 }
+
+uint32_t state_images_wanted(const struct state *s, struct str *ret, uint32_t max)
+{
+	const struct revision_row *revision = NULL;
+	const struct pool_row *pool = NULL;
+	uint32_t n = 0;
+
+	while ((pool = state_next_pool(s, pool)) != NULL) {
+		while ((revision = state_next_revision(s, pool->uid, revision)) != NULL) {
+			struct str digest = revision->template.digest;
+			uint32_t i = 0;
+
+			while (i < n && !str_eq(ret[i], digest))
+				i++;
+			if (digest.n == 0 || i < n)
+				continue;
+			if (n == max)
+				return max + 1;
+			ret[n++] = digest;
+		}
+	}
+	return n;
+}

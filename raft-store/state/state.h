@@ -103,6 +103,8 @@ const struct secret_row *state_secret(const struct state *s, uint64_t pool, stru
 const struct operation_row *state_operation(const struct state *s, uint64_t id);
 const struct node_row *state_node(const struct state *s, uint64_t id);
 bool state_has_image(const struct state *s, uint64_t node, struct str digest);
+/* The digests that revisions name, each once; their number, or max + 1 if there are more. They live until the tables change. */
+uint32_t state_images_wanted(const struct state *s, struct str *ret, uint32_t max);
 const struct sandbox_row *state_sandbox(const struct state *s, uint64_t id);
 const struct session_row *state_session(const struct state *s, uint64_t pool, struct str identifier);
 const struct session_row *state_session_by_generation(const struct state *s, uint64_t generation);

@@ -80,6 +80,8 @@ int node_list(const struct args *args);
 int node_show(const struct args *args);
 int image_list(const struct args *args);
 int image_import(const struct args *args);
+int image_remove(const struct args *args);
+int image_prune(const struct args *args);
 int logs_show(const struct args *args);
 int billing_export(const struct args *args);
 int token_issue(const struct args *args);

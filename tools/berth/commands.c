@@ -85,6 +85,9 @@ static const struct option_def image_new[] = {
 	{"name", OPTION_VALUE, "REFERENCE", "what pools will call it, such as app:1"},
 	{"file", OPTION_VALUE, "PATH", "archive (docker save, OCI) or OCI layout; or as a plain argument"},
 };
+static const struct option_def image_one[] = {
+	{"digest", OPTION_VALUE, "DIGEST", "as image list shows it; or as a plain argument"},
+};
 static const struct option_def logs_options[] = {
 	NAME,
 	GROUP,
@@ -148,6 +151,11 @@ const struct command_def commands[] = {
 	{"image import", "put an image of this host into the store of each node whose admin socket is here",
 	 image_new, N(image_new), image_import},
 	{"image list", "images in a node's store", NULL, 0, image_list},
+	{"image remove",
+	 "remove an image that no pool and no sandbox uses from the nodes whose admin sockets are here",
+	 image_one, N(image_one), image_remove},
+	{"image prune", "remove all images that nothing uses from these nodes; imports stay", NULL, 0,
+	 image_prune},
 	{"logs", "console output of a sandbox, of an ended one until log_retention is over", logs_options,
 	 N(logs_options), logs_show},
 	{"billing export", "what the pools consumed", billing_options, N(billing_options), billing_export},

@@ -144,6 +144,57 @@ int image_import(const struct args *args)
 	return worst;
 }
 
+/* A node that has not got the image is no failure while another has. */
+int image_remove(const struct args *args)
+{
+	const char *digest = args->rest != NULL ? args->rest : args_get(args, "digest");
+	CLEANUP_BUF struct buf path = {0};
+	bool found = false;
+	struct client c;
+	int r, worst = EXIT_OK;
+
+	if (digest == NULL)
+		return fprintf(stderr, "berth: image remove DIGEST\n"), EXIT_USAGE;
+	r = client_init(&c, args, CLIENT_LOCAL);
+	if (r != EXIT_OK)
+		return r;
+	buf_printf(&path, "/.berth/v1/images/");
+	client_escape(&path, digest);
+	for (size_t i = 0; i < c.n_places; i++) {
+		struct response response = {0};
+
+		r = client_call_at(&c, i, "DELETE", buf_cstr(&path), NULL, &response);
+		if (r == EXIT_OK)
+			r = output_one(args, response.json, image_columns + 1, 1);
+		found = found || r == EXIT_OK;
+		if (r != EXIT_OK && (worst == EXIT_OK || worst == EXIT_NOT_FOUND))
+			worst = r;
+		response_done(&response);
+	}
+	return worst == EXIT_NOT_FOUND && found ? EXIT_OK : worst;
+}
+
+int image_prune(const struct args *args)
+{
+	struct client c;
+	int r = client_init(&c, args, CLIENT_LOCAL), worst = EXIT_OK;
+
+	if (r != EXIT_OK)
+		return r;
+	for (size_t i = 0; i < c.n_places; i++) {
+		struct response response = {0};
+
+		r = client_call_at(&c, i, "POST", "/.berth/v1/images/prune", NULL, &response);
+		if (r == EXIT_OK)
+			r = output_list(args, response.json, json_object_get(response.json, "value"),
+					image_columns, N(image_columns));
+		if (worst == EXIT_OK)
+			worst = r;
+		response_done(&response);
+	}
+	return worst;
+}
+
 /* "now" and "-90m", "-12h", "-30d" become times; all else goes as it is. */
 static void put_time(struct buf *to, const char *name, const char *value)
 {

@@ -13,6 +13,7 @@ union packet_body {
 	struct sandboxd_stop stop;
 	struct sandboxd_dial dial;
 	struct sandboxd_image image;
+	struct sandboxd_images images;
 	struct sandboxd_log log;
 	struct sandboxd_fence fence;
 	struct sandboxd_egress egress;

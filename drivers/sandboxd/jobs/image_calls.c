@@ -13,8 +13,9 @@ struct image_job {
 	struct asker asker;
 	struct arena arena;
 	enum sandboxd_type type;
-	struct sandboxd_image *request; /* NULL: IMAGES */
-	int fd;                         /* of an IMPORT */
+	struct sandboxd_image *request;
+	struct sandboxd_images *sweep; /* IMAGES, instead of the request */
+	int fd;                        /* of an IMPORT */
 	char digest[IMAGE_DIGEST_SIZE];
 	uint16_t exposed_port;
 	struct sandboxd_image_state *images;
@@ -34,12 +35,21 @@ static void find_port(struct image_job *j)
 	image_release(j->s->o.store, image);
 }
 
+/* A sweep, then what is here; of a sweep of the unused, what went. */
 static int list(struct image_job *j)
 {
+	struct image_store *store = j->s->o.store;
+	const struct sandboxd_images *q = j->sweep;
 	struct image_state *found = NULL;
 	size_t n = 0;
-	int r = image_list(j->s->o.store, &j->arena, &found, &n);
+	int r = 0;
 
+	if (q->sweep != SANDBOXD_SWEEP_NONE)
+		r = image_sweep(store,
+				q->sweep == SANDBOXD_SWEEP_UNUSED ? IMAGE_SWEEP_UNUSED : IMAGE_SWEEP_BOUNDS,
+				q->wanted, q->n_wanted, &j->arena, &found, &n);
+	if (r == 0 && q->sweep != SANDBOXD_SWEEP_UNUSED)
+		r = image_list(store, &j->arena, &found, &n);
 	if (r < 0)
 		return err_set(&j->err, r, "list images");
 	j->images = arena_array(&j->arena, n + 1, sizeof *j->images);
@@ -102,6 +112,28 @@ static void run_image(struct job *job)
 	j->code = err_set(&j->err, -EINVAL, "not a call of images");
 }
 
+static void run_clean(struct job *job)
+{
+	image_clean(container_of(job, struct image_job, job)->s->o.store);
+}
+
+static void done_clean(struct job *job)
+{
+	free(container_of(job, struct image_job, job));
+}
+
+/* Behind the answer: a large tree takes a while. What is not removed now the next sweep, or start, removes. */
+static void clean_later(struct server *s)
+{
+	struct image_job *j = calloc(1, sizeof *j);
+
+	if (j == NULL)
+		return;
+	*j = (struct image_job){.job = {.run = run_clean, .done = done_clean}, .s = s, .fd = -1};
+	if (jobs_post(s->image_work, &j->job) < 0)
+		free(j);
+}
+
 static void free_image_job(struct image_job *j)
 {
 	fd_close(&j->fd);
@@ -122,6 +154,8 @@ static void done_image(struct job *job)
 	if (j->code == -ENOTSUP && r.message.n == 0)
 		r.message = STR("this node has no image store");
 	reply(j->s, &j->asker, &r, -1);
+	if (j->type == SANDBOXD_IMAGES && j->sweep->sweep != SANDBOXD_SWEEP_NONE)
+		clean_later(j->s);
 	free_image_job(j);
 }
 
@@ -146,10 +180,13 @@ void image_call(struct server *s, const struct packet *p, int fd, struct asker a
 				.asker = asker,
 				.type = p->type,
 				.fd = fd};
-	if (p->type != SANDBOXD_IMAGES) {
-		j->request = codec_clone(&j->arena, sandboxd_body_codec[p->type], &p->body.image);
-		r = j->request == NULL ? err_set(&err, -ENOMEM, "no memory") : 0;
-	}
+	void *body = codec_clone(&j->arena, sandboxd_body_codec[p->type], &p->body);
+
+	if (p->type == SANDBOXD_IMAGES)
+		j->sweep = body;
+	else
+		j->request = body;
+	r = body == NULL ? err_set(&err, -ENOMEM, "no memory") : 0;
 	if (r == 0) {
 		r = jobs_post(s->image_work, &j->job);
 		if (r < 0)

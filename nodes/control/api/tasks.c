@@ -1,4 +1,4 @@
-/* What only the process can do for the management API: mint tokens, read logs (of any node), list and import images. */
+/* What only the process can do for the management API: mint tokens, read logs (of any node), list, import and remove images. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -157,6 +157,46 @@ static void on_imported(void *context, void *arg, const struct sandboxd_reply *r
 	reply_json(call, 200,
 		   json_pack("{s:s%, s:s%}", "digest", reply->digest.p, reply->digest.n, "reference",
 			     reference.p, reference.n));
+}
+
+static void on_pruned(void *context, void *arg, const struct sandboxd_reply *reply, int fd)
+{
+	if (reply->code == 0)
+		tell_image(context, STR_NONE);
+	on_images(context, arg, reply, fd);
+}
+
+static void run_prune(struct api_call *call)
+{
+	struct str wanted[IMAGES_WANTED_MAX];
+	struct sandboxd_images q = {.sweep = SANDBOXD_SWEEP_UNUSED, .wanted = wanted};
+
+	q.n_wanted = state_images_wanted(api_control(call->api)->state, wanted, IMAGES_WANTED_MAX);
+	if (q.n_wanted > IMAGES_WANTED_MAX) {
+		reply_error(call, 409, "TooManyImages", STR("the pools name too many images to prune"));
+		return;
+	}
+	ask_sandboxd(call, SANDBOXD_IMAGES, &q, -1, on_pruned);
+}
+
+static void on_forgotten(void *context, void *arg, const struct sandboxd_reply *reply, int fd)
+{
+	struct api_call *call = take_asked(arg, fd);
+
+	if (reply->code == 0)
+		tell_image(context, STR_NONE);
+	if (call == NULL)
+		return;
+	struct str digest = call->outcome.forget;
+
+	if (reply->code == 0)
+		reply_json(call, 200, json_pack("{s:s%}", "digest", digest.p, digest.n));
+	else if (reply->code == -ENOENT)
+		reply_error(call, 404, "ImageNotFound", reply->message);
+	else if (reply->code == -EBUSY)
+		reply_error(call, 409, "ImageInUse", reply->message);
+	else
+		reply_error(call, reply->code == -ENOTCONN ? 503 : 400, "ImageRemovalFailed", reply->message);
 }
 
 /* The archive lies on this host; only the admin socket may name a path, and berthd opens it with its own rights. */
@@ -396,7 +436,14 @@ void tasks_run(struct api_call *call)
 		run_logs(call);
 		return;
 	case ARM_TASK_IMAGES:
-		ask_sandboxd(call, SANDBOXD_IMAGES, NULL, -1, on_images);
+		ask_sandboxd(call, SANDBOXD_IMAGES, &(struct sandboxd_images){0}, -1, on_images);
+		return;
+	case ARM_TASK_PRUNE:
+		run_prune(call);
+		return;
+	case ARM_TASK_FORGET:
+		ask_sandboxd(call, SANDBOXD_FORGET, &(struct sandboxd_image){.digest = call->outcome.forget},
+			     -1, on_forgotten);
 		return;
 	case ARM_TASK_EXPORT:
 		export_run(call);

@@ -468,7 +468,8 @@ static void images_are_not_pretended(void **state)
 
 	(void)state;
 	assert_int_equal(client_call(&client, SANDBOXD_PULL, &i, NULL, NULL), -ENOTSUP);
-	assert_int_equal(client_call(&client, SANDBOXD_IMAGES, NULL, NULL, NULL), -ENOTSUP);
+	assert_int_equal(client_call(&client, SANDBOXD_IMAGES, &(struct sandboxd_images){0}, NULL, NULL),
+			 -ENOTSUP);
 }
 
 /* Ends are told to whoever asks later, of this sandboxd or the next. */
