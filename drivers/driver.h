@@ -73,6 +73,7 @@ struct driver_info {
 
 struct driver_stats {
 	uint64_t cpu_us, memory_bytes;
+	uint64_t files_bytes; /* of the memory: files of its writable layer and of /dev/shm */
 	uint32_t pids;
 };
 

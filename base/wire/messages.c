@@ -226,6 +226,24 @@ static const struct codec_field logged_fields[] = {
 };
 static const struct codec_type logged_codec = CODEC_TYPE(struct msg_logged, "logged", logged_fields);
 
+static const struct codec_field figure_fields[] = {
+	CODEC_STR(struct figure, name, 64),
+	CODEC_U64(struct figure, value),
+};
+static const struct codec_type figure_codec = CODEC_TYPE(struct figure, "figure", figure_fields);
+
+static const struct codec_field held_fields[] = {
+	CODEC_U64(struct msg_held, uptime_ms),
+	CODEC_U64(struct msg_held, lease_ms),
+	CODEC_U64(struct msg_held, disk_bytes),
+	CODEC_U64(struct msg_held, disk_free),
+	CODEC_STR(struct msg_held, version, 64),
+	CODEC_STR(struct msg_held, sandboxd_version, 64),
+	CODEC_LIST(struct msg_held, holdings, HOLDINGS_MAX, &holding_codec),
+	CODEC_LIST(struct msg_held, figures, FIGURES_MAX, &figure_codec),
+};
+static const struct codec_type held_codec = CODEC_TYPE(struct msg_held, "held", held_fields);
+
 static const struct codec_field indexed_fields[] = {
 	CODEC_U64(struct msg_indexed, index),
 };
@@ -273,6 +291,7 @@ const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_ACTIVE] = &active_codec,
 	[MSG_LOG] = &log_codec,
 	[MSG_LOGGED] = &logged_codec,
+	[MSG_HELD] = &held_codec,
 	[MSG_HALT] = &halt_codec,
 	[MSG_HALTED] = &halted_codec,
 	[MSG_RENEW] = &renew_codec,
@@ -311,6 +330,8 @@ const char *const message_type_name[MSG_TYPES] = {
 	[MSG_REFUSED] = "refused",
 	[MSG_LOG] = "log",
 	[MSG_LOGGED] = "logged",
+	[MSG_HOLDINGS] = "holdings",
+	[MSG_HELD] = "held",
 	[MSG_HALT] = "halt",
 	[MSG_HALTED] = "halted",
 	[MSG_RENEW] = "renew",

@@ -5,6 +5,7 @@
 
 #include "core/codec.h"
 #include "wire/envelope.h"
+#include "wire/holding.h"
 #include "wire/template.h"
 
 enum message_type {
@@ -68,6 +69,9 @@ enum message_type {
 	/* control of any node <-> control of the sessions' owner <-> its gateway loops */
 	MSG_ACTIVITY, /* activity: when were these sessions last used? */
 	MSG_ACTIVE,   /* active: the reply; sessions that were never used here are left out */
+	/* control of any node <-> control of one */
+	MSG_HOLDINGS, /* what do you keep, and how are you? */
+	MSG_HELD,     /* held: the reply */
 	MSG_TYPES
 };
 
@@ -275,6 +279,21 @@ struct msg_active { /* two lists of one length */
 	uint32_t n_generations;
 	uint64_t *ago_ms; /* 0: right now */
 	uint32_t n_ago_ms;
+};
+
+#define FIGURES_MAX 32
+struct figure {
+	struct str name;
+	uint64_t value;
+};
+struct msg_held {
+	uint64_t uptime_ms, lease_ms; /* lease_ms: that it still lasts; 0: it ended */
+	uint64_t disk_bytes, disk_free;
+	struct str version, sandboxd_version; /* sandboxd's empty: it is not connected */
+	struct holding *holdings;
+	uint32_t n_holdings;
+	struct figure *figures; /* counters since the start, and what has no better place */
+	uint32_t n_figures;
 };
 
 extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec, pool_put_codec,

@@ -122,6 +122,7 @@ static const struct codec_field reply_fields[] = {
 	CODEC_STR(struct sandboxd_reply, version, 64),
 	CODEC_U32(struct sandboxd_reply, memory_mb),
 	CODEC_U32(struct sandboxd_reply, cpus),
+	CODEC_LIST(struct sandboxd_reply, holdings, HOLDINGS_MAX, &holding_codec),
 };
 const struct codec_type sandboxd_reply_codec = CODEC_TYPE(struct sandboxd_reply, "reply", reply_fields);
 
@@ -147,16 +148,17 @@ const struct codec_type *const sandboxd_body_codec[SANDBOXD_TYPES] = {
 	[SANDBOXD_LOG] = &log_codec,
 	[SANDBOXD_FENCE] = &fence_codec,
 	[SANDBOXD_EGRESS] = &egress_codec,
+	[SANDBOXD_HOLDINGS] = NULL,
 	[SANDBOXD_REPLY] = &sandboxd_reply_codec,
 	[SANDBOXD_EXITED] = &sandboxd_exited_codec,
 	[SANDBOXD_NETWORK] = &sandboxd_network_codec,
 };
 
 const char *const sandboxd_type_name[SANDBOXD_TYPES] = {
-	[SANDBOXD_HELLO] = "hello",     [SANDBOXD_START] = "start",   [SANDBOXD_STOP] = "stop",
-	[SANDBOXD_LIST] = "list",       [SANDBOXD_DIAL] = "dial",     [SANDBOXD_RESOLVE] = "resolve",
-	[SANDBOXD_PULL] = "pull",       [SANDBOXD_IMPORT] = "import", [SANDBOXD_IMAGES] = "images",
-	[SANDBOXD_FORGET] = "forget",   [SANDBOXD_LOG] = "log",       [SANDBOXD_FENCE] = "fence",
-	[SANDBOXD_EGRESS] = "egress",   [SANDBOXD_REPLY] = "reply",   [SANDBOXD_EXITED] = "exited",
-	[SANDBOXD_NETWORK] = "network",
+	[SANDBOXD_HELLO] = "hello",   [SANDBOXD_START] = "start",       [SANDBOXD_STOP] = "stop",
+	[SANDBOXD_LIST] = "list",     [SANDBOXD_DIAL] = "dial",         [SANDBOXD_RESOLVE] = "resolve",
+	[SANDBOXD_PULL] = "pull",     [SANDBOXD_IMPORT] = "import",     [SANDBOXD_IMAGES] = "images",
+	[SANDBOXD_FORGET] = "forget", [SANDBOXD_LOG] = "log",           [SANDBOXD_FENCE] = "fence",
+	[SANDBOXD_EGRESS] = "egress", [SANDBOXD_HOLDINGS] = "holdings", [SANDBOXD_REPLY] = "reply",
+	[SANDBOXD_EXITED] = "exited", [SANDBOXD_NETWORK] = "network",
 };

@@ -9,6 +9,7 @@
 #define WIRE_SANDBOXD_H
 
 #include "core/codec.h"
+#include "wire/holding.h"
 #include "wire/template.h"
 
 #define SANDBOXD_PACKET_MAX (512u * 1024)
@@ -28,7 +29,8 @@ enum sandboxd_type {
 	SANDBOXD_FORGET,  /* image: drop it when nothing uses it */
 	SANDBOXD_LOG,     /* log: a read-only descriptor of one sandbox's log file */
 	SANDBOXD_FENCE, /* fence: freeze everything at boot_ms unless moved again; 0 ends fencing and thaws */
-	SANDBOXD_EGRESS, /* egress: turn outbound traffic of a running sandbox off or on */
+	SANDBOXD_EGRESS,   /* egress: turn outbound traffic of a running sandbox off or on */
+	SANDBOXD_HOLDINGS, /* -> reply.holdings: what is kept here, and its bounds */
 	SANDBOXD_REPLY,
 	SANDBOXD_EXITED,  /* event: the sandbox's first process is gone */
 	SANDBOXD_NETWORK, /* event: what became of the rules for outbound traffic; also after each hello */
@@ -158,8 +160,10 @@ struct sandboxd_reply {
 	uint32_t n_sandboxes;
 	struct sandboxd_image_state *images;
 	uint32_t n_images;
-	uint16_t exposed_port;    /* PULL, START: the first of the image's ExposedPorts, or 0 */
-	struct str version;       /* HELLO */
+	uint16_t exposed_port; /* PULL, START: the first of the image's ExposedPorts, or 0 */
+	struct holding *holdings;
+	uint32_t n_holdings;
+	struct str version;       /* HELLO, HOLDINGS */
 	uint32_t memory_mb, cpus; /* HELLO: of the machine */
 };
 
@@ -171,7 +175,7 @@ struct sandboxd_message {
 
 extern const struct codec_type sandboxd_message_codec, sandboxd_reply_codec, sandboxd_exited_codec,
 	sandboxd_network_codec;
-/* The body's struct by type; NULL for SANDBOXD_LIST, which has none. */
+/* The body's struct by type; NULL for those that have none. */
 extern const struct codec_type *const sandboxd_body_codec[SANDBOXD_TYPES];
 extern const char *const sandboxd_type_name[SANDBOXD_TYPES];
 

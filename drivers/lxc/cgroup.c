@@ -410,6 +410,14 @@ int cgroup_stats(const struct cgroup_layout *l, pid_t pid, uint64_t *ret_cpu_us,
 	return 0;
 }
 
+int cgroup_files_bytes(const struct cgroup_layout *l, pid_t pid, uint64_t *ret, struct err *err)
+{
+	bool v2 = l->h[l->of[CGROUP_MEMORY]].v2;
+
+	return read_number(l, pid, CGROUP_MEMORY, "memory.stat", v2 ? "\nshmem " : "\ntotal_shmem ", ret,
+			   err);
+}
+
 /* -- Removal -------------------------------------------------------------------------------------------------- */
 
 void cgroup_find(const struct cgroup_layout *l, const char *prefix, cgroup_each *each, void *arg)

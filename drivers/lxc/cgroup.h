@@ -94,6 +94,8 @@ int cgroup_check_limits(const struct cgroup_layout *l, pid_t pid, const struct c
 int cgroup_freezer_path(const struct cgroup_layout *l, pid_t pid, char *ret, size_t size, struct err *err);
 int cgroup_freeze(const char *freezer_path, bool frozen, struct err *err);
 
+/* Of the memory: files in it, as a writable layer's. */
+int cgroup_files_bytes(const struct cgroup_layout *l, pid_t pid, uint64_t *ret, struct err *err);
 int cgroup_stats(const struct cgroup_layout *l, pid_t pid, uint64_t *ret_cpu_us, uint64_t *ret_memory_bytes,
 		 uint32_t *ret_pids, struct err *err);
 

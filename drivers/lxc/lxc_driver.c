@@ -212,8 +212,10 @@ static int op_stats(struct driver *base, struct driver_instance *i, struct drive
 {
 	struct lxc_driver *d = (struct lxc_driver *)base;
 
-	return cgroup_stats(&d->layout, (pid_t)i->running.pid, &ret->cpu_us, &ret->memory_bytes, &ret->pids,
-			    err);
+	int r = cgroup_stats(&d->layout, (pid_t)i->running.pid, &ret->cpu_us, &ret->memory_bytes, &ret->pids,
+			     err);
+
+	return r == 0 ? cgroup_files_bytes(&d->layout, (pid_t)i->running.pid, &ret->files_bytes, err) : r;
 }
 
 static int op_log(struct driver *d, struct driver_instance *i, int *ret_fd, struct err *err)

@@ -219,12 +219,17 @@ static void on_egress(struct server *s, struct request *q)
 		sandbox_egress(s, b, q->p->body.egress.on, q->asker);
 }
 
+static void on_holdings(struct server *s, struct request *q)
+{
+	holdings_call(s, q->asker);
+}
+
 static handler *const handlers[SANDBOXD_REPLY] = {
-	[SANDBOXD_HELLO] = on_hello,   [SANDBOXD_START] = on_start,  [SANDBOXD_STOP] = on_stop,
-	[SANDBOXD_LIST] = on_list,     [SANDBOXD_DIAL] = on_dial,    [SANDBOXD_RESOLVE] = on_image,
-	[SANDBOXD_PULL] = on_image,    [SANDBOXD_IMPORT] = on_image, [SANDBOXD_IMAGES] = on_image,
-	[SANDBOXD_FORGET] = on_image,  [SANDBOXD_LOG] = on_log,      [SANDBOXD_FENCE] = on_fence,
-	[SANDBOXD_EGRESS] = on_egress,
+	[SANDBOXD_HELLO] = on_hello,   [SANDBOXD_START] = on_start,       [SANDBOXD_STOP] = on_stop,
+	[SANDBOXD_LIST] = on_list,     [SANDBOXD_DIAL] = on_dial,         [SANDBOXD_RESOLVE] = on_image,
+	[SANDBOXD_PULL] = on_image,    [SANDBOXD_IMPORT] = on_image,      [SANDBOXD_IMAGES] = on_image,
+	[SANDBOXD_FORGET] = on_image,  [SANDBOXD_LOG] = on_log,           [SANDBOXD_FENCE] = on_fence,
+	[SANDBOXD_EGRESS] = on_egress, [SANDBOXD_HOLDINGS] = on_holdings,
 };
 
 void request_handle(struct server *s, struct connection *c, uint64_t connection, const struct packet *p,

@@ -147,6 +147,9 @@ void sandbox_stop_if_asked(struct server *s, struct sandbox *b);
 /* switch_egress.c */
 void sandbox_egress(struct server *s, struct sandbox *b, bool on, struct asker asker);
 
+/* holdings.c */
+void holdings_call(struct server *s, struct asker asker);
+
 /* tend.c */
 int tend_open(struct server *s, struct err *err);
 

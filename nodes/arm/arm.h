@@ -91,6 +91,7 @@ enum arm_task {
 	ARM_TASK_TOKEN, /* token: mint one; answer {"token","expiresAt"}. Only ever from the admin socket */
 	ARM_TASK_LOGS,  /* logs: stream text lines of one sandbox; its node may be another one */
 	ARM_TASK_IMAGES, /* the images of this node: answer {"value":[{"digest","reference","bytes","users","lastUsed"}]} */
+	ARM_TASK_NODE, /* node: ask it what it keeps and how it is; answer `head`, an object, with that in it */
 	ARM_TASK_EXPORT, /* export: stream `head`, each closed record of the range by arm_export_record, then arm_export_end */
 	ARM_TASK_PRUNE, /* remove what nothing uses from this node: answer as IMAGES, of what went. Admin socket alone */
 	ARM_TASK_FORGET, /* forget: remove one image from this node. Admin socket alone */
@@ -116,6 +117,10 @@ struct arm_import_ask {
 	struct str path; /* absolute, of this host */
 };
 
+struct arm_node_ask {
+	uint64_t node;
+	struct str head; /* JSON, of the tables */
+};
 struct arm_export_ask {
 	uint64_t from_ms, to_ms; /* records that overlap [from, to) */
 	bool csv;
@@ -139,6 +144,7 @@ struct arm_outcome {
 	struct arm_logs_ask logs;
 	struct arm_import_ask import;
 	struct str forget; /* a digest */
+	struct arm_node_ask node;
 	struct arm_export_ask export;
 
 	struct arm_activity

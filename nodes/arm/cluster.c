@@ -115,9 +115,15 @@ void cluster_node(struct call *c)
 		if (str_eq(node->name, c->extra) ||
 		    str_eq(call_printf(c, "%llu", (unsigned long long)node->id), c->extra)) {
 			json_t *body = json_new_object();
+			CLEANUP_BUF struct buf text = {0};
 
 			put_node(c, body, node);
-			call_json(c, 200, body);
+			json_print(&text, body, false);
+			json_decref(body);
+			c->out->kind = ARM_TASK;
+			c->out->task = ARM_TASK_NODE;
+			c->out->node = (struct arm_node_ask){.node = node->id,
+							     .head = arena_str(c->arena, buf_str(&text))};
 			return;
 		}
 	}

@@ -142,6 +142,8 @@ void control_send(struct control *c, const struct envelope *e)
 	} else if (e->to.kind == ADDRESS_CONTROL) {
 		if (e->type == MSG_LOG)
 			tasks_log(c, e);
+		else if (e->type == MSG_HOLDINGS)
+			node_question(c, e);
 		else if (e->type == MSG_INDEX)
 			api_index(c, e);
 		else if (e->type == MSG_ACTIVITY)

@@ -22,13 +22,32 @@ static const struct column node_columns[] = {
 	{"BOOTING", "booting"},
 	{"RENEWED", "renewed"},
 	{"ADDRESS", "apiAddress"},
-	/* Of the node that is asked alone; not in lists. */
+};
+static const struct column node_more_columns[] = {
+	{"EPOCH", "epoch"},
+	{"VERSION", "version"},
+	{"SANDBOXD", "sandboxdVersion"},
+	{"UPTIME S", "uptimeSeconds"},
+	{"LEASE MS", "leaseMs"},
+	{"DISK FREE", "diskBytesFree/diskBytes"},
+	{"ANSWERED", "answered"},
+	{"CORDONED", "cordoned"},
+	{"DRAINING", "draining"},
+	{"REQUESTS", "figures.requests"},
+	{"429", "figures.refused429"},
+	{"503", "figures.refused503"},
+	{"BAD", "figures.badRequests"},
+	{"LOG INDEX", "figures.logIndex"},
+	/* Of the node that the command asks alone. */
 	{"EGRESS RULES", "network.rules"},
 	{"PROBLEM", "network.problem"},
 	{"REPAIRS", "network.repairs"},
 	{"REPAIRED", "network.repaired"},
 };
-#define NODE_ALONE 4
+static const struct column storage_columns[] = {
+	{"KIND", "kind"},      {"COUNT", "count"},   {"BYTES", "bytes"},
+	{"BOUND", "bytesMax"}, {"OLDEST", "oldest"}, {"AGE BOUND S", "ageSecondsMax"},
+};
 static const struct column image_columns[] = {
 	{"REFERENCE", "reference"}, {"DIGEST", "digest"},      {"BYTES", "bytes"},
 	{"USERS", "users"},         {"LAST USED", "lastUsed"},
@@ -61,7 +80,7 @@ int cluster_status_show(const struct args *args)
 	if (r == EXIT_OK && output_form(args, &form) == EXIT_OK && form == OUTPUT_TABLE) {
 		putchar('\n');
 		r = output_list(args, response.json, json_object_get(response.json, "nodes"), node_columns,
-				N(node_columns) - NODE_ALONE);
+				N(node_columns));
 	}
 	response_done(&response);
 	return r;
@@ -74,24 +93,35 @@ int node_list(const struct args *args)
 
 	if (r == EXIT_OK)
 		r = output_list(args, response.json, json_object_get(response.json, "value"), node_columns,
-				N(node_columns) - NODE_ALONE);
+				N(node_columns));
 	response_done(&response);
 	return r;
 }
 
+/* A line, or in a table lines, of the node; then a line for each kind of what it keeps. */
 int node_show(const struct args *args)
 {
+	struct column columns[N(node_columns) + N(node_more_columns)];
 	CLEANUP_BUF struct buf path = {0};
 	struct response response = {0};
-	int r;
+	enum output_form form;
+	int r = output_form(args, &form);
 
 	if (args_get(args, "name") == NULL)
 		return fprintf(stderr, "berth: --name NODE is needed\n"), EXIT_USAGE;
+	memcpy(columns, node_columns, sizeof node_columns);
+	memcpy(columns + N(node_columns), node_more_columns, sizeof node_more_columns);
 	buf_printf(&path, "/.berth/v1/nodes/");
 	client_escape(&path, args_get(args, "name"));
-	r = get(args, buf_cstr(&path), &response);
 	if (r == EXIT_OK)
-		r = output_one(args, response.json, node_columns, N(node_columns));
+		r = get(args, buf_cstr(&path), &response);
+	if (r == EXIT_OK)
+		r = output_one(args, response.json, columns, N(columns));
+	if (r == EXIT_OK && form == OUTPUT_TABLE)
+		putchar('\n');
+	if (r == EXIT_OK && form != OUTPUT_JSON)
+		r = output_list(args, response.json, json_object_get(response.json, "storage"),
+				storage_columns, N(storage_columns));
 	response_done(&response);
 	return r;
 }

@@ -103,6 +103,7 @@ static void run_image(struct job *job)
 	case SANDBOXD_LOG:
 	case SANDBOXD_FENCE:
 	case SANDBOXD_EGRESS:
+	case SANDBOXD_HOLDINGS:
 	case SANDBOXD_REPLY:
 	case SANDBOXD_EXITED:
 	case SANDBOXD_NETWORK:

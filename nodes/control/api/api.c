@@ -401,7 +401,9 @@ void api_answered(struct api *a, const struct envelope *e)
 	const struct codec_type *type = message_body_codec[e->type];
 	void *body;
 
-	if (call == NULL || !(call->waits || call->asks || call->owners_left > 0 || call->finds_left > 0) ||
+	if (call == NULL ||
+	    !(call->waits || call->asks || call->owners_left > 0 || call->finds_left > 0 ||
+	      call->asks_node) ||
 	    type == NULL)
 		return;
 	body = arena_alloc(&call->arena, type->size);
@@ -412,6 +414,8 @@ void api_answered(struct api *a, const struct envelope *e)
 		indexed(call, e->type, body);
 	} else if (call->owners_left > 0) {
 		activity_answered(call, e->type, body);
+	} else if (call->asks_node) {
+		node_answer(call, e->type == MSG_HELD ? body : NULL);
 	} else if (call->finds_left > 0) {
 		const struct msg_logged none = {.code = -EHOSTUNREACH};
 
@@ -448,6 +452,9 @@ static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 			return;
 		call->owners_left = 0;
 		api_serve(call);
+	} else if (call->asks_node) {
+		if (now >= call->deadline_ms)
+			node_answer(call, NULL);
 	} else if (call->finds_left > 0) {
 		if (now >= call->deadline_ms)
 			tasks_found(call, 0, NULL);

@@ -35,6 +35,7 @@ struct api_call {
 	bool asks;               /* the leader for its index */
 	uint64_t index;          /* not handled before the tables go so far; 0: does not wait for it */
 	uint32_t owners_left;    /* of sessions, asked for their activity */
+	bool asks_node;          /* what it keeps; node.c */
 	bool waits;              /* for an actor's answer */
 	uint16_t held_type;      /* an answer that waits for the tables; 0: none */
 	const void *held;
@@ -59,6 +60,10 @@ void api_drop(struct api_call *call);
 void api_send(struct api_call *call, struct address to, uint16_t type, const void *body);
 /* Begins an answer in pieces. False: the client is gone. */
 bool api_stream(struct api_call *call, const char *content_type);
+/* node.c: one node in full. NULL: it did not answer. */
+void node_ask(struct api_call *call);
+void node_answer(struct api_call *call, const struct msg_held *held);
+void node_question(struct control *c, const struct envelope *question);
 /* export.c: closed billing records, page by page. */
 int exports_open(struct control *c, struct err *err);
 void export_run(struct api_call *call);

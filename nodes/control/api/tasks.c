@@ -445,6 +445,9 @@ void tasks_run(struct api_call *call)
 		ask_sandboxd(call, SANDBOXD_FORGET, &(struct sandboxd_image){.digest = call->outcome.forget},
 			     -1, on_forgotten);
 		return;
+	case ARM_TASK_NODE:
+		node_ask(call);
+		return;
 	case ARM_TASK_EXPORT:
 		export_run(call);
 		return;

@@ -141,7 +141,8 @@ def test_logs_follow():
             process.terminate()
         process.wait()
         reader.join()
-    berth("logs", *named, code=NOT_FOUND)
+    assert berth("logs", *named).stdout.startswith(once), "its log outlives it"
+    assert "".join(lines).startswith(once), lines
 
 
 def test_updates():

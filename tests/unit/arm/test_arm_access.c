@@ -179,7 +179,9 @@ static void test_cluster(void **unused)
 	assert_int_equal(NUMBER(f, "nodes[0].bound"), 1);
 	assert_int_equal(NUMBER(f, "nodes[0].cpuMilli"), 32000);
 	assert_int_equal(NUMBER(f, "nodes[0].cpuMilliReserved"), 250);
-	assert_int_equal(fixture_call(&f, "GET", BERTH "/nodes/n1", "", STR("")), 200);
+	assert_int_equal(fixture_call(&f, "GET", BERTH "/nodes/n1", "", STR("")), 0);
+	assert_true(f.outcome.task == ARM_TASK_NODE && f.outcome.node.node == 1);
+	assert_true(str_starts(f.outcome.node.head, STR("{\"id\":1,")));
 	assert_int_equal(fixture_call(&f, "GET", BERTH "/nodes/n2", "", STR("")), 404);
 	assert_int_equal(fixture_call(&f, "GET", BERTH FIXTURE_POOL "/status", "", STR("")), 200);
 	assert_int_equal(NUMBER(f, "sandboxes.bound"), 1);

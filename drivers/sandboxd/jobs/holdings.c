@@ -1,0 +1,123 @@
+/* holdings.c -- what this node keeps on disk and in memory for its sandboxes, and the bounds. The sandboxes are counted on the
+ * loop, what takes locks or disk on a thread. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "core/fd.h"
+#include "image/image.h"
+#include "sandboxd/server_state.h"
+
+enum { KEPT, RUNNING, LAYERS, EVENTS, IMAGES, KINDS };
+
+struct holdings_job {
+	struct job job;
+	struct server *s;
+	struct asker asker;
+	struct arena arena;
+	struct holding kinds[KINDS];
+};
+
+static void count_sandbox(struct server *s, const struct sandbox *b, struct holding kinds[KINDS])
+{
+	struct driver_stats stats = {0};
+	CLEANUP_FD int fd = -1;
+	struct stat st;
+
+	kinds[LAYERS].n++;
+	kinds[RUNNING].n++;
+	if (b->instance == NULL)
+		return;
+	if (s->driver->ops->stats(s->driver, b->instance, &stats, NULL) == 0)
+		kinds[LAYERS].bytes += stats.files_bytes;
+	if (s->driver->ops->log(s->driver, b->instance, &fd, NULL) == 0 && fstat(fd, &st) == 0)
+		kinds[RUNNING].bytes += (uint64_t)st.st_size;
+}
+
+static void count_images(struct holdings_job *j)
+{
+	struct image_state *images = NULL;
+	size_t n = 0;
+
+	if (j->s->o.store == NULL || image_list(j->s->o.store, &j->arena, &images, &n) < 0)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		struct holding *h = &j->kinds[IMAGES];
+
+		h->bytes += images[i].bytes;
+		h->n += images[i].bytes > 0; /* else it is another name of one */
+		if (images[i].last_used_ms != 0 &&
+		    (h->oldest_ms == 0 || images[i].last_used_ms < h->oldest_ms))
+			h->oldest_ms = images[i].last_used_ms;
+	}
+}
+
+static void run_holdings(struct job *job)
+{
+	struct holdings_job *j = container_of(job, struct holdings_job, job);
+	struct kept_logs_usage logs;
+	struct journal_usage events;
+
+	kept_logs_usage(j->s->logs, &logs);
+	j->kinds[KEPT].bytes = logs.bytes;
+	j->kinds[KEPT].oldest_ms = logs.oldest_ms;
+	j->kinds[KEPT].n = logs.n;
+	journal_usage(j->s->events, &events);
+	j->kinds[EVENTS].bytes = events.bytes;
+	j->kinds[EVENTS].oldest_ms = events.oldest_ms;
+	count_images(j);
+}
+
+static void done_holdings(struct job *job)
+{
+	struct holdings_job *j = container_of(job, struct holdings_job, job);
+	struct sandboxd_reply r = {.holdings = j->kinds, .n_holdings = KINDS, .version = STR(BERTH_VERSION)};
+
+	reply(j->s, &j->asker, &r, -1);
+	arena_done(&j->arena);
+	free(j);
+}
+
+/* As the store takes 0. */
+static uint64_t images_bound(const struct server *s)
+{
+	struct statvfs v;
+
+	if (s->o.settings->image_disk_max != 0)
+		return s->o.settings->image_disk_max;
+	return statvfs(s->o.settings->state_dir, &v) == 0 ? (uint64_t)v.f_blocks * v.f_frsize / 2 : 0;
+}
+
+void holdings_call(struct server *s, struct asker asker)
+{
+	const struct settings *o = s->o.settings;
+	struct holdings_job *j = calloc(1, sizeof *j);
+
+	if (j == NULL) {
+		reply_code(s, &asker, -ENOMEM, NULL);
+		return;
+	}
+	*j = (struct holdings_job){.job = {.run = run_holdings, .done = done_holdings},
+				   .s = s,
+				   .asker = asker,
+				   .kinds = {[KEPT] = {.kind = STR("logs of ended"),
+						       .bytes_max = o->log_disk_max,
+						       .age_ms_max = o->log_retention_ms},
+					     [RUNNING] = {.kind = STR("logs of running")},
+					     [LAYERS] = {.kind = STR("writable layers")},
+					     [EVENTS] = {.kind = STR("events of sandboxd"),
+							 .bytes_max = o->events_disk_max,
+							 .age_ms_max = o->events_retention_ms},
+					     [IMAGES] = {.kind = STR("images"),
+							 .bytes_max = images_bound(s),
+							 .age_ms_max = o->image_unused_s * 1000ull}}};
+	for (struct map_node *n = map_next(&s->sandboxes, NULL); n != NULL; n = map_next(&s->sandboxes, n))
+		count_sandbox(s, container_of(n, struct sandbox, node), j->kinds);
+	j->kinds[RUNNING].bytes_max = j->kinds[RUNNING].n * o->log_bytes_max;
+	j->kinds[LAYERS].bytes_max = j->kinds[LAYERS].n * o->disk_bytes_max;
+	if (jobs_post(s->work, &j->job) == 0)
+		return;
+	free(j);
+	reply_code(s, &asker, -EAGAIN, NULL);
+}
