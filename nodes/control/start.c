@@ -163,19 +163,19 @@ static void make_actors(struct control *c)
 	must(c->runtime != NULL);
 }
 
-/* A client's request needs a descriptor to its sandbox too, and everything else some. */
+/* Most clients of a crowd are idle, but requests need descriptors to their sandboxes, and everything else needs some. */
 static uint32_t connections_max(const struct config *f)
 {
 	struct rlimit files;
-	uint64_t most = f->connections_max;
+	uint64_t most;
 
 	must(getrlimit(RLIMIT_NOFILE, &files) == 0);
-	if (files.rlim_cur < 2 * most + FILES_OF_OURS) {
-		most = files.rlim_cur > 2 * FILES_OF_OURS ? (files.rlim_cur - FILES_OF_OURS) / 2
-							  : FILES_OF_OURS / 2;
-		log_warn("%" PRIu64 " open files are allowed: connections_max is %" PRIu64 ", not %" PRIu64,
-			 (uint64_t)files.rlim_cur, most, f->connections_max);
-	}
+	most = files.rlim_cur > 2 * FILES_OF_OURS ? (files.rlim_cur - FILES_OF_OURS) / 4 * 3
+						  : FILES_OF_OURS / 2;
+	if (most >= f->connections_max)
+		return (uint32_t)f->connections_max;
+	log_warn("%" PRIu64 " open files are allowed: connections_max is %" PRIu64 ", not %" PRIu64,
+		 (uint64_t)files.rlim_cur, most, f->connections_max);
 	return (uint32_t)most;
 }
 
