@@ -162,6 +162,10 @@ static size_t take_head(struct client *c, struct buf *out, const char *p, size_t
 		hop_refused(c, f.hop);
 		return 0;
 	}
+	if (f.status == 101 && !c->request_body.done) { /* the rest of its body would be the tunnel's */
+		bad_response(c, "an upgrade before the request was whole");
+		return 0;
+	}
 	if (f.interim) {
 		if (++c->interims > INTERIM_MAX) {
 			bad_response(c, "too many interim answers");

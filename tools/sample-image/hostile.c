@@ -1,6 +1,6 @@
 /* hostile.c -- hostile-server: a server that does what no server should, one way a path, and that keeps what it was sent.
  *
- *   /report          what each connection sent, byte for byte, and how it ended; this connection is not in it
+ *   /report          what each connection sent, byte for byte, and how it ended
  *   /forget          empties the report
  *   /early           from now on each connection is spoken to before it asked: n= of them
  *   the table below  an answer as it stands there, or a behaviour; if it was wrong, the connection is then left to the other side
@@ -24,7 +24,8 @@
 #include "reply.h"
 
 #define CONNECTIONS_MAX 512
-#define SENT_MAX        (64u * 1024)
+#define SENT_MAX        (4u << 20)
+#define SHOWN_MAX       (256u * 1024) /* in a report: the last of it */
 #define PATIENCE_MS     30000
 
 struct connection {
@@ -305,6 +306,8 @@ static const struct {
 	{"/unasked", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nevil",
 	 NULL, false},
 	{"/unasked-bare", "HTTP/1.1 101 Switching Protocols\r\n\r\nevil", NULL, false},
+	{"/switch-early", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nevil",
+	 NULL, false},
 	{"/length-on-hint", "HTTP/1.1 103 Hints\r\nContent-Length: 2\r\n\r\nok" OK_HEAD "\r\nok", NULL,
 	 false},
 	{"/chunk-size", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", NULL, false},
@@ -350,7 +353,8 @@ static size_t hear_request(struct connection *c, size_t from)
 		if (!hear(c))
 			return 0;
 	body = (size_t)(end + 4 - c->sent.p);
-	if (memmem(c->sent.p + from, body - from, " /never-read", 12))
+	if (memmem(c->sent.p + from, body - from, " /never-read", 12) ||
+	    memmem(c->sent.p + from, body - from, " /switch-early", 14))
 		return body;
 	field = memmem(c->sent.p + from, body - from, "\r\nContent-Length: ", 18);
 	if (field) {
@@ -376,12 +380,11 @@ static void report(struct connection *to)
 	text_printf(&json, "[");
 	for (unsigned i = 0; i < n_connections; i++) {
 		const struct connection *c = connections[i];
-		if (c == to)
-			continue;
 		text_printf(&json, "%s{\"id\":%u,\"requests\":%u,\"end\":\"%s\",\"end_ms\":%lld,\"sent\":",
 			    json.n > 1 ? "," : "", c->id, c->requests, c->end,
 			    c->end_ms && c->done_ms ? c->end_ms - c->done_ms : -1);
-		text_json(&json, c->sent.p ? c->sent.p : "", c->sent.n);
+		size_t from = c->sent.n > SHOWN_MAX ? c->sent.n - SHOWN_MAX : 0;
+		text_json(&json, c->sent.p + from, c->sent.n - from);
 		text_printf(&json, "}");
 	}
 	pthread_mutex_unlock(&lock);
