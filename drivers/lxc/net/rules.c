@@ -148,7 +148,8 @@ int rules_table(const struct rules *r, const struct egress_slot slots[EGRESS_SLO
 	return e;
 }
 
-/* Packets and bytes are judged before a connection is looked up, new connections once they have the mark. */
+/* Packets and bytes are judged before a connection is looked up, new connections once they have the mark: by their first packet, for
+ * one that nobody answers stays new. */
 void rules_limits(const struct rules *r, struct buf *b)
 {
 	const struct egress_limits *l = &r->limits;
@@ -171,7 +172,7 @@ void rules_limits(const struct rules *r, struct buf *b)
 								       : UINT32_MAX));
 	buf_printf(b,
 		   "chain opens { type filter hook prerouting priority mangle + 10; "
-		   "iifname != \"bth%06xn*\" accept; ct state != new accept; "
+		   "iifname != \"bth%06xn*\" accept; ct state != new accept; ct status confirmed accept; "
 		   "update @opened { iifname limit rate over %u/second burst %u packets } counter drop; "
 		   "add @open { iifname ct count over %u } counter drop; }\n",
 		   r->node, l->connections_second, l->connections_second + 5, l->connections);
