@@ -20,7 +20,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -74,11 +73,6 @@ static void op_exit_status(struct driver *d, struct driver_instance *i, struct d
 {
 	struct shim_exit e;
 
-	if (i->shim_pidfd >= 0) {
-		siginfo_t info;
-
-		(void)!waitid(P_PIDFD, (id_t)i->shim_pidfd, &info, WEXITED | WNOHANG);
-	}
 	if (!i->exited) {
 		i->exit = (struct driver_exit){.how = SANDBOX_EXIT_UNKNOWN, .wall_ms = clock_wall_ms()};
 		if (sandbox_dir_read_exit(i->dir, &e))
@@ -270,6 +264,7 @@ static void op_close(struct driver *base)
 {
 	struct lxc_driver *d = (struct lxc_driver *)base;
 
+	shims_free(d->shims);
 	egress_free(d->egress);
 	fd_close(&d->own_netns);
 	buf_done(&d->filter);
@@ -337,7 +332,10 @@ int lxc_driver_new(const struct lxc_driver_options *o, struct driver **ret, stru
 		r = seccomp_filter_build(&d->filter, err);
 	if (r == 0)
 		r = egress_new(&egress, &d->egress, err);
+	if (r == 0)
+		r = shims_new(d->bin_dir, &d->shims, err);
 	if (r < 0) {
+		egress_free(d->egress);
 		fd_close(&d->own_netns);
 		buf_done(&d->filter);
 		free(d);

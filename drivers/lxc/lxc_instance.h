@@ -8,6 +8,7 @@
 #include "net/egress.h"
 #include "process.h"
 #include "sandbox_dir.h"
+#include "shims.h"
 #include "lxc_shim/shim/seccomp_filter.h"
 
 #define CONTAINER_NAME_MAX 40
@@ -19,6 +20,7 @@ struct lxc_driver {
 	struct cgroup_layout layout;
 	struct buf filter; /* seccomp */
 	struct egress *egress;
+	struct shims *shims;
 	int own_netns;
 };
 

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +11,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/fd.h"
@@ -20,7 +18,6 @@
 
 #define REPORT_WAIT_MS 90000
 #define SHIM_END_MS    10000
-#define FD_FLOOR       16
 
 void lxc_container_name(const struct lxc_driver *d, uint64_t sandbox, char ret[CONTAINER_NAME_MAX])
 {
@@ -71,41 +68,6 @@ static int config_memfd(struct lxc_driver *d, const struct driver_start *how, co
 		return err_system(err, r, "configuration of the shim");
 	*ret_fd = fd_take(&fd);
 	return 0;
-}
-
-static int spawn(const char *bin_dir, const char *name, int config, int control, pid_t *ret_pid,
-		 struct err *err)
-{
-	char path[300], *const argv[] = {(char[]){"berth-shim"}, (char *)(uintptr_t)name, NULL};
-	char *const env[] = {(char[]){"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, NULL};
-	/* Above the numbers that they become, so that neither replaces the other. */
-	CLEANUP_FD int c3 = fcntl(config, F_DUPFD_CLOEXEC, FD_FLOOR), c4 = -1;
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	int r;
-
-	c4 = fcntl(control, F_DUPFD_CLOEXEC, FD_FLOOR);
-	if (c3 < 0 || c4 < 0)
-		return err_system(err, -errno, "descriptors for the shim");
-	snprintf(path, sizeof path, "%s/berth-shim", bin_dir);
-	posix_spawn_file_actions_init(&files);
-	posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDWR, 0);
-	posix_spawn_file_actions_adddup2(&files, 0, 1);
-	posix_spawn_file_actions_adddup2(&files, 0, 2);
-	posix_spawn_file_actions_adddup2(&files, c3, SHIM_CONFIG_FD);
-	posix_spawn_file_actions_adddup2(&files, c4, SHIM_CONTROL_FD);
-	posix_spawn_file_actions_addclosefrom_np(&files, SHIM_CONTROL_FD + 1);
-	posix_spawnattr_init(&attr);
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	r = posix_spawn(ret_pid, path, &files, &attr, argv, env);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&files);
-	return r != 0 ? err_system(err, -r, "run %s", path) : 0;
 }
 
 static int read_report(int control, enum shim_event want, struct shim_report *ret, struct err *err)
@@ -197,16 +159,14 @@ static int start_with(struct lxc_driver *d, struct driver_instance *i, int contr
 }
 
 /* The shim gives up when the socket ends; one that does not is killed, and its children with it. */
-static void end_shim(pid_t pid)
+static void end_shim(int pidfd)
 {
-	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	struct pollfd p = {fd, POLLIN, 0};
+	struct pollfd p = {pidfd, POLLIN, 0};
 
-	if (fd >= 0 && poll(&p, 1, SHIM_END_MS) != 1)
-		kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	if (fd >= 0)
-		close(fd);
+	if (poll(&p, 1, SHIM_END_MS) == 1)
+		return;
+	(void)!syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	(void)!poll(&p, 1, SHIM_END_MS);
 }
 
 static struct driver_instance *new_instance(struct lxc_driver *d, const struct driver_start *how)
@@ -235,7 +195,7 @@ int lxc_start(struct driver *base, const struct driver_start *how, struct driver
 {
 	struct lxc_driver *d = (struct lxc_driver *)base;
 	struct driver_instance *i = new_instance(d, how);
-	CLEANUP_FD int config = -1;
+	CLEANUP_FD int config = -1, shim = -1;
 	char name[CONTAINER_NAME_MAX];
 	int control[2] = {-1, -1}, r;
 	pid_t pid = -1;
@@ -253,7 +213,7 @@ int lxc_start(struct driver *base, const struct driver_start *how, struct driver
 	if (r == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) != 0)
 		r = err_system(err, -errno, "socketpair");
 	if (r == 0)
-		r = spawn(d->bin_dir, name, config, control[1], &pid, err);
+		r = shims_start(d->shims, name, config, control[1], &pid, &shim, err);
 	fd_close(&control[1]);
 	if (r == 0)
 		r = sandbox_dir_write_shim(i->dir, pid, process_start(pid), err);
@@ -261,8 +221,8 @@ int lxc_start(struct driver *base, const struct driver_start *how, struct driver
 		r = start_with(d, i, control[0], how, err);
 	fd_close(&control[0]);
 	if (r < 0) {
-		if (pid > 0)
-			end_shim(pid);
+		if (shim >= 0)
+			end_shim(shim);
 		if (lxc_remove_host_objects(d, i->dir, how->sandbox, how->slot, NULL) < 0)
 			*ret = i;
 		else

@@ -12,6 +12,8 @@
 
 #include "core/codec.h"
 
+#define SHIM_FORKS_FD   3  /* of the process that is forked for each shim, see shims.h */
+#define SHIM_NAME_ROOM  48 /* its second argument has this size; in a shim it is the container's name */
 #define SHIM_CONFIG_FD  3
 #define SHIM_CONTROL_FD 4
 #define SHIM_GO         'g'

@@ -1,5 +1,6 @@
 /* shim_main.c -- berth-shim: the parent of one container, started by sandboxd and outliving it.
  *
+ * sandboxd executes this program once; that process is forked for each shim (shims.h).
  * Happy path: configuration from descriptor 3; groups with their limits and the out-of-memory watch; root file system in
  * a mount namespace of its own; a child in these groups becomes liblxc's monitor; berth-init says hello from inside
  * with its process id, and the monitor leaves the groups; SHIM_READY; sandboxd reads the limits back, sets up the
@@ -12,6 +13,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/sched.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +24,7 @@
 #include <sys/resource.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -35,13 +39,16 @@
 #include "core/fd.h"
 #include "init_spec.h"
 #include "logger.h"
+#include "lxc_shim/pass_fd.h"
 #include "lxc_shim/process.h"
 #include "rootfs.h"
 #include "lxc_shim/shim_config.h"
 
-#define INIT_WAIT_MS 30000
-#define GO_WAIT_MS   60000
-#define HOME_FD_MIN  64 /* above whatever else is open */
+#define INIT_WAIT_MS  30000
+#define GO_WAIT_MS    60000
+#define STACK_KEPT    4096
+#define STACK_DROPPED (512u * 1024)
+#define HOME_FD_MIN   64 /* above whatever else is open */
 
 struct shim {
 	struct shim_config config;
@@ -124,6 +131,15 @@ static bool set_rlimits(void)
 
 static struct cgroup_home home; /* where the monitor returns when its child is in the container's groups */
 
+/* A start goes deep once and stays shallow for the life of its sandbox: the pages below are given back. */
+static void drop_stack(void)
+{
+	char here;
+	uintptr_t end = ((uintptr_t)&here - STACK_KEPT) & ~(uintptr_t)4095;
+
+	(void)!madvise((void *)(end - STACK_DROPPED), STACK_DROPPED, MADV_DONTNEED);
+}
+
 static void on_go_home(int sig)
 {
 	int saved = errno;
@@ -131,6 +147,7 @@ static void on_go_home(int sig)
 	(void)sig;
 	cgroup_go_home(&home);
 	cgroup_home_close(&home);
+	drop_stack();
 	errno = saved;
 }
 
@@ -453,7 +470,7 @@ static int give_up(struct shim *s, const struct err *err)
 	return 1;
 }
 
-int main(void)
+static int run(void)
 {
 	struct shim s = {.init = -1,
 			 .exec_report = -1,
@@ -461,14 +478,81 @@ int main(void)
 	struct err err = {0};
 
 	setsid();
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-	umask(022);
 	if (start(&s, &err) < 0)
 		return give_up(&s, &err);
 	report(&s, SHIM_RUNNING, NULL);
 	close(SHIM_CONTROL_FD);
 	arena_done(&s.arena); /* the environment with its secrets */
+	malloc_trim(0);
+	drop_stack();
 	logger_run(&s.logger);
+	return 0;
+}
+
+/* -- One process that is forked for each shim ------------------------------------------------------------------- */
+
+/* In the new shim: as if it had been executed with these two descriptors. */
+static void become_shim(const int fds[PASS_FD_MAX], const char *name, char *room)
+{
+	int config = fcntl(fds[0], F_DUPFD_CLOEXEC, HOME_FD_MIN);
+	int control = fcntl(fds[1], F_DUPFD_CLOEXEC, HOME_FD_MIN);
+
+	if (dup2(config, SHIM_CONFIG_FD) != SHIM_CONFIG_FD ||
+	    dup2(control, SHIM_CONTROL_FD) != SHIM_CONTROL_FD)
+		_exit(1);
+	close_range(SHIM_CONTROL_FD + 1, ~0u, 0);
+	signal(SIGCHLD, SIG_DFL);
+	prctl(PR_SET_NAME, "berth-shim");
+	memset(room, 0, SHIM_NAME_ROOM);
+	snprintf(room, SHIM_NAME_ROOM, "%s", name);
+}
+
+/* The child returns 0. Nobody waits for it, so its pidfd has to be made with it. */
+static pid_t fork_shim(int *ret_pidfd)
+{
+	struct clone_args args = {
+		.flags = CLONE_PIDFD, .pidfd = (uintptr_t)ret_pidfd, .exit_signal = SIGCHLD};
+
+	return (pid_t)syscall(SYS_clone3, &args, sizeof args);
+}
+
+static bool serve(char *room)
+{
+	char name[SHIM_NAME_ROOM];
+	int fds[PASS_FD_MAX], pidfd = -1;
+	ssize_t n = pass_fd_receive(SHIM_FORKS_FD, name, sizeof name - 1, fds);
+	int32_t pid;
+
+	if (n <= 0)
+		return false; /* sandboxd is gone */
+	name[n] = '\0';
+	pid = fork_shim(&pidfd);
+	if (pid == 0) {
+		become_shim(fds, name, room);
+		exit(run());
+	}
+	if (pid < 0)
+		pid = -errno;
+	n = pass_fd_send(SHIM_FORKS_FD, &pid, sizeof pid, &pidfd, pid > 0 ? 1 : 0);
+	fd_close(&fds[0]);
+	fd_close(&fds[1]);
+	fd_close(&pidfd);
+	return n == 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct sigaction nobody_waits = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT};
+
+	if (argc != 2 || strlen(argv[1]) != SHIM_NAME_ROOM - 1)
+		return 2; /* only sandboxd starts it */
+	setsid();
+	prctl(PR_SET_NAME, "berth-shims");
+	sigaction(SIGCHLD, &nobody_waits, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	umask(022);
+	while (serve(argv[1]))
+		;
 	return 0;
 }
