@@ -79,6 +79,17 @@ static int run(const char *config, struct err *err)
 	return r == 0 ? server_run(server, err) : r;
 }
 
+/* Three for each sandbox, and shells and init systems begin with 1024. */
+static void take_all_files(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const char option[] = "--config=";
@@ -100,6 +111,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	(void)prctl(PR_SET_DUMPABLE, 0);
 	(void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+	take_all_files();
 	umask(022);
 	if (run(argv[1] + sizeof option - 1, &err) < 0) {
 		log_error("%s", err.message);

@@ -22,7 +22,8 @@ BENCHES = {
     "loops": ("warm", "loops", LOAD),
     "bodies": ("bodies", "run", [*LOAD, "curl"]),
     "open": ("first_request", "run", []),
-    "start": ("cold_start", "run", ["crun", "tar"]),
+    "start": ("cold_start", "run", ["crun", "runc", "tar"]),
+    "refill": ("refill", "run", []),
 }
 
 

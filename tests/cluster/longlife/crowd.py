@@ -4,6 +4,7 @@ BERTH_CROWD sets how many; 40 by default, 500 take about a minute and a GiB."""
 import os
 import pathlib
 import re
+import resource
 import time
 
 import sandboxes
@@ -11,6 +12,8 @@ from harness import API, Cluster, run, wait_until
 
 CROWD = int(os.environ.get("BERTH_CROWD", "40"))
 REST_S = 10
+# Fewer than sandboxd needs open: it has to take what it may have.
+resource.setrlimit(resource.RLIMIT_NOFILE, (max(64, 2 * CROWD), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 cluster = Cluster(nodes=1, settings=["cooldown_min=2", f"memory={CROWD}Gi", f"cpu_milli={CROWD * 500}"], name="crowd").start()
 cluster.import_image()
