@@ -194,18 +194,14 @@ void ledger_ended(struct state *s, const struct ledger_end *e)
 	drop_oldest(s);
 }
 
+/* Corrections stay: nobody copied them. */
 uint64_t ledger_trim(struct state *s, uint64_t up_to)
 {
 	const struct record_row *record;
-	const struct correction_row *correction;
 	uint64_t n = 0;
 
 	while ((record = state_next_record(s, NULL)) != NULL && record->number <= up_to) {
 		store_remove(s, KIND_RECORDS, record);
-		n++;
-	}
-	while ((correction = state_next_correction(s, NULL)) != NULL && correction->number <= up_to) {
-		store_remove(s, KIND_CORRECTIONS, correction);
 		n++;
 	}
 	return n;
@@ -258,6 +254,25 @@ static const struct bucket_row *bucket_from(const struct state *s, uint64_t pool
 	return bucket == NULL || bucket->pool != pool || bucket->start_ms >= to ? NULL : bucket;
 }
 
+/* What nobody is billed for any more. */
+static void drop_days(struct state *s, uint64_t pool, uint64_t now_ms)
+{
+	uint64_t before =
+		now_ms < LEDGER_KEPT_MS ? 0 : (now_ms - LEDGER_KEPT_MS) / LEDGER_DAY_MS * LEDGER_DAY_MS;
+	const struct bucket_row *bucket;
+
+	while ((bucket = bucket_from(s, pool, 0, before)) != NULL)
+		store_remove(s, KIND_BUCKETS, bucket);
+}
+
+static void drop_corrections(struct state *s, uint64_t now_ms)
+{
+	const struct correction_row *c;
+
+	while ((c = state_next_correction(s, NULL)) != NULL && c->to_ms + LEDGER_KEPT_MS <= now_ms)
+		store_remove(s, KIND_CORRECTIONS, c);
+}
+
 /* Looks only at what became final, and old enough, since the last tick: most buckets are neither. */
 static void tick_pool(struct state *s, uint64_t pool, uint64_t before_ms, uint64_t now_ms)
 {
@@ -280,8 +295,8 @@ static void tick_pool(struct state *s, uint64_t pool, uint64_t before_ms, uint64
 
 void ledger_tick(struct state *s, uint64_t before_ms, uint64_t now_ms)
 {
-	const struct bucket_row *bucket = NULL;
 	const struct row *next;
+	uint64_t pool_uid;
 
 	if (ledger_final_before(now_ms) == ledger_final_before(before_ms))
 		return;
@@ -296,9 +311,11 @@ void ledger_tick(struct state *s, uint64_t before_ms, uint64_t now_ms)
 	}
 	/* Pools that are gone have buckets too. */
 	for (next = tree_first(&s->rows[KIND_BUCKETS]); next != NULL;
-	     next = tree_seek(&s->rows[KIND_BUCKETS], (struct tree_key){.a = bucket->pool, .b = UINT64_MAX},
+	     next = tree_seek(&s->rows[KIND_BUCKETS], (struct tree_key){.a = pool_uid, .b = UINT64_MAX},
 			      true)) {
-		bucket = (const void *)next->value;
-		tick_pool(s, bucket->pool, before_ms, now_ms);
+		pool_uid = ((const struct bucket_row *)(const void *)next->value)->pool;
+		tick_pool(s, pool_uid, before_ms, now_ms);
+		drop_days(s, pool_uid, now_ms);
 	}
+	drop_corrections(s, now_ms);
 }

@@ -4,7 +4,7 @@
  * change first adds rate x elapsed to the buckets of the hours in between. Sandboxes count from ready to stopped, sessions from opened
  * to closed. An end that is told late is first counted as running until now, then taken back.
  * Half an hour after its end an hour is final: what is taken back from it then becomes a correction row. Hours become days
- * when the day ended 35 days ago. Ends of sessions and of sandboxes that ran unbound leave a record; with the corrections
+ * when the day ended 35 days ago, and go, with the corrections of their time, 400 days after their end. Ends of sessions and of sandboxes that ran unbound leave a record; with the corrections
  * these are at most LEDGER_RECORDS_MAX rows, the oldest go first.
  * Invariants: rates equal the sum over the rows of running sandboxes and open sessions; since_ms never goes back; buckets of one pool do
  * not overlap. Bills outlive their pool. Source: docs/ledger.md. */
@@ -15,8 +15,9 @@
 
 #define LEDGER_HOUR_MS     3600000u
 #define LEDGER_DAY_MS      86400000u
-#define LEDGER_FINAL_MS    1800000u                /* after an hour's end it is final */
-#define LEDGER_HOURLY_MS   (35ull * LEDGER_DAY_MS) /* days that ended before are one bucket */
+#define LEDGER_FINAL_MS    1800000u                 /* after an hour's end it is final */
+#define LEDGER_HOURLY_MS   (35ull * LEDGER_DAY_MS)  /* days that ended before are one bucket */
+#define LEDGER_KEPT_MS     (400ull * LEDGER_DAY_MS) /* days and corrections that ended before go */
 #define LEDGER_RECORDS_MAX 100000u
 
 typedef unsigned __int128 ledger_wide;
