@@ -336,9 +336,40 @@ static void two_nodes_have_the_same_addresses(void **state)
 	stop(theirs);
 	world.driver->ops->close(world.driver);
 	world.driver = first.driver;
+	world.node = first.node;
 	assert_false(restored());
 	assert_true(reaches(mine, PUBLIC));
 	stop(mine);
+}
+
+static void adopted(struct driver_instance *i, void *arg)
+{
+	*(struct driver_instance **)arg = i;
+}
+
+/* A sandboxd that was killed: what runs is adopted as it was, what belongs to nobody goes, and what is another's stays. */
+static void what_a_killed_one_left_is_adopted_or_removed(void **state)
+{
+	struct driver_instance *i = begin("sleep 600", true), *again = NULL;
+	struct err err = {0};
+
+	(void)state;
+	world.driver->ops->release(world.driver, i);
+	world.driver->ops->close(world.driver);
+	shell("ip link add $(ip -o link | sed -n 's/.*: \\(bth......n\\).*/\\1/p' | head -1)999 type veth "
+	      "peer name "
+	      "stray1 && ip link add bth000000n1 type veth peer name stray2 && nft delete table "
+	      "inet " OUR_TABLE " && nft add table inet berth_000000 && ip rule del pref 98");
+	assert_int_equal(world_open_driver(&world, &err), 0);
+	assert_int_equal(world.driver->ops->adopt(world.driver, adopted, &again, &err), 0);
+	assert_non_null(again);
+	assert_true(reaches(again, PUBLIC));
+	assert_false(reaches(again, NEVER));
+	assert_false(restored());
+	assert_int_not_equal(shell_status("ip -o link | grep -q 'n999:'"), 0);
+	shell("ip link show bth000000n1 >/dev/null && nft list table inet berth_000000 >/dev/null");
+	shell("ip link del bth000000n1 && nft delete table inet berth_000000");
+	stop(again);
 }
 
 /* The way out is narrower than the sandbox's interface: it is told so. */
@@ -376,6 +407,7 @@ int main(void)
 		cmocka_unit_test(what_others_change_is_restored),
 		cmocka_unit_test(without_its_rules_nothing_passes),
 		cmocka_unit_test(two_nodes_have_the_same_addresses),
+		cmocka_unit_test(what_a_killed_one_left_is_adopted_or_removed),
 		cmocka_unit_test(a_narrow_way_is_told),
 		cmocka_unit_test(nothing_is_left),
 	};
