@@ -124,7 +124,8 @@ void reading_ours(enum reading_kind kind, struct str bytes, struct reading *ret)
 		return;
 	}
 	if (n < 0) {
-		refuse(ret, NULL, n, skipped + first_bad(f, rest));
+		size_t bad_n = first_bad(f, rest); /* what was wrong first, of a text that came whole */
+		refuse(ret, NULL, f(rest.p, bad_n, &head), skipped + bad_n);
 		return;
 	}
 	copy_head(ret, &head);

@@ -9,7 +9,6 @@ enum row {
 	FOLDED,
 	SPACE_BEFORE_COLON,
 	NAME,
-	VALUE_CONTROL,
 	METHOD,
 	TARGET_BYTE,
 	NO_VERSION,
@@ -29,7 +28,7 @@ enum row {
 };
 
 /* Refused by the library too: no row of the table, and a failure where it ever takes them. */
-enum { NO_COLON = -2, CHUNK_SIZE_TEXT = -3 };
+enum { NO_COLON = -2, CHUNK_SIZE_TEXT = -3, VALUE_CONTROL = -4 };
 
 /* The rows of the checks follow the scanner's, in the order of `words`. */
 const struct refusal refusals[] = {
@@ -42,8 +41,6 @@ const struct refusal refusals[] = {
 	[SPACE_BEFORE_COLON] = {"a space or tab before a field's colon", "400, 502", "RFC 9112, 5.1"},
 	[NAME] = {"an empty field name, or one with other than token characters", "400, 502",
 		  "RFC 9110, 5.1 and 5.6.2"},
-	[VALUE_CONTROL] = {"control characters other than tab in a field's value", "400, 502",
-			   "RFC 9110, 5.5"},
 	[METHOD] = {"a method that is empty, longer than 32 characters or no token", "400", "RFC 9110, 9.1"},
 	[TARGET_BYTE] = {"bytes other than visible ASCII in the request target", "400",
 			 "RFC 9112, 3.2; RFC 3986, 2"},
