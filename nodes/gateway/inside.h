@@ -156,6 +156,7 @@ struct client {
 	struct loop_link tunnel;  /* session->tunnels */
 	struct gw *gw;
 	struct stream *s;
+	char address[46]; /* as X-Forwarded-For; empty until the first request */
 	uint8_t kind, state;
 	bool taking, closed, eof;
 	bool head_begun; /* part of a head is here: its clock runs */

@@ -69,7 +69,8 @@ static const struct {
 static enum field field_of(struct str name)
 {
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		if (names[i].name.n == name.n && str_eq_nocase(names[i].name, name))
+		if (names[i].name.n == name.n && names[i].name.p[0] == (name.p[0] | 0x20) &&
+		    str_eq_nocase(names[i].name, name))
 			return names[i].field;
 	if (name.n > 6 && str_eq_nocase(str_slice(name, 0, 6), STR("berth-")))
 		return FIELD_BERTH;

@@ -84,18 +84,25 @@ static void add_trace(struct gw *gw, struct buf *to, struct str given)
 	buf_add_str(to, STR("-00\r\n"));
 }
 
-static void add_forwarded(struct client *c, const struct request_facts *f)
+/* Once a connection: the C library prints it through sprintf. */
+static void name_client(struct client *c)
 {
-	char text[INET6_ADDRSTRLEN] = "unknown";
 	const struct sockaddr *peer = stream_peer(c->s);
 
+	memcpy(c->address, "unknown", sizeof "unknown");
 	if (peer->sa_family == AF_INET)
-		inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, text,
-			  sizeof text);
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, c->address,
+			  sizeof c->address);
 	else if (peer->sa_family == AF_INET6)
-		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, text,
-			  sizeof text);
-	add_field(&c->head, STR("X-Forwarded-For"), str_of(text));
+		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, c->address,
+			  sizeof c->address);
+}
+
+static void add_forwarded(struct client *c, const struct request_facts *f)
+{
+	if (!c->address[0])
+		name_client(c);
+	add_field(&c->head, STR("X-Forwarded-For"), str_of(c->address));
 	add_field(&c->head, STR("X-Forwarded-Proto"), c->kind == CLIENT_TLS ? STR("https") : STR("http"));
 	if (f->host.n)
 		add_field(&c->head, STR("X-Forwarded-Host"), f->host);
