@@ -319,6 +319,14 @@ void stream_receive_buffer(struct stream *s, uint32_t bytes)
 	set_option(s, SOL_SOCKET, SO_RCVBUF, (int)bytes);
 }
 
+void stream_local(struct stream *s)
+{
+	uv_os_fd_t fd;
+
+	if (s->peer.ss_family != AF_UNIX && uv_fileno(&s->u.handle, &fd) == 0)
+		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4); /* every kernel has it */
+}
+
 void stream_started(struct stream *s)
 {
 	if (s->peer.ss_family != AF_UNIX) {

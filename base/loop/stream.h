@@ -69,6 +69,9 @@ void stream_finish(struct stream *s, unsigned wait_ms);
  * nobody reads stays small, at the price of speed over long ways. */
 void stream_receive_buffer(struct stream *s, uint32_t bytes);
 
+/* The other side is on this machine: no congestion to control. A system's BBR would pace what is sent, with timers. */
+void stream_local(struct stream *s);
+
 /* The address of the other side; family AF_UNIX for unix sockets. */
 const struct sockaddr *stream_peer(const struct stream *s);
 /* As tls_session_peer_node; -ENOENT without TLS. */

@@ -365,6 +365,7 @@ static void dialed(void *arg, int fd, int error)
 		session_event(gw, s, GATEWAY_CONNECTED);
 	s->connected = true;
 	stream_receive_buffer(u->s, NEAR_RECEIVE_BYTES);
+	stream_local(u->s);
 	u->session = s; /* with its count */
 	u->open = true;
 	if (!c) {
