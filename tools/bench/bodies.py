@@ -81,7 +81,7 @@ def run(rounds):
             for mib, n in SIZES:
                 file_of(folder, mib)
                 for crypt, ways in (("plain", setup.plain), ("TLS", setup.tls)):
-                    got = paired({p: ways[p] for p in peers}, rounds or 5,
+                    got = paired({p: ways[p] for p in peers}, rounds or 4,
                                  lambda way: measure(way, setup.token, kind, mib, n, folder, load_cpus))
                     rows.append((f"{mib} MiB {kind}, {crypt}", got))
         for k, what in enumerate(("wall clock", "CPU")):

@@ -1,11 +1,11 @@
 """Bars as SVG: panels, each with its own scale from zero, a bar with its value for each peer. Readable on light and dark."""
 from xml.sax.saxutils import escape
 
-COLOURS = ("#3b82d0", "#c2703d", "#d9a066", "#5a9e6f", "#8d8d94", "#9a6fb0")
+COLOURS = {"berth": "#3b82d0", "haproxy": "#c2703d", "haproxy, no token": "#d9a066", "nginx, no token": "#5a9e6f"}
+OTHERS = ("#3b82d0", "#8d8d94", "#9a6fb0", "#5a9e6f")
 WIDTH, PANEL, LABELS, BAR, GAP, HEAD = 820, 400, 128, 15, 5, 24
-STYLE = """text { font: 12px system-ui, sans-serif; fill: #24292f }
-	.head { font-weight: 600 } .axis { stroke: #8c959f }
-	@media (prefers-color-scheme: dark) { text { fill: #d1d7de } }"""
+# One grey that has contrast enough on white and on black: a page may be dark where the system is not.
+STYLE = "text { font: 12px system-ui, sans-serif; fill: #6e7781 } .head { font-weight: 600 } .axis { stroke: #8c959f }"
 
 
 def _number(x):
@@ -21,7 +21,7 @@ def _panel(x, y, head, unit, values):
         top = y + HEAD + i * (BAR + GAP)
         length = max(room * value / largest, 0.5)
         out.append(f'<text x="{x + LABELS - 6}" y="{top + 12}" text-anchor="end">{escape(peer)}</text>')
-        out.append(f'<rect x="{x + LABELS}" y="{top}" width="{length:.1f}" height="{BAR}" fill="{COLOURS[i % len(COLOURS)]}"/>')
+        out.append(f'<rect x="{x + LABELS}" y="{top}" width="{length:.1f}" height="{BAR}" fill="{COLOURS.get(peer, OTHERS[i % len(OTHERS)])}"/>')
         out.append(f'<text x="{x + LABELS + length + 5:.1f}" y="{top + 12}">{_number(value)}</text>')
     bottom = y + HEAD + len(values) * (BAR + GAP)
     out.append(f'<line class="axis" x1="{x + LABELS}" y1="{y + HEAD - 3}" x2="{x + LABELS}" y2="{bottom - 2}"/>')

@@ -77,6 +77,6 @@ def without_direct(setup):
 
 
 warm = run_of("warm", 1, lambda s: s.plain, CONNECTIONS, 4)
-tls = run_of("tls", 1, lambda s: s.tls, CONNECTIONS, 4)
+tls = run_of("tls", 1, lambda s: s.tls, CONNECTIONS, 3)
 hop = run_of("hop", 1, lambda s: s.hop, (4, 16, 64), 3)
 loops = run_of("loops", 2, without_direct, (16, 64, 256), 3)
