@@ -1,5 +1,6 @@
 /* map.h -- an intrusive hash map with chaining: the element embeds a map_node and is owned by the caller.
- * Zero-initialised is empty. Grows by doubling; never shrinks. The caller brings hash and equality. */
+ * Zero-initialised is empty. Grows by doubling, a few buckets with each insert, so that none is long; never shrinks. The caller
+ * brings hash and equality. */
 #ifndef CORE_MAP_H
 #define CORE_MAP_H
 
@@ -15,6 +16,9 @@ struct map_node {
 struct map {
 	struct map_node **buckets;
 	size_t n, n_buckets; /* n_buckets: 0 or a power of two */
+	/* While it grows: the former buckets, of which those below `moved` are empty; NULL: it does not. */
+	struct map_node **old;
+	size_t n_old, moved;
 };
 
 typedef bool map_match(const struct map_node *node, const void *key);

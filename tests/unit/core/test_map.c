@@ -74,6 +74,35 @@ static void colliding(void **state)
 	agrees_with_an_array(true, 300);
 }
 
+/* No insert moves more than a few buckets; at every size all is found, and a walk meets each once. */
+static void grows_in_small_steps(void **state)
+{
+	struct map m = {0};
+	size_t moved = 0, most = 0, growing = 0;
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS; i++) {
+		elements[i] = (struct element){.key = i};
+		moved = m.old != NULL ? m.moved : 0;
+		assert_int_equal(map_insert(&m, &elements[i].node, map_hash_u64(i)), 0);
+		growing += m.old != NULL;
+		if (m.old != NULL && m.moved - moved > most)
+			most = m.moved - moved;
+		for (uint64_t key = 0; key <= i; key += 1 + i / 50)
+			assert_ptr_equal(map_find(&m, map_hash_u64(key), has_key, &key), &elements[key].node);
+		if (i % 100 != 50)
+			continue;
+		size_t met = 0;
+
+		for (struct map_node *node = map_next(&m, NULL); node != NULL; node = map_next(&m, node))
+			met++;
+		assert_int_equal(met, i + 1);
+	}
+	assert_true(growing > ELEMENTS / 20);
+	assert_true(most > 0 && most <= 8);
+	map_done(&m);
+}
+
 static void empty(void **state)
 {
 	struct map m = {0};
@@ -90,6 +119,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(spread),
 		cmocka_unit_test(colliding),
+		cmocka_unit_test(grows_in_small_steps),
 		cmocka_unit_test(empty),
 	};
 
