@@ -293,17 +293,33 @@ static const struct driver_ops lxc_ops = {
 
 /* -- The driver ------------------------------------------------------------------------------------------------ */
 
+static int prepare_dir(const char *dir, const char *below, mode_t mode, struct err *err)
+{
+	char path[300];
+
+	snprintf(path, sizeof path, "%s%s", dir, below);
+	if ((mkdir(path, mode) != 0 && errno != EEXIST) || chmod(path, mode) != 0)
+		return err_system(err, -errno, "mkdir %s", path);
+	return 0;
+}
+
+/* The points of mounts too, see rootfs.h. */
 static int prepare_dirs(struct lxc_driver *d, const char *state_dir, struct err *err)
 {
+	int r;
+
 	if (snprintf(d->sandboxes, sizeof d->sandboxes, "%s/sandboxes", state_dir) >=
 		    (int)sizeof d->sandboxes - 32 ||
 	    snprintf(d->lxc_path, sizeof d->lxc_path, "%s/lxc", state_dir) >= (int)sizeof d->lxc_path)
 		return err_set(err, -ENAMETOOLONG, "state directory %s: path too long", state_dir);
-	if ((mkdir(d->sandboxes, 0711) != 0 && errno != EEXIST) || chmod(d->sandboxes, 0711) != 0)
-		return err_system(err, -errno, "mkdir %s", d->sandboxes);
-	if ((mkdir(d->lxc_path, 0711) != 0 && errno != EEXIST) || chmod(d->lxc_path, 0711) != 0)
-		return err_system(err, -errno, "mkdir %s", d->lxc_path);
-	return 0;
+	r = prepare_dir(d->sandboxes, "", 0711, err);
+	if (r == 0)
+		r = prepare_dir(d->lxc_path, "", 0711, err);
+	if (r == 0)
+		r = prepare_dir(d->lxc_path, "/lower", 0755, err);
+	if (r == 0)
+		r = prepare_dir(d->lxc_path, "/upper", 0700, err);
+	return r == 0 ? prepare_dir(d->lxc_path, "/root", 0755, err) : r;
 }
 
 int lxc_driver_new(const struct lxc_driver_options *o, struct driver **ret, struct err *err)

@@ -22,11 +22,12 @@
 enum shim_event { SHIM_READY, SHIM_RUNNING, SHIM_FAILED, SHIM_EVENTS };
 
 struct shim_config {
-	struct str name;     /* of the container: "berth-<hash>-<id>" */
-	struct str dir;      /* the sandbox's own directory */
-	struct str lxc_path; /* liblxc's, for the name of its socket */
-	struct str root;     /* the image's tree */
-	struct str init;     /* berth-init on the host */
+	struct str name; /* of the container: "berth-<hash>-<id>" */
+	struct str dir;  /* the sandbox's own directory */
+	struct str
+		lxc_path; /* liblxc's, for the name of its socket; with the points of the mounts, see rootfs.h */
+	struct str root; /* the image's tree */
+	struct str init; /* berth-init on the host */
 	struct str user, working_dir, resolv_conf;
 	struct str *argv;
 	uint32_t n_argv;

@@ -64,7 +64,7 @@ static int configure(struct lxc_container *lxc, const struct shim_config *c, str
 	set(&s, "lxc.mount.entry", "%s", shm);
 	set(&s, "lxc.log.file", "%.*s/lxc.log", STR_ARGS(c->dir));
 	set(&s, "lxc.log.level", "ERROR");
-	set(&s, "lxc.rootfs.path", "dir:%.*s/root", STR_ARGS(c->dir));
+	set(&s, "lxc.rootfs.path", "dir:%.*s/root", STR_ARGS(c->lxc_path));
 	set(&s, "lxc.idmap", "u 0 %u %u", c->uid_base, SANDBOX_IDS);
 	set(&s, "lxc.idmap", "g 0 %u %u", c->uid_base, SANDBOX_IDS);
 	set(&s, "lxc.mount.entry", "%.*s %s none bind,ro,nosuid,create=file 0 0", STR_ARGS(c->init),

@@ -134,11 +134,6 @@ int rootfs_check_shm(pid_t pid, uint64_t memory_bytes, struct err *err)
 int rootfs_mount(const char *image, const char *dir, uint32_t uid_base, uint64_t disk_bytes, struct err *err)
 {
 	char lower[512], tmp[512], upper[600], work[600], root[512], options[2048];
-	struct {
-		const char *path;
-		mode_t mode;
-		uint32_t owner;
-	} dirs[] = {{lower, 0755, 0}, {tmp, 0700, 0}, {root, 0755, 0}};
 	int r;
 
 	if (strlen(dir) > 400)
@@ -148,11 +143,6 @@ int rootfs_mount(const char *image, const char *dir, uint32_t uid_base, uint64_t
 	snprintf(root, sizeof root, "%s/root", dir);
 	snprintf(upper, sizeof upper, "%s/upper", tmp);
 	snprintf(work, sizeof work, "%s/work", tmp);
-	for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
-		r = make_dir(dirs[i].path, dirs[i].mode, dirs[i].owner, err);
-		if (r < 0)
-			return r;
-	}
 	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0)
 		return err_system(err, -errno, "private mount namespace");
 	r = mount_shifted(image, lower, uid_base, err);

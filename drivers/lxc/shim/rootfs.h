@@ -14,7 +14,8 @@
 
 #define SANDBOX_IDS 65536u
 
-/* Leaves the caller in a mount namespace of its own. The writable layer holds disk_bytes, and an inode for each page of them. */
+/* DIR/lower, DIR/upper and DIR/root are there. Leaves the caller in a mount namespace of its own, so all sandboxes of a node
+ * share them: a start makes no folder on disk for them. The writable layer holds disk_bytes, and an inode for each page of them. */
 int rootfs_mount(const char *image, const char *dir, uint32_t uid_base, uint64_t disk_bytes, struct err *err);
 
 /* /dev/shm: a quarter of the memory, 64 MiB at most; as a line for liblxc, and read back from the running container. */

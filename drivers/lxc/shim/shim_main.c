@@ -54,7 +54,7 @@ struct shim {
 	struct shim_config config;
 	struct cgroup_layout layout;
 	struct arena arena;
-	char name[65], dir[512], log_dir[600];
+	char name[65], dir[512], log_dir[600], mounts[512];
 	struct logger logger;
 	int init;        /* our end of the first process's descriptor 0 */
 	int exec_report; /* from berth-init: ends when the program runs */
@@ -93,6 +93,8 @@ static int read_config(struct shim *s, struct err *err)
 		r = err_set(err, -ENAMETOOLONG, "name of the container");
 	if (r == 0 && (str_copy(s->config.dir, s->dir, sizeof s->dir) < 0 || s->config.dir.n > 400))
 		r = err_set(err, -ENAMETOOLONG, "directory of the sandbox");
+	if (r == 0 && str_copy(s->config.lxc_path, s->mounts, sizeof s->mounts) < 0)
+		r = err_set(err, -ENAMETOOLONG, "directory of the mounts");
 	snprintf(s->log_dir, sizeof s->log_dir, "%s/log", s->dir);
 	return r;
 }
@@ -440,7 +442,7 @@ static int start(struct shim *s, struct err *err)
 	if (r == 0)
 		r = make_groups(s, image.st_dev, err);
 	if (r == 0)
-		r = rootfs_mount(root, s->dir, c->uid_base, c->disk_bytes, err);
+		r = rootfs_mount(root, s->mounts, c->uid_base, c->disk_bytes, err);
 	if (r == 0)
 		r = open_files(s, err);
 	if (r == 0)
