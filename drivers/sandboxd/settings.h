@@ -30,7 +30,7 @@ struct settings {
 	uint32_t image_parallel, image_layers_max, image_depth_max, image_entries_max;
 	uint64_t image_fetch_max, image_layer_max, image_unpacked_max,
 		image_disk_max; /* the last: 0: half of the disk */
-	uint32_t image_unused_s;
+	uint64_t image_retention_ms;
 	char resolvers[512];  /* IPv4, spaces between */
 	char denied[1024];    /* egress_denied and the members' addresses: IPv4, spaces between */
 	uint32_t egress_base; /* egress_base: first address of sandboxes with egress; 0: from the node's id */

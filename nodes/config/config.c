@@ -185,7 +185,7 @@ static const struct option options[] = {
 	 "directories inside each other in an image"},
 	{"image_disk_max", OPTION_SIZE, AT(image_disk_max), false, "0", 0, UINT64_MAX / 2,
 	 "of all images on a node; above it the longest unused go; 0: half of the disk"},
-	{"image_unused_s", OPTION_NUMBER, AT(image_unused_s), false, "2592000", 60, 315360000,
+	{"image_retention", OPTION_DURATION, AT(image_retention_ms), false, "30d", 60000, LONGEST_MS,
 	 "until an image that no pool and no sandbox uses is removed; imports stay"},
 	{"insecure_registries", OPTION_TEXT, AT(insecure_registries), false, NULL, 0, 1024,
 	 "host:port, comma separated, reached without TLS"},

@@ -46,7 +46,7 @@ struct config {
 	struct str user, image_ca, insecure_registries, allowed_registries, registry_mirror,
 		registry_token_hosts, resolvers, egress_denied, egress_base;
 	uint64_t image_parallel, image_fetch_max, image_layer_max, image_unpacked_max, image_entries_max,
-		image_layers_max, image_depth_max, image_disk_max, image_unused_s;
+		image_layers_max, image_depth_max, image_disk_max, image_retention_ms;
 	uint64_t uid_base, uid_count, sandbox_memory_max, sandbox_disk_max, sandbox_read_max, sandbox_cpu_max,
 		sandbox_pids_max, log_bytes_max, log_disk_max, log_retention_ms, egress_connections,
 		egress_connection_rate, egress_packet_rate, egress_bandwidth;

@@ -13,6 +13,7 @@ LIBRARIES = [
     (r"seccomp\.h", ["drivers/"]),
     (r"sys/capability\.h", ["drivers/"]),
     (r"archive(_entry)?\.h", ["drivers/image/"]),
+    (r"zlib\.h", ["drivers/image/"]),
     (r"jansson\.h", ["base/json/"]),
     (r"openssl/", ["base/tls/", "base/crypto/", "nodes/gateway/token", "drivers/image/child/sha256"]),
     (r"sodium\.h", ["base/crypto/"]),

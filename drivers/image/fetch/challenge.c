@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "json/json.h"
+
 static struct str skip(struct str s, const char *these)
 {
 	while (s.n > 0 && strchr(these, s.p[0]) != NULL && s.p[0] != '\0')
@@ -72,4 +74,25 @@ int challenge_parse(struct str header, struct challenge *ret, struct err *err)
 		return err_set(err, -EPROTO, "the registry's WWW-Authenticate names no realm");
 	*ret = c;
 	return 0;
+}
+
+int challenge_token(struct str body, char ret[CHALLENGE_TOKEN_MAX + 1], struct err *err)
+{
+	json_auto_t *doc = NULL;
+	struct str token = STR_NONE;
+	int code = json_parse(body, &(struct json_bounds){.bytes_max = CHALLENGE_TOKEN_BYTES_MAX}, &doc, err);
+
+	if (code == 0)
+		code = json_get_str(doc, JSON_OPTIONAL, CHALLENGE_TOKEN_MAX, &token, err, "token");
+	if (code == 0 && token.n == 0)
+		code = json_get_str(doc, JSON_REQUIRED, CHALLENGE_TOKEN_MAX, &token, err, "access_token");
+	for (size_t i = 0; code == 0 && i < token.n; i++) {
+		if (token.p[i] <= ' ' || token.p[i] > '~')
+			code = err_set(err, -EPROTO, "token: holds characters that no token has");
+	}
+	if (code < 0) {
+		err_wrap(err, "the token server's answer");
+		return -EPROTO;
+	}
+	return str_copy(token, ret, CHALLENGE_TOKEN_MAX + 1);
 }

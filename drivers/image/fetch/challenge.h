@@ -16,4 +16,10 @@ struct challenge {
 /* -EPROTO with what is wrong. */
 int challenge_parse(struct str header, struct challenge *ret, struct err *err);
 
+#define CHALLENGE_TOKEN_MAX       16384
+#define CHALLENGE_TOKEN_BYTES_MAX 65536 /* of the whole answer */
+
+/* The token server's answer: {"token"} or {"access_token"}. Printable and without spaces, for it goes into a header. -EPROTO. */
+int challenge_token(struct str body, char ret[CHALLENGE_TOKEN_MAX + 1], struct err *err);
+
 #endif

@@ -10,15 +10,12 @@
 #include "image_fetch/challenge.h"
 #include "image_fetch/policy.h"
 #include "image_fetch/reference.h"
-#include "json/json.h"
 
-#define URL_MAX         FETCH_HEADER_MAX
-#define TOKEN_MAX       16384
-#define REDIRECTS_MAX   5
-#define TOKEN_BYTES_MAX 65536
-#define RESUMES_MAX     8
-#define IDLE_MAX        3 /* attempts, one after the other, that brought nothing */
-#define PAUSE_MS        250
+#define URL_MAX       FETCH_HEADER_MAX
+#define REDIRECTS_MAX 5
+#define RESUMES_MAX   8
+#define IDLE_MAX      3 /* attempts, one after the other, that brought nothing */
+#define PAUSE_MS      250
 
 static const char accept_manifests[] =
 	"Accept: application/vnd.oci.image.index.v1+json, "
@@ -35,8 +32,8 @@ struct registry {
 	bool tls;
 	bool host_named; /* the operator named the host now being talked to: private addresses are fine */
 	enum registry_auth auth;
-	char *username, *password;          /* NULL: anonymous */
-	char authorization[TOKEN_MAX + 32]; /* header, when AUTH_BEARER */
+	char *username, *password;                    /* NULL: anonymous */
+	char authorization[CHALLENGE_TOKEN_MAX + 32]; /* header, when AUTH_BEARER */
 };
 
 static bool address_allowed(void *context, const struct sockaddr *address)
@@ -150,29 +147,18 @@ static int token_url(const struct registry *r, const struct challenge *c, char u
 
 static int read_token(struct registry *r, struct str body, struct err *err)
 {
-	json_auto_t *doc = NULL;
-	struct str token = STR_NONE;
-	int code = json_parse(body, &(struct json_bounds){.bytes_max = TOKEN_BYTES_MAX}, &doc, err);
+	char token[CHALLENGE_TOKEN_MAX + 1];
+	int code = challenge_token(body, token, err);
 
 	if (code == 0)
-		code = json_get_str(doc, JSON_OPTIONAL, TOKEN_MAX, &token, err, "token");
-	if (code == 0 && token.n == 0)
-		code = json_get_str(doc, JSON_REQUIRED, TOKEN_MAX, &token, err, "access_token");
-	for (size_t i = 0; code == 0 && i < token.n; i++) {
-		if (token.p[i] <= ' ' || token.p[i] > '~')
-			code = err_set(err, -EPROTO, "token: holds characters that no token has");
-	}
-	if (code < 0) {
-		err_wrap(err, "the token server's answer");
-		return -EPROTO;
-	}
-	snprintf(r->authorization, sizeof r->authorization, "Authorization: Bearer %.*s", STR_ARGS(token));
-	return 0;
+		snprintf(r->authorization, sizeof r->authorization, "Authorization: Bearer %s", token);
+	explicit_bzero(token, sizeof token);
+	return code;
 }
 
 static int get_token(struct registry *r, const struct challenge *c, struct err *err)
 {
-	CLEANUP_BUF struct buf body = BUF_MAX(TOKEN_BYTES_MAX);
+	CLEANUP_BUF struct buf body = BUF_MAX(CHALLENGE_TOKEN_BYTES_MAX);
 	char url[URL_MAX], host[300];
 	struct fetch_response answer;
 	bool tls;
@@ -192,7 +178,7 @@ static int get_token(struct registry *r, const struct challenge *c, struct err *
 			 &(struct fetch_request){.url = url,
 						 .username = r->username,
 						 .password = r->password,
-						 .bytes_max = TOKEN_BYTES_MAX,
+						 .bytes_max = CHALLENGE_TOKEN_BYTES_MAX,
 						 .sink = sink_buf,
 						 .context = &body},
 			 &answer, err);

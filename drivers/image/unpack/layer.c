@@ -10,6 +10,7 @@
 #include "core/fd.h"
 #include "core/log.h"
 #include "crypto/sha256.h"
+#include "image_unpack/gunzip.h"
 
 #define CHUNK_BYTES 131072
 #define TAR_BLOCK   512
@@ -18,7 +19,9 @@ struct reading {
 	int blobs;
 	uint64_t at, left; /* of the packed layer */
 	struct archive *packed, *tar;
-	struct sha256 *hash; /* NULL: nothing to verify */
+	struct gunzip *gunzip; /* instead of `packed` */
+	const char *why;       /* unpacking failed */
+	struct sha256 *hash;   /* NULL: nothing to verify */
 	uint64_t tar_bytes, tar_bytes_max;
 	bool too_long;
 	char in[CHUNK_BYTES], out[CHUNK_BYTES];
@@ -42,6 +45,21 @@ static la_ssize_t read_blob(struct archive *a, void *context, const void **ret)
 	return n;
 }
 
+static ssize_t read_gzip(void *context, const void **ret)
+{
+	struct reading *x = context;
+
+	return read_blob(x->packed, x, ret);
+}
+
+static bool is_gzip(const struct reading *x)
+{
+	unsigned char magic[2];
+
+	return x->left >= 2 && pread(x->blobs, magic, 2, (off_t)x->at) == 2 && magic[0] == 0x1f &&
+	       magic[1] == 0x8b;
+}
+
 /* Some builders (umoci insert) end a tar right behind the last file's bytes: the rest of that block is made up. */
 static la_ssize_t pad(struct reading *x)
 {
@@ -55,12 +73,15 @@ static la_ssize_t pad(struct reading *x)
 static la_ssize_t read_unpacked(struct archive *a, void *context, const void **ret)
 {
 	struct reading *x = context;
-	la_ssize_t n = archive_read_data(x->packed, x->out, sizeof x->out);
+	const char *why = NULL;
+	la_ssize_t n = x->gunzip != NULL ? gunzip_read(x->gunzip, x->out, sizeof x->out, &why)
+					 : archive_read_data(x->packed, x->out, sizeof x->out);
 
 	if (n < 0) {
-		const char *why = archive_error_string(x->packed);
-
-		archive_set_error(a, EIO, "%s", why == NULL ? "cannot unpack" : why);
+		if (x->gunzip == NULL)
+			why = archive_error_string(x->packed);
+		x->why = why == NULL ? "cannot unpack" : why;
+		archive_set_error(a, EIO, "%s", x->why);
 		return -1;
 	}
 	x->tar_bytes += (uint64_t)n;
@@ -75,36 +96,48 @@ static la_ssize_t read_unpacked(struct archive *a, void *context, const void **r
 	return n > 0 ? n : pad(x);
 }
 
-static int broken(struct archive *a, struct err *err)
+/* libarchive's words for what we told it may be others; ours come first. */
+static int broken(const struct reading *x, struct archive *a, struct err *err)
 {
-	const char *why = archive_error_string(a);
+	const char *why = x->why != NULL ? x->why : archive_error_string(a);
 
 	return err_set(err, -EBADMSG, "not a readable tar: %s", why == NULL ? "unknown error" : why);
 }
 
-static int open_readers(struct reading *x, struct err *err)
+static int open_packed(struct reading *x, struct err *err)
 {
 	struct archive_entry *entry;
+
+	if (is_gzip(x)) {
+		x->gunzip = gunzip_new(read_gzip, x);
+		return x->gunzip == NULL ? err_set(err, -ENOMEM, "no memory for gzip") : 0;
+	}
+	archive_read_support_filter_zstd(x->packed);
+	archive_read_support_format_raw(x->packed);
+	archive_read_support_format_empty(x->packed);
+	if (archive_read_open(x->packed, x, NULL, read_blob, NULL) != ARCHIVE_OK)
+		return broken(x, x->packed, err);
+	int r = archive_read_next_header(x->packed, &entry);
+
+	if (r == ARCHIVE_EOF)
+		return err_set(err, -EBADMSG, "the layer is empty");
+	return r == ARCHIVE_OK ? 0 : broken(x, x->packed, err);
+}
+
+static int open_readers(struct reading *x, struct err *err)
+{
+	int r;
 
 	x->packed = archive_read_new();
 	x->tar = archive_read_new();
 	if (x->packed == NULL || x->tar == NULL)
 		return err_set(err, -ENOMEM, "no memory for an archive");
-	archive_read_support_filter_gzip(x->packed);
-	archive_read_support_filter_zstd(x->packed);
-	archive_read_support_format_raw(x->packed);
-	archive_read_support_format_empty(x->packed);
-	if (archive_read_open(x->packed, x, NULL, read_blob, NULL) != ARCHIVE_OK)
-		return broken(x->packed, err);
-	int r = archive_read_next_header(x->packed, &entry);
-
-	if (r == ARCHIVE_EOF)
-		return err_set(err, -EBADMSG, "the layer is empty");
-	if (r != ARCHIVE_OK)
-		return broken(x->packed, err);
+	r = open_packed(x, err);
+	if (r < 0)
+		return r;
 	archive_read_support_format_tar(x->tar);
 	if (archive_read_open(x->tar, x, NULL, read_unpacked, NULL) != ARCHIVE_OK)
-		return broken(x->tar, err);
+		return broken(x, x->tar, err);
 	return 0;
 }
 
@@ -114,6 +147,7 @@ static void close_readers(struct reading *x)
 
 	archive_read_free(x->tar);
 	archive_read_free(x->packed);
+	gunzip_free(x->gunzip);
 	if (x->hash != NULL)
 		sha256_end(x->hash, hex);
 }
@@ -138,7 +172,7 @@ static int copy_data(struct reading *x, int fd, uint64_t size, struct err *err)
 			done += (size_t)wrote;
 		}
 	}
-	return r == ARCHIVE_EOF ? 0 : broken(x->tar, err);
+	return r == ARCHIVE_EOF ? 0 : broken(x, x->tar, err);
 }
 
 static int unpack_file(struct reading *x, struct archive_entry *entry, struct tree *tree,
@@ -226,7 +260,7 @@ static int next_entry(struct reading *x, struct tree *tree, struct layer_totals 
 	if (r == ARCHIVE_EOF)
 		return 1;
 	if (r < ARCHIVE_WARN)
-		return broken(x->tar, err);
+		return broken(x, x->tar, err);
 	const char *path = archive_entry_pathname(entry);
 
 	if (path == NULL)
@@ -257,7 +291,7 @@ static int drain(struct reading *x, struct err *err)
 	do {
 		n = read_unpacked(a, x, &p);
 	} while (n > 0);
-	return n < 0 ? broken(a, err) : 0;
+	return n < 0 ? broken(x, a, err) : 0;
 }
 
 static int verify(struct reading *x, struct str diff_id, struct err *err)

@@ -1,4 +1,4 @@
-/* layer.h -- one layer's tar, plain or packed, into the tree. Two readers one behind the other: the first unpacks gzip or zstd, so
+/* layer.h -- one layer's tar, plain or packed, into the tree. Two readers one behind the other: the first unpacks gzip (zlib) or zstd (libarchive), so
  * that the bytes of the tar itself can be counted and hashed; the second reads the tar. */
 #ifndef IMAGE_UNPACK_LAYER_H
 #define IMAGE_UNPACK_LAYER_H

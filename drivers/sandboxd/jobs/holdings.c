@@ -111,7 +111,7 @@ void holdings_call(struct server *s, struct asker asker)
 							 .age_ms_max = o->events_retention_ms},
 					     [IMAGES] = {.kind = STR("images"),
 							 .bytes_max = images_bound(s),
-							 .age_ms_max = o->image_unused_s * 1000ull}}};
+							 .age_ms_max = o->image_retention_ms}}};
 	for (struct map_node *n = map_next(&s->sandboxes, NULL); n != NULL; n = map_next(&s->sandboxes, n))
 		count_sandbox(s, container_of(n, struct sandbox, node), j->kinds);
 	j->kinds[RUNNING].bytes_max = j->kinds[RUNNING].n * o->log_bytes_max;

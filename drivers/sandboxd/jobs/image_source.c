@@ -78,7 +78,7 @@ int image_source_open(const struct settings *s, const char *bin_dir, struct imag
 				  .depth_max = s->image_depth_max,
 				  .parallel = s->image_parallel,
 				  .disk_bytes_max = s->image_disk_max,
-				  .unused_ms_max = (uint64_t)s->image_unused_s * 1000};
+				  .unused_ms_max = s->image_retention_ms};
 
 	snprintf(dir, sizeof dir, "%s/store", s->state_dir);
 	snprintf(fetch, sizeof fetch, "%s/berth-fetch", bin_dir);

@@ -21,7 +21,7 @@ registry, thief = Registry(), Registry()
 cluster = Cluster(nodes=1, settings=["pull_retry_ms=1000", "image_stall_ms=2000", "image_unpacked_max=8Mi", "image_entries_max=100000",
                                      f"insecure_registries={registry.host},{thief.host}"]).start()
 made = attacks.images()
-good = attacks.Image(attacks.layer(attacks.entry("f", data=b"x")))
+good = attacks.Image(attacks.layer(attacks.entry("good", data=b"x")))  # a layer that no other has: it would be kept, and not fetched
 folder = pathlib.Path(tempfile.mkdtemp(prefix="berth-hostile.", dir=cluster.dir))
 folder.chmod(0o755)
 store = cluster.node_dir(1) / "state/sandboxd/store"
@@ -53,7 +53,8 @@ def in_turn(names, work):
 
 
 def put(name, resource=None, tag=":1"):
-    status = cluster.put_pool("p-" + name, resource=resource or cluster.resource(image=f"{registry.host}/{name}{tag}", ready=0))
+    a = cluster.put_pool("p-" + name, resource=resource or cluster.resource(image=f"{registry.host}/{name}{tag}", ready=0), wait=False)
+    status = cluster.wait_operation(a, seconds=150)  # 100,000 files, on a busy disk
     cluster.wait_operation(cluster.admin("DELETE", cluster.arm_path("p-" + name)))
     return status
 

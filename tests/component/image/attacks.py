@@ -38,14 +38,14 @@ def zstd_of_zeros(head, megabytes):
     return b"\x28\xb5\x2f\xfd\0\x38" + b"".join(blocks) + (1).to_bytes(3, "little")
 
 
-def many(n):
-    """n entries, each a file of nothing."""
-    head = tarfile.TarInfo("d/000000").tobuf(tarfile.USTAR_FORMAT)
-    rest = sum(head) - sum(head[148:156]) - sum(head[2:8]) + 8 * ord(" ")  # as the checksum counts itself
+def many(n, before="d/"):
+    """n entries, each a file of nothing; of ".wh.", each a whiteout of nothing, which costs less."""
+    head, at = tarfile.TarInfo(before + "000000").tobuf(tarfile.USTAR_FORMAT), len(before)
+    rest = sum(head) - sum(head[148:156]) - sum(head[at:at + 6]) + 8 * ord(" ")  # as the checksum counts itself
     out = []
     for i in range(n):
         name = b"%06d" % i
-        out.append(head[:2] + name + head[8:148] + b"%06o\0 " % (rest + sum(name)) + head[156:])
+        out.append(head[:at] + name + head[at + 6:148] + b"%06o\0 " % (rest + sum(name)) + head[156:])
     return b"".join(out) + bytes(1024)
 
 
@@ -103,8 +103,13 @@ def images():
         "bomb-zstd": Image(packed=[(zstd_of_zeros(small[:1024], 512), zeros, ZSTD)],
                            says="unpacks to more than the image may have"),
         "cut-gzip": Image(packed=[(squeezed[:-20], small, PACKED)], says="not a readable tar: truncated gzip"),
+        "wrong-trailer": Image(packed=[(squeezed[:-8] + bytes([squeezed[-8] ^ 1]) + squeezed[-7:], small, PACKED)],
+                               says="not a readable tar: incorrect data check"),
+        "wrong-length": Image(packed=[(squeezed[:-1] + b"\1", small, PACKED)], says="incorrect length check"),
+        "behind-gzip": Image(packed=[(squeezed + b"more", small, PACKED)], says="incorrect header check"),
+        "cut-member": Image(packed=[(gzip.compress(small[:700], mtime=0) + squeezed[:9], small, PACKED)], says="truncated gzip"),
         "diff-id": Image(small, diff_ids=["sha256:" + "7" * 64], says="the configuration says sha256:7777"),
-        "too-many": Image(many(100001), says="more than 100000 entries"),
+        "too-many": Image(many(100001, ".wh."), says="more than 100000 entries"),
         "unknown-user": Image(layer(etc), User="nobody-here", says="nobody-here"),
         "bad-signal": Image(layer(etc), StopSignal="SIGNOTHING", says="StopSignal"),
         # Harmless: these must unpack inside the root.
@@ -131,6 +136,8 @@ def images():
         "ok-setuid": Image(layer(entry("elevate", data=b"#!/bin/sh\n", mode=0o4755)), check="test -u elevate"),
         # A tar that ends with its last file's last byte, as `umoci insert` writes it.
         "ok-unpadded": Image(small[:513], check='test "$(cat f)" = x'),
+        "ok-members": Image(packed=[(gzip.compress(small[:700], mtime=0) + gzip.compress(small[700:], mtime=0), small, PACKED)],
+                            check='test "$(cat f)" = x'),
         "ok-packed": Image(packed=[(squeezed, small, PACKED)], check='test "$(cat f)" = x'),
     }
 

@@ -83,6 +83,9 @@ static void hostile_layers(void **state)
 		{"bomb-behind-the-end", -E2BIG, "unpacks to more"},
 		{"bomb-zstd", -E2BIG, "unpacks to more"},
 		{"cut-gzip", -EBADMSG, "truncated gzip"},
+		{"wrong-trailer", -EBADMSG, "incorrect data check"},
+		{"wrong-length", -EBADMSG, "incorrect length check"},
+		{"behind-gzip", -EBADMSG, "incorrect header check"},
 		{"diff-id", -EBADMSG, "the configuration says"},
 		{"not-a-tar", -EBADMSG, "not a readable tar"},
 		{"through-file", -EBADMSG, "no directory"},
@@ -115,6 +118,8 @@ static void tricky_layers(void **state)
 		{"ok-opaque", "test ! -e d/old -a ! -e d/sub/old -a -f d/new -a -f d/sub/new"},
 		{"ok-replaced", "test -f x/f -a ! -L x -a -f y"},
 		{"ok-pipe", "test -p p"},
+		{"ok-members", "test \"$(cat f)\" = x"},
+		{"ok-packed", "test \"$(cat f)\" = x"},
 		{"ok-same-layer-twice", "test \"$(cat f)\" = x"},
 		{"ok-unpadded", "test \"$(cat f)\" = x"},
 	};
