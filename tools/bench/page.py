@@ -70,13 +70,19 @@ PLOTS = {  # benchmark: (file, title, how the rows' names begin)
     "bodies": [("bodies-wall", "Bodies, wall clock", ("wall clock",)), ("bodies-cpu", "Bodies, CPU of the proxy", ("CPU",))],
     "open": [("open", "First request of an identifier", ("from the ready pool", "no sandbox ready"))],
     "start": [("start", "From nothing to the first HTTP answer", ("until",))],
+    "refill": [("refill", "A warm request while sandboxes start, and end", ("a warm request",))],
 }
+
+
+def _subject(table):
+    text = re.split("[:,] ", table.title, maxsplit=1)[-1]
+    return text[0].upper() + text[1:]
 
 
 def _plots(name, tables):
     out = []
     for file, title, beginnings in PLOTS.get(name, []):
-        panels = [p for t in tables for p in _panels(t, _rows(t, *beginnings))]
+        panels = [p for t in tables[:1] for p in _panels(t, _rows(t, *beginnings))]
         if panels:
             (FOLDER / f"{file}.svg").write_text(plot.bars(title, panels))
             out.append(f"![{title}](performance/{file}.svg)")
@@ -138,7 +144,7 @@ def fill():
         elif name == "targets":
             body = [_targets(tables)]
         else:
-            body = [*map(_markdown, mine), *_plots(name, mine)]
+            body = [(f"{_subject(t)}:\n\n" if len(mine) > 1 else "") + _markdown(t) for t in mine] + _plots(name, mine)
         return f"<!-- measured: {name} -->\n" + "\n\n".join(body) + "\n<!-- end -->"
     PAGE.write_text(re.sub(r"<!-- measured: (\w+) -->\n.*?<!-- end -->", part, text, flags=re.S))
     print(f"written: {PAGE} and its plots")
