@@ -85,10 +85,16 @@ static int read_config(struct shim *s, struct err *err)
 	CLEANUP_BUF struct buf b = BUF_MAX(CODEC_BYTES_MAX);
 	int r;
 
-	if (lseek(SHIM_CONFIG_FD, 0, SEEK_SET) != 0 || (r = fd_read_all(SHIM_CONFIG_FD, &b)) < 0)
+	/* Straight into one piece, so that nothing of it stays behind elsewhere. */
+	char *to = buf_reserve(&b, CODEC_BYTES_MAX);
+	ssize_t n = to == NULL ? -1 : pread(SHIM_CONFIG_FD, to, CODEC_BYTES_MAX, 0);
+
+	if (n <= 0)
 		return err_set(err, -EBADF, "no configuration in descriptor %d", SHIM_CONFIG_FD);
+	b.n = (size_t)n;
 	close(SHIM_CONFIG_FD);
 	r = codec_decode(b.p, b.n, &shim_config_codec, &s->arena, &s->config, err);
+	explicit_bzero(b.p, b.n);
 	if (r == 0 && str_copy(s->config.name, s->name, sizeof s->name) < 0)
 		r = err_set(err, -ENAMETOOLONG, "name of the container");
 	if (r == 0 && (str_copy(s->config.dir, s->dir, sizeof s->dir) < 0 || s->config.dir.n > 400))
@@ -97,6 +103,15 @@ static int read_config(struct shim *s, struct err *err)
 		r = err_set(err, -ENAMETOOLONG, "directory of the mounts");
 	snprintf(s->log_dir, sizeof s->log_dir, "%s/log", s->dir);
 	return r;
+}
+
+/* Secrets: no process of ours holds them longer than it has to. */
+static void forget_environment(struct shim *s)
+{
+	for (uint32_t i = 0; i < s->config.n_env; i++) {
+		if (s->config.env[i].n > 0)
+			explicit_bzero((char *)(uintptr_t)s->config.env[i].p, s->config.env[i].n);
+	}
 }
 
 /* -- The monitor: a child ------------------------------------------------------------------------------------- */
@@ -180,6 +195,7 @@ static void monitor(struct shim *s, int sock, int out, int err_pipe, pid_t paren
 	    fchown(2, s->config.uid_base, s->config.uid_base) != 0)
 		_exit(1);
 	close_range(3, HOME_FD_MIN - 1, 0);
+	forget_environment(s);
 	/* What liblxc does not see it does not use. Only this mount namespace, which is ours, is changed. */
 	if (mount(s->dir, "/sys/fs/cgroup", NULL, MS_BIND, NULL) != 0)
 		_exit(1);
@@ -294,6 +310,8 @@ static int send_spec(struct shim *s, struct err *err)
 	const struct str fixed[] = {c->user, c->working_dir, c->resolv_conf};
 	int r;
 
+	if (buf_reserve(&b, INIT_BYTES_MAX) == NULL)
+		return err_set(err, -ENOMEM, "no memory for the program's start");
 	for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
 		buf_add_str(&b, fixed[i]);
 		buf_add(&b, "", 1);
@@ -303,6 +321,7 @@ static int send_spec(struct shim *s, struct err *err)
 		buf_add(&b, "", 1);
 	}
 	buf_add_str(&b, c->filter);
+	forget_environment(s);
 	if (buf_failed(&b))
 		return err_set(err, -E2BIG, "arguments and environment exceed %u bytes", INIT_BYTES_MAX);
 	head.bytes = (uint32_t)b.n;
@@ -484,7 +503,7 @@ static int run(void)
 		return give_up(&s, &err);
 	report(&s, SHIM_RUNNING, NULL);
 	close(SHIM_CONTROL_FD);
-	arena_done(&s.arena); /* the environment with its secrets */
+	arena_done(&s.arena);
 	malloc_trim(0);
 	drop_stack();
 	logger_run(&s.logger);

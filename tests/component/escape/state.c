@@ -162,6 +162,19 @@ static int sandbox_name(const struct attempt *a)
 	return holds(strcmp(name, "sandbox") == 0);
 }
 
+/* In a cgroup namespace of its own every group that it is in is the root. */
+static int groups_hidden(const struct attempt *a)
+{
+	char line[512];
+	FILE *f = fopen("/proc/self/cgroup", "re");
+	int shown = 0;
+
+	(void)a;
+	while (f != NULL && fgets(line, sizeof line, f) != NULL)
+		shown += strstr(line, "berth-") != NULL || strstr(line, "lxc") != NULL;
+	return f == NULL ? -errno : holds(shown == 0);
+}
+
 static const struct attempt states[] = {
 	{"effective capabilities: twelve harmless ones, none for a plain user",
 	 capabilities,
@@ -191,6 +204,7 @@ static const struct attempt states[] = {
 	{"write its own uid map", writes_own_map, "EPERM EACCES", NULL, {0}},
 	{"write its own gid map", writes_own_map, "EPERM EACCES", NULL, {1}},
 	{"exempt itself from the out-of-memory killer", protects_itself, "EACCES", NULL, {0}},
+	{"the names of its groups are hidden", groups_hidden, "yes", NULL, {0}},
 	{"the name of the machine is \"sandbox\"", sandbox_name, "yes", NULL, {0}},
 };
 const struct group group_state = {"What a process has", states, sizeof states / sizeof *states};
