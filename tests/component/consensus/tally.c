@@ -11,7 +11,7 @@ static int apply(void *arg, uint64_t index, const void *entry, size_t n, struct 
 {
 	struct tally *t = arg;
 	uint64_t value;
-	if (n != sizeof value)
+	if (n != sizeof value && n != TALLY_LARGE)
 		return err_set(err, -EPROTO, "entry of %zu bytes", n);
 	if (index <= t->index)
 		return err_set(err, -EPROTO, "entry %llu came twice", (unsigned long long)index);

@@ -8,6 +8,8 @@
 
 #define TALLY_MAX (1u << 16)
 
+#define TALLY_LARGE 1024 /* bytes of an entry that only fills the log; its first 8 are the value */
+
 struct tally {
 	uint64_t applied, hash, index; /* entries since the beginning, over them in order, of the last */
 	uint64_t views;                /* snapshots that are not freed */

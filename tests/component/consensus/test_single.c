@@ -1,6 +1,7 @@
 /* test_single.c -- one server on raft_uv: proposals, reads, restart, snapshots, and directories that are refused. */
 #include "server.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -193,6 +195,55 @@ static void test_snapshot_and_restart(void **state)
 	assert_int_equal(counts.restores, 1);
 	assert_int_equal(f->server.tally.applied, 550);
 	assert_int_equal(f->server.tally.hash, hash);
+}
+
+static uint64_t directory_bytes(struct fixture *f, unsigned *ret_files)
+{
+	DIR *dir = opendir(f->options.dir);
+	struct dirent *d;
+	struct stat st;
+	uint64_t bytes = 0;
+
+	assert_non_null(dir);
+	*ret_files = 0;
+	while ((d = readdir(dir)) != NULL) {
+		if (fstatat(dirfd(dir), d->d_name, &st, 0) != 0 || !S_ISREG(st.st_mode))
+			continue;
+		bytes += (uint64_t)st.st_size;
+		++*ret_files;
+	}
+	closedir(dir);
+	return bytes;
+}
+
+/* Ten times as many entries as lie between two snapshots: the directory holds what the trailing ones and those since take. */
+static void test_directory_stays_small(void **state)
+{
+	enum { THRESHOLD = 8192, ROUNDS = 10, SEGMENT = 8 << 20 };
+	struct fixture *f = *state;
+	struct consensus_counts counts;
+	uint64_t large[TALLY_LARGE / 8] = {1}, first = 0, most = 0;
+	unsigned files = 0;
+
+	f->options.snapshot_threshold = THRESHOLD;
+	begin(f);
+	for (unsigned i = 0; i < ROUNDS * THRESHOLD; i++) {
+		assert_int_equal(consensus_propose(f->server.consensus, large, sizeof large, on_done, f), 0);
+		if (i % 64 == 63)
+			assert_true(loop_until(&f->loop, all_answered, f, WAIT_MS));
+		if (i % THRESHOLD != THRESHOLD - 1)
+			continue;
+		uint64_t now = directory_bytes(f, &files);
+
+		first = first == 0 ? now : first;
+		most = now > most ? now : most;
+		assert_true(files < 24);
+	}
+	consensus_count(f->server.consensus, &counts);
+	assert_true(counts.snapshots >= ROUNDS / 2);
+	/* Of these entries, and four segments that are open, wait to be used, or are kept for one entry. */
+	assert_true(most <= (THRESHOLD + 2ull * 8192) * (TALLY_LARGE + 64) + 4 * SEGMENT);
+	assert_true(first > 0 && most < (uint64_t)ROUNDS * THRESHOLD * TALLY_LARGE * 3 / 4);
 }
 
 /* A machine that refuses an entry stops the server, and again at each start. */
@@ -450,6 +501,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reads_share_a_barrier, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_close_answers_everything, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_snapshot_and_restart, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_directory_stays_small, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_machine_refuses, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refuses_damaged_metadata, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refuses_other_server, set_up, tear_down),
