@@ -334,6 +334,7 @@ static void defaults(struct gateway_config *c)
 	set_default(&c->keep_alive_ms, 75000);
 	set_default(&c->dial_timeout_ms, 3000);
 	set_default(&c->tunnel_idle_ms, 3600000);
+	set_default(&c->route_idle_ms, 600000);
 	set_default(&c->stall_ms, 60000);
 	if (!c->admin_mode)
 		c->admin_mode = 0660;
@@ -412,6 +413,7 @@ static int gw_new(struct gateway *g, unsigned index, struct err *err)
 	/* Another node may still answer what the process before this one asked. */
 	gw->next_correlation = clock_boot_ms() << 16;
 	loop_list_init(&gw->clients);
+	loop_list_init(&gw->remotes);
 	gw->tokens = token_cache_new();
 	r = gw->tokens ? mailbox_new(&gw->loop, MAILBOX_MAX, obey, order_drop, gw, &gw->mailbox, err)
 		       : -ENOMEM;
@@ -535,6 +537,7 @@ void gateway_stats(const struct gateway *g, struct gateway_stats *ret)
 #define SUM(field) ret->field += atomic_load_explicit(&c->field, memory_order_relaxed)
 		SUM(connections);
 		SUM(connections_open);
+		SUM(routes);
 		SUM(requests);
 		SUM(forwarded);
 		SUM(tunnels);

@@ -117,8 +117,10 @@ struct gateway_config {
 	uint32_t keep_alive_ms;   /* [75000] between requests */
 	uint32_t dial_timeout_ms; /* [3000] to a sandbox or to another node */
 	uint32_t tunnel_idle_ms;  /* [3600000] */
-	uint32_t stall_ms;        /* [60000] over which rate_min counts */
-	uint32_t rate_min;        /* bytes a second of a body that a client sends or takes; 0: none */
+	uint32_t
+		route_idle_ms; /* [600000] a route to another node that nobody used for so long is forgotten */
+	uint32_t stall_ms;     /* [60000] over which rate_min counts */
+	uint32_t rate_min;     /* bytes a second of a body that a client sends or takes; 0: none */
 
 	/* Called on loop threads. Non-zero (-ENOBUFS, -EPIPE): not taken; the request gets 503. */
 	int (*post)(void *arg, const void *envelope, size_t n);     /* encoded with envelope_codec */
@@ -165,6 +167,7 @@ int gateway_api_chunk(struct gateway *g, uint64_t id, struct str bytes);
 int gateway_api_end(struct gateway *g, uint64_t id, bool whole);
 
 struct gateway_stats {
+	uint64_t routes; /* sessions that are known here, of other nodes too */
 	uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429, refused_503,
 		bad_requests;
 	uint64_t bad_responses, too_slow, refused_connections, refused_limits, bytes_in, bytes_out;

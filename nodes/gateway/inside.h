@@ -46,9 +46,9 @@ struct client;
 struct gw;
 
 struct counters {
-	_Atomic uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429,
-		refused_503, bad_requests, bad_responses, too_slow, refused_connections, refused_limits,
-		bytes_in, bytes_out;
+	_Atomic uint64_t routes, connections, connections_open, requests, forwarded, tunnels, opens,
+		refused_429, refused_503, bad_requests, bad_responses, too_slow, refused_connections,
+		refused_limits, bytes_in, bytes_out;
 };
 
 static inline void count(_Atomic uint64_t *c, uint64_t n)
@@ -89,6 +89,7 @@ struct session {
 	struct conns conns;         /* when local */
 	struct loop_link held;      /* clients that wait for REOPEN, ENDED or the answer to admit */
 	struct loop_link tunnels;   /* clients */
+	struct loop_link by_age;    /* when remote: in gw.remotes */
 	uint64_t admit_correlation; /* != 0: control was asked whether it lives here */
 	uint64_t admit_deadline_ms;
 };
@@ -222,6 +223,7 @@ struct gw {
 	bool fenced, stopping;
 	struct map generations, keys_of_sessions, opens, keys_of_opens, peers, apis, accounts;
 	struct loop_link clients;
+	struct loop_link remotes;      /* routes to sessions of other nodes, the longest unlooked-at first */
 	unsigned n_waiting, n_parting; /* parting: refused connections that are told so */
 	size_t api_reserved;           /* bytes of bodies for the management API, here and at control */
 	uint64_t next_correlation;

@@ -15,6 +15,7 @@
 #include "core/must.h"
 
 #define SESSIONS_MAX 1000000u /* above, routes to other nodes are forgotten */
+#define LOOKED_AT    4        /* routes to other nodes, with each new one: more go than come */
 #define ANSWER_MS    2000     /* for an answer to come once its deadline made it */
 
 /* --- lookups --- */
@@ -86,9 +87,12 @@ static void forget(struct gw *gw, struct session *s)
 {
 	session_ref(s);
 	forget_key(gw, s);
+	if (loop_link_in(&s->by_age))
+		loop_list_remove(&s->by_age);
 	if (s->in_generations) {
 		s->in_generations = false;
 		map_remove(&gw->generations, &s->by_generation);
+		count(&gw->counters.routes, (uint64_t)-1);
 		session_unref(s);
 	}
 	session_unref(s);
@@ -106,12 +110,31 @@ static void forget_remote(struct gw *gw)
 	}
 }
 
+/* Nobody tells us of the end of another node's session: forgets what is idle, and gives the others another turn. */
+static void forget_idle(struct gw *gw)
+{
+	uint64_t now = clock_boot_ms();
+
+	for (unsigned i = 0; i < LOOKED_AT && !loop_list_empty(&gw->remotes); i++) {
+		struct session *s = container_of(gw->remotes.next, struct session, by_age);
+
+		if (s->in_flight == 0 && loop_list_empty(&s->tunnels) && loop_list_empty(&s->held) &&
+		    now - s->last_activity_ms > gw->gateway->config.route_idle_ms) {
+			forget(gw, s);
+			continue;
+		}
+		loop_list_remove(&s->by_age);
+		loop_list_add(&gw->remotes, &s->by_age);
+	}
+}
+
 struct session *session_new(struct gw *gw, const struct session_ref *ref, bool local)
 {
 	struct session *s;
 
 	if (gw->generations.n >= SESSIONS_MAX)
 		forget_remote(gw);
+	forget_idle(gw);
 	s = calloc(1, sizeof *s);
 	if (!s)
 		return NULL;
@@ -130,6 +153,11 @@ struct session *session_new(struct gw *gw, const struct session_ref *ref, bool l
 	}
 	s->in_generations = true;
 	s->refs = 1;
+	count(&gw->counters.routes, 1);
+	if (!local) {
+		s->last_activity_ms = clock_boot_ms();
+		loop_list_add(&gw->remotes, &s->by_age);
+	}
 	return s;
 }
 

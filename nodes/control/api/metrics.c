@@ -51,6 +51,7 @@ static void write_gateway(struct control *c, struct buf *to)
 	gateway_stats(c->gateway, &g);
 	figure(to, "connections_total", "counter", "Client connections accepted.", g.connections);
 	figure(to, "connections_open", "gauge", "Client connections now.", g.connections_open);
+	figure(to, "routes", "gauge", "Sessions that the gateway loops know the place of.", g.routes);
 	figure(to, "requests_total", "counter", "Requests of clients, the management API's too.", g.requests);
 	figure(to, "requests_forwarded_total", "counter", "Of these, forwarded to another node.",
 	       g.forwarded);

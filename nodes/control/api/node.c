@@ -151,6 +151,7 @@ static void add_figures(struct control *c, struct msg_held *held)
 	consensus_count(c->consensus, &log);
 	gateway_stats(c->gateway, &g);
 	const struct figure figures[] = {{STR("connectionsOpen"), g.connections_open},
+					 {STR("routes"), g.routes},
 					 {STR("requests"), g.requests},
 					 {STR("forwarded"), g.forwarded},
 					 {STR("refused429"), g.refused_429},

@@ -17,6 +17,7 @@ static struct test_ca ca, foreign;
 static struct tls_ctx *near_server, *near_client, *far_server, *far_client;
 static char answer[200000];
 static uint16_t port;
+static uint32_t route_idle_ms; /* 0: the default */
 
 static void start_one(struct fixture *f, uint64_t node, bool tls, struct tls_ctx *server,
 		      struct tls_ctx *client)
@@ -35,6 +36,7 @@ static void start_one(struct fixture *f, uint64_t node, bool tls, struct tls_ctx
 	}
 	config.peer_server = server;
 	config.peer_client = client;
+	config.route_idle_ms = route_idle_ms;
 	if (gateway_new(&config, &f->g, &err))
 		fail_msg("%s", err.message);
 	assert_int_equal(gateway_start(f->g, &err), 0);
@@ -170,6 +172,29 @@ static void test_stale_is_asked_again(void **state)
 	int before = near.opens;
 	assert_int_equal(ask("GET /?identifier=user-2 HTTP/1.1\r\n" HOST "\r\n"), 503);
 	assert_true(near.opens - before <= 3);
+}
+
+/* Sessions of another node that came and went: nobody tells this node of their end. */
+static void test_routes_are_forgotten(void **state)
+{
+	enum { SESSIONS = 120 };
+	struct gateway_stats stats;
+	char request[200];
+
+	teardown(state);
+	route_idle_ms = 50;
+	setup(state);
+	route_idle_ms = 0;
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		far.generation++;
+		near.generation++;
+		snprintf(request, sizeof request,
+			 "POST /n?identifier=user-%u HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello", i);
+		assert_int_equal(ask(request), 200);
+		usleep(5000);
+	}
+	gateway_stats(near.g, &stats);
+	assert_true(stats.routes >= 1 && stats.routes < SESSIONS / 2);
 }
 
 static void test_dead_there(void **state)
@@ -314,6 +339,7 @@ int main(void)
 		NODES_TEST(test_largest_heads),
 		NODES_TEST(test_streams_and_tunnels),
 		NODES_TEST(test_stale_is_asked_again),
+		NODES_TEST(test_routes_are_forgotten),
 		NODES_TEST(test_dead_there),
 		NODES_TEST(test_lagging_owner),
 		NODES_TEST(test_unreachable_owner),
