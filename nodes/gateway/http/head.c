@@ -72,7 +72,7 @@ static enum field field_of(struct str name)
 		if (names[i].name.n == name.n && names[i].name.p[0] == (name.p[0] | 0x20) &&
 		    str_eq_nocase(names[i].name, name))
 			return names[i].field;
-	if (name.n > 6 && str_eq_nocase(str_slice(name, 0, 6), STR("berth-")))
+	if (name.n >= 6 && str_eq_nocase(str_slice(name, 0, 6), STR("berth-")))
 		return FIELD_BERTH;
 	return FIELD_OTHER;
 }
