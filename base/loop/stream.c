@@ -538,6 +538,15 @@ uint64_t stream_acked(const struct stream *s)
 	return s->written > left ? s->written - left : 0;
 }
 
+void stream_acknowledge(const struct stream *s)
+{
+	uv_os_fd_t fd;
+	int on = 1;
+
+	if (uv_fileno(&s->u.handle, &fd) == 0) /* in vain for unix sockets */
+		setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
 const struct sockaddr *stream_peer(const struct stream *s)
 {
 	return (const struct sockaddr *)&s->peer;

@@ -37,6 +37,8 @@ void stream_arm(struct stream *s);
 void stream_fail(struct stream *s, int error);
 void stream_ended(struct stream *s);
 void stream_opened(struct stream *s);
+/* What came is acknowledged now: a client without NODELAY keeps its next bytes back until then. */
+void stream_acknowledge(const struct stream *s);
 int stream_write_raw(struct stream *s, const uv_buf_t *bufs, unsigned n);
 
 /* stream_tls.c */

@@ -44,12 +44,15 @@ int stream_tls_write(struct stream *s, const struct iovec *iov, int n)
 static bool handshake(struct stream *s)
 {
 	int r = tls_session_handshake(s->tls, NULL);
+	bool silent = s->loop->tls_out.n == 0;
 	int w = stream_tls_flush(s);
 
 	if (r < 0 || w < 0) {
 		stream_fail(s, r < 0 ? r : w);
 		return false;
 	}
+	if (r == 1 && silent)
+		stream_acknowledge(s);
 	if (r == 1)
 		stream_opened(s);
 	return r == 1 && !s->closing && !s->failed;

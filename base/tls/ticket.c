@@ -96,7 +96,9 @@ static int seal_or_open(SSL *ssl, unsigned char name[16], unsigned char *iv, EVP
 		      EVP_MAC_CTX_set_params(mac, params) != 1))
 		r = -1;
 	OPENSSL_cleanse(&key, sizeof key);
-	return r;
+	/* In 1.3 each ticket is for one use (RFC 8446, C.4): there is a new one, and its bytes acknowledge the client's
+	 * last ones, for which a client without NODELAY would wait 40 ms. */
+	return r == 1 && !sealing && SSL_version(ssl) == TLS1_3_VERSION ? 2 : r;
 }
 
 int ticket_keys_rotate(SSL_CTX *ctx)

@@ -54,14 +54,27 @@ static bool visit(SSL_SESSION *resume, SSL_SESSION **ret_next)
 	return reused;
 }
 
+static bool same_ticket(const SSL_SESSION *a, const SSL_SESSION *b)
+{
+	const unsigned char *p, *q;
+	size_t n, m;
+
+	SSL_SESSION_get0_ticket(a, &p, &n);
+	SSL_SESSION_get0_ticket(b, &q, &m);
+	return n == m && memcmp(p, q, n) == 0;
+}
+
 static void resume_with(int version)
 {
-	SSL_SESSION *s;
+	SSL_SESSION *s, *next;
 
 	SSL_CTX_set_max_proto_version(client, version);
 	assert_false(visit(NULL, &s));
 	for (int i = 0; i < TIMES; i++)
 		assert_true(visit(s, NULL));
+	assert_true(visit(s, &next));
+	assert_int_equal(same_ticket(s, next), version == TLS1_2_VERSION); /* in 1.3 each is for one use */
+	SSL_SESSION_free(next);
 	assert_int_equal(tls_ctx_rotate(server), 0);
 	for (int i = 0; i < TIMES; i++)
 		assert_true(visit(s, NULL)); /* by the key before */
