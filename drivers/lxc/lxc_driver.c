@@ -28,6 +28,7 @@
 #include "lxc_instance.h"
 
 #define KILL_WAIT_MS 10000
+#define ENDS_AT_ONCE 4
 
 /* -- Exit, signals -------------------------------------------------------------------------------------------- */
 
@@ -126,26 +127,35 @@ static void move_log(const struct driver_instance *i)
 	}
 }
 
+static int end_now(struct lxc_driver *d, struct driver_instance *i, struct err *err)
+{
+	struct driver_exit status;
+
+	op_kill(&d->base, i);
+	if (!wait_over(i, KILL_WAIT_MS)) {
+		(void)!syscall(SYS_pidfd_send_signal, i->shim_pidfd, SIGKILL, NULL, 0);
+		if (!wait_over(i, KILL_WAIT_MS))
+			return err_set(err, -EBUSY, "its processes do not end");
+	}
+	op_exit_status(&d->base, i, &status);
+	move_log(i);
+	return lxc_remove_host_objects(d, i->dir, i->meta.sandbox, i->meta.slot, err);
+}
+
 static int op_stop(struct driver *base, struct driver_instance *i, uint32_t grace_ms, struct err *err)
 {
 	struct lxc_driver *d = (struct lxc_driver *)base;
-	struct driver_exit status;
+	int r;
 
 	if (!wait_over(i, 0) && grace_ms > 0) {
 		signal_first(i, i->meta.stop_signal);
 		wait_over(i, grace_ms);
 	}
-	op_kill(base, i);
-	if (!wait_over(i, KILL_WAIT_MS)) {
-		(void)!syscall(SYS_pidfd_send_signal, i->shim_pidfd, SIGKILL, NULL, 0);
-		if (!wait_over(i, KILL_WAIT_MS))
-			return err_set(err, -EBUSY, "stop sandbox %" PRIu64 ": its processes do not end",
-				       i->meta.sandbox);
-	}
-	op_exit_status(base, i, &status);
-	move_log(i);
-	int r = lxc_remove_host_objects(d, i->dir, i->meta.sandbox, i->meta.slot, err);
-
+	/* In turns: processes die on their own time, and all of a pool's at once would leave no CPU to requests. */
+	while (sem_wait(&d->ends) != 0)
+		;
+	r = end_now(d, i, err);
+	sem_post(&d->ends);
 	return r < 0 ? err_wrap(err, "stop sandbox %" PRIu64, i->meta.sandbox) : 0;
 }
 
@@ -264,6 +274,7 @@ static void op_close(struct driver *base)
 {
 	struct lxc_driver *d = (struct lxc_driver *)base;
 
+	sem_destroy(&d->ends);
 	shims_free(d->shims);
 	egress_free(d->egress);
 	fd_close(&d->own_netns);
@@ -331,6 +342,7 @@ int lxc_driver_new(const struct lxc_driver_options *o, struct driver **ret, stru
 	if (d == NULL)
 		return err_set(err, -ENOMEM, "lxc driver: no memory");
 	d->base.ops = &lxc_ops;
+	sem_init(&d->ends, 0, ENDS_AT_ONCE);
 	d->hash = (uint32_t)str_hash_stable(o->cluster, o->node);
 	d->own_netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	snprintf(d->bin_dir, sizeof d->bin_dir, "%s", o->bin_dir);

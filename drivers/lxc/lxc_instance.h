@@ -2,6 +2,8 @@
 #ifndef LXC_LXC_INSTANCE_H
 #define LXC_LXC_INSTANCE_H
 
+#include <semaphore.h>
+
 #include "cgroup.h"
 #include "core/buf.h"
 #include "drivers/driver.h"
@@ -21,6 +23,7 @@ struct lxc_driver {
 	struct buf filter; /* seccomp */
 	struct egress *egress;
 	struct shims *shims;
+	sem_t ends; /* how many sandboxes may be killed and removed at once */
 	int own_netns;
 };
 
