@@ -18,11 +18,10 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (max(64, 2 * CROWD), resource.getrlim
 cluster = Cluster(nodes=1, settings=["cooldown_min=2", f"memory={CROWD}Gi", f"cpu_milli={CROWD * 500}"], name="crowd").start()
 cluster.import_image()
 cluster.put_pool("other", ready=1)
-wait_until("the other pool's sandbox runs", 30, lambda: len(sandboxes.groups(cluster)) > 0)
 
 
-def ready():
-    path = cluster.arm_path("crowd").replace(API, "2025-02-02-preview")
+def ready(pool="crowd"):
+    path = cluster.arm_path(pool).replace(API, "2025-02-02-preview")
     a = cluster.admin("GET", path)
     return a.json()["properties"]["templateUpdateStatus"]["activeTemplate"]["status"]["readyCount"] if a.status == 200 else 0
 
@@ -52,6 +51,7 @@ def memory():
 
 
 def test_all_become_ready_and_go():
+    wait_until("the other pool's sandbox is ready", 30, lambda: ready("other") == 1)
     before = sandboxes.left(cluster)
     began = time.monotonic()
     cluster.put_pool("crowd", max_sessions=CROWD + 10, ready=CROWD, cooldown=3600)
@@ -69,7 +69,11 @@ def test_all_become_ready_and_go():
     began = time.monotonic()
     a = cluster.admin("DELETE", cluster.arm_path("crowd"))
     assert a.status in (202, 204), a
-    wait_until("all are gone", 60 + CROWD, lambda: sandboxes.left(cluster) == before, 0.5)
+    try:
+        wait_until("all are gone", 60 + CROWD, lambda: sandboxes.left(cluster) == before, 0.5)
+    except AssertionError as e:
+        after = sandboxes.left(cluster)
+        raise AssertionError({k: (before[k], after[k]) for k in before if before[k] != after[k]}) from e
     print(f"{CROWD} ready in {filled:.1f} s, {CROWD / filled:.1f} a second; one takes {kib['sandboxes'] / CROWD:.0f} KiB of processes; "
           f"at rest {', '.join(f'{p} {cpu[p]:.2f} ms of CPU a second, {kib[p]} KiB, {files[p]} files' for p in daemons)}; "
           f"gone in {time.monotonic() - began:.1f} s", flush=True)
