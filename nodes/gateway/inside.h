@@ -70,6 +70,7 @@ struct gateway {
 struct conns {
 	struct loop_link all, idle, waiting; /* of upstreams, upstreams, clients */
 	unsigned n, max;                     /* n counts dials under way too */
+	unsigned opening;                    /* to a node: of n, those not open yet */
 };
 
 enum session_state { SESSION_OPEN, SESSION_QUIET, SESSION_ENDED };

@@ -9,6 +9,10 @@
 
 #include "core/clock.h"
 
+/* Handshakes with one node at once. A crowd that comes together is served sooner by the first connections that open
+ * than by one of its own each, whose handshakes would all end late. */
+#define OPENING_MAX 32
+
 struct dialing {
 	struct gw *gw;
 	struct client *c;        /* NULL: it left */
@@ -20,7 +24,7 @@ void conns_init(struct conns *conns, unsigned max)
 	loop_list_init(&conns->all);
 	loop_list_init(&conns->idle);
 	loop_list_init(&conns->waiting);
-	conns->n = 0;
+	conns->n = conns->opening = 0;
 	conns->max = max;
 }
 
@@ -116,6 +120,8 @@ void upstream_close(struct upstream *u)
 		loop_list_remove(&u->link_idle);
 	loop_list_remove(&u->link_all);
 	u->conns->n--;
+	if (!u->open)
+		u->conns->opening--;
 	if (u->flush)
 		stream_finish(u->s, FINISH_MS);
 	else
@@ -243,6 +249,9 @@ static void upstream_open(struct stream *s, void *arg)
 		return;
 	}
 	u->open = true;
+	u->conns->opening--;
+	if (u->conns->n < u->conns->max)
+		serve_waiting(u->conns, NULL);
 	if (!u->c) {
 		upstream_put(u, true);
 		return;
@@ -411,6 +420,7 @@ static void connect_node(struct client *c, struct conns *conns)
 				   c->gw->gateway->config.peer_client, &upstream_ops, u, &u->s, NULL) == 0) {
 			stream_receive_buffer(u->s, NEAR_RECEIVE_BYTES);
 			conns->n++;
+			conns->opening++;
 			attach(u, c);
 			client_timer(c, c->gw->gateway->config.dial_timeout_ms);
 			return;
@@ -459,7 +469,7 @@ void upstream_get(struct client *c)
 	}
 	uint64_t now = clock_boot_ms();
 	client_timer(c, c->deadline_ms > now ? c->deadline_ms - now : 1);
-	if (conns->n < conns->max) {
+	if (conns->n < conns->max && conns->opening < OPENING_MAX) {
 		connect_for(c, conns);
 		return;
 	}

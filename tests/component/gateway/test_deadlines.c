@@ -304,6 +304,50 @@ static void test_a_node_that_takes_no_connection(void **state)
 	end();
 }
 
+/* A crowd does not begin a handshake each: OPENING_MAX of upstream.c, in each of two loops. */
+static void test_handshakes_with_a_node_are_bounded(void **state)
+{
+	enum { CROWD = 150, OPENING = 2 * 32 };
+	struct gateway_config *c = config();
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t n = sizeof a;
+	int listening = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), clients[CROWD], taken[CROWD],
+	    n_taken = 0;
+
+	(void)state;
+	assert_int_equal(bind(listening, (struct sockaddr *)&a, n), 0);
+	assert_int_equal(listen(listening, 2 * CROWD), 0);
+	assert_int_equal(getsockname(listening, (struct sockaddr *)&a, &n), 0);
+	c->peer_client = test_ctx(&ca, TLS_CLIENT, "node-1", NULL, &ca);
+	start(c, LONG);
+	f.owner = 2;
+	fixture_publish(&f, ntohs(a.sin_port));
+	for (int i = 0; i < CROWD; i++) {
+		clients[i] = client();
+		client_send(clients[i], "GET /x" ID " HTTP/1.1\r\n" HOST "\r\n");
+	}
+	for (int quiet = 0; quiet < 10; quiet++) {
+		usleep(50000);
+		while (n_taken < CROWD && (taken[n_taken] = accept(listening, NULL, NULL)) >= 0) {
+			n_taken++;
+			quiet = 0;
+		}
+	}
+	assert_in_range(n_taken, 32, OPENING);
+	/* One that fails makes room for the next: all of the crowd have their turn. */
+	close(taken[0]);
+	for (int i = 0; i < 100 && (taken[0] = accept(listening, NULL, NULL)) < 0; i++)
+		usleep(50000);
+	assert_true(taken[0] >= 0);
+	for (int i = 0; i < CROWD; i++)
+		close(clients[i]);
+	for (int i = 0; i < n_taken; i++)
+		close(taken[i]);
+	close(listening);
+	end();
+	tls_ctx_unref(c->peer_client);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -317,6 +361,7 @@ int main(void)
 		cmocka_unit_test(test_answers_that_nobody_reads),
 		cmocka_unit_test(test_the_first_byte),
 		cmocka_unit_test(test_a_node_that_takes_no_connection),
+		cmocka_unit_test(test_handshakes_with_a_node_are_bounded),
 	};
 
 	test_ca_make(&ca);
