@@ -78,9 +78,11 @@ static int begin(struct shims *s, struct err *err)
 	return 0;
 }
 
-/* It ends when its socket does; its children go on. */
+/* It ends when its socket does, whoever else holds a copy of it; its children go on. */
 static void end(struct shims *s)
 {
+	if (s->sock >= 0)
+		shutdown(s->sock, SHUT_RDWR);
 	fd_close(&s->sock);
 	if (s->pid > 0)
 		(void)!waitpid(s->pid, NULL, 0);

@@ -63,6 +63,7 @@ static void end_operation(const char *path)
 
 static void task_reply(struct arm_reply *reply)
 {
+	CLEANUP_BUF struct buf text = {0};
 	struct str json =
 		STR("{\"value\":[{\"reference\":\"a:1\",\"digest\":\"sha256:x\",\"bytes\":1,\"users\":0}]}");
 
@@ -72,6 +73,13 @@ static void task_reply(struct arm_reply *reply)
 		json = STR("{\"reference\":\"a:1\",\"digest\":\"sha256:x\"}");
 	else if (fixture.outcome.task == ARM_TASK_LOGS)
 		json = STR("line \033[31mone\n");
+	else if (fixture.outcome.task == ARM_TASK_NODE)
+		json = fixture.outcome.node.head;
+	else if (fixture.outcome.task == ARM_TASK_EXPORT) {
+		buf_add_str(&text, fixture.outcome.export.head);
+		buf_add_str(&text, arm_export_end(fixture.outcome.export.csv));
+		json = buf_str(&text);
+	}
 	arm_reply_text(reply, 200, "application/json", json);
 }
 

@@ -58,7 +58,8 @@ run 2 'json, table or tsv' pool list --output xml
 run 0 'IDENTIFIER' session list --name my-session-pool --output table
 run 3 'SessionNotFound' session stop --name my-session-pool --identifier nobody
 run 3 'SessionNotFound' session show --name my-session-pool --identifier nobody
-run 3 'SandboxNotFound' logs --name my-session-pool --identifier nobody
+run 3 'ResourceNotFound' logs --name none --identifier nobody
+run 2 'POOL' logs --identifier nobody
 run 0 'n1' node list --output table
 run 0 '"cpuMilli": 32000' node show --name n1
 run 3 'NodeNotFound' node show --name n9
