@@ -23,6 +23,7 @@ import traceback
 import keeper
 
 BUILD = pathlib.Path(os.environ["BERTH_BUILD"])
+SANITIZED = BUILD.name in ("asan", "tsan")  # then memory that is freed is kept for a while
 SOURCE = pathlib.Path(os.environ["BERTH_SOURCE"])
 IMAGE = os.environ.get("BERTH_IMAGE", "")
 API = "2024-08-02-preview"

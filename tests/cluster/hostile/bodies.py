@@ -100,7 +100,7 @@ def test_memory_stays():
                 grown = [peak_mib(pid) - b for pid, b in zip(pids, before)]
                 print(f"  {transfer.__name__} of {BODY // MIB} MiB, {'TLS' if tls else 'plain'}, "
                       f"{'owner' if node == owner else 'hop'}: grown by {grown[0]:.1f} and {grown[1]:.1f} MiB")
-                assert max(grown) < GROWTH_MAX_MIB, grown
+                assert h.SANITIZED or max(grown) < GROWTH_MAX_MIB, grown
 
 
 def server():
