@@ -40,6 +40,8 @@ static int on_name(llhttp_t *l, const char *p, size_t n)
 
 	if (l->flags & F_TRAILING)
 		return 0;
+	if (r->n_headers > SCAN_HEADERS_MAX)
+		return 0;
 	if (r->n_headers == 0 || piece != &r->headers[r->n_headers - 1].name)
 		r->n_headers++;
 	return r->n_headers > SCAN_HEADERS_MAX ? 0 : add_text(r, &r->headers[r->n_headers - 1].name, p, n);

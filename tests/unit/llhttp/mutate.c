@@ -23,7 +23,8 @@ static void replace(struct text *t, size_t at, size_t n, struct str with)
 	if (t->n - n + with.n > t->size)
 		return;
 	memmove(t->p + at + with.n, t->p + at + n, t->n - at - n);
-	memmove(t->p + at, with.p, with.n);
+	if (with.n > 0)
+		memmove(t->p + at, with.p, with.n);
 	t->n = t->n - n + with.n;
 }
 
