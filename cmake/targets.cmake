@@ -38,7 +38,8 @@ function(berth_test target)
 	add_test(NAME ${A_LABEL}.${target} COMMAND ${target})
 	# A program that lacks what it needs from the machine exits with 77 and says why.
 	set_tests_properties(${A_LABEL}.${target} PROPERTIES
-		LABELS ${A_LABEL} TIMEOUT ${A_TIMEOUT} SKIP_RETURN_CODE 77)
+		LABELS ${A_LABEL} TIMEOUT ${A_TIMEOUT} SKIP_RETURN_CODE 77
+		ENVIRONMENT "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp")
 	# These use namespaces, cgroups and ports of the machine: never two at once.
 	if(A_LABEL MATCHES "^(component|cluster|clients)$")
 		set_tests_properties(${A_LABEL}.${target} PROPERTIES RESOURCE_LOCK machine)
