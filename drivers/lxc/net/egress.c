@@ -18,14 +18,15 @@
 #include "rtnetlink.h"
 
 #define BATCH_BYTES_MAX (1u << 20)
-#define ADDRESSES       4096u /* of one node */
+#define ADDRESSES       (1u << (32 - RANGES_OWN_BITS)) /* of one node */
 #define INSIDE          "eth0"
 
 struct egress {
 	pthread_mutex_t lock;
 	struct rules rules;
 	struct routing routing;
-	char resolvers[512], denied[1024]; /* of the rules */
+	char resolvers[512]; /* of the rules, and these */
+	struct buf allowed;
 	struct egress_slot slots[EGRESS_SLOTS_MAX];
 	unsigned n_attached;
 	bool limits;  /* their table is written */
@@ -42,15 +43,15 @@ static int apply(struct egress *e, struct err *err)
 {
 	CLEANUP_BUF struct buf b = BUF_MAX(BATCH_BYTES_MAX);
 	bool limits = e->n_attached > 0;
-	int r = 0;
+	int r;
 
 	if (e->n_attached == 0)
 		rules_remove(&e->rules, &b);
 	else
-		r = rules_table(&e->rules, e->slots, &b);
+		rules_table(&e->rules, e->slots, &b);
 	if (limits && !e->limits)
 		rules_limits(&e->rules, &b);
-	if (r < 0 || buf_failed(&b))
+	if (buf_failed(&b))
 		r = err_set(err, -E2BIG, "rules: too many");
 	else
 		r = nft_apply(buf_str(&b), err);
@@ -147,29 +148,26 @@ static void end_if_last(struct egress *e)
 
 int egress_new(const struct egress_options *o, struct egress **ret, struct err *err)
 {
-	CLEANUP_BUF struct buf allowed = {0};
 	struct egress *e = calloc(1, sizeof *e);
 	int r = 0;
 
 	if (e == NULL)
 		return err_set(err, -ENOMEM, "egress: no memory");
 	snprintf(e->resolvers, sizeof e->resolvers, "%s", o->resolvers);
-	snprintf(e->denied, sizeof e->denied, "%s", o->denied);
-	e->rules = (struct rules){.node = o->hash & 0xffffff,
-				  .base = o->base,
-				  .resolvers = e->resolvers,
-				  .denied = e->denied,
-				  .limits = o->limits};
+	e->rules = (struct rules){
+		.node = o->hash & 0xffffff, .base = o->base, .resolvers = e->resolvers, .limits = o->limits};
 	if (o->base % ADDRESSES != 0)
 		r = err_set(err, -EINVAL, "egress_base: has to be the first address of a /20");
-	else if (ranges_allowed(e->denied, o->base, &allowed) < 0)
+	else if (ranges_allowed(o->denied, o->base, &e->allowed) < 0)
 		r = err_set(err, -EINVAL, "egress_denied: at most %u addresses or ranges", RANGES_MAX / 2);
 	if (r == 0)
 		r = routing_open(&e->routing, rules_mark(&e->rules), o->base, err);
 	if (r < 0) {
+		buf_done(&e->allowed);
 		free(e);
 		return r;
 	}
+	e->rules.allowed = buf_cstr(&e->allowed);
 	pthread_mutex_init(&e->lock, NULL);
 	*ret = e;
 	return 0;
@@ -179,6 +177,7 @@ void egress_free(struct egress *e)
 {
 	pthread_mutex_destroy(&e->lock);
 	routing_close(&e->routing);
+	buf_done(&e->allowed);
 	free(e);
 }
 

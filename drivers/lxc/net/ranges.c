@@ -6,8 +6,6 @@
 
 #include "core/str.h"
 
-#define OWN_BITS 20
-
 /* IANA's special-purpose registry (RFC 6890 and its updates), multicast, and what clouds serve to their machines. Of the
  * ranges for documentation 198.51.100.0/24 is left out: it is routed nowhere, and tests play the outside with it. */
 const struct special_range ranges_special[] = {
@@ -62,9 +60,9 @@ static int by_first(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void add_address(struct buf *b, uint32_t a)
+void ranges_print(struct buf *b, uint32_t address)
 {
-	buf_printf(b, "%u.%u.%u.%u", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255);
+	buf_printf(b, "%u.%u.%u.%u", address >> 24, address >> 16 & 255, address >> 8 & 255, address & 255);
 }
 
 static int collect(const char *denied, uint32_t own, struct span *spans, size_t *ret_n)
@@ -72,7 +70,7 @@ static int collect(const char *denied, uint32_t own, struct span *spans, size_t 
 	struct str rest = str_of(denied);
 	size_t n = 0;
 
-	spans[n++] = (struct span){own, own | (UINT32_MAX >> OWN_BITS)};
+	spans[n++] = (struct span){own, own | (UINT32_MAX >> RANGES_OWN_BITS)};
 	for (const struct special_range *s = ranges_special; s->range != NULL; s++) {
 		if (parse(str_of(s->range), &spans[n++]) < 0)
 			return -EINVAL;
@@ -108,10 +106,10 @@ int ranges_allowed(const char *denied, uint32_t own, struct buf *b)
 
 		if (end > next) {
 			buf_printf(b, "%s", first ? "" : ", ");
-			add_address(b, (uint32_t)next);
+			ranges_print(b, (uint32_t)next);
 			if (end - 1 > next) { /* nft takes no range of one */
 				buf_printf(b, "-");
-				add_address(b, (uint32_t)(end - 1));
+				ranges_print(b, (uint32_t)(end - 1));
 			}
 			first = false;
 		}

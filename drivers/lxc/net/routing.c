@@ -10,12 +10,12 @@
 
 #include "core/fd.h"
 #include "nft.h"
+#include "ranges.h"
 #include "rtnetlink.h"
 
 #define ANY_NODES    "bth*" /* interfaces of all nodes on this machine */
 #define FORWARD_FILE "/proc/sys/net/ipv4/ip_forward"
 #define PREFERENCE   98 /* before main and what administrators add; after the machine's own addresses */
-#define OWN_BITS     20
 
 int routing_open(struct routing *r, uint32_t mark, uint32_t base, struct err *err)
 {
@@ -120,19 +120,34 @@ static void restore_forwarding(struct routing *r)
 
 /* -- Routes ----------------------------------------------------------------------------------------------------- */
 
+/* What the node adds to the machine's routing, beside the ways to its sandboxes. */
+struct own {
+	struct rtnetlink_rule marked, errors;
+	struct rtnetlink_route nowhere;
+};
+
+static struct own own_of(const struct routing *r)
+{
+	return (struct own){
+		.marked = {.preference = PREFERENCE, .table = r->mark, .mark = r->mark},
+		.errors = {.preference = PREFERENCE,
+			   .table = r->mark,
+			   .to = r->base,
+			   .bits = RANGES_OWN_BITS},
+		/* The metric is the node's: another one on this machine may have the same addresses. */
+		.nowhere = {.to = r->base, .bits = RANGES_OWN_BITS, .metric = r->mark}};
+}
+
 /* How many of the node's were missing; -errno. */
 static int add_routes(const struct routing *r, struct err *err)
 {
-	const struct rtnetlink_rule rules[] = {
-		{.preference = PREFERENCE, .table = r->mark, .mark = r->mark},
-		{.preference = PREFERENCE, .table = r->mark, .to = r->base, .bits = OWN_BITS}};
-	/* The metric is the node's: another one on this machine may have the same addresses. */
-	const struct rtnetlink_route nowhere = {.to = r->base, .bits = OWN_BITS, .metric = r->mark};
-	int added = 0, e = rtnetlink_route(&nowhere, true);
+	const struct own own = own_of(r);
+	const struct rtnetlink_rule *const rules[] = {&own.marked, &own.errors};
+	int added = 0, e = rtnetlink_route(&own.nowhere, true);
 
 	for (size_t i = 0; i < 2 && (e == 0 || e == -EEXIST); i++) {
 		added += e == 0;
-		e = rtnetlink_rule(&rules[i], true);
+		e = rtnetlink_rule(rules[i], true);
 	}
 	if (e != 0 && e != -EEXIST)
 		return err_system(err, e, "routes of sandboxes");
@@ -141,14 +156,11 @@ static int add_routes(const struct routing *r, struct err *err)
 
 static void remove_routes(const struct routing *r)
 {
-	const struct rtnetlink_rule marked = {.preference = PREFERENCE, .table = r->mark, .mark = r->mark};
-	const struct rtnetlink_rule errors = {
-		.preference = PREFERENCE, .table = r->mark, .to = r->base, .bits = OWN_BITS};
-	const struct rtnetlink_route nowhere = {.to = r->base, .bits = OWN_BITS, .metric = r->mark};
+	const struct own own = own_of(r);
 
-	(void)rtnetlink_rule(&marked, false);
-	(void)rtnetlink_rule(&errors, false);
-	(void)rtnetlink_route(&nowhere, false);
+	(void)rtnetlink_rule(&own.marked, false);
+	(void)rtnetlink_rule(&own.errors, false);
+	(void)rtnetlink_route(&own.nowhere, false);
 }
 
 int routing_to(const struct routing *r, const char *device, uint32_t address)

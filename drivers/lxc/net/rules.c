@@ -35,11 +35,6 @@ void rules_interface(const struct rules *r, uint32_t slot, char ret[16])
 	snprintf(ret, 16, "bth%06xn%u", r->node, slot % EGRESS_SLOTS_MAX);
 }
 
-static void add_address(struct buf *b, uint32_t a)
-{
-	buf_printf(b, "%u.%u.%u.%u", a >> 24, a >> 16 & 255, a >> 8 & 255, a & 255);
-}
-
 /* "a b" to "a, b" */
 static void add_list(struct buf *b, const char *words)
 {
@@ -69,7 +64,7 @@ static void add_slots(const struct rules *r, const struct egress_slot *slots, st
 			if (which < 2)
 				buf_printf(b, "\"%s\" %c ", name, which == 0 ? '.' : ':');
 			if (which == 0)
-				add_address(b, r->base + 2 * slot + 1);
+				ranges_print(b, r->base + 2 * slot + 1);
 			else
 				buf_printf(b, "0x%08x", rules_connection_mark(r, slot));
 		}
@@ -77,14 +72,11 @@ static void add_slots(const struct rules *r, const struct egress_slot *slots, st
 	}
 }
 
-static int add_ranges(const struct rules *r, struct buf *b)
+static void add_ranges(const struct rules *r, struct buf *b)
 {
-	CLEANUP_BUF struct buf allowed = {0};
-	int e = ranges_allowed(r->denied, r->base, &allowed);
-
 	buf_printf(b, "set allowed { type ipv4_addr; flags interval; ");
-	if (allowed.n > 0)
-		buf_printf(b, "elements = { %s } ", buf_cstr(&allowed));
+	if (r->allowed[0] != '\0')
+		buf_printf(b, "elements = { %s } ", r->allowed);
 	buf_printf(b, "}\nset resolvers { type ipv4_addr; flags interval; auto-merge; ");
 	if (r->resolvers[0] != '\0') {
 		buf_printf(b, "elements = { ");
@@ -92,7 +84,6 @@ static int add_ranges(const struct rules *r, struct buf *b)
 		buf_printf(b, " } ");
 	}
 	buf_printf(b, "}\n");
-	return e;
 }
 
 /* Connections are tracked in a zone of the node's own, so that two nodes of one machine may have the same addresses. Answers
@@ -134,18 +125,16 @@ static void add_chains(const struct rules *r, struct buf *b)
 		   r->node, rules_mark(r));
 }
 
-int rules_table(const struct rules *r, const struct egress_slot slots[EGRESS_SLOTS_MAX], struct buf *b)
+void rules_table(const struct rules *r, const struct egress_slot slots[EGRESS_SLOTS_MAX], struct buf *b)
 {
 	char name[RULES_NAME_MAX];
 
 	rules_table_name(r, name);
 	buf_printf(b, "add table %s\ndelete table %s\ntable %s {\n", name, name, name);
 	add_slots(r, slots, b);
-	int e = add_ranges(r, b);
-
+	add_ranges(r, b);
 	add_chains(r, b);
 	buf_printf(b, "}\n");
-	return e;
 }
 
 /* Packets and bytes are judged before a connection is looked up, new connections once they have the mark: by their first packet, for
@@ -153,8 +142,11 @@ int rules_table(const struct rules *r, const struct egress_slot slots[EGRESS_SLO
 void rules_limits(const struct rules *r, struct buf *b)
 {
 	const struct egress_limits *l = &r->limits;
+	uint64_t burst = l->bytes_second / 8 + 65536;
 	char name[RULES_NAME_MAX];
 
+	if (burst > UINT32_MAX)
+		burst = UINT32_MAX;
 	rules_limits_name(r, name);
 	buf_printf(b, "add table %s\ndelete table %s\ntable %s {\n", name, name, name);
 	for (unsigned i = 0; i < 4; i++)
@@ -165,11 +157,9 @@ void rules_limits(const struct rules *r, struct buf *b)
 		   "chain sent { type filter hook prerouting priority raw - 10; iifname != \"bth%06xn*\" "
 		   "accept; "
 		   "update @packets { iifname limit rate over %u/second burst %u packets } counter drop; "
-		   "update @bytes { iifname limit rate over %" PRIu64
-		   " bytes/second burst %u bytes } counter drop; }\n",
-		   r->node, l->packets_second, l->packets_second / 4 + 5, l->bytes_second,
-		   (unsigned)(l->bytes_second / 8 + 65536 < UINT32_MAX ? l->bytes_second / 8 + 65536
-								       : UINT32_MAX));
+		   "update @bytes { iifname limit rate over %" PRIu64 " bytes/second burst %" PRIu64
+		   " bytes } counter drop; }\n",
+		   r->node, l->packets_second, l->packets_second / 4 + 5, l->bytes_second, burst);
 	buf_printf(b,
 		   "chain opens { type filter hook prerouting priority mangle + 10; "
 		   "iifname != \"bth%06xn*\" accept; ct state != new accept; ct status confirmed accept; "
@@ -180,10 +170,8 @@ void rules_limits(const struct rules *r, struct buf *b)
 		b,
 		"chain received { type filter hook prerouting priority dstnat + 20; iifname \"bth*\" accept; "
 		"meta mark 0x%08x update @received { ct mark limit rate over %" PRIu64
-		" bytes/second burst %u bytes } counter drop; }\n}\n",
-		rules_mark(r), l->bytes_second,
-		(unsigned)(l->bytes_second / 8 + 65536 < UINT32_MAX ? l->bytes_second / 8 + 65536
-								    : UINT32_MAX));
+		" bytes/second burst %" PRIu64 " bytes } counter drop; }\n}\n",
+		rules_mark(r), l->bytes_second, burst);
 }
 
 void rules_remove(const struct rules *r, struct buf *b)

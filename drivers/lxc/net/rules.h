@@ -21,9 +21,10 @@ struct egress_slot {
 };
 
 struct rules {
-	uint32_t node; /* 24 bits, of cluster and node */
-	uint32_t base; /* address of slot 0's outer end */
-	const char *resolvers, *denied;
+	uint32_t node;         /* 24 bits, of cluster and node */
+	uint32_t base;         /* address of slot 0's outer end */
+	const char *resolvers; /* with spaces between */
+	const char *allowed;   /* as ranges_allowed() writes them */
 	struct egress_limits limits;
 };
 
@@ -34,8 +35,8 @@ void rules_table_name(const struct rules *r, char ret[RULES_NAME_MAX]); /* "inet
 void rules_limits_name(const struct rules *r, char ret[RULES_NAME_MAX]);
 void rules_interface(const struct rules *r, uint32_t slot, char ret[16]);
 
-/* Both replace their table in one transaction. -EINVAL, -E2BIG: `denied` does not fit. */
-int rules_table(const struct rules *r, const struct egress_slot slots[EGRESS_SLOTS_MAX], struct buf *b);
+/* Both replace their table in one transaction. */
+void rules_table(const struct rules *r, const struct egress_slot slots[EGRESS_SLOTS_MAX], struct buf *b);
 void rules_limits(const struct rules *r, struct buf *b);
 void rules_remove(const struct rules *r, struct buf *b); /* both */
 
