@@ -101,6 +101,9 @@ struct image {
 int image_acquire(struct image_store *s, struct str digest, const struct image **ret, struct err *err);
 void image_release(struct image_store *s, const struct image *image);
 
+/* What disk_bytes_max came to. */
+uint64_t image_disk_bytes_max(const struct image_store *s);
+
 /* A list in the arena; reference counts are those of acquire. An index by whose digest an image is found too is listed behind
  * the images, with 0 bytes: revisions name it. */
 struct image_state {

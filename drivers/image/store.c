@@ -301,6 +301,11 @@ static int bound_disk(struct image_store *s, struct err *err)
 	return 0;
 }
 
+uint64_t image_disk_bytes_max(const struct image_store *s)
+{
+	return s->options.disk_bytes_max;
+}
+
 int image_store_open(const struct image_options *options, struct image_store **ret, struct err *err)
 {
 	struct image_store *s = calloc(1, sizeof *s);

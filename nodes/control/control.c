@@ -62,10 +62,11 @@ void control_refuse(struct control *c, const struct envelope *request, int code,
 {
 	CLEANUP_BUF struct buf body = {0};
 	struct msg_refused refused = {.code = code, .message = str_of(why)};
-	struct envelope e = control_message(c, &body, request->from, MSG_REFUSED, &refused);
+	struct envelope e;
 
 	if (request->correlation == 0)
 		return;
+	e = control_message(c, &body, request->from, MSG_REFUSED, &refused);
 	e.from = request->to;
 	e.correlation = request->correlation;
 	e.incarnation = request->incarnation;

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include "core/fd.h"
 #include "image/image.h"
@@ -79,16 +78,6 @@ static void done_holdings(struct job *job)
 	free(j);
 }
 
-/* As the store takes 0. */
-static uint64_t images_bound(const struct server *s)
-{
-	struct statvfs v;
-
-	if (s->o.settings->image_disk_max != 0)
-		return s->o.settings->image_disk_max;
-	return statvfs(s->o.settings->state_dir, &v) == 0 ? (uint64_t)v.f_blocks * v.f_frsize / 2 : 0;
-}
-
 void holdings_call(struct server *s, struct asker asker)
 {
 	const struct settings *o = s->o.settings;
@@ -98,20 +87,21 @@ void holdings_call(struct server *s, struct asker asker)
 		reply_code(s, &asker, -ENOMEM, NULL);
 		return;
 	}
-	*j = (struct holdings_job){.job = {.run = run_holdings, .done = done_holdings},
-				   .s = s,
-				   .asker = asker,
-				   .kinds = {[KEPT] = {.kind = STR("logs of ended"),
-						       .bytes_max = o->log_disk_max,
-						       .age_ms_max = o->log_retention_ms},
-					     [RUNNING] = {.kind = STR("logs of running")},
-					     [LAYERS] = {.kind = STR("writable layers")},
-					     [EVENTS] = {.kind = STR("events of sandboxd"),
-							 .bytes_max = o->events_disk_max,
-							 .age_ms_max = o->events_retention_ms},
-					     [IMAGES] = {.kind = STR("images"),
-							 .bytes_max = images_bound(s),
-							 .age_ms_max = o->image_retention_ms}}};
+	*j = (struct holdings_job){
+		.job = {.run = run_holdings, .done = done_holdings},
+		.s = s,
+		.asker = asker,
+		.kinds = {[KEPT] = {.kind = STR("logs of ended"),
+				    .bytes_max = o->log_disk_max,
+				    .age_ms_max = o->log_retention_ms},
+			  [RUNNING] = {.kind = STR("logs of running")},
+			  [LAYERS] = {.kind = STR("writable layers")},
+			  [EVENTS] = {.kind = STR("events of sandboxd"),
+				      .bytes_max = o->events_disk_max,
+				      .age_ms_max = o->events_retention_ms},
+			  [IMAGES] = {.kind = STR("images"),
+				      .bytes_max = s->o.store == NULL ? 0 : image_disk_bytes_max(s->o.store),
+				      .age_ms_max = o->image_retention_ms}}};
 	for (struct map_node *n = map_next(&s->sandboxes, NULL); n != NULL; n = map_next(&s->sandboxes, n))
 		count_sandbox(s, container_of(n, struct sandbox, node), j->kinds);
 	j->kinds[RUNNING].bytes_max = j->kinds[RUNNING].n * o->log_bytes_max;

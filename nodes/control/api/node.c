@@ -119,18 +119,16 @@ static struct holding raft_files(const struct control *c)
 	return h;
 }
 
-static void add_own(struct control *c, struct msg_held *held)
+static void add_own(struct control *c, const struct records_usage *records, struct msg_held *held)
 {
-	struct records_usage records;
 	struct journal_usage events;
 
-	records_usage(c->records, &records);
 	events_usage(c->events, &events);
 	held->holdings[held->n_holdings++] = (struct holding){.kind = STR("billing records"),
-							      .bytes = records.bytes,
+							      .bytes = records->bytes,
 							      .bytes_max = c->config.records_disk_max,
-							      .n = records.n,
-							      .oldest_ms = records.oldest_ms,
+							      .n = records->n,
+							      .oldest_ms = records->oldest_ms,
 							      .age_ms_max = c->config.records_retention_ms};
 	held->holdings[held->n_holdings++] = (struct holding){.kind = STR("events of berthd"),
 							      .bytes = events.bytes,
@@ -140,14 +138,12 @@ static void add_own(struct control *c, struct msg_held *held)
 	held->holdings[held->n_holdings++] = raft_files(c);
 }
 
-static void add_figures(struct control *c, struct msg_held *held)
+static void add_figures(struct control *c, const struct records_usage *records, struct msg_held *held)
 {
 	struct runtime_counters r = runtime_counters(c->runtime);
-	struct records_usage records;
 	struct consensus_counts log;
 	struct gateway_stats g;
 
-	records_usage(c->records, &records);
 	consensus_count(c->consensus, &log);
 	gateway_stats(c->gateway, &g);
 	const struct figure figures[] = {{STR("connectionsOpen"), g.connections_open},
@@ -161,7 +157,7 @@ static void add_figures(struct control *c, struct msg_held *held)
 					 {STR("actors"), r.actors},
 					 {STR("actorMessagesRefused"), r.refused},
 					 {STR("exports"), c->n_exports},
-					 {STR("recordsNotWritten"), records.failing},
+					 {STR("recordsNotWritten"), records->failing},
 					 {STR("logIndex"), consensus_applied(c->consensus)},
 					 {STR("logTerm"), consensus_term(c->consensus)},
 					 {STR("logSnapshots"), log.snapshots}};
@@ -178,6 +174,7 @@ static void on_holdings(void *context, void *arg, const struct sandboxd_reply *r
 	struct figure figures[FIGURES_MAX];
 	struct msg_held held = {.version = STR(BERTH_VERSION), .holdings = holdings, .figures = figures};
 	CLEANUP_BUF struct buf body = {0};
+	struct records_usage records;
 	char dir[PATH_MAX];
 	struct statvfs v;
 	uint64_t now = clock_boot_ms(), lease = runtime_lease_ms(c->runtime);
@@ -194,8 +191,9 @@ static void on_holdings(void *context, void *arg, const struct sandboxd_reply *r
 		held.sandboxd_version = reply->version;
 	for (uint32_t i = 0; i < reply->n_holdings && held.n_holdings < HOLDINGS_MAX - 3; i++)
 		holdings[held.n_holdings++] = reply->holdings[i];
-	add_own(c, &held);
-	add_figures(c, &held);
+	records_usage(c->records, &records);
+	add_own(c, &records, &held);
+	add_figures(c, &records, &held);
 	struct envelope e = control_message(c, &body, asked->asker, MSG_HELD, &held);
 
 	e.correlation = asked->correlation;

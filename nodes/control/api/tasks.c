@@ -279,7 +279,6 @@ void tasks_found(struct api_call *call, uint64_t node, const struct msg_logged *
 				"of one that ended: it was empty, or is over its retention."));
 		return;
 	}
-	call->log_ended = true;
 	call->log_older = ask->tail == 0;
 	ask_piece(call, ask->tail);
 }
