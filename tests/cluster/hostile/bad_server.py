@@ -8,7 +8,7 @@ import threading
 import time
 
 import harness as h
-from wire import Cut, Talker, Witness, build_hostile_image, owner_of, timed
+from wire import Cut, start_beside_evil, timed
 
 SILENCE_MS = 1500
 BOUND_S = 10
@@ -99,14 +99,7 @@ def still_served(w):
 
 
 def test_start():
-    cluster.start().import_image()
-    build_hostile_image(cluster)
-    assert cluster.put_pool("good", ready=2, max_sessions=4)["status"] == "Succeeded"
-    assert cluster.put_pool("evil", ready=1, max_sessions=2, image="berth/hostile:1")["status"] == "Succeeded"
-    state["good"], state["evil"] = Talker(cluster, "good"), Talker(cluster, "evil")
-    assert state["evil"].ask(1, "/fine", "evil-1").body == b"ok"
-    state["nodes"] = owner_of(cluster, "evil", "evil-1")
-    state["witness"] = Witness(state["evil"], "evil-1", state["nodes"][0])
+    start_beside_evil(cluster, state, "evil-1", good={"ready": 2, "max_sessions": 4})
     for i in range(2):
         assert state["good"].ask(1, "/count", f"other-{i}").status == 200
 

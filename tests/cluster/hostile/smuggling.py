@@ -8,7 +8,7 @@ import time
 
 import harness as h
 from websocket import WebSocket
-from wire import Cut, Talker, Wire, Witness, as_node, build_hostile_image, owner_of
+from wire import Cut, Wire, as_node, start_beside_evil
 
 cluster = h.Cluster(3, settings=["silence_ms=2000"], name="smuggling")
 ID = "user-0001"
@@ -90,15 +90,8 @@ def nothing_smuggled():
 
 
 def test_start():
-    cluster.start().import_image()
-    build_hostile_image(cluster)
-    assert cluster.put_pool("good", ready=1, max_sessions=2)["status"] == "Succeeded"
-    assert cluster.put_pool("evil", ready=1, max_sessions=2, image="berth/hostile:1")["status"] == "Succeeded"
-    state["good"], state["evil"] = Talker(cluster, "good"), Talker(cluster, "evil")
-    assert state["evil"].ask(1, "/fine", ID).body == b"ok"
+    start_beside_evil(cluster, state, ID, good={"ready": 1, "max_sessions": 2})
     assert state["good"].ask(1, "/count", ID).status == 200
-    state["nodes"] = owner_of(cluster, "evil", ID)
-    state["witness"] = Witness(state["evil"], ID, state["nodes"][0])
     owner, other = state["nodes"]
     WAYS.extend([("the owner", lambda: state["evil"].wire(owner)), ("another node", lambda: state["evil"].wire(other)),
                  ("TLS", lambda: state["evil"].wire(other, tls=True)),

@@ -197,6 +197,18 @@ def owner_of(cluster, pool, identifier):
     return owner, owner % cluster.n + 1
 
 
+def start_beside_evil(cluster, state, identifier, good):
+    """A pool of the sample image and one of the hostile server, each with a Talker; a session in the latter, with its nodes and a Witness."""
+    cluster.start().import_image()
+    build_hostile_image(cluster)
+    assert cluster.put_pool("good", **good)["status"] == "Succeeded"
+    assert cluster.put_pool("evil", ready=1, max_sessions=2, image="berth/hostile:1")["status"] == "Succeeded"
+    state["good"], state["evil"] = Talker(cluster, "good"), Talker(cluster, "evil")
+    assert state["evil"].ask(1, "/fine", identifier).body == b"ok"
+    state["nodes"] = owner_of(cluster, "evil", identifier)
+    state["witness"] = Witness(state["evil"], identifier, state["nodes"][0])
+
+
 def timed(work):
     began = time.monotonic()
     result = work()

@@ -78,6 +78,18 @@ static inline void test_ca_done(struct test_ca *ca)
 	buf_done(&ca->pem);
 }
 
+/* Both as texts, appended. */
+static inline void test_pem(X509 *x, EVP_PKEY *key, struct buf *ret_cert, struct buf *ret_key)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+
+	PEM_write_bio_X509(bio, x);
+	test_bio_text(bio, ret_cert);
+	bio = BIO_new(BIO_s_mem());
+	PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL);
+	test_bio_text(bio, ret_key);
+}
+
 /* A context whose leaf says `cn` and `san`; checked against `trust` when given. */
 static inline struct tls_ctx *test_ctx(struct test_ca *ca, enum tls_role role, const char *cn,
 				       const char *san, struct test_ca *trust)
@@ -87,13 +99,8 @@ static inline struct tls_ctx *test_ctx(struct test_ca *ca, enum tls_role role, c
 	struct buf cert = {0}, pem = {0};
 	struct tls_ctx *c = NULL;
 	struct err err = {0};
-	BIO *bio = BIO_new(BIO_s_mem());
 
-	PEM_write_bio_X509(bio, x);
-	test_bio_text(bio, &cert);
-	bio = BIO_new(BIO_s_mem());
-	PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL);
-	test_bio_text(bio, &pem);
+	test_pem(x, key, &cert, &pem);
 	struct tls_options o = {.role = role, .cert = buf_str(&cert), .key = buf_str(&pem)};
 	if (trust)
 		o.ca = buf_str(&trust->pem);

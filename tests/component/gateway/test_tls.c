@@ -129,12 +129,7 @@ static void test_reload(void **state)
 	char answer[4096];
 
 	(void)state;
-	BIO *bio = BIO_new(BIO_s_mem());
-	PEM_write_bio_X509(bio, x);
-	test_bio_text(bio, &cert);
-	bio = BIO_new(BIO_s_mem());
-	PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL);
-	test_bio_text(bio, &pem);
+	test_pem(x, key, &cert, &pem);
 	o.cert = buf_str(&cert);
 	o.key = buf_str(&pem);
 	assert_int_equal(SSL_connect(old), 1);

@@ -246,22 +246,27 @@ static void test_too_many(void **state)
 	assert_int_equal(f->answers[0].code, -ENOBUFS);
 }
 
+/* One command, as node 2 hands it over. */
+static void forward_of_node_2(struct buf *bytes)
+{
+	struct cmd_node_cordon cordon = {.node = 1, .cordoned = true};
+	CLEANUP_BUF struct buf body = {0};
+	struct command command = {
+		.type = COMMAND_NODE_CORDON, .feature = FEATURE_LEVEL, .node = 2, .epoch = 7, .sequence = 1};
+	struct forward forward = {.commands = &command, .n_commands = 1};
+
+	codec_encode(&body, command_body_codec[COMMAND_NODE_CORDON], &cordon);
+	command.body = buf_str(&body);
+	codec_encode(bytes, &forward_codec, &forward);
+}
+
 static void test_forwarded(void **state)
 {
 	struct fixture *f = *state;
-	struct cmd_node_cordon cordon = {.node = 1, .cordoned = true};
-	CLEANUP_BUF struct buf body = {0}, bytes = {0};
-	struct command commands[1] = {{.type = COMMAND_NODE_CORDON,
-				       .feature = FEATURE_LEVEL,
-				       .node = 2,
-				       .epoch = 7,
-				       .sequence = 1}};
-	struct forward forward = {.commands = commands, .n_commands = 1};
+	CLEANUP_BUF struct buf bytes = {0};
 	struct err err = {0};
 
-	codec_encode(&body, command_body_codec[COMMAND_NODE_CORDON], &cordon);
-	commands[0].body = buf_str(&body);
-	codec_encode(&bytes, &forward_codec, &forward);
+	forward_of_node_2(&bytes);
 	assert_int_equal(proposer_forwarded(f->p, 3, bytes.p, bytes.n, &err), -EPERM);
 	assert_non_null(strstr(err.message, "node 3"));
 	assert_int_equal(proposer_forwarded(f->p, 2, bytes.p, bytes.n - 1, &err), -EBADMSG);
@@ -277,19 +282,10 @@ static void test_forwarded(void **state)
 static void test_forwarded_to_the_elected(void **state)
 {
 	struct fixture *f = *state;
-	struct cmd_node_cordon cordon = {.node = 1, .cordoned = true};
-	CLEANUP_BUF struct buf body = {0}, bytes = {0};
-	struct command commands[1] = {{.type = COMMAND_NODE_CORDON,
-				       .feature = FEATURE_LEVEL,
-				       .node = 2,
-				       .epoch = 7,
-				       .sequence = 1}};
-	struct forward forward = {.commands = commands, .n_commands = 1};
+	CLEANUP_BUF struct buf bytes = {0};
 	struct err err = {0};
 
-	codec_encode(&body, command_body_codec[COMMAND_NODE_CORDON], &cordon);
-	commands[0].body = buf_str(&body);
-	codec_encode(&bytes, &forward_codec, &forward);
+	forward_of_node_2(&bytes);
 	proposer_leader(f->p, 1, false);
 	assert_int_equal(proposer_forwarded(f->p, 2, bytes.p, bytes.n, &err), 0);
 	submit_cordon(f, 1, 0);

@@ -9,36 +9,19 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/buf.h"
-#include "core/fd.h"
+#include "documents_page/page.h"
 #include "lxc/net/ranges.h"
-
-static const char begin[] = "<!-- ranges -->\n", end[] = "<!-- end of ranges -->\n";
 
 static void page_is_current(void **state)
 {
-	CLEANUP_BUF struct buf page = {0}, wanted = {0};
-	struct err err = {0};
+	CLEANUP_BUF struct buf text = {0};
 
 	(void)state;
-	if (fd_read_file(PAGE, 1 << 20, &page, &err) < 0)
-		fail_msg("%s", err.message);
-	const char *text = buf_cstr(&page), *from = strstr(text, begin), *to = strstr(text, end);
-
-	assert_non_null(from);
-	assert_non_null(to);
-	buf_add(&wanted, text, (size_t)(from - text));
-	buf_printf(&wanted, "%s", begin);
-	ranges_reference(&wanted);
-	buf_printf(&wanted, "%s", to);
-	if (strcmp(text, buf_cstr(&wanted)) == 0)
-		return;
-	if (getenv("BERTH_UPDATE_DOCS") == NULL)
-		fail_msg("%s is not what the ranges say: run this test with BERTH_UPDATE_DOCS=1", PAGE);
-	assert_int_equal(fd_write_file(PAGE, 0644, wanted.p, wanted.n, &err), 0);
+	ranges_reference(&text);
+	page_check(PAGE, "ranges", buf_str(&text), "the ranges say");
 }
 
 static uint32_t number(const char *address)
