@@ -53,7 +53,10 @@ static int check_address(const char *address, bool loopback_only, struct err *er
 static int check_members(const struct consensus_options *o, struct err *err)
 {
 	bool found = false;
-	if (o->n_members == 0 || o->n_members > CONSENSUS_MEMBERS_MAX || o->n_members % 2 == 0)
+	if (o->n_members == 0) /* it joins */
+		return o->id == 0 ? err_set(err, -EINVAL, "id: must be above 0")
+				  : check_address(o->address, o->transport == NULL, err);
+	if (o->n_members > CONSENSUS_MEMBERS_MAX || o->n_members % 2 == 0)
 		return err_set(err, -EINVAL, "members: %u; must be 1, 3, 5 or 7", o->n_members);
 	for (uint32_t i = 0; i < o->n_members; i++) {
 		const struct consensus_member *m = &o->members[i];
@@ -66,10 +69,12 @@ static int check_members(const struct consensus_options *o, struct err *err)
 			if (o->members[j].id == m->id || strcmp(o->members[j].address, m->address) == 0)
 				return err_set(err, -EINVAL, "members: id %llu or address %s is there twice",
 					       (unsigned long long)m->id, m->address);
-		found = found || m->id == o->id;
+		found = found ||
+			(m->id == o->id && (o->address == NULL || strcmp(o->address, m->address) == 0));
 	}
 	if (!found)
-		return err_set(err, -EINVAL, "members: this server's id %llu is not among them",
+		return err_set(err, -EINVAL,
+			       "members: this server's id %llu is not among them, or has another address",
 			       (unsigned long long)o->id);
 	return 0;
 }
@@ -94,8 +99,11 @@ static void copy_members(struct consensus *c)
 		snprintf(c->addresses[i], CONSENSUS_ADDRESS_SIZE, "%s", m->address);
 		c->members[i] = (struct consensus_member){m->id, c->addresses[i]};
 		if (m->id == c->options.id)
-			c->address = c->addresses[i];
+			snprintf(c->address, sizeof c->address, "%s", m->address);
 	}
+	if (c->options.n_members == 0)
+		snprintf(c->address, sizeof c->address, "%s", c->options.address);
+	c->options.address = c->address;
 	c->options.members = c->members;
 	snprintf(c->dir, sizeof c->dir, "%s", c->options.dir);
 	c->options.dir = c->dir;
@@ -230,8 +238,20 @@ static int bootstrap(struct consensus *c, struct err *err)
 	return directory_claim(c->dir, c->options.id, c->address, err);
 }
 
+/* The files of a server that joins: no log, and the metadata that say that it has given no vote. */
+static int begin_joining(struct consensus *c, struct err *err)
+{
+	int rc = c->io.set_term(&c->io, 0);
+	if (rc != 0)
+		return raft_error(err, rc, "make files", c->io.errmsg);
+	return directory_claim(c->dir, c->options.id, c->address, err);
+}
+
+/* One that joins knows no configuration, or one of before it was told of, until a leader has sent it the log so far. */
 static int check_membership(const struct consensus *c, struct err *err)
 {
+	if (c->options.n_members == 0)
+		return 0;
 	for (unsigned i = 0; i < c->raft.configuration.n; i++) {
 		const struct raft_server *s = &c->raft.configuration.servers[i];
 		if (s->id == c->options.id && strcmp(s->address, c->address) == 0)
@@ -284,7 +304,7 @@ static int start(struct consensus *c, struct err *err)
 	if (rc == 0)
 		rc = open_io(c, err);
 	if (rc == 0 && first)
-		rc = bootstrap(c, err);
+		rc = c->options.n_members > 0 ? bootstrap(c, err) : begin_joining(c, err);
 	if (rc != 0)
 		return rc;
 	rc = raft_start(&c->raft);
@@ -336,6 +356,7 @@ static void close_now(struct consensus *c)
 	if (c->have_raft)
 		raft_close(&c->raft, raft_closed);
 	propose_cancel(c);
+	members_turn(c);
 	if (!c->have_raft)
 		uv_close((uv_handle_t *)&c->turn, turn_closed);
 }
@@ -347,6 +368,7 @@ static void on_turn(uv_prepare_t *turn)
 		close_now(c);
 	if (c->phase != CONSENSUS_RUNNING)
 		return;
+	members_turn(c);
 	propose_flush(c);
 	guard_turn(c->guard);
 	watermark_turn(c);

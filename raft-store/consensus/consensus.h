@@ -59,12 +59,13 @@ struct consensus_machine {
 struct consensus_options {
 	struct uv_loop_s *loop;
 	const char *dir; /* made if missing (its parent must be there); 0700 */
-	uint64_t id;     /* of this server; must be among the members */
+	uint64_t id;     /* of this server; must be among the members, if there are any */
 	const struct consensus_member
-		*members; /* 1, 3, 5 or 7; the same on all; used at the first start alone */
-	uint32_t n_members;
-	uint32_t election_ms;        /* 0: 300 */
-	uint32_t heartbeat_ms;       /* 0: 50; at most a third of election_ms */
+		*members;      /* 1, 3, 5 or 7; the same on all; used at the first start alone */
+	uint32_t n_members;    /* 0: it joins: it waits for a leader that was told of it (consensus_change) */
+	const char *address;   /* of this server; NULL: as among the members */
+	uint32_t election_ms;  /* 0: 300 */
+	uint32_t heartbeat_ms; /* 0: 50; at most a third of election_ms */
 	uint32_t snapshot_threshold; /* entries between snapshots; 0: 16384 */
 	uint32_t snapshot_trailing;  /* entries kept behind one; 0: 8192, which is also the least */
 	struct consensus_machine machine;
@@ -105,6 +106,28 @@ int consensus_barrier(struct consensus *c, consensus_proposed *done, void *arg);
  * lead after an election timeout. -EAGAIN: does not lead; -EBUSY: one is under way; -EINVAL: no such
  * voter; -ENOENT: no other. */
 int consensus_transfer(struct consensus *c, uint64_t id, void (*done)(void *arg, int status), void *arg);
+
+/* What a server is to the log. A standby gets all entries, and neither votes nor is counted. */
+enum consensus_role { CONSENSUS_GONE, CONSENSUS_STANDBY, CONSENSUS_VOTER };
+
+/* On the leader: makes server `id` what it should be, by as many entries as that takes; it may be so already. One change at a
+ * time. `done` tells 0: committed; -ETIMEDOUT: it did not catch up within seconds, so it stays what it was;
+ * -ECONNABORTED: leadership was lost, the last step may be committed yet; else nothing more happened: -EEXIST: this id has, or another id has, this
+ * address; -ENOSPC: CONSENSUS_MEMBERS_MAX are there. `address` may be NULL for GONE.
+ * -EAGAIN: does not lead; -EBUSY: a change or a transfer is under way; -EINVAL: the address, or itself: hand leadership over. */
+int consensus_change(struct consensus *c, uint64_t id, const char *address, enum consensus_role role,
+		     void (*done)(void *arg, int status), void *arg);
+
+struct consensus_server {
+	uint64_t id;
+	char address[CONSENSUS_ADDRESS_SIZE];
+	enum consensus_role role;
+	uint64_t
+		stored; /* on the leader: it has the log up to here, as far as was heard in this term; 0: nothing was */
+	uint64_t ago_ms; /* since then; UINT64_MAX: never, or this server does not lead */
+};
+/* The configuration as this server knows it; how many. */
+uint32_t consensus_servers(const struct consensus *c, struct consensus_server ret[CONSENSUS_MEMBERS_MAX]);
 
 bool consensus_leads(const struct consensus *c);
 /* 0 if none is known. *ret_address, if wanted, is valid until the next turn of the loop; NULL with 0. */

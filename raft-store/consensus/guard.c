@@ -37,6 +37,7 @@ struct follower {
 	raft_term term;   /* in which the rest was learnt */
 	raft_index acked; /* it has stored our log up to here */
 	raft_index told;  /* the commit index that our last message to it carried */
+	raft_time heard;
 };
 
 struct guard {
@@ -280,8 +281,23 @@ static void note_acked(struct guard *g, const struct raft_message *m)
 	if (g->raft->state != RAFT_LEADER || result->rejected != 0 || result->term != g->raft->current_term)
 		return;
 	f = follower_of(g, m->server_id);
-	if (f != NULL && result->last_log_index > f->acked)
+	if (f == NULL)
+		return;
+	if (result->last_log_index > f->acked)
 		f->acked = result->last_log_index;
+	f->heard = g->raft->io->time(g->raft->io);
+}
+
+uint64_t guard_acked(const struct guard *g, uint64_t id, uint64_t *ret_heard_ms)
+{
+	for (unsigned i = 0; i < FOLLOWERS_MAX && g->raft->state == RAFT_LEADER; i++) {
+		const struct follower *f = &g->followers[i];
+		if (f->id != id || f->term != g->raft->current_term || f->acked == 0)
+			continue;
+		*ret_heard_ms = f->heard;
+		return f->acked;
+	}
+	return 0;
 }
 
 static void note_told(struct guard *g, const struct raft_message *m)

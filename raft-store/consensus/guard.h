@@ -62,6 +62,10 @@ bool guard_leads(const struct guard *g);
 /* The term of a log entry; 0 if it is neither in the log nor the snapshot's last. */
 uint64_t guard_term_of(const struct guard *g, uint64_t index);
 
+/* Up to where a follower of this leader has stored the log; 0: it was not heard in this term. *ret_heard_ms: the raft_io's
+ * time when it was heard last. */
+uint64_t guard_acked(const struct guard *g, uint64_t id, uint64_t *ret_heard_ms);
+
 /* How often a rule acted, for metrics. */
 uint64_t guard_count(const struct guard *g, enum guard_rule rule);
 /* "term_barrier" and so on. */

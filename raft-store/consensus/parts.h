@@ -1,4 +1,4 @@
-/* parts.h -- what the files of this folder share of a struct consensus. For consensus.c, machine.c and propose.c. */
+/* parts.h -- what the files of this folder share of a struct consensus. For consensus.c, machine.c, members.c and propose.c. */
 #ifndef RAFT_CONSENSUS_PARTS_H
 #define RAFT_CONSENSUS_PARTS_H
 
@@ -38,8 +38,8 @@ struct consensus {
 	char dir[CONSENSUS_DIR_SIZE];
 	struct consensus_member members[CONSENSUS_MEMBERS_MAX];
 	char addresses[CONSENSUS_MEMBERS_MAX][CONSENSUS_ADDRESS_SIZE];
-	const char *address; /* of this server */
-	int lock;            /* on the directory; -1: none */
+	char address[CONSENSUS_ADDRESS_SIZE]; /* of this server */
+	int lock;                             /* on the directory; -1: none */
 	enum consensus_phase phase;
 
 	struct raft_uv_transport tcp;
@@ -77,6 +77,16 @@ struct consensus {
 		uint64_t written, began_ms;
 	} mark; /* watermark.c */
 
+	struct {
+		struct raft_change request; /* the library's while `running` */
+		bool running;
+		uint64_t id;
+		enum consensus_role role;
+		char address[CONSENSUS_ADDRESS_SIZE];
+		void (*done)(void *arg, int status); /* NULL: no change is under way */
+		void *arg;
+	} change; /* members.c */
+
 	char why[ERR_MESSAGE_MAX]; /* what failed while starting */
 	void (*closed)(void *arg);
 	void *closed_arg;
@@ -93,6 +103,9 @@ void propose_flush(struct consensus *c);                   /* once a turn */
 void propose_applied(struct consensus *c, uint64_t index); /* answers the proposal of that entry */
 void propose_settled(struct consensus *c);                 /* answers what leadership lost took along */
 void propose_cancel(struct consensus *c);                  /* closing: answers all the rest */
+
+/* members.c: once a turn: the next step of the change. */
+void members_turn(struct consensus *c);
 
 /* consensus.c: tells the owner, once. */
 void consensus_fail(struct consensus *c, const char *why);

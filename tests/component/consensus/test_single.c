@@ -471,6 +471,12 @@ static void test_options(void **state)
 	o.id = 4;
 	expect_invalid(o, "id 4 is not among them");
 	o.id = 1;
+	o.address = "127.0.0.1:7002";
+	expect_invalid(o, "or has another address");
+	o.address = NULL;
+	o.n_members = 0;
+	expect_invalid(o, "member address: missing");
+	o.n_members = 3;
 	members[2].address = "10.0.0.1:7003";
 	expect_invalid(o, "only 127.0.0.0/8 is allowed");
 	members[2].address = "localhost:7003";
