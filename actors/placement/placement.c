@@ -16,6 +16,7 @@
 
 #define TICK_MS    1000
 #define PROPOSE_MS 3000
+#define STOP_MS    10000
 #define STOPS_MAX  256
 
 struct stop {
@@ -81,10 +82,6 @@ static void clear(struct placement *self, struct context *c)
 	askers_clear(&self->askers, c);
 	self->refill = (struct refill){0};
 	self->expiring = 0;
-	for (uint32_t i = 0; i < STOPS_MAX; i++) {
-		context_refuse(c, &self->stops[i].asker, -EAGAIN, "this node leads no more");
-		self->stops[i] = (struct stop){0};
-	}
 }
 
 static uint8_t unlead(struct actor *a, struct context *c, const struct message *m)
@@ -138,6 +135,7 @@ static bool stopping_already(const struct placement *self, const struct message 
 	return false;
 }
 
+/* On the node that was asked, whoever leads: the generation is chosen once, so no later session of the identifier is meant. */
 static uint8_t stop(struct actor *a, struct context *c, const struct message *m)
 {
 	struct placement *self = (struct placement *)a;
@@ -148,31 +146,33 @@ static uint8_t stop(struct actor *a, struct context *c, const struct message *m)
 		context_reply(
 			c, m, MSG_STOPPED,
 			&(struct msg_stopped){-ENOENT, STR("there is no session with this identifier")});
-		return PLACEMENT_LEADING;
+		return a->state;
 	}
 	if (row->state == SESSION_CLOSING) {
 		context_reply(c, m, MSG_STOPPED, &(struct msg_stopped){0});
-		return PLACEMENT_LEADING;
+		return a->state;
 	}
 	if (stopping_already(self, m))
-		return PLACEMENT_LEADING;
+		return a->state;
 	for (uint32_t i = 0; i < STOPS_MAX; i++) {
 		if (self->stops[i].request != 0)
 			continue;
 		self->stops[i].asker = context_asker(m);
 		self->stops[i].request = context_propose(
 			c, COMMAND_SESSION_CLOSING,
-			&(struct cmd_session_closing){row->pool, row->generation, REAP_STOPPED}, PROPOSE_MS);
-		return PLACEMENT_LEADING;
+			&(struct cmd_session_closing){row->pool, row->generation, REAP_STOPPED}, STOP_MS);
+		return a->state;
 	}
 	context_reply(c, m, MSG_REFUSED,
 		      &(struct msg_refused){-ENOBUFS, STR("too many sessions are being stopped")});
-	return PLACEMENT_LEADING;
+	return a->state;
 }
 
 static bool stop_proposed(struct placement *self, struct context *c, uint64_t request, int32_t code,
 			  struct str message)
 {
+	if (code == -ESRCH)
+		code = 0; /* it ended meanwhile */
 	for (uint32_t i = 0; i < STOPS_MAX; i++) {
 		if (self->stops[i].request != request)
 			continue;
@@ -198,37 +198,38 @@ static void outcome(struct placement *self, struct context *c, uint64_t request,
 static uint8_t proposed(struct actor *a, struct context *c, const struct message *m)
 {
 	outcome((struct placement *)a, c, m->envelope->correlation, m->body, NULL);
-	return PLACEMENT_LEADING;
+	return a->state;
 }
 
 static uint8_t unknown(struct actor *a, struct context *c, const struct message *m)
 {
 	outcome((struct placement *)a, c, m->envelope->correlation, NULL, m->body);
-	return PLACEMENT_LEADING;
+	return a->state;
 }
 
 #define T(s) SM_TO(PLACEMENT_##s)
-static const struct sm_cell cells[PLACEMENT_STATES][MSG_TYPES] = {
-	[PLACEMENT_FOLLOWING] =
-		{
-			[MSG_TIMER] = IGNORE,
-			[MSG_LEADING] = ON(lead, T(FOLLOWING) | T(LEADING)),
-			[MSG_CHANGED] = IGNORE,
-			[MSG_PROPOSED] = IGNORE,
-			[MSG_OPEN] = REFUSE,
-			[MSG_STOP] = REFUSE,
-			[MSG_REFUSED] = IGNORE,
-		},
-	[PLACEMENT_LEADING] =
-		{
-			[MSG_TIMER] = ON(tick, T(LEADING)),
-			[MSG_LEADING] = ON(unlead, T(LEADING) | T(FOLLOWING)),
-			[MSG_CHANGED] = ON(changed, T(LEADING)),
-			[MSG_PROPOSED] = ON(proposed, T(LEADING)),
-			[MSG_OPEN] = ON(open, T(LEADING)),
-			[MSG_STOP] = ON(stop, T(LEADING)),
-			[MSG_REFUSED] = ON(unknown, T(LEADING)),
-		},
+static const struct sm_cell cells[PLACEMENT_STATES][MSG_TYPES] =
+	{
+		[PLACEMENT_FOLLOWING] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_LEADING] = ON(lead, T(FOLLOWING) | T(LEADING)),
+				[MSG_CHANGED] = IGNORE,
+				[MSG_PROPOSED] = ON(proposed, T(FOLLOWING)),
+				[MSG_OPEN] = REFUSE,
+				[MSG_STOP] = ON(stop, T(FOLLOWING)),
+				[MSG_REFUSED] = ON(unknown, T(FOLLOWING)),
+			},
+		[PLACEMENT_LEADING] =
+			{
+				[MSG_TIMER] = ON(tick, T(LEADING)),
+				[MSG_LEADING] = ON(unlead, T(LEADING) | T(FOLLOWING)),
+				[MSG_CHANGED] = ON(changed, T(LEADING)),
+				[MSG_PROPOSED] = ON(proposed, T(LEADING)),
+				[MSG_OPEN] = ON(open, T(LEADING)),
+				[MSG_STOP] = ON(stop, T(LEADING)),
+				[MSG_REFUSED] = ON(unknown, T(LEADING)),
+			},
 };
 #undef T
 
@@ -251,6 +252,8 @@ static void done(struct actor *a, struct context *c)
 	struct placement *self = (struct placement *)a;
 
 	clear(self, c);
+	for (uint32_t i = 0; i < STOPS_MAX; i++)
+		context_refuse(c, &self->stops[i].asker, -EAGAIN, "this node stops");
 	askers_done(&self->askers);
 }
 

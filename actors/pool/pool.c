@@ -1,6 +1,8 @@
 /* One pool's operation.
  *
- * Happy path: PUT is proposed and answered with its operation at once; then each step follows from the phase in the tables:
+ * Happy path: PUT is proposed by the node that was asked, whoever leads, under that node's (epoch, sequence), so that a change of
+ * leader costs it time and never makes it happen twice; it is answered with its operation at once. On the leader each step then
+ * follows from the phase in the tables:
  * RESOLVE asks the registry which digest the tag names (skipped when the image names a digest); CACHE asks every node to have
  * it and ends as soon as one that can run sandboxes does; DELETE drains by itself, the sandboxes' nodes see it in the tables.
  * Failure modes: what may pass (the registry does not answer) is tried again with a back-off for the cluster's pull_retry_ms, what will not
@@ -186,6 +188,13 @@ static uint8_t lead(struct actor *a, struct context *c, const struct message *m)
 	return body->leading ? look((struct pool *)a, c) : POOL_ACTOR_FOLLOWING;
 }
 
+static uint8_t follow(const struct pool *self, const struct context *c)
+{
+	bool gone = self->actor.key != 0 && state_pool(c->state, self->actor.key) == NULL;
+
+	return gone && !waited_for(self) ? POOL_ACTOR_GONE : POOL_ACTOR_FOLLOWING;
+}
+
 static uint8_t unlead(struct actor *a, struct context *c, const struct message *m)
 {
 	struct pool *self = (struct pool *)a;
@@ -193,13 +202,9 @@ static uint8_t unlead(struct actor *a, struct context *c, const struct message *
 
 	if (body->leading)
 		return a->state;
-	for (uint32_t i = 0; i < ASKERS_MAX; i++) {
-		context_refuse(c, &self->askers[i].asker, -EAGAIN, "this node leads no more");
-		self->askers[i].request = 0;
-	}
 	self->operation = 0;
 	context_timer(c, 0);
-	return a->key != 0 && state_pool(c->state, a->key) == NULL ? POOL_ACTOR_GONE : POOL_ACTOR_FOLLOWING;
+	return follow(self, c);
 }
 
 /* Made after the node began to lead, or before. */
@@ -208,7 +213,7 @@ static uint8_t follow_changed(struct actor *a, struct context *c, const struct m
 	(void)m;
 	if (c->leading)
 		return look((struct pool *)a, c);
-	return a->key != 0 && state_pool(c->state, a->key) == NULL ? POOL_ACTOR_GONE : POOL_ACTOR_FOLLOWING;
+	return follow((struct pool *)a, c);
 }
 
 /* While something is under way: goes on with it unless the operation or its phase is another one now. */
@@ -275,8 +280,9 @@ static uint8_t settled(const struct pool *self, const struct context *c)
 {
 	const struct actor *a = &self->actor;
 
-	return a->state == POOL_ACTOR_IDLE && a->key != 0 && state_pool(c->state, a->key) == NULL &&
-			       !waited_for(self)
+	bool calm = a->state == POOL_ACTOR_IDLE || a->state == POOL_ACTOR_FOLLOWING;
+
+	return calm && a->key != 0 && state_pool(c->state, a->key) == NULL && !waited_for(self)
 		       ? POOL_ACTOR_GONE
 		       : a->state;
 }
@@ -432,12 +438,12 @@ static const struct sm_cell cells[POOL_ACTOR_STATES][MSG_TYPES] =
 				[MSG_TIMER] = IGNORE,
 				[MSG_LEADING] = ON(lead, LOOKS | T(FOLLOWING)),
 				[MSG_CHANGED] = ON(follow_changed, LOOKS | T(FOLLOWING)),
-				[MSG_PROPOSED] = IGNORE,
+				[MSG_PROPOSED] = ON(proposed, T(FOLLOWING) | T(GONE)),
 				[MSG_DRIVEN] = IGNORE,
 				[MSG_CACHED] = IGNORE,
-				[MSG_POOL_PUT] = REFUSE,
-				[MSG_POOL_DELETE] = REFUSE,
-				[MSG_REFUSED] = IGNORE,
+				[MSG_POOL_PUT] = ON(put, T(FOLLOWING)),
+				[MSG_POOL_DELETE] = ON(delete, T(FOLLOWING)),
+				[MSG_REFUSED] = ON(proposal_lost, T(FOLLOWING) | T(GONE)),
 			},
 		[POOL_ACTOR_IDLE] =
 			{

@@ -36,11 +36,11 @@ enum message_type {
 	MSG_REAP,   /* reap: close if idle, or whatever */
 	MSG_REAPED, /* reaped: the reply */
 
-	/* API -> pool on the leader */
+	/* API -> pool of its node */
 	MSG_POOL_PUT,    /* pool_put: create or replace */
 	MSG_POOL_DELETE, /* pool_delete */
 	MSG_POOL_ANSWER, /* pool_answer: accepted with an operation, or refused */
-	/* API or gateway -> placement on the leader */
+	/* API -> placement of its node */
 	MSG_STOP,    /* stop: end the session of an identifier */
 	MSG_STOPPED, /* stopped: the reply, once it is closing */
 

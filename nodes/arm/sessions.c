@@ -59,7 +59,7 @@ static void post_stop(struct call *c, enum arm_then then, struct str identifier)
 	body->pool = c->pool->uid;
 	body->identifier = identifier;
 	values.location = arena_str(c->arena, c->pool->name);
-	continuation_post(c, then, (struct address){ADDRESS_PLACEMENT, NODE_LEADER, 0}, MSG_STOP, body,
+	continuation_post(c, then, (struct address){ADDRESS_PLACEMENT, c->arm->node, 0}, MSG_STOP, body,
 			  values);
 }
 

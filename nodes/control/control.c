@@ -146,7 +146,7 @@ void control_send(struct control *c, const struct envelope *e)
 		else if (e->type == MSG_HOLDINGS)
 			node_question(c, e);
 		else if (e->type == MSG_INDEX)
-			api_index(c, e);
+			reads_question(c, e);
 		else if (e->type == MSG_ACTIVITY)
 			activity_question(c, e);
 		else if (e->type == MSG_ACTIVE)

@@ -156,16 +156,6 @@ int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, siz
 	return 0;
 }
 
-void proposer_joined(struct proposer *p, uint64_t epoch)
-{
-	p->epoch = epoch;
-	p->sequence = 0;
-	for (struct waiting *w = p->first; w != NULL; w = w->next) {
-		if (!NO_EPOCH(w->type))
-			w->sequence = w->sent_ms = 0;
-	}
-}
-
 void proposer_leader(struct proposer *p, uint64_t leader, bool self)
 {
 	if (leader == p->leader && self == p->leads)
@@ -216,6 +206,27 @@ void proposer_applied(struct proposer *p, const struct applied *applied)
 			waiting_free(w);
 			break;
 		}
+	}
+}
+
+/* What was sent in the epoch before may have been carried out, and its result is forgotten with that epoch: sent once more it
+ * could be carried out twice. */
+void proposer_joined(struct proposer *p, uint64_t epoch)
+{
+	struct waiting **at = &p->first;
+
+	p->epoch = epoch;
+	p->sequence = 0;
+	while (*at != NULL) {
+		struct waiting *w = *at;
+
+		if (NO_EPOCH(w->type) || w->sequence == 0) {
+			at = &w->next;
+			continue;
+		}
+		unlink_waiting(p, at);
+		p->o.done(p->o.context, &w->to, w->correlation, -EINPROGRESS, NULL);
+		waiting_free(w);
 	}
 }
 

@@ -16,7 +16,7 @@
 
 struct proposer;
 
-/* The result is valid during the call; NULL with code -EINPROGRESS (deadline) or -ENOBUFS (too many wait). */
+/* The result is valid during the call; NULL with code -EINPROGRESS (deadline, new epoch) or -ENOBUFS (too many wait). */
 typedef void proposer_done(void *context, const struct address *to, uint64_t correlation, int code,
 			   const struct result *result);
 
@@ -47,7 +47,8 @@ void proposer_submit(struct proposer *p, uint8_t type, const void *body, const s
 /* Another node's commands. They are kept while this node is elected, for others know that before it may propose; else
  * they are dropped and come again. -EBADMSG. */
 int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, size_t n, struct err *err);
-/* The epoch that NODE_JOIN gave this node. Until then only commands without an epoch go out. */
+/* The epoch that NODE_JOIN gave this node. Until then only commands without an epoch go out. What was sent in an earlier epoch is
+ * answered -EINPROGRESS. */
 void proposer_joined(struct proposer *p, uint64_t epoch);
 /* leader 0: unknown; this node without `self`: elected, but not yet sure of all that was committed. */
 void proposer_leader(struct proposer *p, uint64_t leader, bool self);

@@ -103,7 +103,7 @@ static void write_pool(struct call *c, bool patch)
 	then.put = put;
 	then.location = location_of(c, put->document);
 	continuation_post(c, patch ? THEN_PATCH : THEN_PUT,
-			  (struct address){ADDRESS_POOL, NODE_LEADER, stored == NULL ? 0 : stored->uid},
+			  (struct address){ADDRESS_POOL, c->arm->node, stored == NULL ? 0 : stored->uid},
 			  MSG_POOL_PUT, put, then);
 }
 
@@ -135,7 +135,7 @@ void pools_delete(struct call *c)
 	}
 	body->pool = row->uid;
 	then.location = location_of(c, row->document);
-	continuation_post(c, THEN_DELETE, (struct address){ADDRESS_POOL, NODE_LEADER, row->uid},
+	continuation_post(c, THEN_DELETE, (struct address){ADDRESS_POOL, c->arm->node, row->uid},
 			  MSG_POOL_DELETE, body, then);
 }
 

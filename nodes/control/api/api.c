@@ -1,7 +1,8 @@
-/* Happy path: a request comes whole from a gateway loop; its token is checked; a follower asks the leader how far its tables
- * must go, so that a client that wrote through one node reads it through any other; arm makes a reply, a message to an actor, or
- * a task of it; the actor's answer becomes the reply, once this node's tables show what the answer tells of.
- * Failure modes: no or a bad token 401; no leader, or none that answers within a second: these tables as they are; an actor that does not answer within 30 s: 504 with the operation unknown. */
+/* Happy path: a request comes whole from a gateway loop; its token is checked; it waits until these tables show all that was
+ * acknowledged before it came (reads.c), so that a client that wrote through one node reads it through any other; arm makes a
+ * reply, a message to an actor, or a task of it; the actor's answer becomes the reply, once this node's tables show what the
+ * answer tells of.
+ * Failure modes: no or a bad token 401; no majority 503; an actor that does not answer within 30 s: 504 with the operation unknown. */
 #include "control/api/api.h"
 
 #include <ctype.h>
@@ -17,7 +18,6 @@
 
 #define ANSWER_MS     30000
 #define SHOWN_MS      2000
-#define INDEX_MS      1000
 #define CALLS_MAX     4096
 #define AGAIN_MAX     16
 #define CLIENT_ID_MAX 128
@@ -64,12 +64,6 @@ struct api *api_new(struct control *c)
 			      .seal = on_seal,
 			      .hash_identifier = on_hash_identifier};
 	return a;
-}
-
-void api_leader(struct api *a, uint64_t leader, uint64_t term)
-{
-	a->arm.leader = leader;
-	a->arm.term = term;
 }
 
 /* -- Calls --------------------------------------------------------------------------------------------------- */
@@ -231,22 +225,16 @@ static bool answer_open(struct api_call *call)
 	return true;
 }
 
-/* What is answered from the tables waits until these are as new as the node's own joining. */
-static bool answer_early(struct api_call *call)
+/* What tells how the node itself is, and what it keeps: answered without a majority too. */
+static bool needs_tables(struct str path)
 {
-	static const char *const without_tables[] = {"/metadata/", "/.berth/v1/cluster", "/.berth/v1/tokens"};
-	struct arm_reply reply = {0};
+	static const char *const without[] = {"/metadata/", "/.berth/v1/cluster", "/.berth/v1/tokens",
+					      "/.berth/v1/images"};
 
-	if (control_caught_up(call->api->control))
-		return false;
-	for (size_t i = 0; i < sizeof without_tables / sizeof *without_tables; i++) {
-		if (str_starts(call->request->path, str_of(without_tables[i])))
+	for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
+		if (str_starts(path, str_of(without[i])))
 			return false;
 	}
-	arm_reply_error(&reply, 503, "ServiceUnavailable",
-			"This node has not caught up with the cluster yet.");
-	arm_reply_header(&reply, "retry-after", STR("1"));
-	api_finish(call, &reply);
 	return true;
 }
 
@@ -268,13 +256,10 @@ static void post(struct api_call *call)
 	api_send(call, call->outcome.to, call->outcome.type, call->outcome.body);
 }
 
-/* With tables that are as new as the leader's were. */
 void api_serve(struct api_call *call)
 {
 	struct api *a = call->api;
 
-	if (answer_early(call))
-		return;
 	call->deadline_ms = clock_boot_ms() + ANSWER_MS;
 	arm_handle(&a->arm, &call->question, a->control->state, &call->arena, &call->outcome);
 	switch ((enum arm_outcome_kind)call->outcome.kind) {
@@ -294,38 +279,21 @@ void api_serve(struct api_call *call)
 	must(false);
 }
 
-static void ask_index(struct api_call *call)
-{
-	call->asks = true;
-	call->deadline_ms = clock_boot_ms() + INDEX_MS;
-	api_send(call, (struct address){ADDRESS_CONTROL, NODE_LEADER, 0}, MSG_INDEX, NULL);
-}
-
-void api_index(struct control *c, const struct envelope *question)
-{
-	CLEANUP_BUF struct buf body = {0};
-	struct msg_indexed indexed = {.index = consensus_applied(c->consensus)};
-	struct envelope e;
-
-	if (!c->leads) {
-		control_refuse(c, question, -EAGAIN, "this node does not lead");
-		return;
-	}
-	e = control_message(c, &body, question->from, MSG_INDEXED, &indexed);
-	e.from = question->to;
-	e.correlation = question->correlation;
-	control_send(c, &e);
-}
-
-/* Serves once these tables show what the leader's do. */
+/* A node that has not joined since its start may lack what was acknowledged long ago. */
 static void serve_latest(struct api_call *call)
 {
-	struct control *c = call->api->control;
+	struct arm_reply reply = {0};
 
-	if (c->leads || c->leader == 0)
+	if (!needs_tables(call->request->path)) {
 		api_serve(call);
-	else
-		ask_index(call);
+	} else if (control_caught_up(call->api->control)) {
+		reads_begin(call);
+	} else {
+		arm_reply_error(&reply, 503, "ServiceUnavailable",
+				"This node has not caught up with the cluster yet.");
+		arm_reply_header(&reply, "retry-after", STR("1"));
+		api_finish(call, &reply);
+	}
 }
 
 static void handle(struct api_call *call)
@@ -384,17 +352,6 @@ static void answer(struct api_call *call, uint16_t type, const void *body)
 	api_finish(call, &reply);
 }
 
-static void indexed(struct api_call *call, uint16_t type, const void *body)
-{
-	const struct msg_indexed *answer = body;
-
-	call->asks = false;
-	if (type == MSG_INDEXED && consensus_applied(call->api->control->consensus) < answer->index)
-		call->index = answer->index;
-	else
-		api_serve(call);
-}
-
 void api_answered(struct api *a, const struct envelope *e)
 {
 	struct api_call *call = api_call_of(a, e->to.key);
@@ -402,7 +359,7 @@ void api_answered(struct api *a, const struct envelope *e)
 	void *body;
 
 	if (call == NULL ||
-	    !(call->waits || call->asks || call->owners_left > 0 || call->finds_left > 0 ||
+	    !(call->waits || call->reads || call->owners_left > 0 || call->finds_left > 0 ||
 	      call->asks_node) ||
 	    type == NULL)
 		return;
@@ -410,8 +367,8 @@ void api_answered(struct api *a, const struct envelope *e)
 	must(body != NULL);
 	if (codec_decode(e->body.p, e->body.n, type, &call->arena, body, NULL) < 0)
 		return;
-	if (call->asks) {
-		indexed(call, e->type, body);
+	if (call->reads) {
+		reads_answered(call, e->type == MSG_INDEXED ? body : NULL);
 	} else if (call->owners_left > 0) {
 		activity_answered(call, e->type, body);
 	} else if (call->asks_node) {
@@ -441,6 +398,18 @@ void api_answered(struct api *a, const struct envelope *e)
 	}
 }
 
+void api_leader(struct api *a, uint64_t leader, uint64_t term)
+{
+	struct map_node *node = map_next(&a->calls, NULL), *next;
+
+	a->arm.leader = leader;
+	a->arm.term = term;
+	for (; node != NULL && leader != 0; node = next) {
+		next = map_next(&a->calls, node);
+		reads_leader(container_of(node, struct api_call, node));
+	}
+}
+
 static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 {
 	struct arm_reply reply = {0};
@@ -458,13 +427,8 @@ static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 	} else if (call->finds_left > 0) {
 		if (now >= call->deadline_ms)
 			tasks_found(call, 0, NULL);
-	} else if (call->asks || call->index != 0) {
-		if (now < call->deadline_ms &&
-		    (call->asks || consensus_applied(a->control->consensus) < call->index))
-			return;
-		call->asks = false;
-		call->index = 0;
-		api_serve(call);
+	} else if (call->reads) {
+		reads_turn(call, now);
 	} else if (call->held_type != 0) {
 		if (now >= call->deadline_ms || arm_shown(a->control->state, call->held_type, call->held))
 			answer(call, call->held_type, call->held);

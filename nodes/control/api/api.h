@@ -11,8 +11,8 @@ struct api *api_new(struct control *c);
 void api_request(struct api *a, struct gateway_api_request *request);
 /* An actor's answer, or its refusal, to ADDRESS_API. */
 void api_answered(struct api *a, const struct envelope *e);
-/* Answers MSG_INDEX of another node. */
-void api_index(struct control *c, const struct envelope *question);
+/* reads.c, the leader's side: answers MSG_INDEX behind a barrier. */
+void reads_question(struct control *c, const struct envelope *question);
 /* The client of a streamed answer went away. */
 void api_gone(struct api *a, uint64_t id);
 /* The client took the last chunk of a streamed answer. */
@@ -32,8 +32,9 @@ struct api_call {
 	uint64_t deadline_ms;    /* CLOCK_BOOTTIME */
 	char id[UUID_TEXT_SIZE]; /* x-ms-request-id */
 	uint8_t again;           /* how often a PATCH was merged anew */
-	bool asks;               /* the leader for its index */
-	uint64_t index;          /* not handled before the tables go so far; 0: does not wait for it */
+	bool reads;              /* waits for tables that show all that was acknowledged before; reads.c */
+	uint64_t index;          /* which they do once they go so far; 0: not known yet */
+	uint64_t asked_ms;       /* when the leader was asked for it */
 	uint32_t owners_left;    /* of sessions, asked for their activity */
 	bool asks_node;          /* what it keeps; node.c */
 	bool waits;              /* for an actor's answer */
@@ -60,6 +61,13 @@ void api_drop(struct api_call *call);
 void api_send(struct api_call *call, struct address to, uint16_t type, const void *body);
 /* Begins an answer in pieces. False: the client is gone. */
 bool api_stream(struct api_call *call, const char *content_type);
+/* reads.c: calls api_serve once these tables are the latest, or answers 503. */
+void reads_begin(struct api_call *call);
+/* NULL: refused. */
+void reads_answered(struct api_call *call, const struct msg_indexed *answer);
+/* Another node leads. */
+void reads_leader(struct api_call *call);
+void reads_turn(struct api_call *call, uint64_t now);
 /* node.c: one node in full. NULL: it did not answer. */
 void node_ask(struct api_call *call);
 void node_answer(struct api_call *call, const struct msg_held *held);

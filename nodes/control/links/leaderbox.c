@@ -56,7 +56,7 @@ void leaderbox_free(struct leaderbox *b)
 
 bool leaderbox_takes(uint16_t type)
 {
-	return type == MSG_OPEN || type == MSG_STOP;
+	return type == MSG_OPEN;
 }
 
 static uint64_t hash_of(const struct address *asker, uint64_t correlation)

@@ -1,6 +1,6 @@
 /* leaderbox.h -- requests to the leader that were not answered yet, so that a change of leader costs their senders time
- * and not an error: they are sent again to the new one. Only requests that may be executed twice go through it (MSG_OPEN finds
- * the session that an earlier copy made; MSG_STOP finds it closing).
+ * and not an error: they are sent again to the new one. Only requests that may be executed twice go through it: MSG_OPEN finds
+ * the session that an earlier copy made. Writes need none of it: their node proposes them itself, under its sequence.
  * Owns: encoded copies, bounded. Thread: the control loop. */
 #ifndef CONTROL_LEADERBOX_H
 #define CONTROL_LEADERBOX_H

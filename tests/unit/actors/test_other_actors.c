@@ -200,6 +200,25 @@ static void test_placement_proposes_again(void **state)
 	stage_free(s);
 }
 
+/* Whoever leads: its node proposes it, of the generation that was found. */
+static void test_placement_stops_without_leadership(void **state)
+{
+	struct msg_stop stop;
+
+	(void)state;
+	live_session();
+	stop = (struct msg_stop){s->pool, state_session_by_generation(s->tables, generation)->identifier};
+	runtime_leading(s->runtime, false, 2, s->now_ms);
+	stage_run(s, 0);
+	stage_post(s, ADDRESS_PLACEMENT, 0, MSG_STOP, 73, &stop);
+	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_CLOSING), -ESRCH);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_STOPPED)->correlation, 73);
+	stage_post(s, ADDRESS_PLACEMENT, 0, MSG_STOP, 74, &stop);
+	stage_refused(s, stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_CLOSING), -ETIMEDOUT);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_STOPPED)->correlation, 74);
+	stage_free(s);
+}
+
 static void test_membership_grants_and_ends(void **state)
 {
 	uint64_t ids[] = {1, 2};
@@ -306,6 +325,7 @@ int main(void)
 		cmocka_unit_test(test_session_ends_until_it_is_ended),
 		cmocka_unit_test(test_session_row_goes_while_halting),
 		cmocka_unit_test(test_placement_proposes_again),
+		cmocka_unit_test(test_placement_stops_without_leadership),
 		cmocka_unit_test(test_membership_grants_and_ends),
 		cmocka_unit_test(test_membership_declares_lost),
 		cmocka_unit_test(test_reaper_asks_again),

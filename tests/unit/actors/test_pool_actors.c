@@ -76,7 +76,8 @@ static void test_pool_takes_changes_in_every_state(void **state)
 	}
 }
 
-static void test_pool_lets_go_without_leadership(void **state)
+/* Its node proposes it, whoever leads. */
+static void test_pool_takes_changes_without_leadership(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof working / sizeof *working; i++) {
@@ -86,9 +87,19 @@ static void test_pool_lets_go_without_leadership(void **state)
 		stage_post(s, ADDRESS_POOL, s->pool, MSG_POOL_PUT, 41, &put);
 		runtime_leading(s->runtime, false, 2, s->now_ms);
 		stage_run(s, 0);
-		assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->correlation, 41);
-		stage_post(s, ADDRESS_POOL, s->pool, MSG_POOL_PUT, 43, &put);
-		assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->correlation, 43);
+		stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_POOL_PUT), 0);
+		assert_int_equal(stage_next(s, EFFECT_SEND, MSG_POOL_ANSWER)->correlation, 41);
+		stage_post(s, ADDRESS_POOL, s->pool, MSG_POOL_DELETE, 43, &(struct msg_pool_delete){s->pool});
+		stage_refused(s, stage_next(s, EFFECT_PROPOSE, COMMAND_POOL_DELETE), -ETIMEDOUT);
+		assert_int_equal(stage_next(s, EFFECT_SEND, MSG_POOL_ANSWER)->correlation, 43);
+		stage_post(s, ADDRESS_POOL, s->pool, MSG_POOL_PUT, 44, &put);
+		stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_POOL_PUT), -EBUSY);
+		assert_int_equal(stage_next(s, EFFECT_SEND, MSG_POOL_ANSWER)->code, -EBUSY);
+		/* but its steps are the leader's */
+		s->looked = s->n_seen;
+		stage_apply(s, STAGE_OTHER, COMMAND_POOL_PUT, &put);
+		stage_run(s, 60000);
+		assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_RESOLVE));
 		stage_free(s);
 	}
 }
@@ -330,7 +341,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pool_takes_changes_in_every_state),
-		cmocka_unit_test(test_pool_lets_go_without_leadership),
+		cmocka_unit_test(test_pool_takes_changes_without_leadership),
 		cmocka_unit_test(test_pool_turns_to_a_newer_operation),
 		cmocka_unit_test(test_pool_causes),
 		cmocka_unit_test(test_pool_nodes_cannot_cache),

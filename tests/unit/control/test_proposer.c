@@ -221,6 +221,24 @@ static void test_refused_hand_over(void **state)
 	assert_int_equal(f->n_answers, 1);
 }
 
+static void test_a_new_epoch_sends_nothing_twice(void **state)
+{
+	struct fixture *f = *state;
+
+	submit_cordon(f, 7, 0);
+	proposer_turn(f->p, 2000, 5001000);
+	assert_int_equal(f->n_entries, 1);
+	submit_cordon(f, 8, 0);
+	proposer_joined(f->p, 1000000);
+	assert_int_equal(f->n_answers, 1);
+	assert_int_equal(f->answers[0].correlation, 7);
+	assert_int_equal(f->answers[0].code, -EINPROGRESS);
+	proposer_turn(f->p, 2001, 5001001);
+	assert_int_equal(f->n_entries, 2);
+	proposer_turn(f->p, 9000, 5008000);
+	assert_int_equal(f->n_answers, 1);
+}
+
 static void test_deadline(void **state)
 {
 	struct fixture *f = *state;
@@ -362,6 +380,7 @@ int main(void)
 		CASE(test_sent_again_executed_once),
 		CASE(test_new_leader_gets_it_at_once),
 		CASE(test_refused_hand_over),
+		CASE(test_a_new_epoch_sends_nothing_twice),
 		CASE(test_deadline),
 		CASE(test_too_many),
 		CASE(test_forwarded),
