@@ -24,6 +24,7 @@
 
 #define RESOLVE_MS 120000
 #define SIGNAL_MAX 64
+#define TRIES_MAX  2 /* more: one without what is kept, one after room was made */
 
 /* One pull's place and what it has found. */
 struct work {
@@ -362,20 +363,36 @@ static int make(struct image_store *s, struct image_fetch_request *q, int source
 	return r;
 }
 
+/* A disk that others fill knows no bound of ours: what nothing uses goes then, and the pull is made once more. */
+static bool made_room(struct image_store *s, int code, int source)
+{
+	bool again = source < 0 || lseek(source, 0, SEEK_SET) == 0; /* a pipe is read once */
+
+	if ((code != -ENOSPC && code != -EDQUOT) || !again || sweep_unused(s) == 0)
+		return false;
+	image_clean(s);
+	return true;
+}
+
 int pull_make(struct image_store *s, struct image_fetch_request *q, int source, struct str name,
 	      image_progress *progress, void *context, char ret_digest[IMAGE_DIGEST_SIZE], struct err *err)
 {
-	CLEANUP_ARENA struct arena arena = {0};
-	bool stale = false;
-	int r = kept_list(s, &arena, &q->cached, &q->n_cached);
+	bool kept_ones = true;
 
-	if (r < 0)
-		return err_set(err, r, "no memory for a pull");
-	r = make(s, q, source, name, progress, context, &stale, ret_digest, err);
-	if (r == 0 || !stale)
-		return r;
-	q->n_cached = 0;
-	return make(s, q, source, name, progress, context, &stale, ret_digest, err);
+	for (int tries = 0;; tries++) {
+		CLEANUP_ARENA struct arena arena = {0};
+		bool stale = false;
+		int r = kept_ones ? kept_list(s, &arena, &q->cached, &q->n_cached) : 0;
+
+		if (r < 0)
+			return err_set(err, r, "no memory for a pull");
+		if (!kept_ones)
+			q->n_cached = 0;
+		r = make(s, q, source, name, progress, context, &stale, ret_digest, err);
+		if (r == 0 || tries == TRIES_MAX || (!stale && !made_room(s, r, source)))
+			return r;
+		kept_ones = kept_ones && !stale;
+	}
 }
 
 /* -- Pulls share ---------------------------------------------------------------------------------------------- */

@@ -85,5 +85,7 @@ struct image_state store_state(const struct image_entry *e, struct arena *arena)
 
 /* sweep.c: takes out unused images until so much more fits. -ENOSPC. Mutex held. */
 int sweep_make_room(struct image_store *s, uint64_t bytes, struct err *err);
+/* All of them, once it is known what pools want; how many. image_clean removes them from the disk. */
+uint32_t sweep_unused(struct image_store *s);
 
 #endif

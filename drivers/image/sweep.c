@@ -80,6 +80,19 @@ int sweep_make_room(struct image_store *s, uint64_t bytes, struct err *err)
 	return 0;
 }
 
+uint32_t sweep_unused(struct image_store *s)
+{
+	struct image_entry *e;
+	char gone[PATH_MAX];
+	uint32_t n = 0;
+
+	pthread_mutex_lock(&s->mutex);
+	while (s->wanted_known && (e = longest_unused(s)) != NULL && store_take_out(s, e, gone, NULL) == 0)
+		n++;
+	pthread_mutex_unlock(&s->mutex);
+	return n;
+}
+
 /* The record's time is that of the last use, so that a restart does not forget it. */
 static void keep_time(const struct image_store *s, struct image_entry *e, uint64_t now)
 {

@@ -192,13 +192,26 @@ def test_what_does_not_fit_is_refused():
     end_pool("big-3")
 
 
-def test_full_disk():
-    """Clear words, nothing half-published, and all is well once there is room."""
-    before = set(listed())
+def fill(leave):
     free = os.statvfs(store).f_bavail * os.statvfs(store).f_frsize
     with open(store / "filler", "wb") as f:
-        f.write(bytes(free - 12 * MIB))
-    digests["last"] = made("last", 4 * MIB)
+        f.write(bytes(free - leave))
+
+
+def test_full_disk():
+    """What nothing uses makes room; then clear words, nothing half-published, and all is well once there is room."""
+    cluster.import_image(name="kept:1")  # by which the node hears what pools name now
+    assert digests["big-2"] in listed()
+    fill(leave=12 * MIB)
+    digests["fits"] = made("fits", 4 * MIB, base=False)
+    pool("fits")
+    assert digests["big-2"] not in listed(), "it went for the new one"
+    end_pool("fits")
+    pool("fits")  # in use
+    before = set(listed())
+    (store / "filler").unlink()
+    fill(leave=12 * MIB)
+    digests["last"] = made("last", 4 * MIB, base=False)
     status = put("last")
     assert status["status"] == "Failed" and "the disk of the image store is full" in status["error"]["message"], status
     assert "No space left on device" in status["error"]["message"], status
@@ -207,6 +220,18 @@ def test_full_disk():
     assert cluster.session("one", "user-2").status == 200, "what is there serves on"
     (store / "filler").unlink()
     pool("last")
+    end_pool("fits")
+
+
+def test_what_nothing_uses_for_long_goes():
+    """The time of the last use is the record's: an older one stands for weeks that went by."""
+    record = store / "images" / digests["fits"][7:] / "record"
+    assert digests["fits"] in listed(), "not yet"
+    os.utime(record, (time.time() - 31 * 86400,) * 2)
+    os.kill(cluster.pid(1, "sandboxd"), 9)
+    wait_until("sandboxd is back", 20, lambda: cluster.admin("GET", "/.berth/v1/images").status == 200)
+    wait_until("it went", 60, lambda: digests["fits"] not in listed())
+    assert {digests["one"], digests["last"]} <= set(listed()), "the others stay"
 
 
 def test_a_restart_keeps_it_all():
@@ -225,4 +250,5 @@ def test_end():
 
 run([test_a_common_base_is_fetched_once, test_use_is_shown, test_what_is_used_stays, test_prune_takes_what_no_pool_names,
      test_a_spoiled_layer_is_fetched_again, test_remove, test_above_the_bound_the_longest_unused_goes,
-     test_what_does_not_fit_is_refused, test_full_disk, test_a_restart_keeps_it_all, test_end], cluster)
+     test_what_does_not_fit_is_refused, test_full_disk,
+     test_what_nothing_uses_for_long_goes, test_a_restart_keeps_it_all, test_end], cluster)
