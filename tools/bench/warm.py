@@ -11,7 +11,7 @@ from processes import cpu_ns, halves
 
 PATH = "/bytes?n=200"
 SECONDS = 2
-CONNECTIONS = (4, 16, 64, 256)
+CONNECTIONS = (1, 4, 16, 64, 256)
 UNITS = {"us": 1, "ms": 1000, "s": 1000000}
 
 
@@ -77,6 +77,6 @@ def without_direct(setup):
 
 
 warm = run_of("warm", 1, lambda s: s.plain, CONNECTIONS, 4)
-tls = run_of("tls", 1, lambda s: s.tls, CONNECTIONS, 3)
+tls = run_of("tls", 1, lambda s: s.tls, CONNECTIONS[1:], 3)
 hop = run_of("hop", 1, lambda s: s.hop, (4, 16, 64), 3)
 loops = run_of("loops", 2, without_direct, (16, 64, 256), 3)
