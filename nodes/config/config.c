@@ -23,6 +23,7 @@ enum option_type {
 	OPTION_ADDRESS,
 	OPTION_PATH,
 	OPTION_LEVEL,
+	OPTION_ROLE,
 	OPTION_MEMBER
 };
 
@@ -42,8 +43,11 @@ static const struct option options[] = {
 	{"node_id", OPTION_NUMBER, AT(node_id), true, NULL, 1, UINT32_MAX,
 	 "number of this node, unique in the cluster"},
 	{"node_name", OPTION_TEXT, AT(node_name), true, NULL, 1, 63, "name of this node, for people"},
+	{"role", OPTION_ROLE, AT(role), false, "voter", 0, 1,
+	 "voter, which holds the log, or worker, which a voter feeds"},
 	{"member", OPTION_MEMBER, 0, true, NULL, 0, 0,
-	 "one line a voter: ID NAME RAFT-ADDRESS CONTROL-ADDRESS FORWARD-ADDRESS"},
+	 "one line a node: ID NAME RAFT-ADDRESS CONTROL-ADDRESS FORWARD-ADDRESS; of a worker, RAFT-ADDRESS "
+	 "is \"-\""},
 	{"state_dir", OPTION_PATH, AT(state_dir), true, NULL, 0, 0, "what must survive a restart"},
 	{"run_dir", OPTION_PATH, AT(run_dir), true, NULL, 0, 0, "sockets and pid files"},
 	{"listen", OPTION_ADDRESS, AT(listen), false, NULL, 0, 0, "HTTP of clients, host:port"},
@@ -58,8 +62,9 @@ static const struct option options[] = {
 	{"ca_cert", OPTION_PATH, AT(ca_cert), true, NULL, 0, 0, "the cluster's CA, PEM"},
 	{"node_cert", OPTION_PATH, AT(node_cert), true, NULL, 0, 0, "this node's certificate from that CA"},
 	{"node_key", OPTION_PATH, AT(node_key), true, NULL, 0, 0, "its key"},
-	{"issuer_key", OPTION_PATH, AT(issuer_key), true, NULL, 0, 0, "key of the built-in token issuer"},
-	{"keyring", OPTION_PATH, AT(keyring), true, NULL, 0, 0, "keys that seal secrets"},
+	{"issuer_key", OPTION_PATH, AT(issuer_key), true, NULL, 0, 0,
+	 "key of the built-in token issuer; on a worker its public half"},
+	{"keyring", OPTION_PATH, AT(keyring), false, NULL, 0, 0, "keys that seal secrets; of voters alone"},
 	{"sandboxd_socket", OPTION_PATH, AT(sandboxd_socket), true, NULL, 0, 0, "where sandboxd listens"},
 	{"admin_socket", OPTION_PATH, AT(admin_socket), true, NULL, 0, 0, "the local operator's HTTP socket"},
 	{"admin_group", OPTION_TEXT, AT(admin_group), false, NULL, 0, 31,
@@ -220,12 +225,13 @@ static bool is_address(struct str s)
 	return colon > 1 && str_u64(str_slice(s, colon, s.n), 65535, &port) == 0 && port > 0;
 }
 
-static const char *const level_names[] = {"debug", "info", "warn", "error"};
+static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
+static const char *const role_names[] = {"voter", "worker", NULL};
 
-static int parse_level(struct str s, uint64_t *ret)
+static int parse_name(const char *const *names, struct str s, uint64_t *ret)
 {
-	for (uint64_t i = 0; i < 4; i++) {
-		if (str_eq(s, str_of(level_names[i]))) {
+	for (uint64_t i = 0; names[i] != NULL; i++) {
+		if (str_eq(s, str_of(names[i]))) {
 			*ret = i;
 			return 0;
 		}
@@ -247,14 +253,15 @@ static int take_member(struct reading *r, struct str value, struct err *err)
 	str_cut(str_trim(value), ' ', &raft, &value);
 	str_cut(str_trim(value), ' ', &control, &value);
 	peer = str_trim(value);
-	if (str_u64(id, UINT32_MAX, &m.id) < 0 || m.id == 0 || name.n == 0 || !is_address(raft) ||
-	    !is_address(control) || !is_address(peer))
-		return err_set(
-			err, -EINVAL,
-			"%s:%d: member: expected \"ID NAME RAFT CONTROL FORWARD\", the last three host:port",
-			r->path, r->line);
+	m.voter = !str_eq(raft, STR("-"));
+	if (str_u64(id, UINT32_MAX, &m.id) < 0 || m.id == 0 || name.n == 0 ||
+	    (m.voter && !is_address(raft)) || !is_address(control) || !is_address(peer))
+		return err_set(err, -EINVAL,
+			       "%s:%d: member: expected \"ID NAME RAFT CONTROL FORWARD\", the last three "
+			       "host:port; of a worker, RAFT is \"-\"",
+			       r->path, r->line);
 	m.name = arena_str(&c->memory, name);
-	m.raft = arena_str(&c->memory, raft);
+	m.raft = m.voter ? arena_str(&c->memory, raft) : STR_NONE;
 	m.control = arena_str(&c->memory, control);
 	m.peer = arena_str(&c->memory, peer);
 	for (uint32_t i = 0; i < c->n_members; i++) {
@@ -273,12 +280,14 @@ static int take_number(struct reading *r, const struct option *o, struct str val
 	int bad = o->type == OPTION_NUMBER     ? str_u64(value, UINT64_MAX, &n)
 		  : o->type == OPTION_SIZE     ? str_size(value, &n)
 		  : o->type == OPTION_DURATION ? str_duration(value, &n)
-					       : parse_level(value, &n);
+		  : o->type == OPTION_LEVEL    ? parse_name(level_names, value, &n)
+					       : parse_name(role_names, value, &n);
 
 	if (bad < 0 || n < o->min || n > o->max)
 		return err_set(err, -EINVAL, "%s:%d: %s: \"%.*s\" is not %s", r->path, r->line, o->name,
 			       STR_ARGS(value),
 			       o->type == OPTION_LEVEL      ? "one of debug, info, warn, error"
+			       : o->type == OPTION_ROLE     ? "voter or worker"
 			       : o->type == OPTION_SIZE     ? "a size such as 512Mi or 4Gi in range"
 			       : o->type == OPTION_DURATION ? "a time such as 90s, 36h or 7d in range"
 							    : "a number in range");
@@ -311,6 +320,7 @@ static int take_value(struct reading *r, const struct option *o, struct str valu
 	case OPTION_SIZE:
 	case OPTION_DURATION:
 	case OPTION_LEVEL:
+	case OPTION_ROLE:
 		return take_number(r, o, value, err);
 	case OPTION_TEXT:
 	case OPTION_ADDRESS:
@@ -343,18 +353,36 @@ static int take_line(struct reading *r, struct str line, struct err *err)
 	return err_set(err, -EINVAL, "%s:%d: unknown option \"%.*s\"", r->path, r->line, STR_ARGS(name));
 }
 
-static int check_together(const struct config *c, const char *path, struct err *err)
+static int check_members(const struct config *c, const char *path, struct err *err)
 {
-	bool self = false;
+	const struct config_member *self = NULL;
+	uint32_t voters = 0;
 
-	for (uint32_t i = 0; i < c->n_members; i++)
-		self |= c->members[i].id == c->node_id && str_eq(c->members[i].name, c->node_name);
-	if (!self)
+	for (uint32_t i = 0; i < c->n_members; i++) {
+		if (c->members[i].id == c->node_id && str_eq(c->members[i].name, c->node_name))
+			self = &c->members[i];
+		voters += c->members[i].voter;
+	}
+	if (self == NULL)
 		return err_set(err, -EINVAL, "%s: member: no line for this node (%" PRIu64 " %.*s)", path,
 			       c->node_id, STR_ARGS(c->node_name));
-	if (c->n_members != 1 && c->n_members != 3 && c->n_members != 5)
+	if (self->voter != (c->role == CONFIG_VOTER))
+		return err_set(err, -EINVAL, "%s: role: %s, but this node's member line is a %s's", path,
+			       role_names[c->role], role_names[self->voter ? CONFIG_VOTER : CONFIG_WORKER]);
+	if (voters != 1 && voters != 3 && voters != CONFIG_VOTERS_MAX)
 		return err_set(err, -EINVAL, "%s: member: 1, 3 or 5 voters are allowed, not %u", path,
-			       c->n_members);
+			       voters);
+	if (c->role == CONFIG_VOTER && c->keyring.n == 0)
+		return err_set(err, -EINVAL, "%s: keyring is missing: a voter needs it", path);
+	return 0;
+}
+
+static int check_together(const struct config *c, const char *path, struct err *err)
+{
+	int r = check_members(c, path, err);
+
+	if (r < 0)
+		return r;
 	if (c->listen.n == 0 && c->listen_tls.n == 0)
 		return err_set(err, -EINVAL, "%s: one of listen and listen_tls is needed", path);
 	if (c->listen_tls.n > 0 && (c->tls_cert.n == 0 || c->tls_key.n == 0))
@@ -419,6 +447,12 @@ void config_done(struct config *c)
 	*c = (struct config){0};
 }
 
+static void print_member(const struct config_member *m, struct buf *to)
+{
+	buf_printf(to, "member = %" PRIu64 " %.*s %.*s %.*s %.*s\n", m->id, STR_ARGS(m->name),
+		   STR_ARGS(m->voter ? m->raft : STR("-")), STR_ARGS(m->control), STR_ARGS(m->peer));
+}
+
 void config_print(const struct config *c, struct buf *to)
 {
 	for (size_t i = 0; i < N_OPTIONS; i++) {
@@ -427,12 +461,12 @@ void config_print(const struct config *c, struct buf *to)
 
 		if (o->type == OPTION_MEMBER) {
 			for (uint32_t k = 0; k < c->n_members; k++)
-				buf_printf(to, "member = %" PRIu64 " %.*s %.*s %.*s %.*s\n", c->members[k].id,
-					   STR_ARGS(c->members[k].name), STR_ARGS(c->members[k].raft),
-					   STR_ARGS(c->members[k].control), STR_ARGS(c->members[k].peer));
-		} else if (o->type == OPTION_LEVEL) {
+				print_member(&c->members[k], to);
+		} else if (o->type == OPTION_LEVEL || o->type == OPTION_ROLE) {
 			buf_printf(to, "%s = %s\n", o->name,
-				   level_names[*(const uint64_t *)(const void *)at]);
+				   (o->type == OPTION_LEVEL
+					    ? level_names
+					    : role_names)[*(const uint64_t *)(const void *)at]);
 		} else if (o->type == OPTION_DURATION) {
 			buf_printf(to, "%s = %" PRIu64 "s\n", o->name,
 				   *(const uint64_t *)(const void *)at / 1000);
@@ -447,8 +481,8 @@ void config_print(const struct config *c, struct buf *to)
 
 void config_reference(struct buf *to)
 {
-	static const char *const types[] = {"text",      "number", "size",  "duration",
-					    "host:port", "path",   "level", "member"};
+	static const char *const types[] = {"text", "number", "size", "duration", "host:port",
+					    "path", "level",  "role", "member"};
 
 	buf_printf(to, "| option | type | default | meaning |\n| --- | --- | --- | --- |\n");
 	for (size_t i = 0; i < N_OPTIONS; i++)

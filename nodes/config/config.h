@@ -7,19 +7,24 @@
 #include "core/err.h"
 #include "core/str.h"
 
-#define CONFIG_MEMBERS_MAX 5
+#define CONFIG_MEMBERS_MAX 64
+#define CONFIG_VOTERS_MAX  5
+
+enum config_role { CONFIG_VOTER, CONFIG_WORKER };
 
 struct config_member {
 	uint64_t id;
+	bool voter;
 	struct str name, raft, control,
-		peer; /* host:port: of Raft, of control messages, of forwarded requests */
+		peer; /* host:port: of Raft (empty: a worker's), of control messages, of forwarded requests */
 };
 
 struct config {
 	struct arena memory; /* of all strings below */
 	uint64_t node_id;
 	struct str node_name;
-	struct config_member members[CONFIG_MEMBERS_MAX]; /* one "member" line a voter, this node too */
+	uint64_t role;                                    /* enum config_role, of this node */
+	struct config_member members[CONFIG_MEMBERS_MAX]; /* one "member" line a node, this one too */
 	uint32_t n_members;
 
 	struct str state_dir, run_dir;
@@ -28,7 +33,8 @@ struct config {
 	struct str audience;                           /* of management tokens: the same on all nodes */
 	struct str tls_cert, tls_key;                  /* of clients' TLS */
 	struct str ca_cert, node_cert, node_key;       /* between nodes */
-	struct str issuer_key, keyring;
+	struct str issuer_key;                         /* on a worker: its public half */
+	struct str keyring;                            /* of a voter */
 	struct str sandboxd_socket, admin_socket, admin_group;
 	uint64_t gateway_loops, cpu_milli, memory_bytes, log_level;
 	uint64_t connections_max, address_connections_max, pool_requests_max, token_requests_max,

@@ -75,7 +75,8 @@ static void trim(struct control *c, uint64_t now)
 
 void bookkeeping_tick(struct control *c, uint64_t now)
 {
-	keep(c);
+	if (c->config.role == CONFIG_VOTER)
+		keep(c);
 	if (now < c->trim_ms)
 		return;
 	c->trim_ms = now + TRIM_MS;

@@ -10,11 +10,13 @@
 
 #include "control/api/api.h"
 #include "control/links/inlet.h"
+#include "control/replica.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/must.h"
 
-#define TICK_MS 250
+#define TICK_MS      250
+#define COMPLAINT_MS 1000
 
 /* -- Envelopes ---------------------------------------------------------------------------------------------- */
 
@@ -161,7 +163,7 @@ void control_send(struct control *c, const struct envelope *e)
 
 static void follow_leader(struct control *c)
 {
-	uint64_t leader = c->leads ? c->config.node_id : consensus_leader(c->consensus, NULL);
+	uint64_t leader = c->leads ? c->config.node_id : replica_leader(c);
 
 	proposer_leader(c->proposer, leader, c->leads);
 	if (!c->leads && leader == c->config.node_id)
@@ -169,9 +171,19 @@ static void follow_leader(struct control *c)
 	if (leader == c->leader)
 		return;
 	c->leader = leader;
-	api_leader(c->api, leader, consensus_term(c->consensus));
+	api_leader(c->api, leader, replica_term(c));
 	if (leader != 0)
 		leaderbox_each(c->leaderbox, send_to_leader, c);
+}
+
+void control_complain(struct control *c, uint64_t node, const char *what)
+{
+	uint64_t now = clock_boot_ms();
+
+	if (c->complained_ms != 0 && now - c->complained_ms < COMPLAINT_MS)
+		return;
+	c->complained_ms = now;
+	log_warn("node %" PRIu64 " was refused: %s", node, what);
 }
 
 void control_frame(void *context, uint64_t from, uint8_t type, const void *p, size_t n)
@@ -181,6 +193,10 @@ void control_frame(void *context, uint64_t from, uint8_t type, const void *p, si
 	struct envelope e;
 	struct err err = {0};
 
+	if (type == PEER_FEED || type == PEER_FEED_ASK) {
+		replica_frame(c, from, type, p, n);
+		return;
+	}
 	if (type == PEER_COMMANDS) {
 		follow_leader(c); /* the sender may know of this node's election before its next turn does */
 		if (proposer_forwarded(c->proposer, from, p, n, &err) < 0)
@@ -208,6 +224,7 @@ void control_peer(void *context, uint64_t node, bool reachable)
 	struct control *c = context;
 
 	log_info("node %" PRIu64 " is %s", node, reachable ? "connected" : "out of reach");
+	replica_peer(c, node, reachable);
 	if (reachable && node == c->leader) {
 		leaderbox_each(c->leaderbox, send_to_leader, c);
 		control_kick(c);
@@ -245,6 +262,7 @@ static void run_turn(struct control *c)
 	proposer_turn(c->proposer, now, clock_wall_ms());
 	inlet_applied(c);
 	api_turn(c->api);
+	replica_turn(c, now);
 	if (c->view_dirty && control_caught_up(c)) {
 		c->view_dirty = false;
 		views_publish(c);
@@ -295,6 +313,7 @@ void control_tick(struct loop_timer *timer)
 	uint64_t now = clock_boot_ms();
 
 	loop_timer_set(&c->loop, &c->tick, TICK_MS);
+	replica_tick(c, now);
 	leaderbox_expire(c->leaderbox, now, on_late, c);
 	leaderbox_resend(c->leaderbox, now, send_to_leader, c);
 	check_lease(c, now);

@@ -27,6 +27,8 @@
 #include "tls/tls.h"
 
 struct dialer;
+struct feeder;
+struct intake;
 struct api;
 struct gather;
 struct note;
@@ -44,7 +46,9 @@ struct control {
 	struct config config;
 	struct loop loop;
 	struct state *state;
-	struct consensus *consensus;
+	struct consensus *consensus; /* NULL on a worker; replica.h says what both know */
+	struct feeder *feeder;       /* of workers, on a voter */
+	struct intake *intake;       /* from a voter, on a worker */
 	struct runtime *runtime;
 	struct proposer *proposer;
 	struct leaderbox *leaderbox;
@@ -82,7 +86,7 @@ struct control {
 	bool leads, started, stopping, allowed, view_dirty, joining;
 	uint64_t join_correlation;
 	uint64_t records_handed, trim_ms; /* bookkeeping.c */
-	uint64_t started_boot_ms;
+	uint64_t started_boot_ms, complained_ms;
 	uint8_t tag_key[32]; /* of identifier tags in logs and lists */
 	int exit_status;
 };
@@ -107,8 +111,12 @@ void control_send(struct control *c, const struct envelope *e);
 struct envelope control_message(const struct control *c, struct buf *bytes, struct address to, uint16_t type,
 				const void *body);
 
-/* log.c */
+/* log.c: of a voter */
 int control_open_log(struct control *c, struct err *err);
+/* The tables cannot go on: the program ends, and its supervisor starts it anew. */
+void control_failed(struct control *c, const char *why);
+/* What a node should not have sent; logged once a second at most. */
+void control_complain(struct control *c, uint64_t node, const char *what);
 /* Proposes this node's (re)start; result: its epoch. */
 void control_join(struct control *c);
 

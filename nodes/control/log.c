@@ -1,12 +1,12 @@
-/* The replicated log as this node sees it: entries are applied to the tables and told to actors and proposer; leadership is
- * told to actors; the first leader of a new cluster writes its settings; each start of a node joins anew. */
+/* The replicated log as a voter sees it: entries go to the tables (replica.c), leadership is told to actors; the first leader
+ * of a new cluster writes its settings. Each start of a node, a worker too, joins anew. */
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 
 #include "control/control.h"
-#include "control/links/inlet.h"
+#include "control/replica.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/must.h"
@@ -16,24 +16,7 @@
 
 static int on_apply(void *arg, uint64_t index, const void *entry, size_t n, struct err *err)
 {
-	struct control *c = arg;
-	struct applied applied;
-	int r = state_apply(c->state, index, entry, n, &applied, err);
-
-	if (r < 0)
-		return r;
-	for (uint32_t i = 0; i < applied.n_changes; i++) {
-		uint8_t table = applied.changes[i].table;
-
-		c->view_dirty |= table == TABLE_POOLS || table == TABLE_REVISIONS || table == TABLE_NODES ||
-				 table == TABLE_CLUSTER;
-	}
-	if (c->started) {
-		runtime_applied(c->runtime, &applied, clock_boot_ms());
-		proposer_applied(c->proposer, &applied);
-		control_kick(c);
-	}
-	return 0;
+	return replica_apply(arg, index, entry, n, err);
 }
 
 static void *on_snapshot_take(void *arg)
@@ -56,15 +39,7 @@ static void on_snapshot_free(void *arg, void *snapshot)
 
 static int on_restore(void *arg, const void *p, size_t n, struct err *err)
 {
-	struct control *c = arg;
-	int r = state_restore(c->state, p, n, err);
-
-	c->view_dirty = true;
-	if (r == 0 && c->started) {
-		runtime_rescan(c->runtime, clock_boot_ms());
-		control_kick(c);
-	}
-	return r;
+	return replica_restore(arg, p, n, err);
 }
 
 /* A new cluster has empty tables: its first leader writes what `berth cluster init` fixed. */
@@ -104,11 +79,11 @@ void control_join(struct control *c)
 		return;
 	struct cmd_node_join join = {.id = f->node_id,
 				     .name = f->node_name,
-				     .raft_address = self->raft,
+				     .raft_address = self->raft, /* empty: a worker */
 				     .peer_address = self->peer,
 				     .api_address = f->api_url,
 				     .version = STR(BERTH_VERSION),
-				     .voter = true,
+				     .voter = self->voter,
 				     .cpu_milli = f->cpu_milli,
 				     .memory_bytes = f->memory_bytes};
 	struct address to = {ADDRESS_CONTROL, f->node_id, 0};
@@ -133,33 +108,41 @@ static void on_leadership(void *arg, bool leads, uint64_t term)
 	control_kick(c);
 }
 
-static void on_failed(void *arg, const char *why)
+void control_failed(struct control *c, const char *why)
 {
-	struct control *c = arg;
-
 	log_error("the log cannot go on: %s", why);
 	c->exit_status = 1;
 	loop_stop(&c->loop);
 }
 
+static void on_failed(void *arg, const char *why)
+{
+	control_failed(arg, why);
+}
+
 int control_open_log(struct control *c, struct err *err)
 {
 	const struct config *f = &c->config;
-	struct consensus_member members[CONFIG_MEMBERS_MAX];
-	char addresses[CONFIG_MEMBERS_MAX][CONSENSUS_ADDRESS_SIZE], dir[PATH_MAX];
+	struct consensus_member members[CONFIG_VOTERS_MAX];
+	char addresses[CONFIG_VOTERS_MAX][CONSENSUS_ADDRESS_SIZE], dir[PATH_MAX];
+	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < f->n_members; i++) {
-		if (str_copy(f->members[i].raft, addresses[i], sizeof addresses[i]) < 0)
+		if (!f->members[i].voter)
+			continue;
+		must(n < CONFIG_VOTERS_MAX);
+		if (str_copy(f->members[i].raft, addresses[n], sizeof addresses[n]) < 0)
 			return err_set(err, -EINVAL, "member: %.*s is too long",
 				       STR_ARGS(f->members[i].raft));
-		members[i] = (struct consensus_member){.id = f->members[i].id, .address = addresses[i]};
+		members[n] = (struct consensus_member){.id = f->members[i].id, .address = addresses[n]};
+		n++;
 	}
 	snprintf(dir, sizeof dir, "%.*s/berthd/raft", STR_ARGS(f->state_dir));
 	struct consensus_options options = {.loop = &c->loop.uv,
 					    .dir = dir,
 					    .id = f->node_id,
 					    .members = members,
-					    .n_members = f->n_members,
+					    .n_members = n,
 					    .machine = {.arg = c,
 							.apply = on_apply,
 							.snapshot_take = on_snapshot_take,

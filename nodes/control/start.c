@@ -15,6 +15,7 @@
 #include "control/control.h"
 #include "control/links/dialer.h"
 #include "control/links/inlet.h"
+#include "control/replica.h"
 #include "core/clock.h"
 #include "core/fd.h"
 #include "core/log.h"
@@ -60,23 +61,27 @@ static void on_network(void *context, const struct sandboxd_network *event)
 
 /* -- Start and end --------------------------------------------------------------------------------------------- */
 
+/* A worker has no key ring, and of the issuer the public key alone. */
 static int open_keys(struct control *c, struct err *err)
 {
 	const struct config *f = &c->config;
 	CLEANUP_BUF struct buf key = {0};
 	char path[PATH_MAX], url[512];
-	int r;
+	int r = 0;
 
 	must(str_copy(f->keyring, path, sizeof path) == 0 && str_copy(f->audience, url, sizeof url) == 0);
-	r = keyring_load(path, &c->keyring, err);
+	if (f->role == CONFIG_VOTER)
+		r = keyring_load(path, &c->keyring, err);
 	if (r < 0)
 		return r;
-	keyring_derive(c->keyring, STR("tags of identifiers"), c->tag_key);
+	if (c->keyring != NULL)
+		keyring_derive(c->keyring, STR("tags of identifiers"), c->tag_key);
 	must(str_copy(f->issuer_key, path, sizeof path) == 0);
 	r = fd_read_file(path, PEM_MAX, &key, err);
 	if (r < 0)
 		return r;
-	r = token_keys_new(buf_str(&key), STR_NONE, "berth", url, &c->keys, err);
+	r = f->role == CONFIG_VOTER ? token_keys_new(buf_str(&key), STR_NONE, "berth", url, &c->keys, err)
+				    : token_keys_new(STR_NONE, buf_str(&key), "berth", url, &c->keys, err);
 	crypto_wipe(key.p, key.n);
 	return r < 0 ? err_wrap(err, "issuer_key") : 0;
 }
@@ -285,7 +290,7 @@ static int start(struct control *c, struct err *err)
 	c->state = state_new();
 	c->api = api_new(c);
 	c->dialer = dialer_new(c->config.sandboxd_socket, c->config.cluster_id, c->config.node_id);
-	r = control_open_log(c, err);
+	r = c->config.role == CONFIG_VOTER ? control_open_log(c, err) : 0;
 	if (r == 0)
 		r = bookkeeping_open(c, err);
 	if (r < 0)
@@ -294,6 +299,8 @@ static int start(struct control *c, struct err *err)
 	r = inlet_open(c, err);
 	if (r == 0)
 		r = exports_open(c, err);
+	if (r == 0)
+		r = replica_open(c, err);
 	if (r == 0)
 		r = open_peers(c, err);
 	if (r == 0)

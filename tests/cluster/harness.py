@@ -102,7 +102,7 @@ def wait_until(what, seconds, check, pause=0.05):
 
 def free_base_port(nodes):
     """A base such that all ports of `berth cluster init` are free now, below the ephemeral range."""
-    for base in range(20000 + os.getpid() % 300 * 40, 32000, 40):
+    for base in range(20000 + os.getpid() % 300 * 40, 32000 - 10 * nodes, 40):
         try:
             with contextlib.ExitStack() as stack:
                 for i in range(nodes):
@@ -127,12 +127,13 @@ def cgroups(name):
 
 
 class Cluster:
-    def __init__(self, nodes=3, settings=(), name="cluster", options=()):
+    def __init__(self, nodes=3, settings=(), name="cluster", options=(), workers=0):
         need_machine()
         end_left_over()
         self.dir = pathlib.Path(f"/tmp/berth-test.{os.getpid()}.{name}")
-        self.n = nodes
-        self.base = free_base_port(nodes)
+        self.n = nodes + workers
+        self.voters, self.workers = range(1, nodes + 1), range(nodes + 1, self.n + 1)
+        self.base = free_base_port(self.n)
         self.user = "berth-test"
         self.tokens = {}
         self.faults = []
@@ -143,8 +144,8 @@ class Cluster:
             subprocess.run(["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", self.user], check=True)
         atexit.register(self.end)
         self.keeper = keeper.start(BUILD / "bin/berth", self.dir)
-        self.berth("cluster", "init", "--dir", str(self.dir), "--nodes", str(nodes), "--base-port", str(self.base),
-                   "--user", self.user, *options, *(["--set", *settings] if settings else []))
+        self.berth("cluster", "init", "--dir", str(self.dir), "--nodes", str(nodes), "--workers", str(workers),
+                   "--base-port", str(self.base), "--user", self.user, *options, *(["--set", *settings] if settings else []))
 
     def berth(self, *args, check=True, timeout=120, env=None):
         """Runs the command line tool; with check an exit status other than 0 is an error."""

@@ -38,6 +38,7 @@ int cluster_init_run(const struct args *args)
 	struct cluster_plan plan = {
 		.dir = args_or(args, "dir", "BERTH_DIR", DIR_DEFAULT),
 		.nodes = number(args, "nodes", "3"),
+		.workers = number(args, "workers", "0"),
 		.host = args_or(args, "host", NULL, "127.0.0.1"),
 		.base_port = number(args, "base-port", "7400"),
 		.user = args_or(args, "user", NULL, "berth"),

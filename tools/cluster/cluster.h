@@ -11,11 +11,12 @@
 
 #include "core/err.h"
 
-#define CLUSTER_NODES_MAX 5
+#define CLUSTER_NODES_MAX 16
 
 struct cluster_plan {
 	const char *dir;
-	unsigned nodes;   /* 1, 3 or 5 */
+	unsigned nodes;   /* 1, 3 or 5 voters */
+	unsigned workers; /* beside them */
 	const char *host; /* IPv4 address that all listen on: 127.0.0.1 */
 	unsigned
 		base_port; /* node i uses base + 10 * (i - 1) and the next four: Raft, control, forward, HTTP, HTTPS */

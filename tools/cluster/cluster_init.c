@@ -135,13 +135,22 @@ static int copy_tls(struct making *m, const char *node, struct err *err)
 	return r;
 }
 
+static bool is_worker(const struct making *m, unsigned i)
+{
+	return i > m->plan->nodes;
+}
+
 static void write_members(const struct cluster_plan *p, struct buf *to)
 {
-	for (unsigned i = 1; i <= p->nodes; i++) {
+	for (unsigned i = 1; i <= p->nodes + p->workers; i++) {
 		unsigned port = p->base_port + 10 * (i - 1);
 
-		buf_printf(to, "member = %u node%u %s:%u %s:%u %s:%u\n", i, i, p->host, port, p->host,
-			   port + 1, p->host, port + 2);
+		buf_printf(to, "member = %u node%u ", i, i);
+		if (i <= p->nodes)
+			buf_printf(to, "%s:%u", p->host, port);
+		else
+			buf_printf(to, "-");
+		buf_printf(to, " %s:%u %s:%u\n", p->host, port + 1, p->host, port + 2);
 	}
 }
 
@@ -155,8 +164,8 @@ static int write_config(struct making *m, unsigned i, const char *node, struct e
 	snprintf(d, sizeof d, "%s/%s", m->dir, node);
 	buf_printf(&text,
 		   "# One node of a Berth cluster. Every option: berthd --config-reference\n"
-		   "node_id = %u\nnode_name = %s\n",
-		   i, node);
+		   "node_id = %u\nnode_name = %s\nrole = %s\n",
+		   i, node, is_worker(m, i) ? "worker" : "voter");
 	write_members(p, &text);
 	buf_printf(&text, "cluster_id = %s\ntenant = %s\n", m->cluster, m->tenant);
 	buf_printf(&text, "state_dir = %s/state\nrun_dir = %s/run\n", d, d);
@@ -165,7 +174,10 @@ static int write_config(struct making *m, unsigned i, const char *node, struct e
 		   p->domain != NULL ? p->domain : p->host, p->base_port + 4);
 	buf_printf(&text, "tls_cert = %s/tls.pem\ntls_key = %s/tls.key\n", d, d);
 	buf_printf(&text, "ca_cert = %s/ca.pem\nnode_cert = %s/node.pem\nnode_key = %s/node.key\n", d, d, d);
-	buf_printf(&text, "issuer_key = %s/issuer.key\nkeyring = %s/keyring\n", d, d);
+	if (is_worker(m, i))
+		buf_printf(&text, "issuer_key = %s/issuer.pem\n", d);
+	else
+		buf_printf(&text, "issuer_key = %s/issuer.key\nkeyring = %s/keyring\n", d, d);
 	buf_printf(&text, "sandboxd_socket = %s/run/sandboxd/socket\nadmin_socket = %s/run/admin/socket\n", d,
 		   d);
 	buf_printf(&text, "user = %s\ngateway_loops = %u\n", p->user, p->gateway_loops);
@@ -185,9 +197,37 @@ static int write_config(struct making *m, unsigned i, const char *node, struct e
 	return put(m, name, 0644, false, buf_str(&text), err);
 }
 
-static int make_node(struct making *m, unsigned i, struct err *err)
+/* What a voter has and a worker has not: the issuer's key and the key ring. */
+static int put_keys(struct making *m, const char *node, struct err *err)
 {
 	CLEANUP_BUF struct buf ring = {0};
+	char name[128];
+	int r;
+
+	snprintf(name, sizeof name, "%s/issuer.key", node);
+	r = put(m, name, 0600, true, buf_str(&m->issuer_key), err);
+	if (r == 0)
+		r = fd_read_file(m->keyring, 65536, &ring, err);
+	snprintf(name, sizeof name, "%s/keyring", node);
+	if (r == 0)
+		r = put(m, name, 0600, true, buf_str(&ring), err);
+	if (ring.p != NULL)
+		crypto_wipe(ring.p, ring.n);
+	return r;
+}
+
+static int put_public_key(struct making *m, const char *node, struct err *err)
+{
+	CLEANUP_BUF struct buf key = {0};
+	char name[128];
+	int r = pki_public_key(buf_str(&m->issuer_key), &key, err);
+
+	snprintf(name, sizeof name, "%s/issuer.pem", node);
+	return r == 0 ? put(m, name, 0644, true, buf_str(&key), err) : r;
+}
+
+static int make_node(struct making *m, unsigned i, struct err *err)
+{
 	char node[32], path[PATH_MAX + 64], name[128];
 	int r;
 
@@ -201,16 +241,8 @@ static int make_node(struct making *m, unsigned i, struct err *err)
 	snprintf(name, sizeof name, "%s/ca.pem", node);
 	if (r == 0)
 		r = put(m, name, 0644, false, buf_str(&m->ca_cert), err);
-	snprintf(name, sizeof name, "%s/issuer.key", node);
 	if (r == 0)
-		r = put(m, name, 0600, true, buf_str(&m->issuer_key), err);
-	if (r == 0)
-		r = fd_read_file(m->keyring, 65536, &ring, err);
-	snprintf(name, sizeof name, "%s/keyring", node);
-	if (r == 0)
-		r = put(m, name, 0600, true, buf_str(&ring), err);
-	if (ring.p != NULL)
-		crypto_wipe(ring.p, ring.n);
+		r = is_worker(m, i) ? put_public_key(m, node, err) : put_keys(m, node, err);
 	return r == 0 ? write_config(m, i, node, err) : r;
 }
 
@@ -225,8 +257,12 @@ static int check_plan(struct making *m, struct err *err)
 		return err_set(err, -EINVAL, "--nodes: 1, 3 or 5 are allowed, not %u", p->nodes);
 	if (inet_pton(AF_INET, p->host, &address) != 1)
 		return err_set(err, -EINVAL, "--host: \"%s\" is not an IPv4 address", p->host);
-	if (p->base_port < 1024 || p->base_port + 10 * p->nodes > 65535)
-		return err_set(err, -EINVAL, "--base-port: 1024 to %u are allowed", 65535 - 10 * p->nodes);
+	if (p->nodes + p->workers > CLUSTER_NODES_MAX)
+		return err_set(err, -EINVAL, "--workers: 0 to %u are allowed beside %u voters",
+			       CLUSTER_NODES_MAX - p->nodes, p->nodes);
+	if (p->base_port < 1024 || p->base_port + 10 * (p->nodes + p->workers) > 65535)
+		return err_set(err, -EINVAL, "--base-port: 1024 to %u are allowed",
+			       65535 - 10 * (p->nodes + p->workers));
 	if ((p->tls_cert == NULL) != (p->tls_key == NULL))
 		return err_set(err, -EINVAL, "--tls-cert and --tls-key go together");
 	if (user == NULL)
@@ -271,7 +307,7 @@ int cluster_init(const struct cluster_plan *plan, cluster_progress *say, void *c
 	crypto_uuid(m.cluster);
 	crypto_uuid(m.tenant);
 	r = make_ca(&m, err);
-	for (unsigned i = 1; r == 0 && i <= plan->nodes; i++) {
+	for (unsigned i = 1; r == 0 && i <= plan->nodes + plan->workers; i++) {
 		r = make_node(&m, i, err);
 		snprintf(line, sizeof line, "node%u: %s/node%u/berth.conf", i, m.dir, i);
 		if (r == 0)

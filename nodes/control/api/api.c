@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/replica.h"
 #include "control/secrets.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -41,6 +42,8 @@ static int on_seal(void *context, struct str pool_id, struct str name, struct st
 {
 	struct control *c = context;
 
+	if (c->keyring == NULL)
+		return err_set(err, -ENOKEY, "this node is a worker and cannot seal secrets: ask a voter");
 	return secrets_seal(c->keyring, pool_id, name, plain, arena, ret_sealed, err);
 }
 

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "control/api/api.h"
+#include "control/replica.h"
 #include "core/clock.h"
 
 static void figure(struct buf *to, const char *name, const char *type, const char *help, uint64_t value)
@@ -76,7 +77,7 @@ void metrics_write(struct control *c, struct buf *to)
 	struct runtime_counters r = runtime_counters(c->runtime);
 	struct consensus_counts log;
 
-	consensus_count(c->consensus, &log);
+	replica_count(c, &log);
 	write_gateway(c, to);
 	figure(to, "actor_messages_total", "counter", "Messages handled by actors.", r.messages);
 	figure(to, "actor_refused_total", "counter", "Messages refused.", r.refused);
@@ -84,8 +85,8 @@ void metrics_write(struct control *c, struct buf *to)
 	figure(to, "export_records_total", "counter", "Closed records that exports sent.",
 	       c->records_exported);
 	figure(to, "log_leader", "gauge", "1 on the leader.", c->leads);
-	figure(to, "log_term", "gauge", "Term of the log.", consensus_term(c->consensus));
-	figure(to, "log_applied_index", "gauge", "Last applied entry.", consensus_applied(c->consensus));
+	figure(to, "log_term", "gauge", "Term of the log.", replica_term(c));
+	figure(to, "log_applied_index", "gauge", "Last applied entry.", replica_applied(c));
 	figure(to, "log_committed_index", "gauge", "Last committed entry.", log.committed);
 	figure(to, "log_snapshots_total", "counter", "Snapshots taken.", log.snapshots);
 	figure(to, "tables_hash", "gauge", "Hash of the tables at their index: equal on all voters.",

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "control/api/api.h"
+#include "control/replica.h"
 #include "core/clock.h"
 #include "core/must.h"
 #include "json/build.h"
@@ -144,7 +145,7 @@ static void add_figures(struct control *c, const struct records_usage *records, 
 	struct consensus_counts log;
 	struct gateway_stats g;
 
-	consensus_count(c->consensus, &log);
+	replica_count(c, &log);
 	gateway_stats(c->gateway, &g);
 	const struct figure figures[] = {{STR("connectionsOpen"), g.connections_open},
 					 {STR("routes"), g.routes},
@@ -158,8 +159,8 @@ static void add_figures(struct control *c, const struct records_usage *records, 
 					 {STR("actorMessagesRefused"), r.refused},
 					 {STR("exports"), c->n_exports},
 					 {STR("recordsNotWritten"), records->failing},
-					 {STR("logIndex"), consensus_applied(c->consensus)},
-					 {STR("logTerm"), consensus_term(c->consensus)},
+					 {STR("logIndex"), replica_applied(c)},
+					 {STR("logTerm"), replica_term(c)},
 					 {STR("logSnapshots"), log.snapshots}};
 
 	for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)

@@ -62,6 +62,12 @@ static void run_token(struct api_call *call)
 		}
 		request.n_roles++;
 	}
+	if (api_control(call->api)->config.role == CONFIG_WORKER) {
+		reply_error(call, 403, "NotAVoter",
+			    STR("This node is a worker: it holds no key that signs tokens. Ask at a voter's "
+				"admin socket."));
+		return;
+	}
 	if (token_issue(api_control(call->api)->keys, &request, &token, &err) < 0) {
 		reply_error(call, 400, "InvalidToken", str_of(err.message));
 		return;

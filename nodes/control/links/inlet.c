@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "control/api/api.h"
+#include "control/replica.h"
 #include "core/clock.h"
 #include "core/must.h"
 #include "crypto/digest.h"
@@ -98,7 +99,7 @@ static bool answer_admit(struct control *c, const struct gateway_admit *a, uint6
 	const struct session_row *s;
 	int code;
 
-	if (consensus_applied(c->consensus) < a->index) {
+	if (replica_applied(c) < a->index) {
 		if (now < a->deadline_ms)
 			return false;
 		code = -EAGAIN;

@@ -253,6 +253,13 @@ static struct peer *find(const struct peers *p, uint64_t node)
 	return NULL;
 }
 
+bool peers_reachable(const struct peers *p, uint64_t node)
+{
+	const struct peer *peer = find(p, node);
+
+	return peer != NULL && peer->up;
+}
+
 int peers_send(struct peers *p, uint64_t node, uint8_t type, const void *payload, size_t n)
 {
 	struct peer *peer = find(p, node);

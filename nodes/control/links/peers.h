@@ -18,7 +18,7 @@
 #define PEER_QUEUE_MAX (8u << 20) /* bytes that wait for one peer */
 #define PEER_PROTOCOL  1
 
-enum peer_frame { PEER_HELLO, PEER_ENVELOPE, PEER_COMMANDS, PEER_FRAMES };
+enum peer_frame { PEER_HELLO, PEER_ENVELOPE, PEER_COMMANDS, PEER_FEED, PEER_FEED_ASK, PEER_FRAMES };
 
 struct peers;
 
@@ -41,6 +41,8 @@ void peers_close(struct peers *p);
 int peers_add(struct peers *p, uint64_t node, struct str address, struct err *err);
 /* 0: handed to the connection (it may still be lost). -ENOTCONN, -ENOENT, -ENOBUFS, -EMSGSIZE. */
 int peers_send(struct peers *p, uint64_t node, uint8_t type, const void *payload, size_t n);
+
+bool peers_reachable(const struct peers *p, uint64_t node);
 
 /* "127.0.0.1:7000" or "[::1]:7000" as a socket address; numbers only. -EINVAL. */
 int peers_address(struct str text, struct sockaddr_storage *ret, struct err *err);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +74,36 @@ static void test_printed_file_reads_back(void **state)
 	config_done(&again);
 }
 
+/* A worker beside three voters: no Raft address, no key ring. */
+static void test_worker(void **state)
+{
+	static const char worker[] =
+		"node_id = 4\nnode_name = w\nrole = worker\n"
+		"member = 1 a 127.0.0.1:1 127.0.0.1:2 127.0.0.1:3\nmember = 4 w - 127.0.0.1:32 127.0.0.1:33\n"
+		"state_dir = /s\nrun_dir = /r\nlisten = 127.0.0.1:80\napi_url = https://w\naudience = "
+		"https://b\n"
+		"ca_cert = /ca\nnode_cert = /c\nnode_key = /k\nissuer_key = /i\n"
+		"sandboxd_socket = /r/s\nadmin_socket = /r/a\nuser = berth\n"
+		"cluster_id = 00000000-0000-4000-8000-000000000001\n"
+		"tenant = 00000000-0000-4000-8000-000000000002\n";
+	CLEANUP_BUF struct buf text = {0}, printed = {0};
+	struct config c, again;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(load(worker, &c, &err), 0);
+	assert_int_equal(c.role, CONFIG_WORKER);
+	assert_true(c.members[0].voter && !c.members[1].voter && c.members[1].raft.n == 0);
+	config_print(&c, &printed);
+	assert_int_equal(load(buf_cstr(&printed), &again, &err), 0);
+	assert_false(again.members[1].voter);
+	config_done(&c);
+	config_done(&again);
+	buf_printf(&text, "%smember = 5 x 127.0.0.1:41 127.0.0.1:42 127.0.0.1:43\n", worker);
+	assert_int_equal(load(buf_cstr(&text), &c, &err), -EINVAL);
+	assert_non_null(strstr(err.message, "1, 3 or 5 voters are allowed, not 2"));
+}
+
 static void test_bad_lines(void **state)
 {
 	static const struct {
@@ -96,6 +127,9 @@ static void test_bad_lines(void **state)
 		 "member: expected \"ID NAME RAFT CONTROL FORWARD\""},
 		{"member = 3 d 127.0.0.1:31 127.0.0.1:32 127.0.0.1:33\n", "member: id 3 is there twice"},
 		{"member = 4 d 127.0.0.1:31 127.0.0.1:32 127.0.0.1:33\n", "1, 3 or 5 voters"},
+		{"member = 4 d - 127.0.0.1:32 -\n", "of a worker, RAFT is \"-\""},
+		{"role = observer\n", "role: \"observer\" is not voter or worker"},
+		{"role = worker\n", "role: worker, but this node's member line is a voter's"},
 		{"lost_ms = 15000\n", "lost_ms must be above lease_ms"},
 		{"cooldown_min = 301\n", "cooldown_min"},
 		{"region = \n", "region: 1 to 63 characters"},
@@ -152,7 +186,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),      cmocka_unit_test(test_printed_file_reads_back),
 		cmocka_unit_test(test_bad_lines), cmocka_unit_test(test_missing),
-		cmocka_unit_test(test_no_file),
+		cmocka_unit_test(test_no_file),   cmocka_unit_test(test_worker),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
