@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/replica.h"
 #include "control/secrets.h"
 #include "core/clock.h"
 #include "core/log.h"

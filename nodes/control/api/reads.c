@@ -1,14 +1,15 @@
 /* Reads that show all that was acknowledged before they came, on whichever node they came.
  *
  * Happy path: a request asks the leader, which puts the question behind a barrier of the log (all that wait share one: a leader that
- * was deposed without knowing it cannot pass it) and answers with the barrier's index; once this node has applied that much, the
- * request is served from its tables. On the leader itself the way is the same, without the message.
+ * was deposed without knowing it cannot pass it) and answers with the index of its tables then; once this node's go as far, the
+ * request is served from them. On the leader itself the way is the same, without the message.
  * Failure modes: no leader, another leader, a lost answer: asked again, until READ_MS are over; then 503, because without a majority
  * nobody can tell whether these tables are the latest. */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "control/api/api.h"
+#include "control/replica.h"
 #include "core/clock.h"
 #include "core/must.h"
 
@@ -29,8 +30,11 @@ static void barrier_passed(void *arg, int status, uint64_t index)
 	struct question *q = arg;
 	struct control *c = q->control;
 	CLEANUP_BUF struct buf body = {0};
-	struct envelope e = control_message(c, &body, q->asker, MSG_INDEXED, &(struct msg_indexed){index});
+	struct msg_indexed indexed = {
+		replica_applied(c)}; /* barriers are in no table, and not fed to workers */
+	struct envelope e = control_message(c, &body, q->asker, MSG_INDEXED, &indexed);
 
+	(void)index;
 	e.from = (struct address){ADDRESS_CONTROL, c->config.node_id, 0};
 	e.correlation = q->correlation;
 	if (status == 0)
@@ -96,7 +100,7 @@ void reads_turn(struct api_call *call, uint64_t now)
 {
 	struct arm_reply reply = {0};
 
-	if (call->index != 0 && consensus_applied(api_control(call->api)->consensus) >= call->index) {
+	if (call->index != 0 && replica_applied(api_control(call->api)) >= call->index) {
 		call->reads = false;
 		api_serve(call);
 	} else if (now >= call->deadline_ms) {
