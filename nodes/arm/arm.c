@@ -52,6 +52,7 @@ static const struct route routes[] = {
 	{"GET", GROUP APP "/managedEnvironments/{n}", ACCESS_READ, ROUTE_NEAR, around_environment},
 
 	{"GET", BERTH "cluster", ACCESS_READ, 0, cluster_status},
+	{"GET", BERTH "keys", ACCESS_READ, 0, cluster_keys},
 	{"GET", BERTH "nodes", ACCESS_READ, 0, cluster_nodes},
 	{"GET", BERTH "nodes/{x}", ACCESS_READ, 0, cluster_node},
 	{"GET", BERTH "images", ACCESS_READ, 0, cluster_images},

@@ -6,6 +6,6 @@
 #include "arm/call.h"
 
 call_handler cluster_status, cluster_nodes, cluster_node, cluster_pool_status, cluster_images, cluster_import,
-	cluster_prune, cluster_forget, cluster_token;
+	cluster_prune, cluster_forget, cluster_token, cluster_keys;
 
 #endif

@@ -33,8 +33,8 @@ struct config {
 	struct str audience;                           /* of management tokens: the same on all nodes */
 	struct str tls_cert, tls_key;                  /* of clients' TLS */
 	struct str ca_cert, node_cert, node_key;       /* between nodes */
-	struct str issuer_key;                         /* on a worker: its public half */
-	struct str keyring;                            /* of a voter */
+	struct str keyring;                            /* empty: this node opens no keys, it is a worker */
+	struct str first_keys; /* of a new cluster; empty: this node cannot begin one */
 	struct str sandboxd_socket, admin_socket, admin_group;
 	uint64_t gateway_loops, cpu_milli, memory_bytes, log_level;
 	uint64_t connections_max, address_connections_max, pool_requests_max, token_requests_max,

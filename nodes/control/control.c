@@ -257,6 +257,7 @@ static void run_turn(struct control *c)
 	uint64_t now = clock_boot_ms();
 
 	follow_leader(c);
+	keyholder_turn(c);
 	take_inbox(c, now);
 	runtime_run(c->runtime, now);
 	proposer_turn(c->proposer, now, clock_wall_ms());

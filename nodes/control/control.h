@@ -20,6 +20,7 @@
 #include "crypto/keyring.h"
 #include "gateway/gateway.h"
 #include "gateway/token/token.h"
+#include "keys/keys.h"
 #include "loop/loop.h"
 #include "loop/mailbox.h"
 #include "runtime/runtime.h"
@@ -57,9 +58,10 @@ struct control {
 	struct sandboxd_client *sandboxd;
 	struct gateway *gateway;
 	struct dialer *dialer;
-	struct mailbox *mailbox; /* of gateway loops */
-	struct keyring *keyring;
-	struct token_keys *keys;
+	struct mailbox *mailbox;   /* of gateway loops */
+	struct keyring *ring;      /* of the file; NULL: a worker */
+	struct keys *keys;         /* of the cluster, from the tables */
+	struct token_keys *tokens; /* made of them; NULL: none are known yet */
 	struct tls_ctx *tls_server, *peer_server, *peer_client;
 	struct api *api;
 	struct records *records;
@@ -83,9 +85,10 @@ struct control {
 
 	struct arm_network network; /* as sandboxd last told */
 	uint64_t leader;            /* as the actors know it; 0: none */
-	bool leads, started, stopping, allowed, view_dirty, joining;
+	bool leads, started, stopping, allowed, view_dirty, keys_dirty, joining;
 	uint64_t join_correlation;
 	uint64_t records_handed, trim_ms; /* bookkeeping.c */
+	uint64_t keys_told_ms;            /* keyholder.c: not again before */
 	uint64_t started_boot_ms, complained_ms;
 	uint8_t tag_key[32]; /* of identifier tags in logs and lists */
 	int exit_status;
@@ -119,6 +122,12 @@ void control_failed(struct control *c, const char *why);
 void control_complain(struct control *c, uint64_t node, const char *what);
 /* Proposes this node's (re)start; result: its epoch. */
 void control_join(struct control *c);
+
+/* keyholder.c: the cluster's keys, from the tables to whoever uses them. */
+int keyholder_open(struct control *c, struct err *err);
+/* After a change of TABLE_KEYS; once a turn. */
+void keyholder_turn(struct control *c);
+void keyholder_close(struct control *c);
 
 /* Callbacks of timers and peers, set by start.c. */
 void control_turn(struct loop_deferred *deferred);

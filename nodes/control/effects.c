@@ -7,7 +7,7 @@
 
 #include "control/control.h"
 #include "control/links/probe.h"
-#include "control/secrets.h"
+#include "control/keys/secrets.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/must.h"
@@ -85,7 +85,8 @@ static void on_driven(void *context, void *arg, const struct sandboxd_reply *rep
 static int fill_start(struct control *c, const struct effect *e, struct sandboxd_start *start,
 		      struct arena *arena, struct err *err)
 {
-	return secrets_fill_env(c->keyring, c->state, e->pool, &start->env, start->n_env, arena, err);
+	return secrets_fill_env(keys_secrets(c->keys), c->state, e->pool, &start->env, start->n_env, arena,
+				err);
 }
 
 static int fill_image(struct control *c, const struct effect *e, struct sandboxd_image *image,
@@ -98,8 +99,8 @@ static int fill_image(struct control *c, const struct effect *e, struct sandboxd
 	    !template_credentials_apply(&revision->template))
 		return 0;
 	image->username = revision->template.registry.username;
-	return secrets_open(c->keyring, c->state, e->pool, revision->template.registry.password_secret, arena,
-			    &image->password, err);
+	return secrets_open(keys_secrets(c->keys), c->state, e->pool,
+			    revision->template.registry.password_secret, arena, &image->password, err);
 }
 
 /* By whose session a log will be looked for, once it ended. */

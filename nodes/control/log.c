@@ -46,7 +46,21 @@ static int on_restore(void *arg, const void *p, size_t n, struct err *err)
 static void init_cluster(struct control *c)
 {
 	const struct config *f = &c->config;
+	CLEANUP_ARENA struct arena arena = {0};
+	struct keys_first first;
+	struct err err = {0};
+	char path[PATH_MAX];
+
+	must(str_copy(f->first_keys, path, sizeof path) == 0);
+	if (keys_load_first(path, f->cluster_id, &arena, &first, &err) < 0) {
+		log_error("this cluster is new, and its keys cannot be read: %s", err.message);
+		c->exit_status = 1;
+		loop_stop(&c->loop);
+		return;
+	}
 	struct cmd_cluster_init init = {.id = f->cluster_id,
+					.keys = first.keys,
+					.n_keys = first.n_keys,
 					.settings = {.cooldown_ms_min = f->cooldown_s_min * 1000,
 						     .queue_ms = f->queue_ms,
 						     .lease_ms = f->lease_ms,

@@ -24,6 +24,7 @@ int replica_apply(struct control *c, uint64_t index, const void *entry, size_t n
 
 		c->view_dirty |= table == TABLE_POOLS || table == TABLE_REVISIONS || table == TABLE_NODES ||
 				 table == TABLE_CLUSTER;
+		c->keys_dirty |= table == TABLE_KEYS;
 	}
 	if (c->feeder != NULL)
 		feeder_applied(c->feeder, index, entry, n);
@@ -39,7 +40,7 @@ int replica_restore(struct control *c, const void *p, size_t n, struct err *err)
 {
 	int r = state_restore(c->state, p, n, err);
 
-	c->view_dirty = true;
+	c->view_dirty = c->keys_dirty = true;
 	if (r == 0 && c->feeder != NULL)
 		feeder_restored(c->feeder);
 	if (r == 0 && c->started) {

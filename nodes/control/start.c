@@ -17,12 +17,9 @@
 #include "control/links/inlet.h"
 #include "control/replica.h"
 #include "core/clock.h"
-#include "core/fd.h"
 #include "core/log.h"
 #include "core/must.h"
-#include "crypto/digest.h"
 
-#define PEM_MAX       65536
 #define FILES_OF_OURS 512 /* Raft, nodes, sandboxd, databases, logs */
 
 /* -- sandboxd ------------------------------------------------------------------------------------------------ */
@@ -60,31 +57,6 @@ static void on_network(void *context, const struct sandboxd_network *event)
 }
 
 /* -- Start and end --------------------------------------------------------------------------------------------- */
-
-/* A worker has no key ring, and of the issuer the public key alone. */
-static int open_keys(struct control *c, struct err *err)
-{
-	const struct config *f = &c->config;
-	CLEANUP_BUF struct buf key = {0};
-	char path[PATH_MAX], url[512];
-	int r = 0;
-
-	must(str_copy(f->keyring, path, sizeof path) == 0 && str_copy(f->audience, url, sizeof url) == 0);
-	if (f->role == CONFIG_VOTER)
-		r = keyring_load(path, &c->keyring, err);
-	if (r < 0)
-		return r;
-	if (c->keyring != NULL)
-		keyring_derive(c->keyring, STR("tags of identifiers"), c->tag_key);
-	must(str_copy(f->issuer_key, path, sizeof path) == 0);
-	r = fd_read_file(path, PEM_MAX, &key, err);
-	if (r < 0)
-		return r;
-	r = f->role == CONFIG_VOTER ? token_keys_new(buf_str(&key), STR_NONE, "berth", url, &c->keys, err)
-				    : token_keys_new(STR_NONE, buf_str(&key), "berth", url, &c->keys, err);
-	crypto_wipe(key.p, key.n);
-	return r < 0 ? err_wrap(err, "issuer_key") : 0;
-}
 
 static int open_tls(struct control *c, struct err *err)
 {
@@ -245,7 +217,8 @@ static int open_gateway(struct control *c, struct err *err)
 	r = gateway_new(&g, &c->gateway, err);
 	if (r < 0)
 		return r;
-	gateway_publish_keys(c->gateway, token_keys_ref(c->keys));
+	if (c->tokens != NULL)
+		gateway_publish_keys(c->gateway, token_keys_ref(c->tokens));
 	gateway_allow(c->gateway, false);
 	return 0;
 }
@@ -278,7 +251,7 @@ static void on_hangup(uv_signal_t *signal, int number)
 
 static int start(struct control *c, struct err *err)
 {
-	int r = open_keys(c, err);
+	int r = keyholder_open(c, err);
 
 	if (r == 0)
 		r = open_tls(c, err);
@@ -351,5 +324,6 @@ int control_run(const char *config_path)
 	loop_run(&c.loop);
 	gateway_free(c.gateway);
 	bookkeeping_close(&c);
+	keyholder_close(&c);
 	return c.exit_status;
 }

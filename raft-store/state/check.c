@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "wire/sealed.h"
 #include "state/apply/apply.h"
 #include "state/store.h"
 
@@ -188,6 +189,40 @@ static int check_parts(const struct state *s, struct err *err)
 	return 0;
 }
 
+/* -- Keys ---------------------------------------------------------------------------------------------------------- */
+
+static int check_keys(const struct state *s, struct err *err)
+{
+	unsigned n[KEY_KINDS] = {0}, next[KEY_KINDS] = {0}, active[KEY_KINDS] = {0};
+	const struct tree *t = &s->rows[KIND_SECRETS];
+
+	for (const struct key_row *k = NULL; (k = state_next_key(s, k)) != NULL;) {
+		HOLDS(k->id != 0 && k->id <= state_cluster(s)->counter, "key %" PRIu64 ": id", k->id);
+		HOLDS(k->kind < KEY_KINDS && k->state < KEY_STATES, "key %" PRIu64 ": kind or state", k->id);
+		HOLDS(k->sealed.n > 0 && k->created_ms <= k->since_ms &&
+			      k->since_ms <= state_cluster(s)->time_ms && k->keep_ms <= APPLY_DURATION_MAX,
+		      "key %" PRIu64 ": no sealed part, or its times", k->id);
+		n[k->kind]++;
+		next[k->kind] += k->state == KEY_NEXT;
+		active[k->kind] += k->state == KEY_ACTIVE;
+	}
+	for (unsigned kind = 0; kind < KEY_KINDS; kind++)
+		HOLDS(n[kind] <= KEYS_OF_A_KIND_MAX && next[kind] <= 1 && active[kind] <= 1 &&
+			      (n[kind] == next[kind] || active[kind] == 1),
+		      "keys of %s: %u, %u of them active, %u next", key_kind_name[kind], n[kind],
+		      active[kind], next[kind]);
+	if (n[KEY_SECRETS] == 0)
+		return 0;
+	for (const struct row *r = tree_first(t); r != NULL; r = tree_seek(t, t->key(r->value), true)) {
+		const struct secret_row *secret = (const void *)r->value;
+		const struct key_row *key = state_key(s, sealed_key(secret->sealed));
+
+		HOLDS(key != NULL && key->kind == KEY_SECRETS,
+		      "secret of pool %" PRIu64 ": its key is missing", secret->pool);
+	}
+	return 0;
+}
+
 /* -- Sandboxes and sessions --------------------------------------------------------------------------------------- */
 
 static int check_sandbox(const struct state *s, const struct sandbox_row *b, struct err *err)
@@ -327,6 +362,8 @@ int state_check(const struct state *s, struct err *err)
 		r = check_pool(s, p, err);
 	if (r == 0)
 		r = check_parts(s, err);
+	if (r == 0)
+		r = check_keys(s, err);
 	for (const struct sandbox_row *b = NULL; r == 0 && (b = state_next_sandbox(s, b)) != NULL;)
 		r = check_sandbox(s, b, err);
 	for (const struct row *row = tree_first(&s->rows[KIND_SESSIONS]); r == 0 && row != NULL;

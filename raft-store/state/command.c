@@ -23,9 +23,17 @@ static const struct codec_field entry_fields[] = {
 };
 const struct codec_type entry_codec = CODEC_TYPE(struct entry, "entry", entry_fields);
 
+static const struct codec_field key_put_fields[] = {
+	CODEC_ENUM(struct key_put, kind, KEY_KINDS),
+	CODEC_SECRET(struct key_put, sealed, KEY_PART_MAX),
+	CODEC_STR(struct key_put, public_part, KEY_PART_MAX),
+};
+const struct codec_type key_put_codec = CODEC_TYPE(struct key_put, "key_put", key_put_fields);
+
 static const struct codec_field cluster_init_fields[] = {
 	CODEC_STR(struct cmd_cluster_init, id, 64),
 	CODEC_ONE(struct cmd_cluster_init, settings, &settings_codec),
+	CODEC_LIST(struct cmd_cluster_init, keys, KEY_KINDS, &key_put_codec),
 };
 static const struct codec_type cluster_init_codec =
 	CODEC_TYPE(struct cmd_cluster_init, "cluster_init", cluster_init_fields);
@@ -148,6 +156,41 @@ static const struct codec_field records_trim_fields[] = {
 static const struct codec_type records_trim_codec =
 	CODEC_TYPE(struct cmd_records_trim, "records_trim", records_trim_fields);
 
+static const struct codec_field cmd_key_put_fields[] = {
+	CODEC_ONE(struct cmd_key_put, key, &key_put_codec),
+	CODEC_U64(struct cmd_key_put, keep_ms),
+};
+static const struct codec_type cmd_key_put_codec =
+	CODEC_TYPE(struct cmd_key_put, "key_put", cmd_key_put_fields);
+
+static const struct codec_field key_use_fields[] = {
+	CODEC_U64(struct cmd_key, id),
+};
+static const struct codec_type key_use_codec = CODEC_TYPE(struct cmd_key, "key_use", key_use_fields);
+
+static const struct codec_field key_retire_fields[] = {
+	CODEC_U64(struct cmd_key_retire, id),
+	CODEC_BOOL(struct cmd_key_retire, early),
+};
+static const struct codec_type key_retire_codec =
+	CODEC_TYPE(struct cmd_key_retire, "key_retire", key_retire_fields);
+
+static const struct codec_field secret_reseal_fields[] = {
+	CODEC_U64(struct cmd_secret_reseal, pool),
+	CODEC_STR(struct cmd_secret_reseal, name, NAME_MAX_BYTES),
+	CODEC_U64(struct cmd_secret_reseal, was),
+	CODEC_SECRET(struct cmd_secret_reseal, sealed, SECRET_MAX + 128),
+};
+static const struct codec_type secret_reseal_codec =
+	CODEC_TYPE(struct cmd_secret_reseal, "secret_reseal", secret_reseal_fields);
+
+static const struct codec_field node_keys_fields[] = {
+	CODEC_U64(struct cmd_node_keys, newest_key),
+	CODEC_U64(struct cmd_node_keys, ca_key),
+};
+static const struct codec_type node_keys_codec =
+	CODEC_TYPE(struct cmd_node_keys, "node_keys", node_keys_fields);
+
 static const struct codec_field result_fields[] = {
 	CODEC_I32(struct result, code),      CODEC_STR(struct result, message, TEXT_MAX_BYTES),
 	CODEC_U64(struct result, index),     CODEC_U64(struct result, id),
@@ -175,6 +218,11 @@ const struct codec_type *const command_body_codec[COMMAND_TYPES] = {
 	[COMMAND_SESSION_CLOSED] = &session_closed_codec,
 	[COMMAND_WAITERS_EXPIRE] = NULL,
 	[COMMAND_RECORDS_TRIM] = &records_trim_codec,
+	[COMMAND_KEY_PUT] = &cmd_key_put_codec,
+	[COMMAND_KEY_USE] = &key_use_codec,
+	[COMMAND_KEY_RETIRE] = &key_retire_codec,
+	[COMMAND_SECRET_RESEAL] = &secret_reseal_codec,
+	[COMMAND_NODE_KEYS] = &node_keys_codec,
 };
 
 const char *const command_type_name[COMMAND_TYPES] = {
@@ -197,4 +245,9 @@ const char *const command_type_name[COMMAND_TYPES] = {
 	[COMMAND_SESSION_CLOSED] = "session-closed",
 	[COMMAND_WAITERS_EXPIRE] = "waiters-expire",
 	[COMMAND_RECORDS_TRIM] = "records-trim",
+	[COMMAND_KEY_PUT] = "key-put",
+	[COMMAND_KEY_USE] = "key-use",
+	[COMMAND_KEY_RETIRE] = "key-retire",
+	[COMMAND_SECRET_RESEAL] = "secret-reseal",
+	[COMMAND_NODE_KEYS] = "node-keys",
 };

@@ -33,6 +33,11 @@ enum command_type {
 	COMMAND_SESSION_CLOSED,  /* cmd_session_closed: by the owner, once the sandbox no longer runs */
 	COMMAND_WAITERS_EXPIRE,  /* no body: waiting sessions past expires_ms go */
 	COMMAND_RECORDS_TRIM,    /* cmd_records_trim: voters copied the records up to a number */
+	COMMAND_KEY_PUT,         /* cmd_key_put: a new key, `next`; result.id */
+	COMMAND_KEY_USE,         /* cmd_key: next -> active, and the active one before it -> retiring */
+	COMMAND_KEY_RETIRE,      /* cmd_key_retire: a retiring or next one goes */
+	COMMAND_SECRET_RESEAL,   /* cmd_secret_reseal: the same secret under another key */
+	COMMAND_NODE_KEYS,       /* cmd_node_keys: which keys the asking node has */
 	COMMAND_TYPES
 };
 
@@ -50,9 +55,15 @@ struct entry {
 	uint32_t n_commands;
 };
 
+struct key_put {
+	uint8_t kind; /* enum key_kind */
+	struct str sealed, public_part;
+};
 struct cmd_cluster_init {
 	struct str id;
 	struct settings settings;
+	struct key_put *keys; /* active at once */
+	uint32_t n_keys;
 };
 struct cmd_node_join {
 	uint64_t id;
@@ -120,6 +131,27 @@ struct cmd_records_trim {
 	uint64_t up_to;
 };
 
+struct cmd_key_put {
+	struct key_put key;
+	uint64_t keep_ms; /* how long it is kept while retiring */
+};
+struct cmd_key {
+	uint64_t id;
+};
+struct cmd_key_retire {
+	uint64_t id;
+	bool early; /* before keep_ms is over: what it signed is refused from now on */
+};
+struct cmd_secret_reseal {
+	uint64_t pool;
+	struct str name;
+	uint64_t was; /* str_hash_stable(sealed, 0) of what was opened */
+	struct str sealed;
+};
+struct cmd_node_keys {
+	uint64_t newest_key, ca_key; /* as in node_row */
+};
+
 struct result {
 	int32_t code; /* 0 or -errno; see state.h for each command's */
 	struct str message;
@@ -130,7 +162,7 @@ struct result {
 	bool waiting; /* OPEN: no sandbox yet; the session row tells when */
 };
 
-extern const struct codec_type command_codec, entry_codec, result_codec;
+extern const struct codec_type command_codec, entry_codec, result_codec, key_put_codec;
 extern const struct codec_type *const command_body_codec[COMMAND_TYPES];
 extern const char *const command_type_name[COMMAND_TYPES];
 

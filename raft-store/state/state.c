@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/must.h"
+#include "wire/sealed.h"
 #include "state/store.h"
 
 struct state *state_new(void)
@@ -248,6 +249,35 @@ const struct record_row *state_next_record(const struct state *s, const struct r
 const struct correction_row *state_next_correction(const struct state *s, const struct correction_row *row)
 {
 	return next_of_all(&s->rows[KIND_CORRECTIONS], row);
+}
+
+const struct key_row *state_key(const struct state *s, uint64_t id)
+{
+	return store_find(s, KIND_KEYS, (struct tree_key){.a = id});
+}
+
+const struct key_row *state_next_key(const struct state *s, const struct key_row *row)
+{
+	return next_of_all(&s->rows[KIND_KEYS], row);
+}
+
+const struct key_row *state_active_key(const struct state *s, uint8_t kind)
+{
+	const struct key_row *row = NULL;
+
+	while ((row = state_next_key(s, row)) != NULL && (row->kind != kind || row->state != KEY_ACTIVE)) {
+	}
+	return row;
+}
+
+uint32_t state_secrets_of_key(const struct state *s, uint64_t key)
+{
+	const struct secret_row *row = NULL;
+	uint32_t n = 0;
+
+	while ((row = next_of_all(&s->rows[KIND_SECRETS], row)) != NULL)
+		n += sealed_key(row->sealed) == key;
+	return n;
 }
 
 uint32_t state_images_wanted(const struct state *s, struct str *ret, uint32_t max)

@@ -68,6 +68,13 @@ struct applied {
  *                   as well as from closing.
  * WAITERS_EXPIRE    result.id: how many went.
  * RECORDS_TRIM      result.id: how many went. Corrections are trimmed by the same numbers.
+ * KEY_PUT           -EPERM not by a voter; -EINVAL no sealed part, or no public one where the kind has one, or a
+ *                   second key of tags; -EBUSY one of the kind is `next` already, or there are KEYS_OF_A_KIND_MAX.
+ * KEY_USE           -EPERM; -ENOENT; -EALREADY not `next`; -EAGAIN a node that is up does not have it yet.
+ * KEY_RETIRE        -EPERM; -ENOENT; -EBUSY active, or a secret or certificate is still of it; -EAGAIN kept longer.
+ * SECRET_RESEAL     -EPERM; -ENOENT; -ESTALE the secret changed meanwhile, or the key is not the active one.
+ * NODE_KEYS         -EINVAL a key above the counter.
+ * POOL_PUT          also -ESTALE: a secret is sealed under a key that is not there (any more).
  * By itself, whenever waiters, target or maximum fall, apply moves booting, then ready sandboxes that are
  * too many to stopping. */
 
@@ -140,6 +147,12 @@ const struct bucket_row *state_next_bucket(const struct state *s, uint64_t pool,
 /* Of all pools, deleted ones too: their bills outlive them. By (pool, start). */
 const struct bucket_row *state_next_any_bucket(const struct state *s, const struct bucket_row *row);
 const struct rate_row *state_rate(const struct state *s, uint64_t pool);
+const struct key_row *state_key(const struct state *s, uint64_t id);
+const struct key_row *state_next_key(const struct state *s, const struct key_row *row); /* oldest first */
+/* The active one of the kind; NULL: none. */
+const struct key_row *state_active_key(const struct state *s, uint8_t kind);
+/* How many secrets are sealed under the key. */
+uint32_t state_secrets_of_key(const struct state *s, uint64_t key);
 const struct record_row *state_next_record(const struct state *s,
 					   const struct record_row *row); /* by number */
 const struct correction_row *state_next_correction(const struct state *s,

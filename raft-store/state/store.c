@@ -28,6 +28,7 @@ KEY(bucket_key, bucket_row, row->pool, row->start_ms)
 KEY(record_key, record_row, row->number, 0)
 KEY(correction_key, correction_row, row->number, 0)
 KEY(result_key, result_row, row->node, row->sequence)
+KEY(key_key, key_row, row->id, 0)
 
 static struct tree_key image_key(const void *value)
 {
@@ -66,6 +67,7 @@ const struct kind_type kind_types[KINDS] = {
 	[KIND_RECORDS] = {&record_row_codec, record_key, TABLE_LEDGER, true},
 	[KIND_CORRECTIONS] = {&correction_row_codec, correction_key, TABLE_LEDGER, true},
 	[KIND_RESULTS] = {&result_row_codec, result_key, TABLE_CLUSTER, true},
+	[KIND_KEYS] = {&key_row_codec, key_key, TABLE_KEYS, false},
 };
 
 /* -- Hash maps and further orders: each row is taken out and put in here alone -------------------------------- */

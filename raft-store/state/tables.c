@@ -102,6 +102,8 @@ static const struct codec_field node_fields[] = {
 	CODEC_U64(struct node_row, memory_reserved),
 	CODEC_STR(struct node_row, labels, LABELS_MAX_BYTES),
 	CODEC_STR(struct node_row, version, NAME_MAX_BYTES),
+	CODEC_U64(struct node_row, newest_key),
+	CODEC_U64(struct node_row, ca_key),
 };
 const struct codec_type node_row_codec = CODEC_TYPE(struct node_row, "node", node_fields);
 
@@ -196,11 +198,30 @@ static const struct codec_field correction_fields[] = {
 const struct codec_type correction_row_codec =
 	CODEC_TYPE(struct correction_row, "correction", correction_fields);
 
+static const struct codec_field key_fields[] = {
+	CODEC_U64(struct key_row, id),
+	CODEC_ENUM(struct key_row, kind, KEY_KINDS),
+	CODEC_ENUM(struct key_row, state, KEY_STATES),
+	CODEC_SECRET(struct key_row, sealed, KEY_PART_MAX),
+	CODEC_STR(struct key_row, public_part, KEY_PART_MAX),
+	CODEC_U64(struct key_row, created_ms),
+	CODEC_U64(struct key_row, since_ms),
+	CODEC_U64(struct key_row, keep_ms),
+};
+const struct codec_type key_row_codec = CODEC_TYPE(struct key_row, "key", key_fields);
+
 const char *const table_name[TABLES] = {
-	[TABLE_CLUSTER] = "cluster", [TABLE_POOLS] = "pools",           [TABLE_REVISIONS] = "revisions",
-	[TABLE_SECRETS] = "secrets", [TABLE_OPERATIONS] = "operations", [TABLE_NODES] = "nodes",
-	[TABLE_IMAGES] = "images",   [TABLE_SANDBOXES] = "sandboxes",   [TABLE_SESSIONS] = "sessions",
+	[TABLE_CLUSTER] = "cluster",
+	[TABLE_POOLS] = "pools",
+	[TABLE_REVISIONS] = "revisions",
+	[TABLE_SECRETS] = "secrets",
+	[TABLE_OPERATIONS] = "operations",
+	[TABLE_NODES] = "nodes",
+	[TABLE_IMAGES] = "images",
+	[TABLE_SANDBOXES] = "sandboxes",
+	[TABLE_SESSIONS] = "sessions",
 	[TABLE_LEDGER] = "ledger",
+	[TABLE_KEYS] = "keys",
 };
 
 const char *const provisioning_name[PROVISIONINGS] = {
@@ -230,4 +251,17 @@ const char *const reap_reason_name[REAP_REASONS] = {
 	[REAP_POOL_DELETED] = "pool-deleted",
 	[REAP_DEAD] = "dead",
 	[REAP_OUT_OF_MEMORY] = "out-of-memory",
+};
+
+const char *const key_kind_name[KEY_KINDS] = {
+	[KEY_SECRETS] = "secrets",
+	[KEY_ISSUER] = "issuer",
+	[KEY_CA] = "ca",
+	[KEY_TAGS] = "tags",
+};
+
+const char *const key_state_name[KEY_STATES] = {
+	[KEY_NEXT] = "next",
+	[KEY_ACTIVE] = "active",
+	[KEY_RETIRING] = "retiring",
 };

@@ -18,6 +18,7 @@ enum table {
 	TABLE_SANDBOXES,
 	TABLE_SESSIONS,
 	TABLE_LEDGER,
+	TABLE_KEYS,
 	TABLES
 };
 
@@ -78,7 +79,30 @@ struct revision_row {
 struct secret_row {
 	uint64_t pool;
 	struct str name;
-	struct str sealed; /* ciphertext with key id; nodes/control seals and opens */
+	struct str
+		sealed; /* wire/sealed.h; its key is an active or retiring row of KEY_SECRETS. nodes/control seals and opens */
+};
+
+/* What the cluster signs and seals with. A new key is `next` until every node that is up has it, then active, the one that is
+ * used; the active one before it is retiring: what it signed or sealed is still accepted, until nothing of that is left. */
+enum key_kind {
+	KEY_SECRETS, /* 32 bytes: seals what pools keep secret */
+	KEY_ISSUER,  /* PEM: signs tokens; public part: the public key */
+	KEY_CA,      /* PEM: signs the nodes' certificates; public part: its certificate */
+	KEY_TAGS, /* 32 bytes: tags of identifiers; never changes, or the logs of ended sandboxes would not be found */
+	KEY_KINDS
+};
+enum key_state { KEY_NEXT, KEY_ACTIVE, KEY_RETIRING, KEY_STATES };
+#define KEYS_OF_A_KIND_MAX 4
+#define KEY_PART_MAX       8192
+
+struct key_row {
+	uint64_t id; /* from the counter */
+	uint8_t kind, state;
+	struct str sealed, public_part; /* sealed under the key ring file of the voters */
+	uint64_t created_ms, since_ms;  /* since_ms: in this state */
+	uint64_t
+		keep_ms; /* how long it is kept at least while retiring: as long as what it signed is valid */
 };
 
 enum operation_kind { OPERATION_CREATE, OPERATION_UPDATE, OPERATION_DELETE, OPERATION_KINDS };
@@ -115,6 +139,8 @@ struct node_row {
 	uint64_t cpu_milli, memory_bytes;       /* capacity before overcommit */
 	uint64_t cpu_reserved, memory_reserved; /* kept by apply */
 	struct str labels, version;
+	uint64_t newest_key; /* of the cluster's keys: the node has all up to this one */
+	uint64_t ca_key;     /* the KEY_CA that issued the node's certificate; 0: not told yet */
 };
 
 /* Node `node` holds the flattened image `digest`. */
@@ -191,11 +217,14 @@ struct correction_row {
 
 extern const struct codec_type settings_codec, cluster_row_codec, pool_row_codec, revision_row_codec,
 	secret_row_codec, operation_row_codec, node_row_codec, image_row_codec, sandbox_row_codec,
-	session_row_codec, bucket_row_codec, rate_row_codec, record_row_codec, correction_row_codec;
+	session_row_codec, bucket_row_codec, rate_row_codec, record_row_codec, correction_row_codec,
+	key_row_codec;
 extern const char *const table_name[TABLES];
 extern const char *const provisioning_name[PROVISIONINGS]; /* as ARM writes them: "InProgress", ... */
 extern const char *const sandbox_state_name[SANDBOX_STATES];
 extern const char *const session_state_name[SESSION_STATES];
 extern const char *const reap_reason_name[REAP_REASONS];
+extern const char *const key_kind_name[KEY_KINDS];
+extern const char *const key_state_name[KEY_STATES];
 
 #endif

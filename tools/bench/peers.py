@@ -180,7 +180,8 @@ class Setup:
 
     def _public_key(self):
         to = self.cluster.dir / "issuer.pem"
-        subprocess.run(["openssl", "pkey", "-in", str(self.cluster.node_dir(1) / "issuer.key"), "-pubout", "-out", str(to)], check=True)
+        keys = self.cluster.admin("GET", "/.berth/v1/keys").json()["value"]
+        to.write_text(next(key["public"] for key in keys if key["kind"] == "issuer" and key["state"] == "active"))
         return to
 
     def _haproxy(self, name, with_check):

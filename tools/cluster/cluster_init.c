@@ -16,6 +16,7 @@
 #include "crypto/digest.h"
 #include "crypto/keyring.h"
 #include "crypto/pki.h"
+#include "keys/keys.h"
 
 #define CERT_DAYS 3650
 #define UID_BASE  1000000000u
@@ -27,8 +28,7 @@ struct making {
 	char cluster[UUID_TEXT_SIZE], tenant[UUID_TEXT_SIZE];
 	uid_t uid;
 	gid_t gid;
-	struct buf ca_cert, ca_key, issuer_key;
-	char keyring[PATH_MAX + 64];
+	struct buf ca_cert, ca_key, ring, first_keys;
 };
 
 static const char *cluster_environment(const struct cluster_plan *p)
@@ -63,13 +63,31 @@ static int make_ca(struct making *m, struct err *err)
 	if (r == 0)
 		r = pki_issue(&request, buf_str(&m->ca_key), STR_NONE, STR_NONE, &m->ca_cert, err);
 	if (r == 0)
-		r = pki_make_key(&m->issuer_key, err);
-	if (r == 0)
 		r = put(m, "ca.pem", 0644, false, buf_str(&m->ca_cert), err);
 	if (r == 0)
 		r = put(m, "ca.key", 0600, false, buf_str(&m->ca_key), err);
-	snprintf(m->keyring, sizeof m->keyring, "%s/keyring", m->dir);
-	return r == 0 ? keyring_create(m->keyring, err) : r;
+	return r;
+}
+
+/* The ring that each voter gets, and under it the keys that the first leader puts into the tables. */
+static int make_keys(struct making *m, struct err *err)
+{
+	CLEANUP_ARENA struct arena arena = {0};
+	struct keyring *ring = keyring_new();
+	uint8_t master[KEYRING_KEY_BYTES];
+	struct keys_first first;
+
+	crypto_random(master, sizeof master);
+	must(keyring_add(ring, 1, master) == 0);
+	crypto_wipe(master, sizeof master);
+	keyring_print(ring, &m->ring);
+	int r = keys_make_first(ring, str_of(m->cluster), buf_str(&m->ca_key), buf_str(&m->ca_cert), &arena,
+				&first, err);
+
+	keyring_free(ring);
+	if (r == 0)
+		codec_encode(&m->first_keys, &keys_first_codec, &first);
+	return r;
 }
 
 /* A key and a certificate of the CA: <name>/<file>.key and <name>/<file>.pem. */
@@ -174,10 +192,8 @@ static int write_config(struct making *m, unsigned i, const char *node, struct e
 		   p->domain != NULL ? p->domain : p->host, p->base_port + 4);
 	buf_printf(&text, "tls_cert = %s/tls.pem\ntls_key = %s/tls.key\n", d, d);
 	buf_printf(&text, "ca_cert = %s/ca.pem\nnode_cert = %s/node.pem\nnode_key = %s/node.key\n", d, d, d);
-	if (is_worker(m, i))
-		buf_printf(&text, "issuer_key = %s/issuer.pem\n", d);
-	else
-		buf_printf(&text, "issuer_key = %s/issuer.key\nkeyring = %s/keyring\n", d, d);
+	if (!is_worker(m, i))
+		buf_printf(&text, "first_keys = %s/first-keys\nkeyring = %s/keyring\n", d, d);
 	buf_printf(&text, "sandboxd_socket = %s/run/sandboxd/socket\nadmin_socket = %s/run/admin/socket\n", d,
 		   d);
 	buf_printf(&text, "user = %s\ngateway_loops = %u\n", p->user, p->gateway_loops);
@@ -197,33 +213,16 @@ static int write_config(struct making *m, unsigned i, const char *node, struct e
 	return put(m, name, 0644, false, buf_str(&text), err);
 }
 
-/* What a voter has and a worker has not: the issuer's key and the key ring. */
+/* What a voter has and a worker has not. */
 static int put_keys(struct making *m, const char *node, struct err *err)
 {
-	CLEANUP_BUF struct buf ring = {0};
 	char name[128];
 	int r;
 
-	snprintf(name, sizeof name, "%s/issuer.key", node);
-	r = put(m, name, 0600, true, buf_str(&m->issuer_key), err);
-	if (r == 0)
-		r = fd_read_file(m->keyring, 65536, &ring, err);
+	snprintf(name, sizeof name, "%s/first-keys", node);
+	r = put(m, name, 0600, true, buf_str(&m->first_keys), err);
 	snprintf(name, sizeof name, "%s/keyring", node);
-	if (r == 0)
-		r = put(m, name, 0600, true, buf_str(&ring), err);
-	if (ring.p != NULL)
-		crypto_wipe(ring.p, ring.n);
-	return r;
-}
-
-static int put_public_key(struct making *m, const char *node, struct err *err)
-{
-	CLEANUP_BUF struct buf key = {0};
-	char name[128];
-	int r = pki_public_key(buf_str(&m->issuer_key), &key, err);
-
-	snprintf(name, sizeof name, "%s/issuer.pem", node);
-	return r == 0 ? put(m, name, 0644, true, buf_str(&key), err) : r;
+	return r == 0 ? put(m, name, 0600, true, buf_str(&m->ring), err) : r;
 }
 
 static int make_node(struct making *m, unsigned i, struct err *err)
@@ -241,8 +240,8 @@ static int make_node(struct making *m, unsigned i, struct err *err)
 	snprintf(name, sizeof name, "%s/ca.pem", node);
 	if (r == 0)
 		r = put(m, name, 0644, false, buf_str(&m->ca_cert), err);
-	if (r == 0)
-		r = is_worker(m, i) ? put_public_key(m, node, err) : put_keys(m, node, err);
+	if (r == 0 && !is_worker(m, i))
+		r = put_keys(m, node, err);
 	return r == 0 ? write_config(m, i, node, err) : r;
 }
 
@@ -286,7 +285,7 @@ static int check_plan(struct making *m, struct err *err)
 
 static void made_done(struct making *m)
 {
-	struct buf *secret[] = {&m->ca_key, &m->issuer_key};
+	struct buf *secret[] = {&m->ca_key, &m->ring};
 
 	for (int i = 0; i < 2; i++) {
 		if (secret[i]->p != NULL)
@@ -294,6 +293,7 @@ static void made_done(struct making *m)
 		buf_done(secret[i]);
 	}
 	buf_done(&m->ca_cert);
+	buf_done(&m->first_keys);
 }
 
 int cluster_init(const struct cluster_plan *plan, cluster_progress *say, void *context, struct err *err)
@@ -307,13 +307,14 @@ int cluster_init(const struct cluster_plan *plan, cluster_progress *say, void *c
 	crypto_uuid(m.cluster);
 	crypto_uuid(m.tenant);
 	r = make_ca(&m, err);
+	if (r == 0)
+		r = make_keys(&m, err);
 	for (unsigned i = 1; r == 0 && i <= plan->nodes + plan->workers; i++) {
 		r = make_node(&m, i, err);
 		snprintf(line, sizeof line, "node%u: %s/node%u/berth.conf", i, m.dir, i);
 		if (r == 0)
 			say(context, line);
 	}
-	unlink(m.keyring);
 	made_done(&m);
 	return r;
 }

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/secrets.h"
+#include "control/keys/secrets.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/must.h"
@@ -41,9 +41,9 @@ static int on_seal(void *context, struct str pool_id, struct str name, struct st
 {
 	struct control *c = context;
 
-	if (c->keyring == NULL)
+	if (c->ring == NULL)
 		return err_set(err, -ENOKEY, "this node is a worker and cannot seal secrets: ask a voter");
-	return secrets_seal(c->keyring, pool_id, name, plain, arena, ret_sealed, err);
+	return secrets_seal(keys_secrets(c->keys), pool_id, name, plain, arena, ret_sealed, err);
 }
 
 static void on_hash_identifier(void *context, struct str identifier, char ret_hex[33])
@@ -173,8 +173,10 @@ static int find_caller(struct api_call *call, struct arm_caller *ret, struct err
 	int r = q->authorization.n == 0 ? err_set(err, -EACCES, "no Authorization header")
 					: token_of_header(q->authorization, &token);
 
+	if (r == 0 && c->tokens == NULL)
+		r = err_set(err, -EACCES, "the issuer's keys are not known here yet");
 	if (r == 0)
-		r = token_verify(c->keys, token, q->pool_uid != 0 ? TOKEN_DATA : TOKEN_MANAGEMENT,
+		r = token_verify(c->tokens, token, q->pool_uid != 0 ? TOKEN_DATA : TOKEN_MANAGEMENT,
 				 clock_wall_ms() / 1000, claims, err);
 	if (r < 0)
 		return r;

@@ -68,7 +68,11 @@ static void run_token(struct api_call *call)
 				"admin socket."));
 		return;
 	}
-	if (token_issue(api_control(call->api)->keys, &request, &token, &err) < 0) {
+	if (api_control(call->api)->tokens == NULL) {
+		reply_error(call, 503, "KeysUnavailable", STR("the issuer's keys are not known here yet"));
+		return;
+	}
+	if (token_issue(api_control(call->api)->tokens, &request, &token, &err) < 0) {
 		reply_error(call, 400, "InvalidToken", str_of(err.message));
 		return;
 	}

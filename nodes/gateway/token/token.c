@@ -21,9 +21,15 @@
 #define ISSUER_MAX 256
 #define SIGNATURE  64 /* bytes, of ES256 and EdDSA alike */
 
-struct token_keys {
+struct one_key {
 	EVP_PKEY *key;
-	bool can_sign, ec;
+	bool ec;
+};
+
+struct token_keys {
+	struct one_key keys[TOKEN_KEYS_MAX]; /* the first one signs */
+	unsigned n;
+	bool can_sign;
 	char issuer[ISSUER_MAX], management[ISSUER_MAX];
 	uint64_t serial; /* differs for each set of keys: caches forget by it */
 	atomic_uint refs;
@@ -63,6 +69,26 @@ static int kind_of(EVP_PKEY *key, bool *ret_ec)
 	return 0;
 }
 
+static int add_key(struct token_keys *k, struct str private_pem, struct str public_pem, struct err *err)
+{
+	struct one_key *one = &k->keys[k->n];
+
+	if (k->n == TOKEN_KEYS_MAX)
+		return err_set(err, -ENOBUFS, "token keys: more than %d", TOKEN_KEYS_MAX);
+	one->key = read_key(private_pem, public_pem);
+	if (!one->key || kind_of(one->key, &one->ec)) {
+		EVP_PKEY_free(one->key);
+		return err_set(err, -EINVAL, "token key: must be a PEM key of type EC P-256 or Ed25519");
+	}
+	k->n++;
+	return 0;
+}
+
+int token_keys_add(struct token_keys *k, struct str public_pem, struct err *err)
+{
+	return add_key(k, STR_NONE, public_pem, err);
+}
+
 int token_keys_new(struct str private_pem, struct str public_pem, const char *issuer,
 		   const char *management_audience, struct token_keys **ret, struct err *err)
 {
@@ -70,13 +96,12 @@ int token_keys_new(struct str private_pem, struct str public_pem, const char *is
 
 	if (!k)
 		return err_set(err, -ENOMEM, "token keys: no memory");
-	k->key = read_key(private_pem, public_pem);
 	k->can_sign = private_pem.n > 0;
 	atomic_init(&k->refs, 1);
 	k->serial = atomic_fetch_add(&next_serial, 1);
-	if (!k->key || kind_of(k->key, &k->ec)) {
+	if (add_key(k, private_pem, public_pem, err)) {
 		token_keys_unref(k);
-		return err_set(err, -EINVAL, "token key: must be a PEM key of type EC P-256 or Ed25519");
+		return -EINVAL;
 	}
 	if (str_copy(str_of(issuer), k->issuer, sizeof k->issuer) || !k->issuer[0] ||
 	    str_copy(str_of(management_audience), k->management, sizeof k->management) || !k->management[0]) {
@@ -97,7 +122,8 @@ void token_keys_unref(struct token_keys *k)
 {
 	if (!k || atomic_fetch_sub(&k->refs, 1) != 1)
 		return;
-	EVP_PKEY_free(k->key);
+	for (unsigned i = 0; i < k->n; i++)
+		EVP_PKEY_free(k->keys[i].key);
 	free(k);
 }
 
@@ -130,8 +156,7 @@ static bool raw_of_der(const unsigned char *der, size_t n, unsigned char raw[SIG
 	return ok;
 }
 
-static bool signature_ok(const struct token_keys *k, struct str signed_part,
-			 const unsigned char raw[SIGNATURE])
+static bool signature_ok(const struct one_key *k, struct str signed_part, const unsigned char raw[SIGNATURE])
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	unsigned char der[80];
@@ -151,7 +176,18 @@ static bool signature_ok(const struct token_keys *k, struct str signed_part,
 	return ok;
 }
 
-static bool sign(const struct token_keys *k, struct str text, unsigned char raw[SIGNATURE])
+/* By any of the keys of the algorithm that the header names. */
+static bool signed_by_one(const struct token_keys *k, bool ec, struct str signed_part,
+			  const unsigned char raw[SIGNATURE])
+{
+	for (unsigned i = 0; i < k->n; i++) {
+		if (k->keys[i].ec == ec && signature_ok(&k->keys[i], signed_part, raw))
+			return true;
+	}
+	return false;
+}
+
+static bool sign(const struct one_key *k, struct str text, unsigned char raw[SIGNATURE])
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	unsigned char sig[80];
@@ -182,7 +218,7 @@ static int parse_part(struct str part, json_t **ret)
 		       : 0;
 }
 
-static int check_header(const struct token_keys *k, struct str part, struct err *err)
+static int check_header(const struct token_keys *k, struct str part, bool *ret_ec, struct err *err)
 {
 	static const char *const refused[] = {"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"};
 	json_auto_t *header = NULL;
@@ -193,8 +229,13 @@ static int check_header(const struct token_keys *k, struct str part, struct err 
 	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
 		if (json_object_get(header, refused[i]))
 			return err_set(err, -EACCES, "token: header field %s is not allowed", refused[i]);
-	if (json_get_str(header, JSON_REQUIRED, 16, &alg, NULL, "alg") ||
-	    !str_eq(alg, k->ec ? STR("ES256") : STR("EdDSA")))
+	bool named = json_get_str(header, JSON_REQUIRED, 16, &alg, NULL, "alg") == 0, ours = false;
+
+	for (unsigned i = 0; named && !ours && i < k->n; i++) {
+		ours = str_eq(alg, k->keys[i].ec ? STR("ES256") : STR("EdDSA"));
+		*ret_ec = k->keys[i].ec;
+	}
+	if (!ours)
 		return err_set(err, -EACCES, "token: not this key's algorithm");
 	if (json_get_str(header, JSON_OPTIONAL, 16, &type, NULL, "typ") ||
 	    (type.n && !str_eq_nocase(type, STR("JWT"))))
@@ -290,6 +331,7 @@ int token_verify(const struct token_keys *k, struct str token, enum token_plane 
 	CLEANUP_BUF struct buf raw = {.max = SIGNATURE + 2};
 	struct str header, claims, signature, rest;
 	struct token_claims c = {0};
+	bool ec;
 	int r;
 
 	if (token.n == 0 || token.n > TOKEN_BYTES_MAX)
@@ -297,12 +339,13 @@ int token_verify(const struct token_keys *k, struct str token, enum token_plane 
 	if (!str_cut(token, '.', &header, &rest) || !str_cut(rest, '.', &claims, &signature) ||
 	    str_find(signature, '.') != signature.n)
 		return err_set(err, -EACCES, "token: must have three parts");
-	r = check_header(k, header, err);
+	r = check_header(k, header, &ec, err);
 	if (r)
 		return r;
 	if (base64url_decode(signature, &raw) || raw.n != SIGNATURE)
 		return err_set(err, -EACCES, "token: malformed signature");
-	if (!signature_ok(k, (struct str){token.p, header.n + 1 + claims.n}, (const unsigned char *)raw.p))
+	if (!signed_by_one(k, ec, (struct str){token.p, header.n + 1 + claims.n},
+			   (const unsigned char *)raw.p))
 		return err_set(err, -EACCES, "token: wrong signature");
 	r = check_claims(k, claims, plane, now_s, &c, err);
 	if (!r)
@@ -398,13 +441,13 @@ int token_issue(const struct token_keys *k, const struct token_request *request,
 	if (r)
 		return r;
 	print_claims(k, request, &claims);
-	base64url_encode(&token, k->ec ? es256 : eddsa, sizeof es256 - 1);
+	base64url_encode(&token, k->keys[0].ec ? es256 : eddsa, sizeof es256 - 1);
 	buf_add(&token, ".", 1);
 	base64url_encode(&token, claims.p, claims.n);
 	if (buf_failed(&claims) || buf_failed(&token))
 		return err_set(err, -EINVAL, "token: longer than %d bytes: fewer or shorter roles",
 			       TOKEN_BYTES_MAX);
-	if (!sign(k, buf_str(&token), raw))
+	if (!sign(&k->keys[0], buf_str(&token), raw))
 		return err_set(err, -EIO, "token: signing failed");
 	buf_add(&token, ".", 1);
 	base64url_encode(&token, raw, sizeof raw);

@@ -41,10 +41,14 @@ struct token_claims {
 
 enum token_plane { TOKEN_DATA, TOKEN_MANAGEMENT };
 
+#define TOKEN_KEYS_MAX 4
+
 /* `private_pem` (empty on nodes that only check) or `public_pem`; EC P-256 or Ed25519. `issuer` is the exact `iss`;
  * `management_audience` the endpoint's URL, with or without a slash at the end. -EINVAL. */
 int token_keys_new(struct str private_pem, struct str public_pem, const char *issuer,
 		   const char *management_audience, struct token_keys **ret, struct err *err);
+/* Tokens of this key are accepted too: of a former one, or of one to come. Before the set is shared. -EINVAL, -ENOBUFS. */
+int token_keys_add(struct token_keys *k, struct str public_pem, struct err *err);
 struct token_keys *token_keys_ref(struct token_keys *k);
 void token_keys_unref(struct token_keys *k);
 

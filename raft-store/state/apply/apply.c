@@ -32,6 +32,11 @@ static apply_handler *const handlers[COMMAND_TYPES] = {
 	[COMMAND_SESSION_CLOSED] = apply_session_closed,
 	[COMMAND_WAITERS_EXPIRE] = apply_waiters_expire,
 	[COMMAND_RECORDS_TRIM] = apply_records_trim,
+	[COMMAND_KEY_PUT] = apply_key_put,
+	[COMMAND_KEY_USE] = apply_key_use,
+	[COMMAND_KEY_RETIRE] = apply_key_retire,
+	[COMMAND_SECRET_RESEAL] = apply_secret_reseal,
+	[COMMAND_NODE_KEYS] = apply_node_keys,
 };
 
 void apply_refuse(struct apply *a, int code, const char *format, ...)

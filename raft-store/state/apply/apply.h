@@ -24,7 +24,8 @@ typedef void apply_handler(struct apply *a, const void *body);
 apply_handler apply_cluster_init, apply_node_join, apply_node_renew, apply_node_lost, apply_node_cordon,
 	apply_node_images, apply_pool_put, apply_pool_delete, apply_operation_step, apply_sandbox_boot,
 	apply_sandbox_ready, apply_sandbox_stopping, apply_sandbox_gone, apply_session_open,
-	apply_session_closing, apply_session_closed, apply_waiters_expire, apply_records_trim;
+	apply_session_closing, apply_session_closed, apply_waiters_expire, apply_records_trim, apply_key_put,
+	apply_key_use, apply_key_retire, apply_secret_reseal, apply_node_keys;
 
 void apply_refuse(struct apply *a, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t apply_next_id(struct apply *a);
@@ -38,6 +39,14 @@ void apply_trim(struct apply *a, uint64_t pool);
 void apply_settle(struct apply *a, uint64_t pool);
 /* Ends the operation if it runs, with what an ARM error needs. */
 void apply_operation_end(struct apply *a, uint64_t id, uint8_t phase, struct str code, struct str message);
+
+/* -- apply_key.c */
+/* A key that is active from now on; checked by the caller. */
+void apply_key_found(struct apply *a, const struct key_put *put);
+/* What is wrong with it; NULL: nothing. */
+const char *apply_key_fault(const struct key_put *put);
+/* Whether something sealed so can be opened by what the tables hold. */
+bool apply_sealed_is_known(const struct apply *a, struct str sealed);
 
 /* -- apply_operation.c */
 /* Those that ended longer ago than the settings keep them; a pool's last one stays. */

@@ -32,11 +32,22 @@ void apply_cluster_init(struct apply *a, const void *body)
 		apply_refuse(a, -EINVAL, "%s", fault != NULL ? fault : "id: empty");
 		return;
 	}
+	for (uint32_t i = 0; i < c->n_keys; i++) {
+		fault = apply_key_fault(&c->keys[i]);
+		for (uint32_t k = 0; k < i && fault == NULL; k++)
+			fault = c->keys[k].kind == c->keys[i].kind ? "two keys of a kind" : NULL;
+		if (fault != NULL) {
+			apply_refuse(a, -EINVAL, "keys[%u]: %s", i, fault);
+			return;
+		}
+	}
 	a->cluster.id = c->id;
 	a->cluster.settings = c->settings;
 	a->cluster.incarnation = 1;
 	a->cluster.feature_level = FEATURE_LEVEL;
 	a->cluster.counter = APPLY_FIRST_ID;
+	for (uint32_t i = 0; i < c->n_keys; i++)
+		apply_key_found(a, &c->keys[i]);
 }
 
 static void forget_results(struct apply *a, uint64_t node)

@@ -179,6 +179,12 @@ static bool secrets_are_sound(struct apply *a, const struct msg_pool_put *c, uin
 				     STR_ARGS(secret->name));
 			return false;
 		}
+		if (secret->sealed.n > 0 && !apply_sealed_is_known(a, secret->sealed)) {
+			apply_refuse(a, -ESTALE,
+				     "secrets: \"%.*s\" is sealed under a key that was retired meanwhile",
+				     STR_ARGS(secret->name));
+			return false;
+		}
 	}
 	return true;
 }

@@ -18,7 +18,7 @@ import harness as h
 
 CROWD = 600  # above what the control port accepts at a time
 PORTS = ("raft", "control", "forward", "http", "https")
-KEYS = ("node.key", "tls.key", "issuer.key", "keyring")
+KEYS = ("node.key", "tls.key", "first-keys", "keyring")
 random_bytes = random.Random(11).randbytes
 cluster = h.Cluster(3, name="strangers")
 daemons = {}

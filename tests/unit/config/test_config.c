@@ -22,7 +22,7 @@ static const char good[] =
 	"member = 2 b 127.0.0.1:11 127.0.0.1:12 127.0.0.1:13\n"
 	"member = 3 c 127.0.0.1:21 127.0.0.1:22 127.0.0.1:23\n"
 	"state_dir = /s\nrun_dir = /r\nlisten = 127.0.0.1:80\napi_url = https://b\naudience = https://b\n"
-	"ca_cert = /ca\nnode_cert = /c\nnode_key = /k\nissuer_key = /i\nkeyring = /ring\n"
+	"ca_cert = /ca\nnode_cert = /c\nnode_key = /k\nkeyring = /ring\nfirst_keys = /first\n"
 	"sandboxd_socket = /r/s\nadmin_socket = /r/a\nuser = berth\n"
 	"cluster_id = 00000000-0000-4000-8000-000000000001\ntenant = 00000000-0000-4000-8000-000000000002\n";
 
@@ -82,7 +82,7 @@ static void test_worker(void **state)
 		"member = 1 a 127.0.0.1:1 127.0.0.1:2 127.0.0.1:3\nmember = 4 w - 127.0.0.1:32 127.0.0.1:33\n"
 		"state_dir = /s\nrun_dir = /r\nlisten = 127.0.0.1:80\napi_url = https://w\naudience = "
 		"https://b\n"
-		"ca_cert = /ca\nnode_cert = /c\nnode_key = /k\nissuer_key = /i\n"
+		"ca_cert = /ca\nnode_cert = /c\nnode_key = /k\n"
 		"sandboxd_socket = /r/s\nadmin_socket = /r/a\nuser = berth\n"
 		"cluster_id = 00000000-0000-4000-8000-000000000001\n"
 		"tenant = 00000000-0000-4000-8000-000000000002\n";
@@ -151,8 +151,7 @@ static void test_bad_lines(void **state)
 
 static void test_missing(void **state)
 {
-	static const char *const needed[] = {"node_id", "member", "state_dir", "api_url",
-					     "keyring", "user",   "tenant"};
+	static const char *const needed[] = {"node_id", "member", "state_dir", "api_url", "user", "tenant"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {

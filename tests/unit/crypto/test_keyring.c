@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/fd.h"
+#include "wire/sealed.h"
 #include "crypto/digest.h"
 #include "crypto/keyring.h"
 #include "crypto/pki.h"
@@ -22,8 +23,11 @@ static char path[64];
 static int make_ring(void **state)
 {
 	snprintf(path, sizeof path, "/tmp/berth-test.ring.%d", (int)getpid());
-	unlink(path);
-	return keyring_create(path, NULL) == 0 && keyring_load(path, (struct keyring **)state, NULL) == 0
+	char line[80];
+
+	snprintf(line, sizeof line, "1 %064d\n", 5);
+	return fd_write_file(path, 0600, line, strlen(line), NULL) == 0 &&
+			       keyring_load(path, (struct keyring **)state, NULL) == 0
 		       ? 0
 		       : -1;
 }
@@ -77,12 +81,51 @@ static void test_rotation(void **state)
 	assert_int_equal(keyring_seal(both, STR("new"), STR("x"), &fresh, NULL), 0);
 	assert_int_equal(keyring_open(both, buf_str(&old), STR("x"), &plain, NULL), 0);
 	assert_int_equal(keyring_open(*state, buf_str(&fresh), STR("x"), &plain, NULL), -EBADMSG);
+	assert_int_equal(sealed_key(buf_str(&old)), 1);
+	assert_int_equal(sealed_key(buf_str(&fresh)), 2);
+	assert_int_equal(sealed_key(STR("sealed otherwise")), 0);
+	/* Until it is told otherwise the last one of a file seals, and the first one of a ring that is made. */
+	assert_int_equal(keyring_sealing(both), 2);
+	assert_int_equal(keyring_use(both, 1), 0);
+	assert_int_equal(keyring_sealing(both), 1);
+	assert_int_equal(keyring_use(both, 3), -ENOENT);
 	keyring_free(both);
+}
+
+static void test_made_ring(void **state)
+{
+	CLEANUP_BUF struct buf text = {0}, sealed = {0}, plain = {0};
+	struct keyring *ring = keyring_new(), *again;
+	uint8_t key[KEYRING_KEY_BYTES] = {9};
+
+	(void)state;
+	assert_int_equal(keyring_seal(ring, STR("x"), STR("y"), &sealed, NULL), -ENOKEY);
+	assert_int_equal(keyring_add(ring, 0, key), -EINVAL);
+	assert_int_equal(keyring_add(ring, UINT64_MAX, key), 0);
+	assert_int_equal(keyring_add(ring, UINT64_MAX, key), -EEXIST);
+	assert_int_equal(keyring_add(ring, 7, key), 0);
+	assert_int_equal(keyring_sealing(ring), UINT64_MAX);
+	for (uint64_t id = 8; id < 70; id++)
+		assert_int_equal(keyring_add(ring, id, key), 0);
+	assert_int_equal(keyring_add(ring, 70, key), -ENOBUFS);
+	assert_int_equal(keyring_seal(ring, STR("x"), STR("y"), &sealed, NULL), 0);
+	keyring_print(ring, &text);
+	assert_int_equal(keyring_parse("text", buf_str(&text), &again, NULL), 0);
+	assert_int_equal(keyring_open(again, buf_str(&sealed), STR("y"), &plain, NULL), 0);
+	assert_true(str_eq(buf_str(&plain), STR("x")));
+	keyring_free(ring);
+	keyring_free(again);
 }
 
 static void test_bad_files(void **state)
 {
-	static const char *const bad[] = {"", "1\n", "x 00\n", "1 zz\n", "1 00112233\n"};
+	static const char *const bad[] = {
+		"",
+		"1\n",
+		"x 00\n",
+		"1 zz\n",
+		"1 00112233\n",
+		"0 0000000000000000000000000000000000000000000000000000000000000001\n"};
 	struct keyring *ring;
 	struct err err = {0};
 
@@ -93,7 +136,6 @@ static void test_bad_files(void **state)
 	}
 	assert_int_equal(chmod(path, 0644), 0);
 	assert_int_equal(keyring_load(path, &ring, &err), -EACCES);
-	assert_int_equal(keyring_create(path, &err), -EEXIST);
 }
 
 static void test_certificates(void **state)
@@ -141,6 +183,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_another_place_or_damage, make_ring, remove_ring),
 		cmocka_unit_test_setup_teardown(test_rotation, make_ring, remove_ring),
 		cmocka_unit_test_setup_teardown(test_bad_files, make_ring, remove_ring),
+		cmocka_unit_test(test_made_ring),
 		cmocka_unit_test(test_certificates),
 		cmocka_unit_test(test_texts),
 	};

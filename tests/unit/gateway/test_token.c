@@ -12,6 +12,7 @@
 #include <openssl/pem.h>
 
 #include "crypto/digest.h"
+#include "crypto/pki.h"
 #include "gateway/token/base64url.h"
 #include "gateway/token/token.h"
 
@@ -95,6 +96,41 @@ static void test_round_trip(void **state)
 		assert_int_equal(token_verify(both[i], buf_str(&token), TOKEN_DATA, NOW, &c, &err), -EACCES);
 	}
 	buf_done(&token);
+}
+
+/* A set that accepts a second key: both keys' tokens are taken, of one algorithm or of two; the first one signs. */
+static void test_two_keys(void **state)
+{
+	CLEANUP_BUF struct buf pem = {0}, key = {0}, old = {0}, other = {0}, fresh = {0};
+	struct token_keys *former, *both;
+	struct token_claims c;
+
+	(void)state;
+	assert_int_equal(pki_make_key(&key, NULL), 0);
+	assert_int_equal(token_keys_new(buf_str(&key), STR_NONE, "https://issuer", "https://m.example/",
+					&former, NULL),
+			 0);
+	issue(former, TOKEN_DATA, &old);
+	issue(ec, TOKEN_DATA, &other);
+	assert_int_equal(pki_public_key(buf_str(&key), &pem, NULL), 0);
+	buf_clear(&key);
+	assert_int_equal(pki_make_key(&key, NULL), 0);
+	assert_int_equal(
+		token_keys_new(buf_str(&key), STR_NONE, "https://issuer", "https://m.example/", &both, NULL),
+		0);
+	assert_int_equal(token_verify(both, buf_str(&old), TOKEN_DATA, NOW, &c, &err), -EACCES);
+	assert_int_equal(token_keys_add(both, STR("no key"), &err), -EINVAL);
+	assert_int_equal(token_keys_add(both, buf_str(&pem), &err), 0);
+	issue(both, TOKEN_DATA, &fresh);
+	assert_int_equal(token_verify(both, buf_str(&old), TOKEN_DATA, NOW, &c, &err), 0);
+	assert_int_equal(token_verify(both, buf_str(&fresh), TOKEN_DATA, NOW, &c, &err), 0);
+	assert_int_equal(token_verify(both, buf_str(&other), TOKEN_DATA, NOW, &c, &err), -EACCES);
+	assert_int_equal(token_verify(former, buf_str(&fresh), TOKEN_DATA, NOW, &c, &err), -EACCES);
+	for (int i = 2; i < TOKEN_KEYS_MAX; i++)
+		assert_int_equal(token_keys_add(both, buf_str(&pem), &err), 0);
+	assert_int_equal(token_keys_add(both, buf_str(&pem), &err), -ENOBUFS);
+	token_keys_unref(former);
+	token_keys_unref(both);
 }
 
 static void test_roles(void **state)
@@ -307,9 +343,13 @@ static void test_bounds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_roles),
-		cmocka_unit_test(test_forgeries),  cmocka_unit_test(test_each_byte_matters),
-		cmocka_unit_test(test_base64url),  cmocka_unit_test(test_cache),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_two_keys),
+		cmocka_unit_test(test_roles),
+		cmocka_unit_test(test_forgeries),
+		cmocka_unit_test(test_each_byte_matters),
+		cmocka_unit_test(test_base64url),
+		cmocka_unit_test(test_cache),
 		cmocka_unit_test(test_bounds),
 	};
 

@@ -237,6 +237,33 @@ static void do_join(struct run *r)
 	act(r, join.id, COMMAND_NODE_JOIN, &join);
 }
 
+/* Some key, or one that is not there. */
+static void do_key(struct run *r)
+{
+	struct cmd_key_put put = {{(uint8_t)(KEY_ISSUER + below(r, 2)), STR("sealed"), STR("public")},
+				  below(r, 100000)};
+	const struct key_row *key = state_next_key(r->m.s, NULL);
+	uint64_t id;
+
+	for (uint64_t n = below(r, 4); n > 0 && key != NULL; n--)
+		key = state_next_key(r->m.s, key);
+	id = key == NULL ? 12 : key->id;
+	switch (below(r, 4)) {
+	case 0:
+		act(r, node_id(r), COMMAND_KEY_PUT, &put);
+		return;
+	case 1:
+		act(r, node_id(r), COMMAND_KEY_USE, &(struct cmd_key){id});
+		return;
+	case 2:
+		act(r, node_id(r), COMMAND_KEY_RETIRE, &(struct cmd_key_retire){id, below(r, 2) == 0});
+		return;
+	default:
+		for (uint64_t node = 1; node <= NODES; node++)
+			act(r, node, COMMAND_NODE_KEYS, &(struct cmd_node_keys){id, below(r, 2) * id});
+	}
+}
+
 static void do_rest(struct run *r)
 {
 	const struct pool_row *pool = some_pool(r);
@@ -246,7 +273,11 @@ static void do_rest(struct run *r)
 	struct cmd_node_cordon cordon = {
 		.node = node_id(r), .cordoned = below(r, 3) == 0, .draining = below(r, 6) == 0};
 
-	switch (below(r, 6)) {
+	switch (below(r, 8)) {
+	case 6:
+	case 7:
+		do_key(r);
+		return;
 	case 0:
 		act(r, node_id(r), COMMAND_NODE_IMAGES, &images);
 		return;

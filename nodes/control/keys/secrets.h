@@ -1,6 +1,6 @@
 /* secrets.h -- seals and opens what pools keep secret, and fills it into calls of sandboxd.
  * The associated data of a secret is "<pool's resource id in lower case>/<secret's name>": a ciphertext cannot be moved.
- * Borrows: key ring and tables. Thread: the control loop. */
+ * Borrows: the cluster's ring of keys (NULL: this node has none, -ENOKEY) and tables. Thread: the control loop. */
 #ifndef CONTROL_SECRETS_H
 #define CONTROL_SECRETS_H
 

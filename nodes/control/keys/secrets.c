@@ -1,4 +1,4 @@
-#include "secrets.h"
+#include "control/keys/secrets.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -22,11 +22,17 @@ static struct str associated_data(struct str pool_id, struct str name, struct ar
 	return arena_printf(arena, "%.*s/%.*s", STR_ARGS(pool_id), STR_ARGS(name));
 }
 
+static int no_keys(struct err *err)
+{
+	return err_set(err, -ENOKEY, "this node does not have the cluster's keys");
+}
+
 int secrets_seal(const struct keyring *ring, struct str pool_id, struct str name, struct str plain,
 		 struct arena *arena, struct str *ret, struct err *err)
 {
 	CLEANUP_BUF struct buf sealed = {0};
-	int r = keyring_seal(ring, plain, associated_data(pool_id, name, arena), &sealed, err);
+	int r = ring == NULL ? no_keys(err)
+			     : keyring_seal(ring, plain, associated_data(pool_id, name, arena), &sealed, err);
 
 	if (r < 0)
 		return r;
@@ -43,8 +49,10 @@ int secrets_open(const struct keyring *ring, const struct state *state, uint64_t
 
 	if (secret == NULL)
 		return err_set(err, -ENOENT, "the pool has no secret \"%.*s\"", STR_ARGS(name));
-	int r = keyring_open(ring, secret->sealed, associated_data(secrets_pool_id(row, arena), name, arena),
-			     &plain, err);
+	int r = ring == NULL ? no_keys(err)
+			     : keyring_open(ring, secret->sealed,
+					    associated_data(secrets_pool_id(row, arena), name, arena), &plain,
+					    err);
 
 	if (r < 0)
 		return err_wrap(err, "secret \"%.*s\"", STR_ARGS(name));
