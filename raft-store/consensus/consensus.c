@@ -164,7 +164,7 @@ static void tell_leadership(struct consensus *c)
 		c->options.leadership(c->options.arg, true, now);
 }
 
-static void on_settled(void *arg)
+void consensus_settled(void *arg)
 {
 	struct consensus *c = arg;
 	if (c->phase != CONSENSUS_RUNNING)
@@ -217,7 +217,7 @@ static int open_io(struct consensus *c, struct err *err)
 	raft_set_snapshot_threshold(&c->raft, c->options.snapshot_threshold);
 	raft_set_snapshot_trailing(&c->raft, c->options.snapshot_trailing);
 	raft_set_pre_vote(&c->raft, true);
-	const struct guard_options guard = {on_settled, c, c->options.guard_off_for_tests};
+	const struct guard_options guard = {consensus_settled, c, c->options.guard_off_for_tests};
 	return guard_new(&c->raft, &guard, &c->guard, err);
 }
 

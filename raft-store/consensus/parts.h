@@ -109,5 +109,7 @@ void members_turn(struct consensus *c);
 
 /* consensus.c: tells the owner, once. */
 void consensus_fail(struct consensus *c, const char *why);
+/* What the guard calls behind each event: answers what leadership lost, tells the owner who leads. */
+void consensus_settled(void *consensus);
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/must.h"
+#include "judge/judge.h"
 #include "sim.h"
 
 struct sim_run *sim_run_of(struct sim_node *n, uint64_t sandbox)
@@ -14,34 +15,65 @@ struct sim_run *sim_run_of(struct sim_node *n, uint64_t sandbox)
 	return NULL;
 }
 
+bool sim_frozen(const struct sim_node *n)
+{
+	return n->fence_ms != 0 && sim_boot_ms(n) >= n->fence_ms;
+}
+
 static void remove_run(struct sim_node *n, uint64_t sandbox)
 {
 	struct sim_run *r = sim_run_of(n, sandbox);
 
-	if (r != NULL)
-		*r = n->runs[--n->n_runs];
+	if (r == NULL)
+		return;
+	n->over[n->n_over % SIM_OVER_MAX].sandbox = sandbox;
+	n->over[n->n_over++ % SIM_OVER_MAX].wall_ms = sim_wall_ms(n);
+	judge_ended(n, sandbox);
+	*r = n->runs[--n->n_runs];
 }
 
-static void reply(struct sim *s, struct sim_node *n, const struct effect *e, uint64_t delay_ms,
+void host_reboot(struct sim_node *n)
+{
+	while (n->n_runs > 0)
+		remove_run(n, n->runs[0].sandbox);
+	memset(n->over, 0, sizeof n->over);
+	n->n_over = 0;
+	n->fence_ms = 0;
+}
+
+/* When the last of it was gone; 0: nobody knows. */
+static uint64_t over_ms(const struct sim_node *n, uint64_t sandbox)
+{
+	for (uint32_t i = 0; i < SIM_OVER_MAX; i++) {
+		if (n->over[i].sandbox == sandbox)
+			return n->over[i].wall_ms;
+	}
+	return 0;
+}
+
+static void reply(struct sim_node *n, const struct effect *e, uint64_t delay_ms,
 		  const struct sandboxd_reply *body)
 {
 	if (e->correlation != 0)
-		sim_outcome(s, n->id, delay_ms, &e->from, e->correlation, MSG_DRIVEN, body);
+		node_outcome(n, delay_ms, &e->from, e->correlation, MSG_DRIVEN, body);
 }
 
 void sim_crash(struct sim *s, struct sim_node *n, uint64_t sandbox, int32_t code)
 {
 	struct address to = {ADDRESS_SANDBOX, n->id, sandbox};
 
+	(void)s;
 	if (sim_run_of(n, sandbox) == NULL)
 		return;
 	remove_run(n, sandbox);
-	sim_outcome(s, n->id, 1, &to, 0, MSG_EXITED,
-		    &(struct sandboxd_exited){sandbox, SANDBOX_EXIT_CODE, code, SIM_WALL_MS + s->now_ms});
+	node_outcome(n, 1, &to, 0, MSG_EXITED,
+		     &(struct sandboxd_exited){sandbox, SANDBOX_EXIT_CODE, code, sim_wall_ms(n)});
 }
 
 static void crash_later(struct sim *s, struct sim_event *e)
 {
+	if (sim_run_of(sim_node(s, e->node), e->number) != NULL)
+		s->counts[FAULT_SANDBOX_CRASH]++;
 	sim_crash(s, sim_node(s, e->node), e->number, 3);
 }
 
@@ -57,25 +89,23 @@ static void start(struct sim *s, struct sim_node *n, const struct effect *e)
 	if (!state_has_image(n->tables, n->id, body->digest))
 		sim_fail(s, "sandbox %llu is started without its image", (unsigned long long)body->sandbox);
 	if (sim_run_of(n, body->sandbox) != NULL) {
-		reply(s, n, e, 1,
-		      &(struct sandboxd_reply){.code = -EEXIST, .message = STR("it runs already")});
+		reply(n, e, 1, &(struct sandboxd_reply){.code = -EEXIST, .message = STR("it runs already")});
 		return;
 	}
-	if (sim_chance(s, s->faults.start_hangs))
+	if (sim_meets(s, s->faults.start_hangs, FAULT_START_HANGS))
 		return;
-	if (sim_chance(s, s->faults.start_fails)) {
-		reply(s, n, e, delay_ms,
+	if (sim_meets(s, s->faults.start_fails, FAULT_START_FAILS)) {
+		reply(n, e, delay_ms,
 		      &(struct sandboxd_reply){.code = -EIO, .message = STR("exec: no such file")});
 		return;
 	}
 	must(n->n_runs < SIM_RUNS_MAX);
 	n->runs[n->n_runs++] = (struct sim_run){body->sandbox, s->now_ms + delay_ms + sim_draw(s, 100),
 						body->target_port, body->egress};
-	if (sim_chance(s, s->faults.deaf))
+	if (sim_meets(s, s->faults.deaf, FAULT_SANDBOX_DEAF))
 		n->runs[n->n_runs - 1].listens_ms = UINT64_MAX;
-	reply(s, n, e, delay_ms,
-	      &(struct sandboxd_reply){
-		      .sandbox = body->sandbox, .pid = 1, .wall_ms = SIM_WALL_MS + s->now_ms});
+	reply(n, e, delay_ms,
+	      &(struct sandboxd_reply){.sandbox = body->sandbox, .pid = 1, .wall_ms = sim_wall_ms(n)});
 	if (sim_chance(s, s->faults.crashes)) {
 		struct sim_event *later = sim_after(s, delay_ms + sim_draw(s, 20000), crash_later);
 
@@ -84,13 +114,24 @@ static void start(struct sim *s, struct sim_node *n, const struct effect *e)
 	}
 }
 
+static void stop(struct sim *s, struct sim_node *n, const struct effect *e)
+{
+	uint64_t sandbox = ((const struct sandboxd_stop *)e->body)->sandbox;
+	bool here = sim_run_of(n, sandbox) != NULL;
+
+	s->n_stops++;
+	remove_run(n, sandbox);
+	reply(n, e, 5 + sim_draw(s, 50),
+	      &(struct sandboxd_reply){.code = here ? 0 : -ENOENT, .wall_ms = over_ms(n, sandbox)});
+}
+
 static void pull(struct sim *s, struct sim_node *n, const struct effect *e)
 {
 	const struct sandboxd_image *body = e->body;
 	static const char *const known[] = {"sha256:1", "sha256:2", "sha256:3"};
 
-	if (sim_chance(s, s->faults.pull_fails)) {
-		reply(s, n, e, 50,
+	if (sim_meets(s, s->faults.pull_fails, FAULT_PULL_FAILS)) {
+		reply(n, e, 50,
 		      &(struct sandboxd_reply){.code = -ETIMEDOUT, .message = STR("the registry is silent")});
 		return;
 	}
@@ -103,19 +144,19 @@ static void pull(struct sim *s, struct sim_node *n, const struct effect *e)
 			there |= str_eq(n->images[k], body->digest);
 		if (!there)
 			n->images[n->n_images++] = str_of(known[i]);
-		reply(s, n, e, 50 + sim_draw(s, 300), &(struct sandboxd_reply){.digest = str_of(known[i])});
+		reply(n, e, 50 + sim_draw(s, 300), &(struct sandboxd_reply){.digest = str_of(known[i])});
 		return;
 	}
-	reply(s, n, e, 50, &(struct sandboxd_reply){.code = -ENOENT, .message = STR("no such manifest")});
+	reply(n, e, 50, &(struct sandboxd_reply){.code = -ENOENT, .message = STR("no such manifest")});
 }
 
-static void list_images(struct sim *s, struct sim_node *n, const struct effect *e)
+static void list_images(struct sim_node *n, const struct effect *e)
 {
 	struct sandboxd_image_state images[8] = {0};
 
 	for (uint32_t i = 0; i < n->n_images; i++)
 		images[i] = (struct sandboxd_image_state){.digest = n->images[i], .reference = STR("i")};
-	reply(s, n, e, 1, &(struct sandboxd_reply){.images = images, .n_images = n->n_images});
+	reply(n, e, 1, &(struct sandboxd_reply){.images = images, .n_images = n->n_images});
 }
 
 void sim_drive(struct sim *s, struct sim_node *n, const struct effect *e)
@@ -126,36 +167,33 @@ void sim_drive(struct sim *s, struct sim_node *n, const struct effect *e)
 	if (e->type == SANDBOXD_START) {
 		start(s, n, e);
 	} else if (e->type == SANDBOXD_STOP) {
-		s->n_stops++;
-		remove_run(n, ((const struct sandboxd_stop *)e->body)->sandbox);
-		reply(s, n, e, 5 + sim_draw(s, 50),
-		      &(struct sandboxd_reply){.wall_ms = SIM_WALL_MS + s->now_ms});
+		stop(s, n, e);
 	} else if (e->type == SANDBOXD_RESOLVE) {
 		if (s->resolve_code != 0)
-			reply(s, n, e, 20,
+			reply(n, e, 20,
 			      &(struct sandboxd_reply){.code = s->resolve_code, .message = STR("resolve")});
 		else if (str_cut(image->reference, ':', &head, &tail))
-			reply(s, n, e, 20,
+			reply(n, e, 20,
 			      &(struct sandboxd_reply){.digest = str_eq(tail, STR("2")) ? STR("sha256:2")
 											: STR("sha256:1")});
 		else
-			reply(s, n, e, 20,
+			reply(n, e, 20,
 			      &(struct sandboxd_reply){.code = -ENOENT, .message = STR("manifest unknown")});
 	} else if (e->type == SANDBOXD_PULL) {
 		pull(s, n, e);
 	} else if (e->type == SANDBOXD_IMAGES) {
-		list_images(s, n, e);
+		list_images(n, e);
 	} else if (e->type == SANDBOXD_FENCE) {
 		s->n_fences++;
-		reply(s, n, e, 1, &(struct sandboxd_reply){0});
+		n->fence_ms = ((const struct sandboxd_fence *)e->body)->boot_ms;
+		reply(n, e, 1, &(struct sandboxd_reply){0});
 	} else if (e->type == SANDBOXD_EGRESS) {
 		const struct sandboxd_egress *egress = e->body;
 		struct sim_run *run = sim_run_of(n, egress->sandbox);
 
 		if (run != NULL)
 			run->egress = egress->on;
-		reply(s, n, e, 1 + sim_draw(s, 20),
-		      &(struct sandboxd_reply){.code = run == NULL ? -ENOENT : 0});
+		reply(n, e, 1 + sim_draw(s, 20), &(struct sandboxd_reply){.code = run == NULL ? -ENOENT : 0});
 	} else {
 		sim_fail(s, "no fake for %s", sandboxd_type_name[e->type]);
 	}
@@ -164,10 +202,10 @@ void sim_drive(struct sim *s, struct sim_node *n, const struct effect *e)
 void sim_probe(struct sim *s, struct sim_node *n, const struct effect *e)
 {
 	struct sim_run *r = sim_run_of(n, e->sandbox);
-	bool ok = r != NULL && r->listens_ms <= s->now_ms;
+	bool ok = r != NULL && r->listens_ms <= s->now_ms && !sim_frozen(n);
 
-	sim_outcome(s, n->id, 1, &e->from, e->correlation, MSG_PROBED,
-		    &(struct msg_probed){ok, ok ? STR_NONE : STR("connection refused")});
+	node_outcome(n, 1, &e->from, e->correlation, MSG_PROBED,
+		     &(struct msg_probed){ok, ok ? STR_NONE : STR("connection refused")});
 }
 
 static void adopt_now(struct sim *s, struct sim_event *e)
@@ -175,20 +213,15 @@ static void adopt_now(struct sim *s, struct sim_event *e)
 	struct sim_node *n = sim_node(s, e->node);
 	struct sandboxd_sandbox list[SIM_RUNS_MAX];
 
-	if (e->life != n->life)
-		return;
 	for (uint32_t i = 0; i < n->n_runs; i++)
 		list[i] = (struct sandboxd_sandbox){.sandbox = n->runs[i].sandbox,
 						    .pid = 1,
 						    .running = true,
 						    .egress = n->runs[i].egress};
-	runtime_adopted(n->runtime, list, n->n_runs, s->now_ms);
+	runtime_adopted(n->runtime, list, n->n_runs, sim_boot_ms(n));
 }
 
 void sim_adopt(struct sim *s, struct sim_node *n)
 {
-	struct sim_event *e = sim_after(s, 20 + sim_draw(s, 100), adopt_now);
-
-	e->node = n->id;
-	e->life = n->life;
+	sim_after_on(n, 20 + sim_draw(s, 100), adopt_now);
 }

@@ -1,12 +1,40 @@
+/* sim.c -- time, chance and events; see sim.h. */
 #include "sim.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/must.h"
+#include "judge/judge.h"
+#include "raft/raft_io.h"
+
+const char *const sim_fault_name[FAULTS] = {
+	[FAULT_LOST] = "message lost",
+	[FAULT_DOUBLED] = "message doubled",
+	[FAULT_DELAYED] = "message overtaken",
+	[FAULT_CUT] = "link cut",
+	[FAULT_DEAF] = "link cut one way",
+	[FAULT_KILL] = "daemon killed",
+	[FAULT_REBOOT] = "machine rebooted",
+	[FAULT_STOP] = "daemon stopped",
+	[FAULT_TORN] = "write torn",
+	[FAULT_UNWRITTEN] = "write lost",
+	[FAULT_DISK_SLOW] = "disk slow",
+	[FAULT_DISK_FULL] = "disk full",
+	[FAULT_METADATA] = "term or vote not written",
+	[FAULT_CLOCK] = "clock jumped",
+	[FAULT_TRANSFER] = "leadership handed over",
+	[FAULT_START_FAILS] = "start failed",
+	[FAULT_START_HANGS] = "start hung",
+	[FAULT_SANDBOX_CRASH] = "sandbox crashed",
+	[FAULT_SANDBOX_DEAF] = "sandbox never answered",
+	[FAULT_PULL_FAILS] = "pull failed",
+	[FAULT_SNAPSHOT] = "snapshot taken",
+	[FAULT_INSTALL] = "snapshot sent",
+	[FAULT_FEED] = "feed lost",
+};
 
 void sim_fail(const struct sim *s, const char *format, ...)
 {
@@ -35,16 +63,78 @@ bool sim_chance(struct sim *s, uint32_t per_mille)
 	return per_mille != 0 && sim_draw(s, 1000) < per_mille;
 }
 
+bool sim_meets(struct sim *s, uint32_t per_mille, enum sim_fault fault)
+{
+	bool met = sim_chance(s, per_mille);
+
+	s->counts[fault] += met;
+	return met;
+}
+
 struct sim_node *sim_node(struct sim *s, uint64_t id)
 {
-	must(id >= 1 && id <= SIM_NODES);
+	must(id >= 1 && id <= s->n_nodes);
 	return &s->nodes[id - 1];
+}
+
+uint64_t sim_leader(struct sim *s)
+{
+	uint64_t leader = 0, index = 0;
+
+	for (uint64_t id = 1; id <= s->n_voters; id++) {
+		struct sim_node *n = sim_node(s, id);
+
+		if (n->up && n->leads && state_index(n->tables) >= index) {
+			leader = id;
+			index = state_index(n->tables);
+		}
+	}
+	return leader;
 }
 
 struct state *sim_tables(struct sim *s)
 {
-	return sim_node(s, s->leader == 0 ? 1 : s->leader)->tables;
+	struct sim_node *best = NULL;
+	uint64_t leader = sim_leader(s);
+
+	if (leader != 0)
+		return sim_node(s, leader)->tables;
+	for (uint64_t id = 1; id <= s->n_nodes; id++) {
+		struct sim_node *n = sim_node(s, id);
+
+		if (n->up && (best == NULL || state_index(n->tables) > state_index(best->tables)))
+			best = n;
+	}
+	must(best != NULL);
+	return best->tables;
 }
+
+/* -- Clocks ------------------------------------------------------------------------------------------------------- */
+
+uint64_t sim_boot_ms(const struct sim_node *n)
+{
+	int64_t passed = (int64_t)(n->sim->now_ms - n->clock.since_ms);
+
+	return n->clock.base_ms + (uint64_t)(passed + passed * n->clock.ppm / 1000000);
+}
+
+uint64_t sim_wall_ms(const struct sim_node *n)
+{
+	return (uint64_t)((int64_t)(SIM_WALL_MS + n->sim->now_ms) + n->clock.wall_off_ms);
+}
+
+uint64_t sim_at_boot(const struct sim_node *n, uint64_t boot_ms)
+{
+	int64_t wanted = (int64_t)(boot_ms - n->clock.base_ms);
+
+	if (boot_ms <= n->clock.base_ms)
+		return n->clock.since_ms;
+	if (wanted > INT64_MAX / 2000000)
+		return UINT64_MAX;
+	return n->clock.since_ms + (uint64_t)(wanted * 1000000 / (1000000 + n->clock.ppm)) + 1;
+}
+
+/* -- Events ------------------------------------------------------------------------------------------------------- */
 
 struct sim_event *sim_after(struct sim *s, uint64_t delay_ms,
 			    void (*fire)(struct sim *s, struct sim_event *e))
@@ -57,222 +147,94 @@ struct sim_event *sim_after(struct sim *s, uint64_t delay_ms,
 	return e;
 }
 
-/* -- Messages ---------------------------------------------------------------------------------------------------- */
-
-static void deliver(struct sim *s, struct sim_event *e)
+struct sim_event *sim_after_on(struct sim_node *n, uint64_t delay_ms,
+			       void (*fire)(struct sim *s, struct sim_event *e))
 {
-	CLEANUP_ARENA struct arena arena = {0};
-	struct sim_node *n = sim_node(s, e->node);
-	struct envelope envelope;
-	struct err err;
+	struct sim_event *e = sim_after(n->sim, delay_ms, fire);
 
-	if (codec_decode(e->bytes.p, e->bytes.n, &envelope_codec, &arena, &envelope, &err) < 0)
-		sim_fail(s, "an envelope does not decode: %s", err.message);
-	if (envelope.to.kind == ADDRESS_GATEWAY || envelope.to.kind == ADDRESS_API ||
-	    envelope.to.kind == ADDRESS_CONTROL)
-		sim_receive(s, e->node, &envelope);
-	else if (e->life == 0 || e->life == n->life)
-		runtime_post(n->runtime, &envelope, s->now_ms);
+	e->node = n->id;
+	e->life = n->life;
+	return e;
 }
 
-static void put_on_wire(struct sim *s, uint64_t to, const struct envelope *envelope, uint64_t delay_ms,
-			uint32_t life)
+static void event_free(struct sim_event *e)
 {
-	struct sim_event *e = sim_after(s, delay_ms, deliver);
-
-	e->node = to;
-	e->life = life;
-	codec_encode(&e->bytes, &envelope_codec, envelope);
-	must(!buf_failed(&e->bytes));
+	buf_done(&e->bytes);
+	free(e);
 }
 
-static void send(struct sim *s, struct sim_node *from, const struct envelope *e)
+static void event_drop(struct sim *s, struct sim_event *e)
 {
-	uint64_t to = e->to.node == NODE_LEADER ? s->leader : e->to.node;
+	if (e->drop != NULL)
+		e->drop(s, e);
+	event_free(e);
+}
 
-	if (to == 0)
-		return; /* nobody leads: lost */
-	if (to == from->id) {
-		put_on_wire(s, to, e, 0, 0);
+static void note(struct sim *s, uint64_t what)
+{
+	s->trace = (s->trace ^ what ^ s->now_ms << 20) * 1099511628211u;
+	s->n_events++;
+}
+
+/* A node's own timer, which is a part of it; NULL: an event's. */
+static struct sim_node *timer_of(struct sim *s, const struct heap_node *due)
+{
+	uintptr_t at = (uintptr_t)due, first = (uintptr_t)s->nodes;
+
+	return at >= first && at < first + sizeof s->nodes ? &s->nodes[(at - first) / sizeof *s->nodes]
+							   : NULL;
+}
+
+static bool sleeps(const struct sim_node *n)
+{
+	return n->asleep_until_ms > n->sim->now_ms;
+}
+
+static void fire_event(struct sim *s, struct sim_event *e)
+{
+	struct sim_node *n = e->life == 0 ? NULL : sim_node(s, e->node);
+
+	if (n != NULL && e->life != n->life) {
+		event_drop(s, e);
 		return;
 	}
-	if (sim_chance(s, s->faults.lose))
+	if (n != NULL && sleeps(n)) {
+		heap_set(&s->events, &e->due, n->asleep_until_ms);
 		return;
-	if (sim_chance(s, s->faults.duplicate))
-		put_on_wire(s, to, e, 1 + sim_draw(s, 200), 0);
-	put_on_wire(s, to, e, 1 + sim_draw(s, 3) + (sim_chance(s, s->faults.lose) ? sim_draw(s, 100) : 0), 0);
-}
-
-void sim_outcome(struct sim *s, uint64_t node, uint64_t delay_ms, const struct address *to,
-		 uint64_t correlation, uint16_t type, const void *body)
-{
-	CLEANUP_BUF struct buf bytes = {0};
-	struct envelope e = {
-		.to = *to, .from = {ADDRESS_CONTROL, node, 0}, .type = type, .correlation = correlation};
-
-	codec_encode(&bytes, message_body_codec[type], body);
-	e.body = buf_str(&bytes);
-	put_on_wire(s, node, &e, delay_ms, sim_node(s, node)->life);
-}
-
-static void on_effect(void *context, const struct effect *effect)
-{
-	struct sim_node *n = context;
-
-	switch ((enum effect_kind)effect->kind) {
-	case EFFECT_SEND:
-		send(n->sim, n, effect->envelope);
-		break;
-	case EFFECT_PROPOSE:
-		sim_propose(n->sim, n, effect->type, effect->body, effect->from, effect->correlation);
-		break;
-	case EFFECT_DRIVE:
-		sim_drive(n->sim, n, effect);
-		break;
-	case EFFECT_PROBE:
-		sim_probe(n->sim, n, effect);
-		break;
-	case EFFECT_KINDS:
-		must(false);
 	}
+	note(s, e->node << 8 ^ e->number << 16 ^ e->type ^ e->correlation << 24 ^ e->bytes.n << 4);
+	e->fire(s, e);
+	event_free(e);
+	if (n != NULL)
+		node_turn(n);
 }
 
-/* -- Nodes ------------------------------------------------------------------------------------------------------- */
-
-static void join(struct sim *s, struct sim_node *n)
+static void fire_timer(struct sim *s, struct sim_node *n, struct heap_node *due)
 {
-	struct cmd_node_join body = {.id = n->id,
-				     .name = STR("node"),
-				     .raft_address = STR("r:1"),
-				     .peer_address = STR("p:1"),
-				     .api_address = STR("a:1"),
-				     .voter = true,
-				     .cpu_milli = 64000,
-				     .memory_bytes = 1ull << 40};
-
-	n->join = s->now_ms + n->life + 1;
-	sim_propose(s, n, COMMAND_NODE_JOIN, &body, (struct address){ADDRESS_CONTROL, n->id, 0}, n->join);
-}
-
-static void boot(struct sim *s, struct sim_node *n)
-{
-	n->life++;
-	n->runtime = runtime_new(&(struct runtime_options){.node = n->id,
-							   .incarnation = 1,
-							   .n_gateway_loops = SIM_LOOPS,
-							   .state = n->tables,
-							   .classes = cast_classes,
-							   .n_classes = CAST_CLASSES,
-							   .effect = on_effect,
-							   .context = n});
-	must(n->runtime != NULL);
-	runtime_rescan(n->runtime, s->now_ms);
-	n->epoch = 0;
-	join(s, n);
-	sim_adopt(s, n);
-}
-
-void sim_restart(struct sim *s, struct sim_node *n)
-{
-	if (s->leader == n->id)
-		sim_elect(s, n->id % SIM_NODES + 1);
-	runtime_free(n->runtime);
-	boot(s, n);
-}
-
-static void random_second(struct sim *s, struct sim_event *e)
-{
-	(void)e;
-	if (sim_chance(s, s->faults.elections))
-		sim_elect(s, 1 + sim_draw(s, SIM_NODES));
-	if (sim_chance(s, s->faults.restarts))
-		sim_restart(s, &s->nodes[sim_draw(s, SIM_NODES)]);
-	for (uint32_t i = 0; i < SIM_NODES; i++) {
-		if (s->nodes[i].epoch == 0)
-			join(s, &s->nodes[i]); /* the one before got lost */
+	if (sleeps(n)) {
+		heap_set(&s->events, due, n->asleep_until_ms);
+		return;
 	}
-	sim_after(s, 1000, random_second);
+	note(s, n->id << 8 ^ (due == &n->raft_tick ? 1u : due == &n->tick ? 2u : 3u));
+	node_fire(n, due);
+	node_turn(n);
 }
 
-struct sim *sim_new(uint64_t seed)
+/* The next thing that happens. False: nothing until then. */
+static bool step(struct sim *s, uint64_t until_ms)
 {
-	struct sim *s = calloc(1, sizeof *s);
-	struct cmd_cluster_init init = {.id = STR("sim"),
-					.settings = {.cooldown_ms_min = 1000,
-						     .queue_ms = 10000,
-						     .lease_ms = 15000,
-						     .lost_ms = 20000,
-						     .operation_kept_ms = 86400000,
-						     .overcommit_cpu = 8,
-						     .overcommit_memory = 1}};
+	struct heap_node *first = heap_first(&s->events);
+	struct sim_node *n;
 
-	must(s != NULL);
-	s->seed = s->random = seed;
-	s->now_ms = 1000;
-	for (uint64_t i = 0; i < SIM_NODES; i++) {
-		s->nodes[i] = (struct sim_node){.sim = s, .id = i + 1, .tables = state_new()};
-		must(s->nodes[i].tables != NULL);
-	}
-	s->leader = 1;
-	s->term = 1;
-	sim_propose(s, &s->nodes[0], COMMAND_CLUSTER_INIT, &init, (struct address){0}, 0);
-	for (uint64_t i = 0; i < SIM_NODES; i++)
-		boot(s, &s->nodes[i]);
-	runtime_leading(s->nodes[0].runtime, true, 1, s->now_ms);
-	sim_after(s, 1000, random_second);
-	sim_run(s, 3000);
-	return s;
-}
-
-void sim_free(struct sim *s)
-{
-	for (struct heap_node *first; (first = heap_first(&s->events)) != NULL;) {
-		struct sim_event *e = container_of(first, struct sim_event, due);
-
-		heap_remove(&s->events, first);
-		buf_done(&e->bytes);
-		free(e);
-	}
-	for (uint32_t i = 0; i < SIM_NODES; i++)
-		runtime_free(s->nodes[i].runtime);
-	for (struct heap_node *first; (first = heap_first(&s->events)) != NULL;) {
-		struct sim_event *e = container_of(first, struct sim_event, due);
-
-		heap_remove(&s->events, first);
-		buf_done(&e->bytes);
-		free(e);
-	}
-	for (uint32_t i = 0; i < SIM_NODES; i++)
-		state_free(s->nodes[i].tables);
-	heap_done(&s->events);
-	sim_log_done(s);
-	free(s);
-}
-
-/* The next moment at which anything happens, and all of it. False: nothing until then. */
-static bool turn(struct sim *s, uint64_t until_ms)
-{
-	uint64_t at_ms = heap_first(&s->events) == NULL ? UINT64_MAX : heap_first(&s->events)->at_ms;
-	struct heap_node *first;
-
-	for (uint32_t i = 0; i < SIM_NODES; i++) {
-		uint64_t next_ms = runtime_next_ms(s->nodes[i].runtime);
-
-		at_ms = next_ms < at_ms ? next_ms : at_ms;
-	}
-	if (at_ms > until_ms)
+	if (first == NULL || first->at_ms > until_ms)
 		return false;
-	s->now_ms = at_ms > s->now_ms ? at_ms : s->now_ms;
-	if ((first = heap_first(&s->events)) != NULL && first->at_ms <= s->now_ms) {
-		struct sim_event *e = container_of(first, struct sim_event, due);
-
-		heap_remove(&s->events, first);
-		e->fire(s, e);
-		buf_done(&e->bytes);
-		free(e);
-	}
-	for (uint32_t i = 0; i < SIM_NODES; i++)
-		runtime_run(s->nodes[i].runtime, s->now_ms);
+	s->now_ms = first->at_ms > s->now_ms ? first->at_ms : s->now_ms;
+	heap_remove(&s->events, first);
+	n = timer_of(s, first);
+	if (n != NULL)
+		fire_timer(s, n, first);
+	else
+		fire_event(s, container_of(first, struct sim_event, due));
 	return true;
 }
 
@@ -280,7 +242,7 @@ void sim_run(struct sim *s, uint64_t for_ms)
 {
 	uint64_t until_ms = s->now_ms + for_ms;
 
-	while (turn(s, until_ms))
+	while (step(s, until_ms))
 		;
 	s->now_ms = until_ms;
 }
@@ -290,8 +252,75 @@ bool sim_until(struct sim *s, bool (*holds)(struct sim *s), uint64_t for_ms)
 	uint64_t until_ms = s->now_ms + for_ms;
 
 	while (!holds(s)) {
-		if (!turn(s, until_ms))
+		if (!step(s, until_ms))
 			return false;
 	}
 	return true;
+}
+
+/* -- The whole ---------------------------------------------------------------------------------------------------- */
+
+static bool all_joined(struct sim *s)
+{
+	for (uint64_t id = 1; id <= s->n_nodes; id++) {
+		if (proposer_epoch(sim_node(s, id)->proposer) == 0)
+			return false;
+	}
+	return sim_leader(s) != 0;
+}
+
+static void add_node(struct sim *s, uint64_t id)
+{
+	struct sim_node *n = &s->nodes[id - 1];
+
+	*n = (struct sim_node){.sim = s, .id = id, .voter = id <= s->n_voters, .disk_ms_max = 2};
+	n->clock = (struct sim_clock){.base_ms = 1000 + sim_draw(s, 10000000),
+				      .since_ms = s->now_ms,
+				      .ppm = (int64_t)sim_draw(s, 2000) - 1000,
+				      .wall_off_ms = (int64_t)sim_draw(s, SIM_SKEW_MS) - SIM_SKEW_MS / 2};
+}
+
+struct sim *sim_new_with(uint64_t seed, const struct sim_options *options)
+{
+	struct sim *s = calloc(1, sizeof *s);
+
+	must(s != NULL);
+	s->options = *options;
+	s->seed = s->random = s->trace = seed;
+	s->now_ms = 1000;
+	s->n_voters = options->n_voters != 0 ? options->n_voters : SIM_NODES;
+	s->n_nodes = s->n_voters + options->n_workers;
+	must(s->n_voters <= SIM_VOTERS && s->n_nodes <= SIM_NODES_MAX);
+	s->judge = judge_new(s);
+	for (uint64_t id = 1; id <= s->n_nodes; id++)
+		add_node(s, id);
+	for (uint64_t id = 1; id <= s->n_nodes; id++)
+		node_boot(sim_node(s, id));
+	sim_after(s, 1000, faults_second);
+	if (!sim_until(s, all_joined, 30000))
+		sim_fail(s, "the nodes do not join");
+	sim_run(s, 2000);
+	return s;
+}
+
+struct sim *sim_new(uint64_t seed)
+{
+	return sim_new_with(seed, &(struct sim_options){0});
+}
+
+void sim_free(struct sim *s)
+{
+	for (uint64_t id = 1; id <= s->n_nodes; id++)
+		node_kill(sim_node(s, id));
+	for (struct heap_node *first; (first = heap_first(&s->events)) != NULL;) {
+		heap_remove(&s->events, first);
+		event_drop(s, container_of(first, struct sim_event, due));
+	}
+	for (uint64_t id = 1; id <= s->n_nodes; id++) {
+		sim_disk_free(sim_node(s, id)->disk);
+		free(sim_node(s, id)->accounts);
+	}
+	heap_done(&s->events);
+	judge_free(s->judge);
+	free(s);
 }

@@ -1,0 +1,221 @@
+/* seed.c -- see seed.h. */
+#include "seed.h"
+
+#include <stdio.h>
+
+#include "judge/judge.h"
+
+#define POOLS   2
+#define STEPS   30
+#define REST_MS 300000
+
+struct plan {
+	struct sim *sim;
+	uint64_t pools[POOLS];
+};
+
+static struct plan plan; /* sim_until's conditions have no argument of their own */
+
+static void draw_faults(struct sim *s)
+{
+	s->faults = (struct sim_faults){.lose = sim_draw(s, 60),
+					.duplicate = sim_draw(s, 60),
+					.delay = sim_draw(s, 100),
+					.start_fails = sim_draw(s, 150),
+					.start_hangs = sim_draw(s, 30),
+					.crashes = sim_draw(s, 200),
+					.deaf = sim_draw(s, 50),
+					.pull_fails = sim_draw(s, 300)};
+	/* Not all at once: each would hide the others. */
+	uint32_t *rare[] = {&s->faults.kills,     &s->faults.reboots,    &s->faults.stops,
+			    &s->faults.cuts,      &s->faults.one_way,    &s->faults.slow_disks,
+			    &s->faults.clocks,    &s->faults.full_disks, &s->faults.metadata,
+			    &s->faults.transfers, &s->faults.feeds};
+	static const uint32_t most[] = {120, 60, 100, 120, 120, 120, 200, 2, 20, 150, 200};
+
+	for (size_t i = 0; i < sizeof rare / sizeof *rare; i++) {
+		if (sim_chance(s, 400))
+			*rare[i] = 1 + sim_draw(s, most[i]);
+	}
+}
+
+static uint64_t any_up(struct sim *s)
+{
+	uint64_t id = 1 + sim_draw(s, s->n_nodes);
+
+	for (uint32_t i = 0; i < s->n_nodes; i++, id = id % s->n_nodes + 1) {
+		if (sim_node(s, id)->up)
+			return id;
+	}
+	return 0;
+}
+
+static void ask_somebody(struct sim *s)
+{
+	char identifier[32];
+	uint64_t node = any_up(s), gone = 0;
+
+	snprintf(identifier, sizeof identifier, "user-%u", sim_draw(s, 30));
+	if (s->n_asks > 0 && sim_chance(s, 30))
+		gone = s->asks[sim_draw(s, s->n_asks)].opened.session.sandbox;
+	if (s->n_asks < SIM_ASKS_MAX && node != 0)
+		sim_open(s, node, plan.pools[sim_draw(s, POOLS)], identifier, gone);
+}
+
+static void stop_somebody(struct sim *s)
+{
+	char identifier[32];
+	uint64_t node = any_up(s);
+
+	snprintf(identifier, sizeof identifier, "user-%u", sim_draw(s, 30));
+	if (node != 0)
+		sim_send(s, node, (struct address){ADDRESS_PLACEMENT, NODE_LEADER, 0}, MSG_STOP,
+			 &(struct msg_stop){plan.pools[sim_draw(s, POOLS)], str_of(identifier)}, 2000000);
+}
+
+static void disturb(struct sim *s)
+{
+	for (uint32_t i = 0; i < STEPS; i++) {
+		for (uint32_t k = sim_draw(s, 12); k > 0; k--)
+			ask_somebody(s);
+		if (sim_chance(s, 200))
+			stop_somebody(s);
+		s->busy = sim_chance(s, 300);
+		sim_run(s, 200 + sim_draw(s, 2000));
+	}
+}
+
+static bool pool_rests(const struct state *tables, uint64_t pool)
+{
+	const struct pool_row *row = state_pool(tables, pool);
+	struct pool_counts n = state_pool_counts(tables, pool);
+	uint32_t target = row == NULL ? 0 : row->limits.ready_target;
+
+	if (row != NULL && row->limits.max_sessions < target)
+		target = row->limits.max_sessions;
+	return row != NULL && row->provisioning == PROVISIONING_SUCCEEDED && n.ready == target &&
+	       n.booting + n.stopping + n.waiting + n.closing + n.live + n.bound == 0;
+}
+
+static bool at_rest(struct sim *s)
+{
+	for (uint32_t i = 0; i < POOLS; i++) {
+		if (!pool_rests(sim_tables(s), plan.pools[i]))
+			return false;
+	}
+	return true;
+}
+
+/* Renewals go on: somebody always lags a little, but not for long. */
+static bool all_alike(struct sim *s)
+{
+	for (uint64_t id = 1; id <= s->n_nodes; id++) {
+		struct sim_node *n = sim_node(s, id);
+
+		if (!n->up || state_index(n->tables) != judge_index(s))
+			return false;
+	}
+	return true;
+}
+
+/* What runs is what the tables say, on every node. */
+static void check_rest(struct sim *s)
+{
+	if (!sim_until(s, all_alike, 30000))
+		sim_fail(s, "the nodes' tables never come to the same entry");
+	for (uint64_t id = 1; id <= s->n_nodes; id++) {
+		struct sim_node *n = sim_node(s, id);
+		uint32_t rows = 0;
+
+		for (const struct sandbox_row *row = NULL;
+		     (row = state_next_node_sandbox(n->tables, id, row)) != NULL; rows++) {
+			if (sim_run_of(n, row->id) == NULL)
+				sim_fail(s, "sandbox %llu has a row and does not run",
+					 (unsigned long long)row->id);
+		}
+		if (n->n_runs != rows)
+			sim_fail(s, "%u sandboxes run on node %llu, it has %u rows", n->n_runs,
+				 (unsigned long long)id, rows);
+	}
+}
+
+static void check_answers(struct sim *s, bool faults)
+{
+	for (uint32_t i = 0; i < s->n_asks; i++) {
+		if (s->asks[i].answers == 0 && !faults)
+			sim_fail(s, "request %u was never answered", i + 1);
+	}
+}
+
+static void print_stuck(struct sim *s)
+{
+	fprintf(stderr, "leader %llu\n", (unsigned long long)sim_leader(s));
+	for (uint32_t i = 0; i < POOLS; i++) {
+		const struct pool_row *row = state_pool(sim_tables(s), plan.pools[i]);
+		struct pool_counts n = state_pool_counts(sim_tables(s), plan.pools[i]);
+
+		if (row == NULL)
+			continue;
+		fprintf(stderr,
+			"pool %llu: provisioning %u, target %u, booting %u ready %u bound %u stopping %u, "
+			"waiting %u live %u closing %u, failures %u %.*s\n",
+			(unsigned long long)plan.pools[i], row->provisioning, row->limits.ready_target,
+			n.booting, n.ready, n.bound, n.stopping, n.waiting, n.live, n.closing, row->failures,
+			STR_ARGS(row->failure));
+	}
+}
+
+static struct sim *begin(uint64_t seed, const struct seed_options *o)
+{
+	uint64_t x = seed * 0x9e3779b97f4a7c15u;
+	struct sim_options options = {.n_voters = o->voters != 0 ? o->voters
+						  : x >> 60 < 12 ? 3
+								 : 5,
+				      .unguarded = o->unguarded,
+				      .snapshot_threshold = 20 + (uint32_t)(x >> 50 & 127),
+				      .snapshot_trailing = 5 + (uint32_t)(x >> 40 & 63)};
+
+	options.n_workers = o->workers >= 0  ? (uint32_t)o->workers
+			    : seed % 97 == 0 ? 50
+			    : seed % 5 == 0  ? 2
+					     : 0;
+	return sim_new_with(seed, &options);
+}
+
+void seed_run(uint64_t seed, const struct seed_options *options, struct seed_result *ret)
+{
+	struct sim *s = begin(seed, options);
+	bool faults = seed % 8 != 0;
+
+	judge_every(s, 15); /* an audit costs as much as many entries */
+	plan.sim = s;
+	plan.pools[0] = sim_put(s, "first", "registry/image:1", 4 + sim_draw(s, 30), 1 + sim_draw(s, 6),
+				1000 + sim_draw(s, 5000));
+	plan.pools[1] = sim_put(s, "second", "registry/image:2", 4 + sim_draw(s, 30), sim_draw(s, 4),
+				1000 + sim_draw(s, 5000));
+	if (faults)
+		draw_faults(s);
+	disturb(s);
+	faults_end(s);
+	s->faults.duplicate = faults; /* late ones may still come */
+	s->busy = false;
+	sim_run(s, 20000);
+	check_answers(s, faults);
+	if (!sim_until(s, at_rest, REST_MS)) {
+		print_stuck(s);
+		sim_fail(s, "it does not come to rest");
+	}
+	sim_run(s, 10000);
+	check_rest(s);
+	*ret = (struct seed_result){.seed = seed,
+				    .trace = s->trace,
+				    .asks = s->n_asks,
+				    .served = s->n_served,
+				    .stale = s->n_stale,
+				    .entries = judge_index(s),
+				    .events = s->n_events,
+				    .virtual_ms = s->now_ms};
+	for (uint32_t i = 0; i < FAULTS; i++)
+		ret->counts[i] = s->counts[i];
+	sim_free(s);
+}
