@@ -8,7 +8,7 @@
 
 #include "core/must.h"
 #include "judge/judge.h"
-#include "raft/raft_io.h"
+#include "raft/disk.h"
 
 const char *const sim_fault_name[FAULTS] = {
 	[FAULT_LOST] = "message lost",

@@ -4,16 +4,13 @@
  * first of it unmade, torn (some of its entries are there) or made, and the others unmade. A snapshot of the machine's own is
  * written beside the log; one that was received replaces it. Messages are copied when they are sent, and may be lost,
  * delayed and overtaken; what was sent to a daemon that is gone meanwhile is lost with its connection.
- * Owns: the disk's contents; copies of messages. Borrows: the library's requests and entries, until it has answered them. */
+ * Owns: copies of messages. Borrows: the library's requests and entries, until it has answered them. */
 #ifndef SIM_RAFT_RAFT_IO_H
 #define SIM_RAFT_RAFT_IO_H
 
 #include <raft.h>
 
 #include "sim/sim.h"
-
-struct sim_disk *sim_disk_new(void);
-void sim_disk_free(struct sim_disk *d);
 
 /* Fills *io for the library, of the node's present life. */
 void sim_io_open(struct sim_node *n, struct raft_io *io);

@@ -8,6 +8,7 @@
 #include "consensus/parts.h"
 #include "core/must.h"
 #include "sim/judge/judge.h"
+#include "sim/raft/disk.h"
 #include "sim/raft/raft_io.h"
 
 const char *server_address(uint64_t node)
