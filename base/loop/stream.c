@@ -16,6 +16,7 @@
 
 #define IOV_MAX_HERE      8
 #define FINISH_STALL_MS   30000
+#define KEEP_ALIVE_S      1
 #define KERNEL_UNSENT_MAX (384 * 1024) /* beyond what it has sent: a reader that stops shows soon */
 /* Who took so much of a message, more than two nodes on the way hold, gets what the kernel likes. */
 #define PROVEN_BYTES (3u << 20)
@@ -319,6 +320,15 @@ void stream_receive_buffer(struct stream *s, uint32_t bytes)
 	set_option(s, SOL_SOCKET, SO_RCVBUF, (int)bytes);
 }
 
+void stream_watch(struct stream *s, unsigned ms)
+{
+	set_option(s, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)ms);
+	set_option(s, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_ALIVE_S);
+	set_option(s, IPPROTO_TCP, TCP_KEEPINTVL, KEEP_ALIVE_S);
+	set_option(s, SOL_SOCKET, SO_KEEPALIVE,
+		   1); /* unanswered for TCP_USER_TIMEOUT, it ends the connection */
+}
+
 void stream_local(struct stream *s)
 {
 	uv_os_fd_t fd;
@@ -552,9 +562,14 @@ const struct sockaddr *stream_peer(const struct stream *s)
 	return (const struct sockaddr *)&s->peer;
 }
 
-int stream_peer_node(const struct stream *s, uint64_t *ret_node)
+int stream_identity(const struct stream *s, struct tls_identity *ret)
 {
-	return s->tls ? tls_session_peer_node(s->tls, ret_node) : -ENOENT;
+	return s->tls ? tls_session_identity(s->tls, ret) : -ENOENT;
+}
+
+const char *stream_refusal(const struct stream *s)
+{
+	return s->tls && !s->open ? tls_session_refusal(s->tls) : NULL;
 }
 
 int stream_peer_uid(const struct stream *s, uid_t *ret)

@@ -69,13 +69,19 @@ void stream_finish(struct stream *s, unsigned wait_ms);
  * nobody reads stays small, at the price of speed over long ways. */
 void stream_receive_buffer(struct stream *s, uint32_t bytes);
 
+/* The other side acknowledges within `ms` what was sent to it, and shows about as often that it is there when nothing is: else
+ * on_error, -ETIMEDOUT. Not for a stream whose reader may pause: a closed window looks the same. Also while connecting. */
+void stream_watch(struct stream *s, unsigned ms);
+
 /* The other side is on this machine: no congestion to control. A system's BBR would pace what is sent, with timers. */
 void stream_local(struct stream *s);
 
 /* The address of the other side; family AF_UNIX for unix sockets. */
 const struct sockaddr *stream_peer(const struct stream *s);
-/* As tls_session_peer_node; -ENOENT without TLS. */
-int stream_peer_node(const struct stream *s, uint64_t *ret_node);
+/* As tls_session_identity; -ENOENT without TLS. */
+int stream_identity(const struct stream *s, struct tls_identity *ret);
+/* As tls_session_refusal, in on_error; NULL where the handshake was done, or there was none to do. */
+const char *stream_refusal(const struct stream *s);
 /* The peer's user id of a unix socket (SO_PEERCRED); -errno. */
 int stream_peer_uid(const struct stream *s, uid_t *ret);
 

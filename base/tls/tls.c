@@ -456,60 +456,73 @@ void tls_session_shutdown(struct tls_session *s)
 	ERR_clear_error();
 }
 
-/* --- the peer's name --- */
+/* --- who the other side is --- */
 
 #define NODE_URI "berth://node/"
-#define NODE_CN  "node-"
 
-static int node_from_san(X509 *cert, uint64_t *ret)
+static const struct {
+	const char *uri;
+	enum tls_node_role role;
+} role_names[] = {
+	{"berth://role/voter", TLS_VOTER},
+	{"berth://role/worker", TLS_WORKER},
+};
+
+/* False: one that cannot be read, or a second one of a kind: no certificate of ours. */
+static bool take_uri(struct str uri, struct tls_identity *to)
+{
+	if (str_starts(uri, STR(NODE_URI)))
+		return to->node == 0 &&
+		       !str_u64(str_slice(uri, sizeof NODE_URI - 1, uri.n), UINT64_MAX, &to->node);
+	for (size_t i = 0; i < sizeof role_names / sizeof *role_names; i++) {
+		if (!str_eq(uri, str_of(role_names[i].uri)))
+			continue;
+		bool first = to->role == TLS_NO_ROLE;
+
+		to->role = role_names[i].role;
+		return first;
+	}
+	return true;
+}
+
+static int identity_of(X509 *cert, struct tls_identity *ret)
 {
 	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
-	int found = -ENOENT;
+	struct tls_identity found = {0};
+	bool good = names != NULL;
 
-	for (int i = 0; names && found && i < sk_GENERAL_NAME_num(names); i++) {
+	for (int i = 0; good && i < sk_GENERAL_NAME_num(names); i++) {
 		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
 		if (name->type != GEN_URI)
 			continue;
 		struct str uri = {(const char *)ASN1_STRING_get0_data(name->d.uniformResourceIdentifier),
 				  (size_t)ASN1_STRING_length(name->d.uniformResourceIdentifier)};
-		if (str_starts(uri, STR(NODE_URI)) &&
-		    !str_u64(str_slice(uri, sizeof NODE_URI - 1, uri.n), UINT64_MAX, ret))
-			found = 0;
+		good = take_uri(uri, &found);
 	}
 	GENERAL_NAMES_free(names);
-	return found;
-}
-
-static int node_from_cn(X509 *cert, uint64_t *ret)
-{
-	const X509_NAME *subject = X509_get_subject_name(cert);
-	int at = X509_NAME_get_index_by_NID((X509_NAME *)(uintptr_t)subject, NID_commonName, -1);
-
-	if (at < 0)
+	if (!good || found.node == 0 || found.role == TLS_NO_ROLE)
 		return -ENOENT;
-	const ASN1_STRING *value = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
-	struct str cn = {(const char *)ASN1_STRING_get0_data(value), (size_t)ASN1_STRING_length(value)};
-	if (!str_starts(cn, STR(NODE_CN)) ||
-	    str_u64(str_slice(cn, sizeof NODE_CN - 1, cn.n), UINT64_MAX, ret))
-		return -ENOENT;
+	*ret = found;
 	return 0;
 }
 
-int tls_session_peer_node(const struct tls_session *s, uint64_t *ret_node)
+int tls_session_identity(const struct tls_session *s, struct tls_identity *ret)
 {
 	X509 *cert = SSL_get1_peer_certificate(s->ssl);
-	uint64_t node = 0;
 	int r = -ENOENT;
 
 	if (cert && SSL_get_verify_mode(s->ssl) != SSL_VERIFY_NONE &&
-	    SSL_get_verify_result(s->ssl) == X509_V_OK) {
-		r = node_from_san(cert, &node);
-		if (r)
-			r = node_from_cn(cert, &node);
-	}
+	    SSL_get_verify_result(s->ssl) == X509_V_OK)
+		r = identity_of(cert, ret);
 	X509_free(cert);
 	ERR_clear_error();
-	if (!r)
-		*ret_node = node;
 	return r;
+}
+
+const char *tls_session_refusal(const struct tls_session *s)
+{
+	long result = SSL_get_verify_result(s->ssl);
+
+	return result == X509_V_OK ? "no TLS handshake, or one without a certificate"
+				   : X509_verify_cert_error_string(result);
 }

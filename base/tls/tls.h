@@ -23,6 +23,13 @@ struct tls_session;
 /* TLS_HTTPS: a server for strangers: session tickets, HTTP/1.1 by ALPN. The other two are for nodes among each other. */
 enum tls_role { TLS_SERVER, TLS_CLIENT, TLS_HTTPS };
 
+/* Of a certificate between nodes: its URI names "berth://node/<decimal>" and "berth://role/voter" or ".../worker". */
+enum tls_node_role { TLS_NO_ROLE, TLS_WORKER, TLS_VOTER };
+struct tls_identity {
+	uint64_t node;
+	enum tls_node_role role;
+};
+
 /* PEM texts, borrowed for the call. */
 struct tls_options {
 	enum tls_role role;
@@ -60,8 +67,9 @@ ssize_t tls_session_read(struct tls_session *s, void *p, size_t n);
 int tls_session_write(struct tls_session *s, const void *p, size_t n);
 /* Appends close_notify. */
 void tls_session_shutdown(struct tls_session *s);
-/* The node that the verified certificate names: a URI SAN "berth://node/<decimal>", else the CN "node-<decimal>".
- * -ENOENT: no certificate, or it names no node. */
-int tls_session_peer_node(const struct tls_session *s, uint64_t *ret_node);
+/* The node that the verified certificate names, and what it may do there. -ENOENT: no certificate, or none of a node. */
+int tls_session_identity(const struct tls_session *s, struct tls_identity *ret);
+/* Why a handshake failed, for people: what is wrong with the other side's certificate, as far as it is known. */
+const char *tls_session_refusal(const struct tls_session *s);
 
 #endif

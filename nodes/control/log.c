@@ -134,6 +134,12 @@ static void on_failed(void *arg, const char *why)
 	control_failed(arg, why);
 }
 
+static void on_refused(void *arg, const char *why)
+{
+	(void)arg;
+	log_warn("%s", why);
+}
+
 int control_open_log(struct control *c, struct err *err)
 {
 	const struct config *f = &c->config;
@@ -152,7 +158,13 @@ int control_open_log(struct control *c, struct err *err)
 		n++;
 	}
 	snprintf(dir, sizeof dir, "%.*s/berthd/raft", STR_ARGS(f->state_dir));
+	const struct consensus_network network = {.loop = &c->loop,
+						  .server = c->peer_server,
+						  .client = c->peer_client,
+						  .cluster = f->cluster_id,
+						  .refused = on_refused};
 	struct consensus_options options = {.loop = &c->loop.uv,
+					    .network = &network,
 					    .dir = dir,
 					    .id = f->node_id,
 					    .members = members,

@@ -19,6 +19,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/must.h"
+#include "mesh/mesh.h"
 
 #define FILES_OF_OURS 512 /* Raft, nodes, sandboxd, databases, logs */
 
@@ -197,14 +198,14 @@ static int open_gateway(struct control *c, struct err *err)
 		g.admin_group = entry->gr_gid;
 	}
 	if (f->listen.n > 0)
-		r = peers_address(f->listen, &plain, err);
+		r = mesh_address(f->listen, &plain, err);
 	if (r == 0 && f->listen_tls.n > 0)
-		r = peers_address(f->listen_tls, &tls, err);
+		r = mesh_address(f->listen_tls, &tls, err);
 	if (r == 0 && f->listen_metrics.n > 0)
-		r = peers_address(f->listen_metrics, &metrics, err);
+		r = mesh_address(f->listen_metrics, &metrics, err);
 	for (uint32_t i = 0; r == 0 && i < f->n_members; i++) {
 		if (f->members[i].id == f->node_id)
-			r = peers_address(f->members[i].peer, &peer, err);
+			r = mesh_address(f->members[i].peer, &peer, err);
 	}
 	if (r < 0)
 		return r;

@@ -39,7 +39,7 @@ void views_publish(struct control *c)
 	     n = state_next_node(c->state, n)) {
 		struct view_node v = {.id = n->id, .silent = silence_of(&c->silence, n->id)};
 
-		if (peers_address(n->peer_address, &v.peer, &err) < 0)
+		if (mesh_address(n->peer_address, &v.peer, &err) < 0)
 			log_warn("node %.*s: %s", STR_ARGS(n->name), err.message);
 		else
 			must(view_add_node(view, &v) == 0);

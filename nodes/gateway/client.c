@@ -273,9 +273,9 @@ void client_next(struct client *c)
 static void client_open(struct stream *s, void *arg)
 {
 	struct client *c = arg;
-	uint64_t node;
+	struct tls_identity node;
 
-	if (c->kind == CLIENT_NODE && stream_peer_node(s, &node) < 0)
+	if (c->kind == CLIENT_NODE && stream_identity(s, &node) < 0)
 		client_close(c);
 	else
 		client_timer(c, c->gw->gateway->config.head_timeout_ms);

@@ -242,9 +242,9 @@ static void upstream_drain(struct stream *s, void *arg)
 static void upstream_open(struct stream *s, void *arg)
 {
 	struct upstream *u = arg;
-	uint64_t node = u->node;
+	struct tls_identity other;
 
-	if (u->gw->gateway->config.peer_client && (stream_peer_node(s, &node) || node != u->node)) {
+	if (u->gw->gateway->config.peer_client && (stream_identity(s, &other) || other.node != u->node)) {
 		upstream_lost(u, -EACCES); /* somebody else answers at the node's address */
 		return;
 	}

@@ -22,6 +22,7 @@
 
 #include "consensus/directory.h"
 #include "consensus/parts.h"
+#include "consensus/rpc.h"
 #include "consensus/watermark.h"
 #include "core/fd.h"
 #include "core/must.h"
@@ -50,17 +51,22 @@ static int check_address(const char *address, bool loopback_only, struct err *er
 	return 0;
 }
 
+static bool is_plain(const struct consensus_options *o)
+{
+	return o->network == NULL || o->network->server == NULL;
+}
+
 static int check_members(const struct consensus_options *o, struct err *err)
 {
 	bool found = false;
 	if (o->n_members == 0) /* it joins */
 		return o->id == 0 ? err_set(err, -EINVAL, "id: must be above 0")
-				  : check_address(o->address, o->transport == NULL, err);
+				  : check_address(o->address, is_plain(o), err);
 	if (o->n_members > CONSENSUS_MEMBERS_MAX || o->n_members % 2 == 0)
 		return err_set(err, -EINVAL, "members: %u; must be 1, 3, 5 or 7", o->n_members);
 	for (uint32_t i = 0; i < o->n_members; i++) {
 		const struct consensus_member *m = &o->members[i];
-		int rc = check_address(m->address, o->transport == NULL, err);
+		int rc = check_address(m->address, is_plain(o), err);
 		if (rc != 0)
 			return rc;
 		if (m->id == 0)
@@ -92,7 +98,7 @@ static int check_options(const struct consensus_options *o, struct err *err)
 	return check_members(o, err);
 }
 
-static void copy_members(struct consensus *c)
+static void copy_options(struct consensus *c)
 {
 	for (uint32_t i = 0; i < c->options.n_members; i++) {
 		const struct consensus_member *m = &c->options.members[i];
@@ -107,6 +113,10 @@ static void copy_members(struct consensus *c)
 	c->options.members = c->members;
 	snprintf(c->dir, sizeof c->dir, "%s", c->options.dir);
 	c->options.dir = c->dir;
+	if (c->options.network != NULL) {
+		c->network = *c->options.network;
+		c->options.network = &c->network;
+	}
 }
 
 static void on_turn(uv_prepare_t *turn);
@@ -126,7 +136,7 @@ int consensus_new(const struct consensus_options *options, struct consensus **re
 		return err_set(err, -ENOMEM, "consensus: no memory");
 	c->options = o;
 	c->lock = -1;
-	copy_members(c);
+	copy_options(c);
 	STAILQ_INIT(&c->waiting);
 	STAILQ_INIT(&c->pending);
 	STAILQ_INIT(&c->waiting_reads);
@@ -185,21 +195,32 @@ static int raft_error(struct err *err, int rc, const char *what, const char *det
 	return err_set(err, code, "%s: %s%s%s", what, raft_strerror(rc), detail[0] != 0 ? ": " : "", detail);
 }
 
+static int open_transport(struct consensus *c, struct raft_uv_transport **ret, struct err *err)
+{
+	if (c->options.network != NULL) {
+		const struct rpc_options rpc = {c->options.network, c->options.id, c->address};
+		return rpc_new(&rpc, &c->rpc, ret, err);
+	}
+	int rc = raft_uv_tcp_init(&c->tcp, c->options.loop);
+	if (rc != 0)
+		return raft_error(err, rc, "open transport", c->tcp.errmsg);
+	c->have_tcp = true;
+	*ret = &c->tcp;
+	return 0;
+}
+
 static int open_io(struct consensus *c, struct err *err)
 {
-	int rc;
-	c->transport = c->options.transport;
-	if (c->transport == NULL) {
-		rc = raft_uv_tcp_init(&c->tcp, c->options.loop);
-		if (rc != 0)
-			return raft_error(err, rc, "open transport", c->tcp.errmsg);
-		c->have_tcp = true;
-		c->transport = &c->tcp;
-	}
-	rc = raft_uv_init(&c->io, c->options.loop, c->dir, c->transport);
+	struct raft_uv_transport *transport;
+	int rc = open_transport(c, &transport, err);
+	if (rc != 0)
+		return rc;
+	rc = raft_uv_init(&c->io, c->options.loop, c->dir, transport);
 	if (rc != 0)
 		return raft_error(err, rc, "open files", c->io.errmsg);
 	c->have_io = true;
+	if (c->rpc != NULL)
+		rpc_attach(c->rpc, &c->io);
 	raft_uv_set_connect_retry_delay(&c->io, RECONNECT_MS);
 	/* Recovery renames what it cannot read and goes on without it, as if it had never been acknowledged. */
 	raft_uv_set_auto_recovery(&c->io, false);
@@ -278,7 +299,7 @@ static int check_port(const struct consensus *c, struct err *err)
 	char text[CONSENSUS_ADDRESS_SIZE];
 	uint64_t number = 0;
 	int on = 1;
-	if (c->options.transport != NULL)
+	if (c->options.network != NULL)
 		return 0;
 	str_cut(str_of(c->address), ':', &host, &port);
 	must(str_copy(host, text, sizeof text) == 0 && inet_pton(AF_INET, text, &address.sin_addr) == 1);
@@ -310,6 +331,8 @@ static int start(struct consensus *c, struct err *err)
 	rc = raft_start(&c->raft);
 	if (rc != 0 && c->why[0] != 0)
 		return err_set(err, -EUCLEAN, "%s: %s", c->dir, c->why);
+	if (rc != 0 && c->rpc != NULL && rpc_why(c->rpc)[0] != 0)
+		return err_set(err, -EADDRINUSE, "%s", rpc_why(c->rpc));
 	if (rc != 0) {
 		char what[CONSENSUS_DIR_SIZE + CONSENSUS_ADDRESS_SIZE + 32];
 		snprintf(what, sizeof what, "start from %s at %s", c->dir, c->address);
@@ -339,6 +362,7 @@ static void turn_closed(uv_handle_t *handle)
 		raft_uv_close(&c->io);
 	if (c->have_tcp)
 		raft_uv_tcp_close(&c->tcp);
+	rpc_free(c->rpc);
 	if (c->closed != NULL)
 		c->closed(c->closed_arg);
 	free(c);

@@ -23,9 +23,11 @@
 
 #include "consensus/guard.h"
 #include "core/err.h"
+#include "core/str.h"
 
 struct uv_loop_s;
-struct raft_uv_transport;
+struct loop;
+struct tls_ctx;
 struct consensus;
 
 #define CONSENSUS_ENTRY_MAX    (1u << 20)  /* bytes of one entry */
@@ -56,6 +58,16 @@ struct consensus_machine {
 	int (*restore)(void *arg, const void *p, size_t n, struct err *err);
 };
 
+/* How servers reach each other: mutual TLS, by certificates that name the server's id and the role of a voter. */
+struct consensus_network {
+	struct loop *loop;               /* around options.loop */
+	struct tls_ctx *server, *client; /* referenced */
+	struct str cluster;              /* id, borrowed until closed */
+	/* Somebody was refused, or one of the servers was cut off; for the log. May be NULL. */
+	void (*refused)(void *arg, const char *why);
+	void *arg;
+};
+
 struct consensus_options {
 	struct uv_loop_s *loop;
 	const char *dir; /* made if missing (its parent must be there); 0700 */
@@ -74,8 +86,8 @@ struct consensus_options {
 	/* Nothing works any more: end the program, so that its supervisor starts it anew. Called once. */
 	void (*failed)(void *arg, const char *why);
 	void *arg;
-	/* How servers reach each other. NULL: plain TCP, which is refused for addresses other than 127.0.0.0/8. */
-	struct raft_uv_transport *transport;
+	/* Copied. NULL: plain TCP, for tests; refused for addresses other than 127.0.0.0/8. */
+	const struct consensus_network *network;
 	uint32_t guard_off_for_tests; /* see guard.h */
 };
 

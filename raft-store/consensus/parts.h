@@ -33,8 +33,11 @@ enum consensus_phase {
 	CONSENSUS_CLOSING,
 };
 
+struct rpc;
+
 struct consensus {
 	struct consensus_options options;
+	struct consensus_network network;
 	char dir[CONSENSUS_DIR_SIZE];
 	struct consensus_member members[CONSENSUS_MEMBERS_MAX];
 	char addresses[CONSENSUS_MEMBERS_MAX][CONSENSUS_ADDRESS_SIZE];
@@ -43,7 +46,7 @@ struct consensus {
 	enum consensus_phase phase;
 
 	struct raft_uv_transport tcp;
-	struct raft_uv_transport *transport;
+	struct rpc *rpc;
 	struct raft_io io;
 	struct raft_fsm fsm;
 	struct raft raft;

@@ -41,6 +41,11 @@ static const char *cluster_region(const struct cluster_plan *p)
 	return p->region != NULL ? p->region : "local";
 }
 
+static bool is_worker(const struct making *m, unsigned i)
+{
+	return i > m->plan->nodes;
+}
+
 static int put(struct making *m, const char *name, unsigned mode, bool daemons, struct str bytes,
 	       struct err *err)
 {
@@ -115,7 +120,11 @@ static int make_certificates(struct making *m, unsigned i, const char *node, str
 {
 	const struct cluster_plan *p = m->plan;
 	char uri[64], ip[80], pools[300], domain[300];
-	struct pki_request peer = {.common_name = node, .names = {uri, ip}, .n_names = 2, .days = CERT_DAYS};
+	struct pki_request peer = {
+		.common_name = node,
+		.names = {uri, is_worker(m, i) ? "URI:berth://role/worker" : "URI:berth://role/voter", ip},
+		.n_names = 3,
+		.days = CERT_DAYS};
 	struct pki_request clients = {.common_name = node,
 				      .names = {ip, "DNS:localhost", pools, domain},
 				      .n_names = 2,
@@ -151,11 +160,6 @@ static int copy_tls(struct making *m, const char *node, struct err *err)
 			r = put(m, name, i == 0 ? 0644 : 0600, true, buf_str(&bytes), err);
 	}
 	return r;
-}
-
-static bool is_worker(const struct making *m, unsigned i)
-{
-	return i > m->plan->nodes;
 }
 
 static void write_members(const struct cluster_plan *p, struct buf *to)

@@ -1,5 +1,6 @@
 /* test_cluster.c -- three servers in one process on loopback: election, proposals, reads, transfer, loss
- * of a majority, and a server that was away so long that it needs a snapshot. */
+ * of a majority, and a server that was away so long that it needs a snapshot. All of it over plain TCP, as the library does it,
+ * and over mutual TLS, as the daemon does. */
 #include "server.h"
 
 #include <errno.h>
@@ -12,11 +13,18 @@
 
 #include <cmocka.h>
 
+#include "../gateway/certs.h"
+#include "loop/loop.h"
+
 #define N       3
 #define WAIT_MS 60000
 
+static bool encrypted; /* all tests run twice */
+
 struct cluster {
-	uv_loop_t loop;
+	struct loop loop;
+	struct test_ca ca;
+	struct tls_ctx *as_server[N], *as_client[N]; /* NULL: plain TCP */
 	char addresses[N][CONSENSUS_ADDRESS_SIZE];
 	struct server servers[N];
 	uint32_t threshold, trailing, off;
@@ -27,18 +35,37 @@ struct cluster {
 
 static void start_one(struct cluster *c, unsigned i)
 {
-	struct consensus_options o = server_options(&c->servers[i], &c->loop, "n", i + 1, c->addresses, N);
+	struct consensus_options o = server_options(&c->servers[i], &c->loop.uv, "n", i + 1, c->addresses, N);
 	o.snapshot_threshold = c->threshold;
 	o.snapshot_trailing = c->trailing;
 	o.guard_off_for_tests = c->off;
+	const struct consensus_network network = {.loop = &c->loop,
+						  .server = c->as_server[i],
+						  .client = c->as_client[i],
+						  .cluster = STR("test")};
+	if (encrypted)
+		o.network = &network;
 	server_start(&c->servers[i], &o);
+}
+
+static void make_certificates(struct cluster *c)
+{
+	test_ca_make(&c->ca);
+	for (unsigned i = 0; i < N; i++) {
+		char san[64];
+		snprintf(san, sizeof san, "URI:berth://node/%u,URI:berth://role/voter", i + 1);
+		c->as_server[i] = test_ctx(&c->ca, TLS_SERVER, "x", san, &c->ca);
+		c->as_client[i] = test_ctx(&c->ca, TLS_CLIENT, "x", san, &c->ca);
+	}
 }
 
 static int set_up(void **state)
 {
 	struct cluster *c = calloc(1, sizeof *c);
 	assert_non_null(c);
-	uv_loop_init(&c->loop);
+	assert_int_equal(loop_init(&c->loop, NULL), 0);
+	if (encrypted)
+		make_certificates(c);
 	pick_addresses(c->addresses, N);
 	c->except = N;
 	*state = c;
@@ -49,8 +76,14 @@ static int tear_down(void **state)
 {
 	struct cluster *c = *state;
 	for (unsigned i = 0; i < N; i++)
-		server_stop(&c->servers[i], &c->loop);
-	loop_end(&c->loop);
+		server_stop(&c->servers[i], &c->loop.uv);
+	assert_int_equal(loop_done(&c->loop), 0);
+	for (unsigned i = 0; encrypted && i < N; i++) {
+		tls_ctx_unref(c->as_server[i]);
+		tls_ctx_unref(c->as_client[i]);
+	}
+	if (encrypted)
+		test_ca_done(&c->ca);
 	free(c);
 	scratch_remove();
 	return 0;
@@ -77,7 +110,7 @@ static bool has_leader(void *arg)
 
 static struct server *leader(struct cluster *c)
 {
-	assert_true(loop_until(&c->loop, has_leader, c, WAIT_MS));
+	assert_true(loop_until(&c->loop.uv, has_leader, c, WAIT_MS));
 	return &c->servers[leader_of(c)];
 }
 
@@ -110,7 +143,7 @@ static void propose_many(struct cluster *c, unsigned n, unsigned each_turn)
 					 0);
 			c->expect++;
 		}
-		assert_true(loop_until(&c->loop, all_answered, c, WAIT_MS));
+		assert_true(loop_until(&c->loop.uv, all_answered, c, WAIT_MS));
 	}
 }
 
@@ -128,7 +161,7 @@ static bool all_equal(void *arg)
 
 static void expect_equal(struct cluster *c)
 {
-	assert_true(loop_until(&c->loop, all_equal, c, WAIT_MS));
+	assert_true(loop_until(&c->loop.uv, all_equal, c, WAIT_MS));
 }
 
 static void start_all(struct cluster *c)
@@ -154,7 +187,7 @@ static void test_propose(void **state)
 	propose_many(c, 500, 50);
 	assert_true(c->ok >= 500);
 	expect_equal(c);
-	assert_true(loop_until(&c->loop, all_agree, c, WAIT_MS));
+	assert_true(loop_until(&c->loop.uv, all_agree, c, WAIT_MS));
 	struct server *l = leader(c);
 	for (unsigned i = 0; i < N; i++) {
 		const char *address;
@@ -186,7 +219,7 @@ static void transfer_to(struct cluster *c, unsigned target)
 	for (int status = 1, tries = 0; leader(c) != &c->servers[target]; tries++, status = 1) {
 		assert_true(tries < 50);
 		if (consensus_transfer(leader(c)->consensus, target + 1, on_transferred, &status) == 0)
-			assert_true(loop_until(&c->loop, transferred, &status, WAIT_MS));
+			assert_true(loop_until(&c->loop.uv, transferred, &status, WAIT_MS));
 	}
 }
 
@@ -203,7 +236,7 @@ static void test_transfer(void **state)
 	assert_int_equal(consensus_transfer(old->consensus, target + 1, on_transferred, &status), 0);
 	assert_int_equal(consensus_transfer(old->consensus, target + 1, on_transferred, &status), -EBUSY);
 	assert_int_equal(consensus_propose(old->consensus, "12345678", 8, on_done, c), -EAGAIN);
-	assert_true(loop_until(&c->loop, transferred, &status, WAIT_MS));
+	assert_true(loop_until(&c->loop.uv, transferred, &status, WAIT_MS));
 	assert_true(status == 0 || status == -ETIMEDOUT);
 	transfer_to(c, target);
 	assert_int_equal(old->leads_term, 0);
@@ -227,14 +260,14 @@ static void test_majority_lost(void **state)
 	unsigned before = c->ok;
 	for (unsigned i = 0; i < N; i++)
 		if (&c->servers[i] != l)
-			server_stop(&c->servers[i], &c->loop);
+			server_stop(&c->servers[i], &c->loop.uv);
 	uint64_t value = 1;
 	if (consensus_propose(l->consensus, &value, sizeof value, on_done, c) == 0)
 		c->expect++;
 	if (consensus_barrier(l->consensus, on_done, c) == 0)
 		c->expect++;
-	assert_true(loop_until(&c->loop, lost, l, WAIT_MS));
-	assert_true(loop_until(&c->loop, all_answered, c, WAIT_MS));
+	assert_true(loop_until(&c->loop.uv, lost, l, WAIT_MS));
+	assert_true(loop_until(&c->loop.uv, all_answered, c, WAIT_MS));
 	assert_int_equal(c->ok, before);
 	assert_int_equal(consensus_propose(l->consensus, &value, sizeof value, on_done, c), -EAGAIN);
 	for (unsigned i = 0; i < N; i++)
@@ -263,9 +296,9 @@ static void test_lagging_server_gets_a_snapshot(void **state)
 	expect_equal(c);
 	struct server *l = leader(c);
 	c->except = (unsigned)((l - c->servers + 1) % N);
-	server_stop(&c->servers[c->except], &c->loop);
+	server_stop(&c->servers[c->except], &c->loop.uv);
 	propose_many(c, 1000, 20);
-	assert_true(loop_until(&c->loop, snapshots_taken, c, WAIT_MS));
+	assert_true(loop_until(&c->loop.uv, snapshots_taken, c, WAIT_MS));
 	start_one(c, c->except);
 	struct server *lagging = &c->servers[c->except];
 	c->except = N;
@@ -295,7 +328,7 @@ static void test_unavailable(void **state)
 	snprintf(command, sizeof command, "rm -r %s/n%u", scratch_dir(), victim + 1);
 	assert_int_equal(system(command), 0);
 	transfer_to(c, target);
-	assert_true(loop_until(&c->loop, failed, &c->servers[victim], WAIT_MS));
+	assert_true(loop_until(&c->loop.uv, failed, &c->servers[victim], WAIT_MS));
 	assert_int_equal(c->servers[victim].failed, 1);
 	assert_non_null(strstr(c->servers[victim].why, "unavailable"));
 	assert_int_equal(consensus_leader(c->servers[victim].consensus, NULL), 0);
@@ -311,5 +344,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unavailable, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_lagging_server_gets_a_snapshot, set_up, tear_down),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int bad = cmocka_run_group_tests_name("plain", tests, NULL, NULL);
+	encrypted = true;
+	return bad + cmocka_run_group_tests_name("mutual TLS", tests, NULL, NULL);
 }

@@ -318,7 +318,7 @@ static void test_handshakes_with_a_node_are_bounded(void **state)
 	assert_int_equal(bind(listening, (struct sockaddr *)&a, n), 0);
 	assert_int_equal(listen(listening, 2 * CROWD), 0);
 	assert_int_equal(getsockname(listening, (struct sockaddr *)&a, &n), 0);
-	c->peer_client = test_ctx(&ca, TLS_CLIENT, "node-1", NULL, &ca);
+	c->peer_client = test_ctx(&ca, TLS_CLIENT, "x", "URI:berth://node/1,URI:berth://role/voter", &ca);
 	start(c, LONG);
 	f.owner = 2;
 	fixture_publish(&f, ntohs(a.sin_port));

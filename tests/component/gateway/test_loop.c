@@ -38,9 +38,9 @@ static void teardown_loop(void)
 struct side {
 	struct stream *s;
 	size_t sent, got;
-	uint64_t node;
+	struct tls_identity identity;
 	bool opened, eof, closed, drained, hold;
-	int error, node_result;
+	int error, identified;
 	struct loop_timer timer;
 };
 
@@ -71,7 +71,7 @@ static void echo_open(struct stream *s, void *arg)
 	struct side *side = arg;
 
 	side->opened = true;
-	side->node_result = stream_peer_node(s, &side->node);
+	side->identified = stream_identity(s, &side->identity);
 }
 
 static void echo_data(struct stream *s, void *arg, const char *p, size_t n)
@@ -146,7 +146,7 @@ static void client_open(struct stream *s, void *arg)
 	struct side *side = arg;
 
 	side->opened = true;
-	side->node_result = stream_peer_node(s, &side->node);
+	side->identified = stream_identity(s, &side->identity);
 	client_send(s);
 }
 
@@ -221,7 +221,7 @@ static void test_tcp(void **state)
 	assert_int_equal(client.got, BIG);
 	assert_true(client.eof && server.eof && client.closed && server.closed);
 	assert_int_equal(client.error, 0);
-	assert_int_equal(client.node_result, -ENOENT);
+	assert_int_equal(client.identified, -ENOENT);
 }
 
 static void test_unix(void **state)
@@ -250,18 +250,51 @@ static void test_mutual_tls(void **state)
 
 	(void)state;
 	test_ca_make(&ca);
-	s = test_ctx(&ca, TLS_SERVER, "node-7", NULL, &ca);
-	c = test_ctx(&ca, TLS_CLIENT, "x", "URI:berth://node/9", &ca);
+	s = test_ctx(&ca, TLS_SERVER, "x", "URI:berth://node/7,URI:berth://role/worker", &ca);
+	c = test_ctx(&ca, TLS_CLIENT, "x", "URI:berth://role/voter,URI:berth://node/9", &ca);
 	exchange(s, c);
 	assert_int_equal(client.got, BIG);
 	assert_true(client.eof && server.eof);
 	assert_int_equal(client.error, 0);
 	assert_int_equal(server.error, 0);
-	assert_int_equal(client.node_result, 0);
-	assert_int_equal(client.node, 7);
-	assert_int_equal(server.node, 9);
+	assert_int_equal(client.identified, 0);
+	assert_int_equal(client.identity.node, 7);
+	assert_int_equal(client.identity.role, TLS_WORKER);
+	assert_int_equal(server.identified, 0);
+	assert_int_equal(server.identity.node, 9);
+	assert_int_equal(server.identity.role, TLS_VOTER);
 	tls_ctx_unref(s);
 	tls_ctx_unref(c);
+	test_ca_done(&ca);
+}
+
+/* Certificates of the CA that are no node's, or say two things. */
+static void test_certificates_of_no_node(void **state)
+{
+	static const char *const names[] = {
+		"URI:berth://node/9",
+		"URI:berth://role/voter",
+		"URI:berth://node/0,URI:berth://role/voter",
+		"URI:berth://node/9x,URI:berth://role/voter",
+		"URI:berth://node/9,URI:berth://role/king",
+		"URI:berth://node/9,URI:berth://node/8,URI:berth://role/voter",
+		"URI:berth://node/9,URI:berth://role/worker,URI:berth://role/voter",
+	};
+	struct test_ca ca;
+
+	(void)state;
+	test_ca_make(&ca);
+	struct tls_ctx *s = test_ctx(&ca, TLS_SERVER, "x", "URI:berth://node/7,URI:berth://role/worker", &ca);
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		struct tls_ctx *c = test_ctx(&ca, TLS_CLIENT, "node-9", names[i], &ca);
+
+		exchange(s, c);
+		assert_int_equal(client.got, BIG);
+		assert_int_equal(server.identified, -ENOENT);
+		tls_ctx_unref(c);
+	}
+	tls_ctx_unref(s);
 	test_ca_done(&ca);
 }
 
@@ -273,8 +306,8 @@ static void test_wrong_ca(void **state)
 	(void)state;
 	test_ca_make(&ca);
 	test_ca_make(&other);
-	s = test_ctx(&ca, TLS_SERVER, "node-7", NULL, &ca);
-	c = test_ctx(&other, TLS_CLIENT, "node-9", NULL, &ca);
+	s = test_ctx(&ca, TLS_SERVER, "x", "URI:berth://node/7,URI:berth://role/worker", &ca);
+	c = test_ctx(&other, TLS_CLIENT, "x", "URI:berth://node/9,URI:berth://role/voter", &ca);
 	exchange(s, c);
 	assert_int_equal(server.error, -EPROTO);
 	assert_false(server.opened);
@@ -556,15 +589,11 @@ static void test_mailbox(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tcp),
-		cmocka_unit_test(test_unix),
-		cmocka_unit_test(test_mutual_tls),
-		cmocka_unit_test(test_wrong_ca),
-		cmocka_unit_test(test_cut_is_an_error),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_timers),
-		cmocka_unit_test(test_channel),
-		cmocka_unit_test(test_mailbox),
+		cmocka_unit_test(test_tcp),        cmocka_unit_test(test_unix),
+		cmocka_unit_test(test_mutual_tls), cmocka_unit_test(test_certificates_of_no_node),
+		cmocka_unit_test(test_wrong_ca),   cmocka_unit_test(test_cut_is_an_error),
+		cmocka_unit_test(test_refused),    cmocka_unit_test(test_timers),
+		cmocka_unit_test(test_channel),    cmocka_unit_test(test_mailbox),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

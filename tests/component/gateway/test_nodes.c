@@ -230,7 +230,8 @@ static void test_unreachable_owner(void **state)
 /* A certificate of another CA, and one of the CA that names another node. */
 static void test_impostors(void **state)
 {
-	struct tls_ctx *stranger = test_ctx(&foreign, TLS_CLIENT, "node-1", NULL, &ca);
+	struct tls_ctx *stranger =
+		test_ctx(&foreign, TLS_CLIENT, "x", "URI:berth://node/1,URI:berth://role/voter", &ca);
 	struct tls_ctx *real = far_server;
 
 	(void)state;
@@ -242,7 +243,7 @@ static void test_impostors(void **state)
 	teardown(NULL);
 	tls_ctx_unref(stranger);
 
-	far_server = test_ctx(&ca, TLS_SERVER, "node-3", NULL, &ca);
+	far_server = test_ctx(&ca, TLS_SERVER, "x", "URI:berth://node/3,URI:berth://role/voter", &ca);
 	start(near_client);
 	assert_int_equal(ask("GET /" ID " HTTP/1.1\r\n" HOST "\r\n"), 503);
 	assert_int_equal(far.dials, 0);
@@ -311,10 +312,10 @@ static int group_setup(void **state)
 	(void)state;
 	test_ca_make(&ca);
 	test_ca_make(&foreign);
-	near_server = test_ctx(&ca, TLS_SERVER, "node-1", NULL, &ca);
-	near_client = test_ctx(&ca, TLS_CLIENT, "x", "URI:berth://node/1", &ca);
-	far_server = test_ctx(&ca, TLS_SERVER, "y", "URI:berth://node/2", &ca);
-	far_client = test_ctx(&ca, TLS_CLIENT, "node-2", NULL, &ca);
+	near_server = test_ctx(&ca, TLS_SERVER, "x", "URI:berth://node/1,URI:berth://role/voter", &ca);
+	near_client = test_ctx(&ca, TLS_CLIENT, "x", "URI:berth://node/1,URI:berth://role/voter", &ca);
+	far_server = test_ctx(&ca, TLS_SERVER, "y", "URI:berth://node/2,URI:berth://role/voter", &ca);
+	far_client = test_ctx(&ca, TLS_CLIENT, "x", "URI:berth://node/2,URI:berth://role/voter", &ca);
 	return 0;
 }
 
