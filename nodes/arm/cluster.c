@@ -37,14 +37,19 @@ static void put_node(const struct call *c, json_t *to, const struct node_row *ro
 	}
 	json_put_u64(to, "id", row->id);
 	json_put_str(to, "name", row->name);
-	json_put_cstr(to, "state", row->state == NODE_UP ? "up" : "lost");
-	json_put_cstr(to, "role", row->voter ? "voter" : "worker");
+	json_put_cstr(to, "state", row->state == NODE_UP ? "up" : row->state == NODE_NEW ? "new" : "lost");
+	json_put_cstr(to, "role",
+		      row->member != MEMBER_NONE ? member_role_name[row->member]
+		      : row->voter               ? "joining"
+						 : "worker");
+	json_put_bool(to, "leaving", row->leaving);
 	json_put_bool(to, "leader", row->id == c->arm->leader);
 	json_put_bool(to, "cordoned", row->cordoned);
 	json_put_bool(to, "draining", row->draining);
 	json_put_u64(to, "epoch", row->epoch);
 	json_put_time(to, "renewed", row->renewed_ms);
 	json_put_str(to, "raftAddress", row->raft_address);
+	json_put_str(to, "controlAddress", row->control_address);
 	json_put_str(to, "peerAddress", row->peer_address);
 	json_put_str(to, "apiAddress", row->api_address);
 	json_put_str(to, "labels", row->labels);
@@ -171,6 +176,7 @@ void cluster_pool_status(struct call *c)
 		static const char *const phases[PHASES] = {"resolving the image",
 							   "caching the image",
 							   "draining",
+							   "changing the voters",
 							   "succeeded",
 							   "failed",
 							   "canceled"};

@@ -94,6 +94,7 @@ void control_join(struct control *c)
 	struct cmd_node_join join = {.id = f->node_id,
 				     .name = f->node_name,
 				     .raft_address = self->raft, /* empty: a worker */
+				     .control_address = self->control,
 				     .peer_address = self->peer,
 				     .api_address = f->api_url,
 				     .version = STR(BERTH_VERSION),

@@ -65,6 +65,7 @@ static int check_nodes(const struct state *s, struct err *err)
 		HOLDS(cpu <= n->cpu_milli * c->settings.overcommit_cpu &&
 			      memory <= n->memory_bytes * c->settings.overcommit_memory,
 		      "node %" PRIu64 ": (3) reservations exceed its capacity", n->id);
+		HOLDS(n->member == MEMBER_NONE || n->voter, "node %" PRIu64 ": a worker in the log", n->id);
 		HOLDS(n->state == NODE_UP || cpu == 0, "node %" PRIu64 ": lost, and has sandboxes", n->id);
 	}
 	HOLDS(seen == s->rows[KIND_SANDBOXES].n && s->by_node.n == seen, "sandboxes: some belong to no node");
@@ -183,7 +184,10 @@ static int check_parts(const struct state *s, struct err *err)
 		      o->id);
 		HOLDS((o->phase == PHASE_DRAIN) <= (o->kind == OPERATION_DELETE),
 		      "operation %" PRIu64 ": draining?", o->id);
-		HOLDS(o->ended_ms != 0 || (p != NULL && p->operation == o->id),
+		HOLDS((o->phase == PHASE_CHANGE) <= (o->kind == OPERATION_MEMBER),
+		      "operation %" PRIu64 ": changing?", o->id);
+		HOLDS(o->ended_ms != 0 || (p != NULL && p->operation == o->id) ||
+			      (o->kind == OPERATION_MEMBER && state_cluster(s)->member_operation == o->id),
 		      "operation %" PRIu64 ": runs for nobody", o->id);
 	}
 	return 0;

@@ -49,6 +49,7 @@ static const struct codec_field node_join_fields[] = {
 	CODEC_BOOL(struct cmd_node_join, voter),
 	CODEC_U64(struct cmd_node_join, cpu_milli),
 	CODEC_U64(struct cmd_node_join, memory_bytes),
+	CODEC_STR(struct cmd_node_join, control_address, ADDRESS_MAX_BYTES),
 };
 static const struct codec_type node_join_codec =
 	CODEC_TYPE(struct cmd_node_join, "node_join", node_join_fields);
@@ -191,6 +192,54 @@ static const struct codec_field node_keys_fields[] = {
 static const struct codec_type node_keys_codec =
 	CODEC_TYPE(struct cmd_node_keys, "node_keys", node_keys_fields);
 
+static const struct codec_field node_token_fields[] = {
+	CODEC_STR(struct cmd_node_token, hash, 64),
+	CODEC_BOOL(struct cmd_node_token, voter),
+	CODEC_U64(struct cmd_node_token, life_ms),
+};
+static const struct codec_type node_token_codec =
+	CODEC_TYPE(struct cmd_node_token, "node_token", node_token_fields);
+
+static const struct codec_field node_admit_fields[] = {
+	CODEC_STR(struct cmd_node_admit, hash, 64),
+	CODEC_STR(struct cmd_node_admit, key, 64),
+	CODEC_STR(struct cmd_node_admit, name, NAME_MAX_BYTES),
+	CODEC_STR(struct cmd_node_admit, raft_address, ADDRESS_MAX_BYTES),
+	CODEC_STR(struct cmd_node_admit, control_address, ADDRESS_MAX_BYTES),
+	CODEC_STR(struct cmd_node_admit, peer_address, ADDRESS_MAX_BYTES),
+	CODEC_STR(struct cmd_node_admit, api_address, ADDRESS_MAX_BYTES),
+	CODEC_STR(struct cmd_node_admit, version, NAME_MAX_BYTES),
+};
+static const struct codec_type node_admit_codec =
+	CODEC_TYPE(struct cmd_node_admit, "node_admit", node_admit_fields);
+
+static const struct codec_field node_leave_fields[] = {
+	CODEC_U64(struct cmd_node_leave, node),
+	CODEC_BOOL(struct cmd_node_leave, force),
+};
+static const struct codec_type node_leave_codec =
+	CODEC_TYPE(struct cmd_node_leave, "node_leave", node_leave_fields);
+
+static const struct codec_field node_drop_fields[] = {
+	CODEC_U64(struct cmd_node_drop, node),
+};
+static const struct codec_type node_drop_codec =
+	CODEC_TYPE(struct cmd_node_drop, "node_drop", node_drop_fields);
+
+static const struct codec_field member_begin_fields[] = {
+	CODEC_U64(struct cmd_member_begin, node),
+	CODEC_ENUM(struct cmd_member_begin, role, MEMBER_ROLES),
+};
+static const struct codec_type member_begin_codec =
+	CODEC_TYPE(struct cmd_member_begin, "member_begin", member_begin_fields);
+
+static const struct codec_field member_end_fields[] = {
+	CODEC_U64(struct cmd_member_end, operation),
+	CODEC_STR(struct cmd_member_end, message, TEXT_MAX_BYTES),
+};
+static const struct codec_type member_end_codec =
+	CODEC_TYPE(struct cmd_member_end, "member_end", member_end_fields);
+
 static const struct codec_field result_fields[] = {
 	CODEC_I32(struct result, code),      CODEC_STR(struct result, message, TEXT_MAX_BYTES),
 	CODEC_U64(struct result, index),     CODEC_U64(struct result, id),
@@ -223,6 +272,12 @@ const struct codec_type *const command_body_codec[COMMAND_TYPES] = {
 	[COMMAND_KEY_RETIRE] = &key_retire_codec,
 	[COMMAND_SECRET_RESEAL] = &secret_reseal_codec,
 	[COMMAND_NODE_KEYS] = &node_keys_codec,
+	[COMMAND_NODE_TOKEN] = &node_token_codec,
+	[COMMAND_NODE_ADMIT] = &node_admit_codec,
+	[COMMAND_NODE_LEAVE] = &node_leave_codec,
+	[COMMAND_NODE_DROP] = &node_drop_codec,
+	[COMMAND_MEMBER_BEGIN] = &member_begin_codec,
+	[COMMAND_MEMBER_END] = &member_end_codec,
 };
 
 const char *const command_type_name[COMMAND_TYPES] = {
@@ -250,4 +305,10 @@ const char *const command_type_name[COMMAND_TYPES] = {
 	[COMMAND_KEY_RETIRE] = "key-retire",
 	[COMMAND_SECRET_RESEAL] = "secret-reseal",
 	[COMMAND_NODE_KEYS] = "node-keys",
+	[COMMAND_NODE_TOKEN] = "node-token",
+	[COMMAND_NODE_ADMIT] = "node-admit",
+	[COMMAND_NODE_LEAVE] = "node-leave",
+	[COMMAND_NODE_DROP] = "node-drop",
+	[COMMAND_MEMBER_BEGIN] = "member-begin",
+	[COMMAND_MEMBER_END] = "member-end",
 };

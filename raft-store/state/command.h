@@ -38,6 +38,12 @@ enum command_type {
 	COMMAND_KEY_RETIRE,      /* cmd_key_retire: a retiring or next one goes */
 	COMMAND_SECRET_RESEAL,   /* cmd_secret_reseal: the same secret under another key */
 	COMMAND_NODE_KEYS,       /* cmd_node_keys: which keys the asking node has */
+	COMMAND_NODE_TOKEN,      /* cmd_node_token: a token that admits one node */
+	COMMAND_NODE_ADMIT,      /* cmd_node_admit: a node shows such a token; result.id = its id */
+	COMMAND_NODE_LEAVE,      /* cmd_node_leave: a node is to go for good: what runs there ends */
+	COMMAND_NODE_DROP,       /* cmd_node_drop: a leaving node of which nothing is left goes */
+	COMMAND_MEMBER_BEGIN,    /* cmd_member_begin: one change of voters begins; result.operation */
+	COMMAND_MEMBER_END,      /* cmd_member_end: and ends */
 	COMMAND_TYPES
 };
 
@@ -67,7 +73,7 @@ struct cmd_cluster_init {
 };
 struct cmd_node_join {
 	uint64_t id;
-	struct str name, raft_address, peer_address, api_address, labels, version;
+	struct str name, raft_address, control_address, peer_address, api_address, labels, version;
 	bool voter;
 	uint64_t cpu_milli, memory_bytes;
 };
@@ -150,6 +156,34 @@ struct cmd_secret_reseal {
 };
 struct cmd_node_keys {
 	uint64_t newest_key, ca_key; /* as in node_row */
+};
+
+#define JOIN_TOKENS_MAX 64
+#define NODES_MAX_ROWS  64 /* what one node's links are made for */
+struct cmd_node_token {
+	struct str hash;
+	bool voter;
+	uint64_t life_ms; /* from a minute to a week */
+};
+struct cmd_node_admit {
+	struct str hash; /* of the token's secret */
+	struct str key;  /* of the node's public key */
+	struct str name, raft_address, control_address, peer_address, api_address, version;
+};
+struct cmd_node_leave {
+	uint64_t node;
+	bool force; /* though it has sessions */
+};
+struct cmd_node_drop {
+	uint64_t node;
+};
+struct cmd_member_begin {
+	uint64_t node;
+	uint8_t role; /* enum member_role */
+};
+struct cmd_member_end {
+	uint64_t operation;
+	struct str message; /* why it failed; empty: it is so */
 };
 
 struct result {

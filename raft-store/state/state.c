@@ -5,6 +5,7 @@
 
 #include "core/must.h"
 #include "wire/sealed.h"
+#include "state/apply/apply.h"
 #include "state/store.h"
 
 struct state *state_new(void)
@@ -99,6 +100,27 @@ const struct node_row *state_node(const struct state *s, uint64_t id)
 	return store_find(s, KIND_NODES, (struct tree_key){.a = id});
 }
 
+const struct node_row *state_node_by_name(const struct state *s, struct str name)
+{
+	const struct node_row *row = NULL;
+
+	while ((row = state_next_node(s, row)) != NULL && !str_eq_nocase(row->name, name)) {
+	}
+	return row;
+}
+
+const struct join_token_row *state_join_token(const struct state *s, struct str hash)
+{
+	return store_find(s, KIND_JOIN_TOKENS, (struct tree_key){.s = hash});
+}
+
+bool state_node_belongs(const struct state *s, uint64_t id)
+{
+	if (state_node(s, id) != NULL)
+		return true;
+	return id < APPLY_FIRST_ID && (id >= 64 || (state_cluster(s)->removed_first & 1ull << id) == 0);
+}
+
 bool state_has_image(const struct state *s, uint64_t node, struct str digest)
 {
 	return store_find(s, KIND_IMAGES, (struct tree_key){.a = node, .s = digest}) != NULL;
@@ -189,6 +211,11 @@ const struct operation_row *state_next_operation(const struct state *s, const st
 const struct node_row *state_next_node(const struct state *s, const struct node_row *row)
 {
 	return next_of_all(&s->rows[KIND_NODES], row);
+}
+
+const struct join_token_row *state_next_join_token(const struct state *s, const struct join_token_row *row)
+{
+	return next_of_all(&s->rows[KIND_JOIN_TOKENS], row);
 }
 
 const struct sandbox_row *state_next_sandbox(const struct state *s, const struct sandbox_row *row)

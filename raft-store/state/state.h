@@ -35,7 +35,7 @@ struct applied {
  * that is not the node's present one (or a lost node: join again), or a sequence older than the results
  * kept.
  * CLUSTER_INIT      -EEXIST. Sets incarnation 1; ids below 1,000 are left to the first nodes.
- * NODE_JOIN         Sequence is not looked at. command.epoch != 0: -ESTALE unless it is the node's present
+ * NODE_JOIN         -ENOENT neither admitted nor one the cluster was made with, or removed. Sequence is not looked at. command.epoch != 0: -ESTALE unless it is the node's present
  *                   one. A node that was lost has no sandboxes any more; one that was not keeps them.
  *                   result.id: the new epoch.
  * NODE_RENEW        Those with another epoch, or lost, are passed over. result.id: how many were renewed.
@@ -75,6 +75,16 @@ struct applied {
  * SECRET_RESEAL     -EPERM; -ENOENT; -ESTALE the secret changed meanwhile, or the key is not the active one.
  * NODE_KEYS         -EINVAL a key above the counter.
  * POOL_PUT          also -ESTALE: a secret is sealed under a key that is not there (any more).
+ * NODE_TOKEN        -EINVAL hash or life; -EEXIST; -ENOBUFS JOIN_TOKENS_MAX are there. Those that expired go.
+ * NODE_ADMIT        -ENOKEY no such token; -ETIME it expired; -EALREADY it was used, with another key; -EINVAL name,
+ *                   address or key; -EEXIST the name is taken; -EADDRINUSE; -ENOBUFS NODES_MAX_ROWS are there.
+ *                   These two, LEAVE, DROP and MEMBER_*: -EPERM not by a voter. result.id: the new node's, the same again for the same key.
+ * NODE_LEAVE        -ENOENT; -EBUSY it has sessions, and not by force; -EPERM the voters left would have no majority that is up. Leaving
+ *                   already: 0. Its sandboxes stop, its sessions are closing.
+ * NODE_DROP         -ENOENT; -EBUSY not leaving, in the log, or with sandboxes. Its id is never used again.
+ * MEMBER_BEGIN      -ENOENT; -EBUSY another change runs; -EALREADY it is so; -EINVAL it is no voter's node;
+ *                   -EHOSTDOWN to be a voter it must be up.
+ * MEMBER_END        -ESTALE it is not the one that runs.
  * By itself, whenever waiters, target or maximum fall, apply moves booting, then ready sandboxes that are
  * too many to stopping. */
 
@@ -109,6 +119,10 @@ const struct revision_row *state_revision(const struct state *s, uint64_t pool, 
 const struct secret_row *state_secret(const struct state *s, uint64_t pool, struct str name);
 const struct operation_row *state_operation(const struct state *s, uint64_t id);
 const struct node_row *state_node(const struct state *s, uint64_t id);
+const struct node_row *state_node_by_name(const struct state *s, struct str name);
+const struct join_token_row *state_join_token(const struct state *s, struct str hash);
+/* It may start and take part: it has a row, or the cluster was made with it and it was not removed. */
+bool state_node_belongs(const struct state *s, uint64_t id);
 bool state_has_image(const struct state *s, uint64_t node, struct str digest);
 /* The digests that revisions name, each once; their number, or max + 1 if there are more. They live until the tables change. */
 uint32_t state_images_wanted(const struct state *s, struct str *ret, uint32_t max);
@@ -131,6 +145,7 @@ const struct secret_row *state_next_secret(const struct state *s, uint64_t pool,
 					   const struct secret_row *row);
 const struct operation_row *state_next_operation(const struct state *s, const struct operation_row *row);
 const struct node_row *state_next_node(const struct state *s, const struct node_row *row);
+const struct join_token_row *state_next_join_token(const struct state *s, const struct join_token_row *row);
 const struct sandbox_row *state_next_sandbox(const struct state *s, const struct sandbox_row *row);
 const struct sandbox_row *state_next_pool_sandbox(const struct state *s, uint64_t pool,
 						  const struct sandbox_row *row);

@@ -44,6 +44,13 @@ static struct tree_key secret_key(const void *value)
 	return (struct tree_key){.a = row->pool, .s = row->name};
 }
 
+static struct tree_key join_token_key(const void *value)
+{
+	const struct join_token_row *row = value;
+
+	return (struct tree_key){.s = row->hash};
+}
+
 static const struct codec_field result_row_fields[] = {
 	CODEC_U64(struct result_row, node),
 	CODEC_U64(struct result_row, sequence),
@@ -68,6 +75,7 @@ const struct kind_type kind_types[KINDS] = {
 	[KIND_CORRECTIONS] = {&correction_row_codec, correction_key, TABLE_LEDGER, true},
 	[KIND_RESULTS] = {&result_row_codec, result_key, TABLE_CLUSTER, true},
 	[KIND_KEYS] = {&key_row_codec, key_key, TABLE_KEYS, false},
+	[KIND_JOIN_TOKENS] = {&join_token_row_codec, join_token_key, TABLE_JOIN_TOKENS, false},
 };
 
 /* -- Hash maps and further orders: each row is taken out and put in here alone -------------------------------- */

@@ -32,6 +32,8 @@ static const struct codec_field cluster_fields[] = {
 	CODEC_U64(struct cluster_row, counter),
 	CODEC_U64(struct cluster_row, time_ms),
 	CODEC_ONE(struct cluster_row, settings, &settings_codec),
+	CODEC_U64(struct cluster_row, member_operation),
+	CODEC_U64(struct cluster_row, removed_first),
 };
 const struct codec_type cluster_row_codec = CODEC_TYPE(struct cluster_row, "cluster", cluster_fields);
 
@@ -80,6 +82,8 @@ static const struct codec_field operation_fields[] = {
 	CODEC_STR(struct operation_row, message, TEXT_MAX_BYTES),
 	CODEC_U64(struct operation_row, started_ms),
 	CODEC_U64(struct operation_row, ended_ms),
+	CODEC_U64(struct operation_row, node),
+	CODEC_ENUM(struct operation_row, role, MEMBER_ROLES),
 };
 const struct codec_type operation_row_codec = CODEC_TYPE(struct operation_row, "operation", operation_fields);
 
@@ -104,8 +108,19 @@ static const struct codec_field node_fields[] = {
 	CODEC_STR(struct node_row, version, NAME_MAX_BYTES),
 	CODEC_U64(struct node_row, newest_key),
 	CODEC_U64(struct node_row, ca_key),
+	CODEC_STR(struct node_row, control_address, ADDRESS_MAX_BYTES),
+	CODEC_ENUM(struct node_row, member, MEMBER_ROLES),
+	CODEC_BOOL(struct node_row, leaving),
 };
 const struct codec_type node_row_codec = CODEC_TYPE(struct node_row, "node", node_fields);
+
+static const struct codec_field join_token_fields[] = {
+	CODEC_STR(struct join_token_row, hash, 64),   CODEC_BOOL(struct join_token_row, voter),
+	CODEC_U64(struct join_token_row, expires_ms), CODEC_U64(struct join_token_row, node),
+	CODEC_STR(struct join_token_row, key, 64),
+};
+const struct codec_type join_token_row_codec =
+	CODEC_TYPE(struct join_token_row, "join token", join_token_fields);
 
 static const struct codec_field image_fields[] = {
 	CODEC_U64(struct image_row, node),
@@ -222,6 +237,13 @@ const char *const table_name[TABLES] = {
 	[TABLE_SESSIONS] = "sessions",
 	[TABLE_LEDGER] = "ledger",
 	[TABLE_KEYS] = "keys",
+	[TABLE_JOIN_TOKENS] = "join-tokens",
+};
+
+const char *const member_role_name[MEMBER_ROLES] = {
+	[MEMBER_NONE] = "none",
+	[MEMBER_STANDBY] = "standby",
+	[MEMBER_VOTER] = "voter",
 };
 
 const char *const provisioning_name[PROVISIONINGS] = {

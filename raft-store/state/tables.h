@@ -19,6 +19,7 @@ enum table {
 	TABLE_SESSIONS,
 	TABLE_LEDGER,
 	TABLE_KEYS,
+	TABLE_JOIN_TOKENS,
 	TABLES
 };
 
@@ -43,6 +44,8 @@ struct cluster_row {
 	uint64_t counter;       /* pool uids, sandbox ids, generations, operation ids: none is used twice */
 	uint64_t time_ms;       /* cluster time of the last applied entry */
 	struct settings settings;
+	uint64_t member_operation; /* the change of voters that is under way; 0: none */
+	uint64_t removed_first;    /* bits 1 << id of the nodes the cluster was made with that were removed */
 };
 
 enum provisioning {
@@ -105,12 +108,19 @@ struct key_row {
 		keep_ms; /* how long it is kept at least while retiring: as long as what it signed is valid */
 };
 
-enum operation_kind { OPERATION_CREATE, OPERATION_UPDATE, OPERATION_DELETE, OPERATION_KINDS };
+enum operation_kind {
+	OPERATION_CREATE,
+	OPERATION_UPDATE,
+	OPERATION_DELETE,
+	OPERATION_MEMBER, /* of a node, not of a pool: it is made a standby or a voter, or leaves the log */
+	OPERATION_KINDS
+};
 /* The leader derives the next step from the phase alone, so a new leader goes on where the old one was. */
 enum operation_phase {
 	PHASE_RESOLVE,
 	PHASE_CACHE,
 	PHASE_DRAIN,
+	PHASE_CHANGE,
 	PHASE_SUCCEEDED,
 	PHASE_FAILED,
 	PHASE_CANCELED,
@@ -122,16 +132,29 @@ struct operation_row {
 	uint8_t kind, phase;
 	struct str code, message;      /* of a failure: the ARM error's code and message */
 	uint64_t started_ms, ended_ms; /* ended_ms 0 while it runs */
+	uint64_t node;                 /* MEMBER: which one, and what it is to be */
+	uint8_t role;                  /* enum member_role */
 };
 
-enum node_state { NODE_UP, NODE_LOST, NODE_STATES };
+enum node_state {
+	NODE_UP,
+	NODE_LOST,
+	NODE_NEW, /* admitted, and never started yet */
+	NODE_STATES
+};
+
+/* What a node is to the log, as far as the tables know. A standby gets all entries, and is not counted. */
+enum member_role { MEMBER_NONE, MEMBER_STANDBY, MEMBER_VOTER, MEMBER_ROLES };
 
 struct node_row {
 	uint64_t id;
 	struct str name;
-	struct str raft_address, peer_address, api_address; /* host:port */
-	bool voter;
-	uint8_t state; /* enum node_state */
+	struct str raft_address, control_address, peer_address,
+		api_address; /* host:port; the last one a URL */
+	bool voter;          /* it may become one */
+	uint8_t member;      /* enum member_role */
+	uint8_t state;       /* enum node_state */
+	bool leaving;        /* it is being removed for good */
 	bool cordoned, draining;
 	uint64_t epoch;                         /* new at each start of its berthd */
 	uint64_t sequence;                      /* the highest executed of this epoch */
@@ -141,6 +164,15 @@ struct node_row {
 	struct str labels, version;
 	uint64_t newest_key; /* of the cluster's keys: the node has all up to this one */
 	uint64_t ca_key;     /* the KEY_CA that issued the node's certificate; 0: not told yet */
+};
+
+/* Admits one node, once. */
+struct join_token_row {
+	struct str hash; /* of the token's secret: 64 hex digits */
+	bool voter;      /* the node may become one */
+	uint64_t expires_ms;
+	uint64_t node;  /* that it admitted; 0: it was not used */
+	struct str key; /* hash of that node's public key, which may ask again with it */
 };
 
 /* Node `node` holds the flattened image `digest`. */
@@ -218,8 +250,9 @@ struct correction_row {
 extern const struct codec_type settings_codec, cluster_row_codec, pool_row_codec, revision_row_codec,
 	secret_row_codec, operation_row_codec, node_row_codec, image_row_codec, sandbox_row_codec,
 	session_row_codec, bucket_row_codec, rate_row_codec, record_row_codec, correction_row_codec,
-	key_row_codec;
+	key_row_codec, join_token_row_codec;
 extern const char *const table_name[TABLES];
+extern const char *const member_role_name[MEMBER_ROLES];
 extern const char *const provisioning_name[PROVISIONINGS]; /* as ARM writes them: "InProgress", ... */
 extern const char *const sandbox_state_name[SANDBOX_STATES];
 extern const char *const session_state_name[SESSION_STATES];

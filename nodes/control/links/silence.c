@@ -25,7 +25,7 @@ bool silence_look(struct silence *s, const struct state *state, uint64_t self, u
 			s->nodes[i].renewed_ms = row->renewed_ms;
 			s->nodes[i].seen_boot_ms = boot_ms;
 		}
-		bool silent = row->state == NODE_LOST || boot_ms - s->nodes[i].seen_boot_ms >= lease_ms;
+		bool silent = row->state != NODE_UP || boot_ms - s->nodes[i].seen_boot_ms >= lease_ms;
 
 		changed |= silent != s->nodes[i].silent;
 		s->nodes[i].silent = silent;

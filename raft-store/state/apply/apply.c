@@ -37,6 +37,12 @@ static apply_handler *const handlers[COMMAND_TYPES] = {
 	[COMMAND_KEY_RETIRE] = apply_key_retire,
 	[COMMAND_SECRET_RESEAL] = apply_secret_reseal,
 	[COMMAND_NODE_KEYS] = apply_node_keys,
+	[COMMAND_NODE_TOKEN] = apply_node_token,
+	[COMMAND_NODE_ADMIT] = apply_node_admit,
+	[COMMAND_NODE_LEAVE] = apply_node_leave,
+	[COMMAND_NODE_DROP] = apply_node_drop,
+	[COMMAND_MEMBER_BEGIN] = apply_member_begin,
+	[COMMAND_MEMBER_END] = apply_member_end,
 };
 
 void apply_refuse(struct apply *a, int code, const char *format, ...)
@@ -74,7 +80,7 @@ static bool is_new(struct apply *a)
 
 	if (without_epoch(c->type))
 		return true;
-	if (node == NULL || node->state == NODE_LOST || node->epoch != c->epoch) {
+	if (node == NULL || node->state != NODE_UP || node->epoch != c->epoch) {
 		apply_refuse(a, -ESTALE, "node %" PRIu64 ": epoch %" PRIu64 " is not its present one",
 			     c->node, c->epoch);
 		return false;

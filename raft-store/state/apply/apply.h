@@ -25,7 +25,10 @@ apply_handler apply_cluster_init, apply_node_join, apply_node_renew, apply_node_
 	apply_node_images, apply_pool_put, apply_pool_delete, apply_operation_step, apply_sandbox_boot,
 	apply_sandbox_ready, apply_sandbox_stopping, apply_sandbox_gone, apply_session_open,
 	apply_session_closing, apply_session_closed, apply_waiters_expire, apply_records_trim, apply_key_put,
-	apply_key_use, apply_key_retire, apply_secret_reseal, apply_node_keys;
+	apply_key_use, apply_key_retire, apply_secret_reseal, apply_node_keys,
+
+	apply_node_token, apply_node_admit, apply_node_leave, apply_node_drop, apply_member_begin,
+	apply_member_end;
 
 void apply_refuse(struct apply *a, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t apply_next_id(struct apply *a);
@@ -47,6 +50,9 @@ void apply_key_found(struct apply *a, const struct key_put *put);
 const char *apply_key_fault(const struct key_put *put);
 /* Whether something sealed so can be opened by what the tables hold. */
 bool apply_sealed_is_known(const struct apply *a, struct str sealed);
+
+/* -- apply_node.c: what is kept of a node beside its row and its sandboxes */
+void apply_node_forget(struct apply *a, uint64_t node);
 
 /* -- apply_operation.c */
 /* Those that ended longer ago than the settings keep them; a pool's last one stays. */

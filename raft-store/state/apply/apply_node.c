@@ -77,6 +77,10 @@ void apply_node_join(struct apply *a, const void *body)
 			     c->id, APPLY_FIRST_ID);
 		return;
 	}
+	if (!state_node_belongs(a->s, c->id)) {
+		apply_refuse(a, -ENOENT, "node %" PRIu64 ": was removed, or never admitted", c->id);
+		return;
+	}
 	if (c->cpu_milli == 0 || c->memory_bytes == 0 || c->cpu_milli > UINT32_MAX ||
 	    c->memory_bytes > 1ull << 50) {
 		apply_refuse(a, -EINVAL,
@@ -90,13 +94,17 @@ void apply_node_join(struct apply *a, const void *body)
 			     a->command->epoch);
 		return;
 	}
+	if (old == NULL) { /* the cluster is made with it */
+		row.voter = c->voter;
+		row.member = c->voter ? MEMBER_VOTER : MEMBER_NONE;
+	}
 	row.name = c->name;
 	row.raft_address = c->raft_address;
+	row.control_address = c->control_address;
 	row.peer_address = c->peer_address;
 	row.api_address = c->api_address;
 	row.labels = c->labels;
 	row.version = c->version;
-	row.voter = c->voter;
 	row.cpu_milli = at_least(c->cpu_milli, row.cpu_reserved, a->cluster.settings.overcommit_cpu);
 	row.memory_bytes =
 		at_least(c->memory_bytes, row.memory_reserved, a->cluster.settings.overcommit_memory);
@@ -133,6 +141,12 @@ static void forget_images(struct apply *a, uint64_t node)
 
 	while ((image = store_next(&a->s->rows[KIND_IMAGES], node, NULL)) != NULL)
 		store_remove(a->s, KIND_IMAGES, image);
+}
+
+void apply_node_forget(struct apply *a, uint64_t node)
+{
+	forget_images(a, node);
+	forget_results(a, node);
 }
 
 /* Everything that ran there stopped when its lease ended. */

@@ -7,8 +7,9 @@
 #include "core/must.h"
 
 static const char *const phase_name[PHASES] = {
-	[PHASE_RESOLVE] = "resolve",     [PHASE_CACHE] = "cache",   [PHASE_DRAIN] = "drain",
-	[PHASE_SUCCEEDED] = "succeeded", [PHASE_FAILED] = "failed", [PHASE_CANCELED] = "canceled",
+	[PHASE_RESOLVE] = "resolve",   [PHASE_CACHE] = "cache",         [PHASE_DRAIN] = "drain",
+	[PHASE_CHANGE] = "change",     [PHASE_SUCCEEDED] = "succeeded", [PHASE_FAILED] = "failed",
+	[PHASE_CANCELED] = "canceled",
 };
 
 /* A delete (drain) ends by itself, with the last sandbox. */
