@@ -369,6 +369,10 @@ static void client_late(struct loop_timer *timer)
 		answer(c, 408, "RequestTimeout", "the request's body did not come in time");
 		break;
 	case CLIENT_SESSION:
+		if (c->away) {
+			session_try_again(c);
+			break;
+		}
 		unasked = c->unasked != NULL;
 		session_wait_over(c);
 		if (c->kind == CLIENT_NODE)

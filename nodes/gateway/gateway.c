@@ -414,6 +414,7 @@ static int gw_new(struct gateway *g, unsigned index, struct err *err)
 	gw->next_correlation = clock_boot_ms() << 16;
 	loop_list_init(&gw->clients);
 	loop_list_init(&gw->remotes);
+	loop_list_init(&gw->away);
 	gw->tokens = token_cache_new();
 	r = gw->tokens ? mailbox_new(&gw->loop, MAILBOX_MAX, obey, order_drop, gw, &gw->mailbox, err)
 		       : -ENOMEM;

@@ -186,6 +186,7 @@ struct client {
 	struct upstream *u;
 	struct dialing *dialing;
 	bool admitted; /* counted in session->in_flight */
+	bool away;     /* waits in gw->away for the next try */
 	bool created;
 	uint32_t allocation_ms;
 	struct account *of_pool, *of_subject; /* of the last request; counted */
@@ -225,6 +226,7 @@ struct gw {
 	struct map generations, keys_of_sessions, opens, keys_of_opens, peers, apis, accounts;
 	struct loop_link clients;
 	struct loop_link remotes;      /* routes to sessions of other nodes, the longest unlooked-at first */
+	struct loop_link away;         /* clients whose sessions' nodes are away */
 	unsigned n_waiting, n_parting; /* parting: refused connections that are told so */
 	size_t api_reserved;           /* bytes of bodies for the management API, here and at control */
 	uint64_t next_correlation;
@@ -299,6 +301,9 @@ void session_event(struct gw *gw, const struct session *s, enum gateway_event_ki
 int session_post(struct gw *gw, struct envelope *e, const struct codec_type *type, const void *body);
 
 /* route.c */
+/* The session's node is away, or not ready for it: tried again until the request's deadline. Nothing of it was delivered. */
+void session_away(struct client *c, const char *why);
+void session_try_again(struct client *c); /* its time came */
 void session_ask(struct client *c);
 void session_opened(struct gw *gw, const struct envelope *e, const struct msg_opened *m);
 void session_open_free(struct gw *gw, struct open *o);

@@ -140,7 +140,7 @@ static void hop_refused(struct client *c, struct str result)
 	else if (str_eq(result, STR("stale")))
 		session_unusable(c, false);
 	else
-		answer_retry(c, 503, "SessionUnavailable", "the session's node is not ready", 1);
+		session_away(c, "the session's node is not ready");
 }
 
 /* Bytes of the head at p; 0: not whole, or c is no longer in this exchange. */

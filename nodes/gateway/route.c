@@ -1,6 +1,7 @@
 /* From an identifier to a session: the route that this loop knows, or one question to placement for all who wait; and the
  * requests that other nodes forward here, whose sessions control vouches for.
- * Failure modes: no answer in time, no leader -> 503; full -> 429; no such session though one is required -> 404. */
+ * Failure modes: no answer in time, no leader -> 503; full -> 429; no such session though one is required -> 404; a session's node
+ * that is away is tried again until the request's deadline. */
 #include "gateway/inside.h"
 
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "core/clock.h"
 
 #define ADMIT_AGAIN_MS 5000
+#define AWAY_MS        100 /* between tries to reach a session's node */
 
 static struct str identifier_of(const struct client *c)
 {
@@ -106,6 +108,36 @@ void session_route(struct client *c)
 		session_use(c, s);
 	else
 		session_ask(c);
+}
+
+/* --- a session whose node is away --- */
+
+/* Its node may be back soon, with the session; if it is not, the route ends when the node falls silent. */
+void session_away(struct client *c, const char *why)
+{
+	bool whole = !c->kept_overflow && !c->answer_begun && !c->interims;
+
+	if (c->kind == CLIENT_NODE) {
+		answer_hop(c, "again");
+		return;
+	}
+	if (!whole || c->gw->stopping || clock_boot_ms() + AWAY_MS >= c->deadline_ms) {
+		answer_retry(c, 503, "SessionUnavailable", why, 1);
+		return;
+	}
+	exchange_abort(c);
+	session_wait_in(c, &c->gw->away);
+	if (!loop_link_in(&c->waiting))
+		return;
+	c->away = true;
+	client_timer(c, AWAY_MS);
+}
+
+void session_try_again(struct client *c)
+{
+	session_wait_over(c);
+	session_route(c);
+	client_continue(c);
 }
 
 /* --- requests of other nodes --- */

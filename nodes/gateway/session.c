@@ -230,6 +230,7 @@ void session_wait_over(struct client *c)
 	loop_list_remove(&c->waiting);
 	if (c->state == CLIENT_SESSION)
 		account_waits(c, false);
+	c->away = false;
 	c->unasked = NULL;
 	if (unasked && loop_list_empty(&unasked->waiting))
 		session_open_free(c->gw, unasked);
@@ -253,6 +254,10 @@ void session_proceed(struct client *c)
 {
 	struct session *s = c->session;
 
+	if (s->local && c->gw->fenced && c->kind == CLIENT_NODE) {
+		answer_hop(c, "again");
+		return;
+	}
 	if (s->local && c->gw->fenced) {
 		answer_retry(c, 503, "NodeFenced", "the session's node has lost its lease", 2);
 		return;

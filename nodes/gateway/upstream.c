@@ -198,7 +198,7 @@ static void upstream_lost(struct upstream *u, int error)
 		u->c = NULL;
 		c->u = NULL;
 		upstream_close(u);
-		session_unusable(c, false);
+		session_away(c, "the session's node takes no connection");
 		client_continue(c);
 		return;
 	}
@@ -428,7 +428,7 @@ static void connect_node(struct client *c, struct conns *conns)
 		loop_list_remove(&u->link_all);
 		free(u);
 	}
-	answer_retry(c, 503, "SessionUnavailable", "the session's node cannot be reached", 1);
+	session_away(c, "the session's node cannot be reached");
 }
 
 static void connect_for(struct client *c, struct conns *conns)
