@@ -60,24 +60,32 @@ def _calm(cluster, pools, nodes):
     return found
 
 
-def collect(cluster, pools, history, nodes=None, lost=(), seconds=30):
-    """Waits until the cluster rests; then all there is to know."""
-    nodes = nodes or list(range(1, cluster.n + 1))
-
-    def calm():
-        try:
-            return _calm(cluster, pools, nodes)
-        except (OSError, AssertionError, KeyError):
-            return None
-    lists = wait_until("the cluster comes to rest", seconds, calm, 0.2)
+def _gather(cluster, pools, nodes, lists):
     e = Evidence()
-    e.events = recount.read_events(cluster.dir)
     e.sessions, e.status, e.nodes = ({n: lists[n][i] for n in nodes} for i in range(3))
     e.host = {n: {int(p.name, 16) for p in (cluster.node_dir(n) / "state/sandboxd/sandboxes").glob("*")} for n in nodes}
+    e.export = cluster.admin("GET", "/.berth/v1/billing?from=2020-01-01T00:00:00Z&to=2100-01-01T00:00:00Z", node=nodes[0]).json()
+    e.events = recount.read_events(cluster.dir)
     started = {ev["sandbox"]: ev["pid"] for ev in e.events if ev["event"] == "started"}
     e.alive = {s for s, pid in started.items() if sandboxes.start_time(pid) is not None}
     e.pools = {n: {p["name"] for p in cluster.admin("GET", cluster.arm_path(), node=n).json()["value"]} for n in nodes}
-    e.export = cluster.admin("GET", "/.berth/v1/billing?from=2020-01-01T00:00:00Z&to=2100-01-01T00:00:00Z", node=nodes[0]).json()
+    return e
+
+
+def collect(cluster, pools, history, nodes=None, lost=(), seconds=30):
+    """Waits until the cluster rests; then all there is to know, of one moment: nothing happened while it was gathered."""
+    nodes = nodes or list(range(1, cluster.n + 1))
+
+    def moment():
+        try:
+            before = len(recount.read_events(cluster.dir))
+            lists = _calm(cluster, pools, nodes)
+            e = lists and _gather(cluster, pools, nodes, lists)
+            return e if e and len(e.events) == before and _calm(cluster, pools, nodes) and \
+                len(recount.read_events(cluster.dir)) == before else None
+        except (OSError, AssertionError, KeyError):
+            return None
+    e = wait_until("the cluster comes to rest", seconds, moment, 0.3)
     e.history, e.lost = history, set(lost)
     return e
 

@@ -209,6 +209,26 @@ static void test_dead_there(void **state)
 	assert_true(far.deads >= 1);
 }
 
+static void *catch_up(void *arg)
+{
+	(void)arg;
+	usleep(350000);
+	far.admit_code = 0;
+	return NULL;
+}
+
+/* A request is held while its session's node is not ready for it. */
+static void test_owner_that_catches_up(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	far.admit_code = -EAGAIN;
+	assert_int_equal(pthread_create(&thread, NULL, catch_up, NULL), 0);
+	assert_int_equal(ask("POST /n" ID " HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello"), 200);
+	pthread_join(thread, NULL);
+}
+
 static void test_lagging_owner(void **state)
 {
 	(void)state;
@@ -342,6 +362,7 @@ int main(void)
 		NODES_TEST(test_stale_is_asked_again),
 		NODES_TEST(test_routes_are_forgotten),
 		NODES_TEST(test_dead_there),
+		NODES_TEST(test_owner_that_catches_up),
 		NODES_TEST(test_lagging_owner),
 		NODES_TEST(test_unreachable_owner),
 		cmocka_unit_test(test_impostors),
