@@ -113,7 +113,9 @@ static const struct option_def init_options[] = {
 	DIR,
 	{"nodes", OPTION_VALUE, "N", "voters: 1, 3 or 5 (3)"},
 	{"workers", OPTION_VALUE, "N", "nodes beside them that hold no log and no keys (0)"},
-	{"host", OPTION_VALUE, "ADDRESS", "IPv4 address that all listen on (127.0.0.1)"},
+	{"host", OPTION_VALUE, "ADDRESS[,...]",
+	 "IPv4 address that all listen on (127.0.0.1), or one for each node, which then all have the same "
+	 "ports"},
 	{"base-port", OPTION_VALUE, "PORT", "node i uses base + 10 x (i - 1) and the next four (7400)"},
 	{"user", OPTION_VALUE, "USER", "that berthd runs as (berth)"},
 	{"admin-group", OPTION_VALUE, "GROUP", "may use the admin socket"},

@@ -17,9 +17,10 @@ struct cluster_plan {
 	const char *dir;
 	unsigned nodes;   /* 1, 3 or 5 voters */
 	unsigned workers; /* beside them */
-	const char *host; /* IPv4 address that all listen on: 127.0.0.1 */
+	/* IPv4 address that all listen on, 127.0.0.1; or one for each node, separated by commas, voters first. */
+	const char *host;
 	unsigned
-		base_port; /* node i uses base + 10 * (i - 1) and the next four: Raft, control, forward, HTTP, HTTPS */
+		base_port; /* and the next four: Raft, control, forward, HTTP, HTTPS; on one address node i has base + 10 * (i - 1) */
 	const char *user;                 /* that berthd runs as */
 	const char *admin_group;          /* NULL: root and the user alone */
 	const char *domain;               /* NULL: pools are reached by path alone */

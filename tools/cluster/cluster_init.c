@@ -24,6 +24,8 @@
 
 struct making {
 	const struct cluster_plan *plan;
+	char hosts[CLUSTER_NODES_MAX][INET_ADDRSTRLEN]; /* of each node */
+	bool alone;                                     /* each node has its address for itself */
 	char dir[PATH_MAX];
 	char cluster[UUID_TEXT_SIZE], tenant[UUID_TEXT_SIZE];
 	uid_t uid;
@@ -131,7 +133,7 @@ static int make_certificates(struct making *m, unsigned i, const char *node, str
 				      .days = CERT_DAYS};
 
 	snprintf(uri, sizeof uri, "URI:berth://node/%u", i);
-	snprintf(ip, sizeof ip, "IP:%s", p->host);
+	snprintf(ip, sizeof ip, "IP:%s", m->hosts[i - 1]);
 	int r = make_pair(m, node, "node", &peer, err);
 
 	if (r < 0 || p->tls_cert != NULL)
@@ -162,17 +164,25 @@ static int copy_tls(struct making *m, const char *node, struct err *err)
 	return r;
 }
 
-static void write_members(const struct cluster_plan *p, struct buf *to)
+static unsigned first_port(const struct making *m, unsigned i)
 {
+	return m->plan->base_port + (m->alone ? 0 : 10 * (i - 1));
+}
+
+static void write_members(const struct making *m, struct buf *to)
+{
+	const struct cluster_plan *p = m->plan;
+
 	for (unsigned i = 1; i <= p->nodes + p->workers; i++) {
-		unsigned port = p->base_port + 10 * (i - 1);
+		const char *host = m->hosts[i - 1];
+		unsigned port = first_port(m, i);
 
 		buf_printf(to, "member = %u node%u ", i, i);
 		if (i <= p->nodes)
-			buf_printf(to, "%s:%u", p->host, port);
+			buf_printf(to, "%s:%u", host, port);
 		else
 			buf_printf(to, "-");
-		buf_printf(to, " %s:%u %s:%u\n", p->host, port + 1, p->host, port + 2);
+		buf_printf(to, " %s:%u %s:%u\n", host, port + 1, host, port + 2);
 	}
 }
 
@@ -180,7 +190,8 @@ static int write_config(struct making *m, unsigned i, const char *node, struct e
 {
 	const struct cluster_plan *p = m->plan;
 	CLEANUP_BUF struct buf text = {0};
-	unsigned port = p->base_port + 10 * (i - 1);
+	const char *host = m->hosts[i - 1];
+	unsigned port = first_port(m, i);
 	char d[PATH_MAX + 64], name[128];
 
 	snprintf(d, sizeof d, "%s/%s", m->dir, node);
@@ -188,12 +199,12 @@ static int write_config(struct making *m, unsigned i, const char *node, struct e
 		   "# One node of a Berth cluster. Every option: berthd --config-reference\n"
 		   "node_id = %u\nnode_name = %s\nrole = %s\n",
 		   i, node, is_worker(m, i) ? "worker" : "voter");
-	write_members(p, &text);
+	write_members(m, &text);
 	buf_printf(&text, "cluster_id = %s\ntenant = %s\n", m->cluster, m->tenant);
 	buf_printf(&text, "state_dir = %s/state\nrun_dir = %s/run\n", d, d);
-	buf_printf(&text, "listen = %s:%u\nlisten_tls = %s:%u\n", p->host, port + 3, p->host, port + 4);
-	buf_printf(&text, "api_url = https://%s:%u\naudience = https://%s:%u\n", p->host, port + 4,
-		   p->domain != NULL ? p->domain : p->host, p->base_port + 4);
+	buf_printf(&text, "listen = %s:%u\nlisten_tls = %s:%u\n", host, port + 3, host, port + 4);
+	buf_printf(&text, "api_url = https://%s:%u\naudience = https://%s:%u\n", host, port + 4,
+		   p->domain != NULL ? p->domain : m->hosts[0], p->base_port + 4);
 	buf_printf(&text, "tls_cert = %s/tls.pem\ntls_key = %s/tls.key\n", d, d);
 	buf_printf(&text, "ca_cert = %s/ca.pem\nnode_cert = %s/node.pem\nnode_key = %s/node.key\n", d, d, d);
 	if (!is_worker(m, i))
@@ -249,20 +260,51 @@ static int make_node(struct making *m, unsigned i, struct err *err)
 	return r == 0 ? write_config(m, i, node, err) : r;
 }
 
+/* One address for all, or one for each. */
+static int share_hosts(struct making *m, struct err *err)
+{
+	const struct cluster_plan *p = m->plan;
+	struct str left = str_of(p->host);
+	struct in_addr address;
+	unsigned n = 0, nodes = p->nodes + p->workers;
+
+	for (struct str host; left.n > 0; n++) {
+		str_cut(left, ',', &host, &left);
+		if (n == nodes)
+			return err_set(err, -EINVAL, "--host: more addresses than nodes (%u)", nodes);
+		if (str_copy(host, m->hosts[n], sizeof m->hosts[n]) < 0 ||
+		    inet_pton(AF_INET, m->hosts[n], &address) != 1)
+			return err_set(err, -EINVAL, "--host: \"%.*s\" is not an IPv4 address",
+				       STR_ARGS(host));
+		for (unsigned k = 0; k < n; k++) {
+			if (strcmp(m->hosts[k], m->hosts[n]) == 0)
+				return err_set(err, -EINVAL, "--host: %s is there twice", m->hosts[n]);
+		}
+	}
+	if (n != 1 && n != nodes)
+		return err_set(err, -EINVAL, "--host: one address, or one for each of the %u nodes; not %u",
+			       nodes, n);
+	m->alone = n == nodes;
+	for (; n < nodes; n++)
+		memcpy(m->hosts[n], m->hosts[0], sizeof m->hosts[n]);
+	return 0;
+}
+
 static int check_plan(struct making *m, struct err *err)
 {
 	const struct cluster_plan *p = m->plan;
-	struct in_addr address;
 	struct passwd *user = getpwnam(p->user);
 	char marker[PATH_MAX + 16];
 
 	if (p->nodes != 1 && p->nodes != 3 && p->nodes != 5)
 		return err_set(err, -EINVAL, "--nodes: 1, 3 or 5 are allowed, not %u", p->nodes);
-	if (inet_pton(AF_INET, p->host, &address) != 1)
-		return err_set(err, -EINVAL, "--host: \"%s\" is not an IPv4 address", p->host);
 	if (p->nodes + p->workers > CLUSTER_NODES_MAX)
 		return err_set(err, -EINVAL, "--workers: 0 to %u are allowed beside %u voters",
 			       CLUSTER_NODES_MAX - p->nodes, p->nodes);
+	int r = share_hosts(m, err);
+
+	if (r < 0)
+		return r;
 	if (p->base_port < 1024 || p->base_port + 10 * (p->nodes + p->workers) > 65535)
 		return err_set(err, -EINVAL, "--base-port: 1024 to %u are allowed",
 			       65535 - 10 * (p->nodes + p->workers));

@@ -77,6 +77,14 @@ run 5 'node.* answered' node list --endpoint http://127.0.0.1:1,http://127.0.0.1
 run 0 'berth pool create' pool create --help
 run 2 'there is no command' sing
 run 6 'the operation goes on' pool create --name slow --image slow:1 --target-port 80 --timeout 0
+hosts() { run "$1" "$2" cluster init --dir "$dir/cluster" --nodes 3 --user nobody --host "$3"; }
+hosts 1 '"x" is not an IPv4 address' x
+hosts 1 'for each of the 3 nodes; not 2' 10.0.0.1,10.0.0.2
+hosts 1 '10.0.0.1 is there twice' 10.0.0.1,10.0.0.1,10.0.0.2
+hosts 1 'more addresses than nodes' 10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4
+hosts 0 'node3' 10.0.0.1,10.0.0.2,10.0.0.3
+checks=$((checks + 1))
+grep -qx 'member = 2 node2 10.0.0.2:7400 10.0.0.2:7401 10.0.0.2:7402' "$dir/cluster/node1/berth.conf" || failed=1
 "$berth" --man | cmp - "$data/../../docs/man/berth.1" || failed=1
 
 echo "$checks checks"
