@@ -40,7 +40,7 @@ struct option {
 #define AT(field) offsetof(struct config, field)
 
 static const struct option options[] = {
-	{"node_id", OPTION_NUMBER, AT(node_id), true, NULL, 1, UINT32_MAX,
+	{"node_id", OPTION_NUMBER, AT(node_id), true, NULL, 1, INT64_MAX,
 	 "number of this node, unique in the cluster"},
 	{"node_name", OPTION_TEXT, AT(node_name), true, NULL, 1, 63, "name of this node, for people"},
 	{"role", OPTION_ROLE, AT(role), false, "voter", 0, 1,
@@ -48,6 +48,9 @@ static const struct option options[] = {
 	{"member", OPTION_MEMBER, 0, true, NULL, 0, 0,
 	 "one line a node: ID NAME RAFT-ADDRESS CONTROL-ADDRESS FORWARD-ADDRESS; of a worker, RAFT-ADDRESS "
 	 "is \"-\""},
+	{"joined", OPTION_NUMBER, AT(joined), false, "0", 0, 1,
+	 "1: it joined a cluster that runs; its member lines are its own and those of nodes that it asks "
+	 "first"},
 	{"state_dir", OPTION_PATH, AT(state_dir), true, NULL, 0, 0, "what must survive a restart"},
 	{"run_dir", OPTION_PATH, AT(run_dir), true, NULL, 0, 0, "sockets and pid files"},
 	{"listen", OPTION_ADDRESS, AT(listen), false, NULL, 0, 0, "HTTP of clients, host:port"},
@@ -255,8 +258,8 @@ static int take_member(struct reading *r, struct str value, struct err *err)
 	str_cut(str_trim(value), ' ', &control, &value);
 	peer = str_trim(value);
 	m.voter = !str_eq(raft, STR("-"));
-	if (str_u64(id, UINT32_MAX, &m.id) < 0 || m.id == 0 || name.n == 0 ||
-	    (m.voter && !is_address(raft)) || !is_address(control) || !is_address(peer))
+	if (str_u64(id, INT64_MAX, &m.id) < 0 || m.id == 0 || name.n == 0 || (m.voter && !is_address(raft)) ||
+	    !is_address(control) || !is_address(peer))
 		return err_set(err, -EINVAL,
 			       "%s:%d: member: expected \"ID NAME RAFT CONTROL FORWARD\", the last three "
 			       "host:port; of a worker, RAFT is \"-\"",
@@ -354,6 +357,16 @@ static int take_line(struct reading *r, struct str line, struct err *err)
 	return err_set(err, -EINVAL, "%s:%d: unknown option \"%.*s\"", r->path, r->line, STR_ARGS(name));
 }
 
+const struct config_member *config_self(const struct config *c)
+{
+	for (uint32_t i = 0; i < c->n_members; i++) {
+		if (c->members[i].id == c->node_id)
+			return &c->members[i];
+	}
+	must(false);
+	return NULL;
+}
+
 static int check_members(const struct config *c, const char *path, struct err *err)
 {
 	const struct config_member *self = NULL;
@@ -370,7 +383,7 @@ static int check_members(const struct config *c, const char *path, struct err *e
 	if (self->voter != (c->role == CONFIG_VOTER))
 		return err_set(err, -EINVAL, "%s: role: %s, but this node's member line is a %s's", path,
 			       role_names[c->role], role_names[self->voter ? CONFIG_VOTER : CONFIG_WORKER]);
-	if (voters != 1 && voters != 3 && voters != CONFIG_VOTERS_MAX)
+	if (c->joined == 0 && voters != 1 && voters != 3 && voters != CONFIG_VOTERS_MAX)
 		return err_set(err, -EINVAL, "%s: member: 1, 3 or 5 voters are allowed, not %u", path,
 			       voters);
 	if (c->role == CONFIG_VOTER && c->keyring.n == 0)

@@ -26,6 +26,8 @@ struct config {
 	uint64_t role;                                    /* enum config_role, of this node */
 	struct config_member members[CONFIG_MEMBERS_MAX]; /* one "member" line a node, this one too */
 	uint32_t n_members;
+	uint64_t
+		joined; /* 1: it joined a cluster that runs: member lines are its own, and of nodes that it may ask */
 
 	struct str state_dir, run_dir;
 	struct str listen, listen_tls, listen_metrics; /* host:port; empty: not served */
@@ -63,6 +65,8 @@ struct config {
 
 /* -EINVAL: `err` names file, line, option and what is allowed. */
 int config_load(const char *path, struct config *ret, struct err *err);
+/* This node's own member line. */
+const struct config_member *config_self(const struct config *c);
 void config_done(struct config *c);
 /* All options with their values, as the file would have them, without secrets. */
 struct buf;

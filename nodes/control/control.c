@@ -193,6 +193,10 @@ void control_frame(void *context, uint64_t from, uint8_t type, const void *p, si
 	struct envelope e;
 	struct err err = {0};
 
+	if (type == PEER_REMOVED) {
+		roster_told(c, from);
+		return;
+	}
 	if (type == PEER_FEED || type == PEER_FEED_ASK) {
 		replica_frame(c, from, type, p, n);
 		return;
@@ -264,6 +268,7 @@ static void run_turn(struct control *c)
 	inlet_applied(c);
 	api_turn(c->api);
 	replica_turn(c, now);
+	roster_turn(c);
 	if (c->view_dirty && control_caught_up(c)) {
 		c->view_dirty = false;
 		views_publish(c);
@@ -315,6 +320,7 @@ void control_tick(struct loop_timer *timer)
 
 	loop_timer_set(&c->loop, &c->tick, TICK_MS);
 	replica_tick(c, now);
+	roster_tick(c, now);
 	leaderbox_expire(c->leaderbox, now, on_late, c);
 	leaderbox_resend(c->leaderbox, now, send_to_leader, c);
 	check_lease(c, now);

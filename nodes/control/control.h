@@ -14,6 +14,7 @@
 #include "control/links/peers.h"
 #include "control/proposer.h"
 #include "control/links/sandboxd_client.h"
+#include "control/links/roster.h"
 #include "control/links/silence.h"
 #include "core/buf.h"
 #include "core/map.h"
@@ -54,6 +55,7 @@ struct control {
 	struct proposer *proposer;
 	struct leaderbox *leaderbox;
 	struct silence silence;
+	struct roster roster;
 	struct peers *peers;
 	struct sandboxd_client *sandboxd;
 	struct gateway *gateway;

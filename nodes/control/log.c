@@ -83,12 +83,8 @@ static void init_cluster(struct control *c)
 void control_join(struct control *c)
 {
 	const struct config *f = &c->config;
-	const struct config_member *self = NULL;
+	const struct config_member *self = config_self(f);
 
-	for (uint32_t i = 0; i < f->n_members; i++) {
-		if (f->members[i].id == f->node_id)
-			self = &f->members[i];
-	}
 	if (c->joining || c->leader == 0 || state_cluster(c->state)->id.n == 0)
 		return;
 	struct cmd_node_join join = {.id = f->node_id,
@@ -145,10 +141,13 @@ int control_open_log(struct control *c, struct err *err)
 {
 	const struct config *f = &c->config;
 	struct consensus_member members[CONFIG_VOTERS_MAX];
-	char addresses[CONFIG_VOTERS_MAX][CONSENSUS_ADDRESS_SIZE], dir[PATH_MAX];
+	char addresses[CONFIG_VOTERS_MAX][CONSENSUS_ADDRESS_SIZE], dir[PATH_MAX], own[CONSENSUS_ADDRESS_SIZE];
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < f->n_members; i++) {
+	if (str_copy(config_self(f)->raft, own, sizeof own) < 0)
+		return err_set(err, -EINVAL, "member: %.*s is too long", STR_ARGS(config_self(f)->raft));
+	/* The log of one that joined begins with what the leader sends it. */
+	for (uint32_t i = 0; i < f->n_members && f->joined == 0; i++) {
 		if (!f->members[i].voter)
 			continue;
 		must(n < CONFIG_VOTERS_MAX);
@@ -170,6 +169,7 @@ int control_open_log(struct control *c, struct err *err)
 					    .id = f->node_id,
 					    .members = members,
 					    .n_members = n,
+					    .address = own,
 					    .machine = {.arg = c,
 							.apply = on_apply,
 							.snapshot_take = on_snapshot_take,

@@ -25,6 +25,7 @@ int replica_apply(struct control *c, uint64_t index, const void *entry, size_t n
 		c->view_dirty |= table == TABLE_POOLS || table == TABLE_REVISIONS || table == TABLE_NODES ||
 				 table == TABLE_CLUSTER;
 		c->keys_dirty |= table == TABLE_KEYS;
+		c->roster.dirty |= table == TABLE_NODES;
 	}
 	if (c->feeder != NULL)
 		feeder_applied(c->feeder, index, entry, n);
@@ -40,7 +41,7 @@ int replica_restore(struct control *c, const void *p, size_t n, struct err *err)
 {
 	int r = state_restore(c->state, p, n, err);
 
-	c->view_dirty = c->keys_dirty = true;
+	c->view_dirty = c->keys_dirty = c->roster.dirty = true;
 	if (r == 0 && c->feeder != NULL)
 		feeder_restored(c->feeder);
 	if (r == 0 && c->started) {
@@ -81,22 +82,31 @@ static int open_feeder(struct control *c, struct err *err)
 
 /* -- A worker is fed ------------------------------------------------------------------------------------------ */
 
+static void consider_voter(struct control *c, uint64_t id, uint64_t voter, uint64_t *above, uint64_t *least)
+{
+	if (!peers_reachable(c->peers, id))
+		return;
+	if (*least == 0 || id < *least)
+		*least = id;
+	if (id > voter && (*above == 0 || id < *above))
+		*above = id;
+}
+
 /* The members of the configuration until the tables know better. The least id above `voter`, around. */
 static uint64_t on_next_voter(void *context, uint64_t voter)
 {
 	struct control *c = context;
 	uint64_t above = 0, least = 0;
 
+	for (const struct node_row *row = NULL; (row = state_next_node(c->state, row)) != NULL;) {
+		if (row->member == MEMBER_VOTER)
+			consider_voter(c, row->id, voter, &above, &least);
+	}
 	for (uint32_t i = 0; i < c->config.n_members; i++) {
 		const struct config_member *m = &c->config.members[i];
-		const struct node_row *row = state_node(c->state, m->id);
 
-		if (!m->voter || (row != NULL && !row->voter) || !peers_reachable(c->peers, m->id))
-			continue;
-		if (least == 0 || m->id < least)
-			least = m->id;
-		if (m->id > voter && (above == 0 || m->id < above))
-			above = m->id;
+		if (m->voter && state_node(c->state, m->id) == NULL)
+			consider_voter(c, m->id, voter, &above, &least);
 	}
 	return above != 0 ? above : least;
 }

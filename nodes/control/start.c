@@ -15,6 +15,7 @@
 #include "control/control.h"
 #include "control/links/dialer.h"
 #include "control/links/inlet.h"
+#include "control/links/roster.h"
 #include "control/replica.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -99,6 +100,8 @@ static int open_peers(struct control *c, struct err *err)
 	struct peers_options options = {.loop = &c->loop,
 					.node = f->node_id,
 					.cluster = f->cluster_id,
+					.listen = config_self(f)->control,
+					.admits = roster_admits,
 					.server = c->peer_server,
 					.client = c->peer_client,
 					.received = control_frame,
@@ -106,16 +109,8 @@ static int open_peers(struct control *c, struct err *err)
 					.context = c};
 	int r;
 
-	for (uint32_t i = 0; i < f->n_members; i++) {
-		if (f->members[i].id == f->node_id)
-			options.listen = f->members[i].control;
-	}
 	r = peers_new(&options, &c->peers, err);
-	for (uint32_t i = 0; r == 0 && i < f->n_members; i++) {
-		if (f->members[i].id != f->node_id)
-			r = peers_add(c->peers, f->members[i].id, f->members[i].control, err);
-	}
-	return r;
+	return r == 0 ? roster_open(c, err) : r;
 }
 
 static void make_actors(struct control *c)
@@ -203,10 +198,8 @@ static int open_gateway(struct control *c, struct err *err)
 		r = mesh_address(f->listen_tls, &tls, err);
 	if (r == 0 && f->listen_metrics.n > 0)
 		r = mesh_address(f->listen_metrics, &metrics, err);
-	for (uint32_t i = 0; r == 0 && i < f->n_members; i++) {
-		if (f->members[i].id == f->node_id)
-			r = mesh_address(f->members[i].peer, &peer, err);
-	}
+	if (r == 0)
+		r = mesh_address(config_self(f)->peer, &peer, err);
 	if (r < 0)
 		return r;
 	g.plain = f->listen.n > 0 ? (struct sockaddr *)&plain : NULL;
@@ -312,6 +305,10 @@ int control_run(const char *config_path)
 		return 2;
 	}
 	log_init("berthd", (enum log_level)c.config.log_level);
+	if (roster_was_removed(&c, &err)) {
+		log_error("%s", err.message);
+		return EXIT_REMOVED;
+	}
 	if (start(&c, &err) < 0) {
 		log_error("%s", err.message);
 		return 1;

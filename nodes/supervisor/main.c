@@ -30,7 +30,8 @@
 #include "core/must.h"
 #include "purge.h"
 
-#define STOP_MS 8000
+#define STOP_MS        8000
+#define BERTHD_REMOVED 4 /* its exit status: see nodes/control/links/roster.h */
 
 struct supervisor {
 	struct config config;
@@ -137,19 +138,26 @@ static void describe_children(struct supervisor *s)
 	child_arg(b, "--config=%s", s->config_path);
 }
 
-static void reap(struct supervisor *s)
+/* False: berthd says that this node is no part of its cluster any more. */
+static bool reap(struct supervisor *s)
 {
 	struct child *children[] = {&s->sandboxd, &s->berthd};
+	bool belongs = true;
 	pid_t pid;
 	int status;
 
 	/* As a subreaper it also inherits shims whose sandboxd died, and reaps them when they end. */
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		for (int i = 0; i < 2; i++) {
-			if (children[i]->pid == pid)
-				child_ended(children[i], status, clock_boot_ms());
+			if (children[i]->pid != pid)
+				continue;
+			if (children[i] == &s->berthd && WIFEXITED(status) &&
+			    WEXITSTATUS(status) == BERTHD_REMOVED)
+				belongs = false;
+			child_ended(children[i], status, clock_boot_ms());
 		}
 	}
+	return belongs;
 }
 
 static int start_due(struct supervisor *s)
@@ -216,9 +224,9 @@ static void supervise(struct supervisor *s, int signals)
 			continue;
 		if (read(signals, &info, sizeof info) != (ssize_t)sizeof info)
 			continue;
-		if (info.ssi_signo == SIGCHLD)
-			reap(s);
-		else if (info.ssi_signo == SIGHUP && s->berthd.pid != 0)
+		if (info.ssi_signo == SIGCHLD && reap(s))
+			continue;
+		if (info.ssi_signo == SIGHUP && s->berthd.pid != 0)
 			kill(s->berthd.pid, SIGHUP);
 		else if (info.ssi_signo != SIGHUP)
 			break;

@@ -1,6 +1,7 @@
 #include "control/links/peers.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "core/log.h"
@@ -25,6 +26,11 @@ int peers_add(struct peers *p, uint64_t node, struct str address, struct err *er
 	return mesh_dial(p->mesh, node, address, err);
 }
 
+void peers_remove(struct peers *p, uint64_t node)
+{
+	mesh_forget(p->mesh, node);
+}
+
 bool peers_reachable(const struct peers *p, uint64_t node)
 {
 	return mesh_reached(p->mesh, node);
@@ -47,9 +53,12 @@ int peers_send(struct peers *p, uint64_t node, uint8_t type, const void *payload
 
 static int on_opened(void *context, const struct mesh_from *from, void **ret_connection, struct err *err)
 {
+	struct peers *p = context;
+
+	if (p->o.admits != NULL && !p->o.admits(p->o.context, from->node, from->address))
+		return err_set(err, -EPERM, "node %" PRIu64 " does not belong to the cluster", from->node);
 	struct inbound *in = malloc(sizeof *in);
 
-	(void)context;
 	if (in == NULL)
 		return err_set(err, -ENOMEM, "no memory for a connection");
 	*in = (struct inbound){.node = from->node, .in = BUF_MAX(PEER_FRAME_MAX + LOOP_READ_BYTES + 4)};

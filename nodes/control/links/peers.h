@@ -16,7 +16,7 @@
 #define PEER_QUEUE_MAX (8u << 20) /* bytes that wait for one peer */
 #define PEER_PROTOCOL  "control/1"
 
-enum peer_frame { PEER_ENVELOPE, PEER_COMMANDS, PEER_FEED, PEER_FEED_ASK, PEER_FRAMES };
+enum peer_frame { PEER_ENVELOPE, PEER_COMMANDS, PEER_FEED, PEER_FEED_ASK, PEER_REMOVED, PEER_FRAMES };
 
 struct peers;
 
@@ -28,6 +28,8 @@ struct peers_options {
 	struct tls_ctx *server, *client;
 	/* The bytes are valid during the call. `from` is what the certificate says. */
 	void (*received)(void *context, uint64_t from, uint8_t type, const void *p, size_t n);
+	/* False: this node does not belong to the cluster, and is cut off. `address` is its own, valid during the call. */
+	bool (*admits)(void *context, uint64_t node, struct str address);
 	/* A peer became reachable, or ceased to be. */
 	void (*changed)(void *context, uint64_t node, bool reachable);
 	void *context;
@@ -38,6 +40,8 @@ int peers_new(const struct peers_options *options, struct peers **ret, struct er
 void peers_close(struct peers *p);
 /* Known from now on; dialled until peers_close. */
 int peers_add(struct peers *p, uint64_t node, struct str address, struct err *err);
+/* Not dialled any more. */
+void peers_remove(struct peers *p, uint64_t node);
 /* 0: handed to the connection (it may still be lost). -ENOTCONN, -ENOENT, -ENOBUFS, -EMSGSIZE. */
 int peers_send(struct peers *p, uint64_t node, uint8_t type, const void *payload, size_t n);
 
