@@ -20,10 +20,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "consensus/directory.h"
+#include "consensus/disk/directory.h"
 #include "consensus/parts.h"
+#include "consensus/disk/promise.h"
+#include "consensus/disk/remedy.h"
 #include "consensus/rpc.h"
-#include "consensus/watermark.h"
 #include "core/fd.h"
 #include "core/must.h"
 #include "core/str.h"
@@ -191,8 +192,10 @@ void consensus_settled(void *arg)
 
 static int raft_error(struct err *err, int rc, const char *what, const char *detail)
 {
-	int code = rc == RAFT_NOMEM ? -ENOMEM : rc == RAFT_CORRUPT || rc == RAFT_MALFORMED ? -EUCLEAN : -EIO;
-	return err_set(err, code, "%s: %s%s%s", what, raft_strerror(rc), detail[0] != 0 ? ": " : "", detail);
+	bool damaged = rc == RAFT_CORRUPT || rc == RAFT_MALFORMED;
+	int code = rc == RAFT_NOMEM ? -ENOMEM : damaged ? -EUCLEAN : -EIO;
+	return err_set(err, code, "%s: %s%s%s%s", what, raft_strerror(rc), detail[0] != 0 ? ": " : "", detail,
+		       damaged ? "; " REMEDY : "");
 }
 
 static int open_transport(struct consensus *c, struct raft_uv_transport **ret, struct err *err)
@@ -221,6 +224,7 @@ static int open_io(struct consensus *c, struct err *err)
 	c->have_io = true;
 	if (c->rpc != NULL)
 		rpc_attach(c->rpc, &c->io);
+	promise_hook(c);
 	raft_uv_set_connect_retry_delay(&c->io, RECONNECT_MS);
 	/* Recovery renames what it cannot read and goes on without it, as if it had never been acknowledged. */
 	raft_uv_set_auto_recovery(&c->io, false);
@@ -323,6 +327,8 @@ static int start(struct consensus *c, struct err *err)
 	if (rc == 0)
 		rc = directory_check(c->dir, c->options.id, c->address, &first, err);
 	if (rc == 0)
+		rc = promise_check_first(c, first, err);
+	if (rc == 0)
 		rc = open_io(c, err);
 	if (rc == 0 && first)
 		rc = c->options.n_members > 0 ? bootstrap(c, err) : begin_joining(c, err);
@@ -338,8 +344,8 @@ static int start(struct consensus *c, struct err *err)
 		snprintf(what, sizeof what, "start from %s at %s", c->dir, c->address);
 		return raft_error(err, rc, what, raft_errmsg(&c->raft));
 	}
-	rc = check_membership(c, err);
-	return rc == 0 ? watermark_check(c, err) : rc;
+	rc = promise_check(c, err);
+	return rc == 0 ? check_membership(c, err) : rc;
 }
 
 int consensus_start(struct consensus *c, struct err *err)
@@ -356,6 +362,7 @@ int consensus_start(struct consensus *c, struct err *err)
 static void turn_closed(uv_handle_t *handle)
 {
 	struct consensus *c = handle->data;
+	promise_close(c);
 	fd_close(&c->lock);
 	guard_free(c->guard);
 	if (c->have_io)
@@ -388,14 +395,14 @@ static void close_now(struct consensus *c)
 static void on_turn(uv_prepare_t *turn)
 {
 	struct consensus *c = turn->data;
-	if (c->phase == CONSENSUS_CLOSING && !c->mark.writing)
+	if (c->phase == CONSENSUS_CLOSING)
 		close_now(c);
 	if (c->phase != CONSENSUS_RUNNING)
 		return;
 	members_turn(c);
 	propose_flush(c);
 	guard_turn(c->guard);
-	watermark_turn(c);
+	promise_turn(c);
 }
 
 void consensus_close(struct consensus *c, void (*closed)(void *arg), void *arg)
@@ -467,7 +474,7 @@ void consensus_count(const struct consensus *c, struct consensus_counts *ret)
 	ret->log_first = c->raft.log.offset + 1;
 	ret->log_last = c->have_raft ? raft_last_index((struct raft *)&c->raft) : 0;
 	ret->committed = c->raft.commit_index;
-	ret->watermark = c->mark.written;
+	ret->watermark = c->promise.record != NULL ? watermark_written(c->promise.record) : 0;
 	ret->unanswered = c->unanswered;
 	for (int rule = 0; rule < GUARD_RULES && c->guard != NULL; rule++)
 		ret->guard[rule] = guard_count(c->guard, (enum guard_rule)rule);

@@ -8,11 +8,13 @@
  * library tries again after the next entry. Invariant: at most one snapshot at a time; the library sees to
  * it. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "consensus/frame.h"
 #include "consensus/parts.h"
+#include "consensus/disk/remedy.h"
 #include "core/must.h"
 
 #define CHUNK_SIZE (1u << 20)
@@ -182,8 +184,9 @@ static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
 	if (rc == 0)
 		rc = c->options.machine.restore(c->options.machine.arg, bytes.p, bytes.n, &err);
 	if (rc != 0) {
-		err_wrap(&err, "restore");
-		consensus_fail(c, err.message);
+		char why[ERR_MESSAGE_MAX + sizeof REMEDY + 16];
+		snprintf(why, sizeof why, "restore: %s%s", err.message, rc == -EBADMSG ? "; " REMEDY : "");
+		consensus_fail(c, why);
 		return RAFT_CORRUPT; /* the library frees the buffer */
 	}
 	c->counts.restores++;

@@ -1,4 +1,5 @@
-/* parts.h -- what the files of this folder share of a struct consensus. For consensus.c, machine.c, members.c and propose.c. */
+/* parts.h -- what the files of this folder share of a struct consensus. For consensus.c, machine.c, members.c, promise.c and
+ * propose.c. */
 #ifndef RAFT_CONSENSUS_PARTS_H
 #define RAFT_CONSENSUS_PARTS_H
 
@@ -8,6 +9,7 @@
 #include <uv.h>
 
 #include "consensus/consensus.h"
+#include "consensus/disk/watermark.h"
 
 struct proposal {
 	STAILQ_ENTRY(proposal) next;
@@ -73,12 +75,14 @@ struct consensus {
 	void *view;
 
 	struct {
-		uv_work_t work;
-		bool writing;
-		int rc;
-		uint64_t index, term; /* being written */
-		uint64_t written, began_ms;
-	} mark; /* watermark.c */
+		struct watermark *record; /* NULL until the files were checked */
+		/* What the raft_io did before. */
+		int (*set_term)(struct raft_io *, raft_term);
+		int (*set_vote)(struct raft_io *, raft_id);
+		int (*truncate)(struct raft_io *, raft_index);
+		int (*snapshot_put)(struct raft_io *, unsigned, struct raft_io_snapshot_put *,
+				    const struct raft_snapshot *, raft_io_snapshot_put_cb);
+	} promise; /* promise.c */
 
 	struct {
 		struct raft_change request; /* the library's while `running` */

@@ -18,14 +18,6 @@
 
 #include "core/clock.h"
 
-/* libuv closes files by the bare system call, which ThreadSanitizer does not see: a number used again by
- * another thread looks like a race. */
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-	return "race:write_mark\n";
-}
-
 static char scratch[64];
 static pid_t scratch_owner;
 

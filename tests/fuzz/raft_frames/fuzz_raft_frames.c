@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "consensus/frame.h"
-#include "consensus/segment.h"
+#include "consensus/disk/segment.h"
 #include "core/must.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,6 +1,6 @@
 /* test_segment.c -- an open segment may end in zeros, at the end of a batch, or in a batch that was not finished; but
  * not in the middle of a batch whose head is whole. */
-#include "consensus/segment.h"
+#include "consensus/disk/segment.h"
 
 #include <endian.h>
 #include <errno.h>

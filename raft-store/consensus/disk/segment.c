@@ -1,6 +1,6 @@
 /* segment.c -- see segment.h. A segment is a u64 format, then batches: u32 checksum of the head, u32 of the data, the head
  * {u64 n, n times {u64 term, u8 type, 3 unused, u32 length}}, the data; zeros follow the last. libraft: uv_segment.c. */
-#include "consensus/segment.h"
+#include "consensus/disk/segment.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "consensus/disk/remedy.h"
 #include "core/fd.h"
 
 #define BATCH_ENTRIES_MAX (8u * 1024 * 1024 / 32)
@@ -75,9 +76,7 @@ int segment_check_bytes(const char *path, const void *bytes, size_t n, struct er
 	while (found == BATCH_WHOLE)
 		found = next_batch(p, n, &at);
 	if (found == BATCH_CUT)
-		return err_set(err, -EUCLEAN,
-			       "%s: cut short in the middle of the batch at byte %zu; wipe the directory and "
-			       "join with a new id",
+		return err_set(err, -EUCLEAN, "%s: cut short in the middle of the batch at byte %zu; " REMEDY,
 			       path, at);
 	return 0;
 }

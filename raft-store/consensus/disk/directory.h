@@ -6,8 +6,8 @@
  * directory it is and that it has been used: with it but without metadata nothing starts, and without it
  * the leftovers of a first start that was cut short are removed. Calls block; they run before the loop
  * does. */
-#ifndef RAFT_CONSENSUS_DIRECTORY_H
-#define RAFT_CONSENSUS_DIRECTORY_H
+#ifndef RAFT_CONSENSUS_DISK_DIRECTORY_H
+#define RAFT_CONSENSUS_DISK_DIRECTORY_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* directory.c -- see directory.h. The formats are libraft's: the comments at raft_uv_init in raft/uv.h. */
-#include "consensus/directory.h"
+#include "consensus/disk/directory.h"
 
 #include <dirent.h>
 #include <endian.h>
@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 #include "consensus/frame.h"
-#include "consensus/segment.h"
+#include "consensus/disk/remedy.h"
+#include "consensus/disk/segment.h"
 #include "core/fd.h"
 
 #define MARKER            "member"
@@ -60,7 +61,7 @@ static int read_head(const char *dir, const char *name, void *to, size_t n, stru
 	if (got < 0)
 		return err_system(err, -errno, "%s", path);
 	if ((size_t)got != n)
-		return err_set(err, -EUCLEAN, "%s: cut short at %zd bytes", path, got);
+		return err_set(err, -EUCLEAN, "%s: cut short at %zd bytes; " REMEDY, path, got);
 	return 0;
 }
 
@@ -97,17 +98,14 @@ static int check_metadata_file(const char *dir, const char *name, long long size
 		return 0;
 	if (size != METADATA_SIZE)
 		return err_set(err, -EUCLEAN,
-			       "%s/%s: %lld bytes instead of %d; the vote may be lost: wipe the directory "
-			       "and join with a new id",
-			       dir, name, size, METADATA_SIZE);
+			       "%s/%s: %lld bytes instead of %d; the vote may be lost; " REMEDY, dir, name,
+			       size, METADATA_SIZE);
 	int rc = read_head(dir, name, words, sizeof words, err);
 	if (rc != 0)
 		return rc;
 	*ret_version = le64toh(words[1]);
 	if (le64toh(words[0]) != 1 || *ret_version == 0)
-		return err_set(err, -EUCLEAN,
-			       "%s/%s: not a metadata file; the vote may be lost: wipe the directory and "
-			       "join with a new id",
+		return err_set(err, -EUCLEAN, "%s/%s: not a metadata file; the vote may be lost; " REMEDY,
 			       dir, name);
 	return 0;
 }
@@ -132,14 +130,13 @@ static int check_metadata(const char *dir, struct err *err)
 		return rc;
 	if (version1 == 0 || (version2 == 0 && version1 != 1))
 		return err_set(err, -EUCLEAN,
-			       "%s: %s is missing though this server has run; the vote may be lost: wipe the "
-			       "directory and join with a new id",
+			       "%s: %s is missing though this server has run; the vote may be lost; " REMEDY,
 			       dir, version1 == 0 ? "metadata1" : "metadata2");
 	uint64_t apart = version1 > version2 ? version1 - version2 : version2 - version1;
 	if (apart != 1)
 		return err_set(err, -EUCLEAN,
 			       "%s: metadata1 is of version %llu and metadata2 of %llu, which cannot both be "
-			       "the last two: wipe the directory and join with a new id",
+			       "the last two; " REMEDY,
 			       dir, (unsigned long long)version1, (unsigned long long)version2);
 	return 0;
 }
@@ -161,18 +158,14 @@ static int check_snapshot(const char *dir, const char *meta, struct err *err)
 	if (rc != 0)
 		return rc;
 	if (le64toh(words[0]) != 1 || (uint64_t)meta_size != SNAPSHOT_META_MIN + le64toh(words[3]))
-		return err_set(err, -EUCLEAN,
-			       "%s/%s: damaged: %lld bytes; wipe the directory and join with a new id", dir,
-			       meta, meta_size);
+		return err_set(err, -EUCLEAN, "%s/%s: damaged: %lld bytes; " REMEDY, dir, meta, meta_size);
 	rc = read_head(dir, name, head, sizeof head, err);
 	if (rc != 0)
 		return rc;
 	if (frame_snapshot_size(head, &expected, err) != 0 || (uint64_t)size != expected)
-		return err_set(
-			err, -EUCLEAN,
-			"%s/%s: damaged: its %lld bytes are not what its head says; wipe the directory and "
-			"join with a new id",
-			dir, name, size);
+		return err_set(err, -EUCLEAN,
+			       "%s/%s: damaged: its %lld bytes are not what its head says; " REMEDY, dir,
+			       name, size);
 	return 0;
 }
 
@@ -207,7 +200,7 @@ static int check_file(const char *dir, const char *name, struct err *err)
 	char path[PATH_SIZE];
 	if (is_meta(name))
 		return check_snapshot(dir, name, err);
-	if (strncmp(name, "open-", 5) != 0)
+	if (strncmp(name, "open-", 5) != 0 && !(name[0] >= '0' && name[0] <= '9'))
 		return 0;
 	int rc = join(dir, name, path, err);
 	return rc == 0 ? segment_check(path, err) : rc;
@@ -217,8 +210,8 @@ static int refuse_used(const char *dir, const char *name, struct err *err)
 {
 	if (!is_raft_file(name) || strcmp(name, "metadata1") == 0 || strcmp(name, FIRST_SEGMENT) == 0)
 		return 0;
-	return err_set(err, -EUCLEAN, "%s: holds %s but no file \"%s\" that says whose it is", dir, name,
-		       MARKER);
+	return err_set(err, -EUCLEAN, "%s: holds %s but no file \"%s\" that says whose it is; " REMEDY, dir,
+		       name, MARKER);
 }
 
 static int remove_leftover(const char *dir, const char *name, struct err *err)
