@@ -1,4 +1,4 @@
-/* Leases.
+/* Leases; voters.c: which nodes are voters.
  *
  * Happy path: each node asks the leader's membership once a second to renew its lease; the leader proposes all that asked
  * as one command a second; its commit gives each a lease from the moment when it sent its question, and the node moves
@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "judges.h"
+#include "voters.h"
 
 #define TICK_MS    1000
 #define PROPOSE_MS 5000
@@ -34,6 +35,7 @@ struct membership {
 	struct heard heard[MEMBERSHIP_NODES_MAX];
 	uint32_t n_heard;
 	struct judges judges;
+	struct voters voters;
 };
 
 static void renew_own(struct membership *self, struct context *c)
@@ -98,6 +100,7 @@ static void clear(struct membership *self, struct context *c)
 	answer_all(c, self->sent, &self->n_sent, -EAGAIN);
 	answer_all(c, self->next, &self->n_next, -EAGAIN);
 	judges_clear(&self->judges, c);
+	voters_clear(&self->voters);
 	self->batch = 0;
 }
 
@@ -180,30 +183,33 @@ static uint8_t lead_tick(struct actor *a, struct context *c, const struct messag
 	(void)m;
 	propose_batch(self, c);
 	judge_lost(self, c);
+	voters_tick(&self->voters, c);
 	renew_own(self, c);
 	return MEMBERSHIP_LEADING;
 }
 
-static void outcome(struct membership *self, struct context *c, uint64_t request, int32_t code)
+static void outcome(struct membership *self, struct context *c, uint64_t request, int32_t code,
+		    struct str message)
 {
 	if (request == self->batch) {
 		self->batch = 0;
 		answer_all(c, self->sent, &self->n_sent, code);
-	} else {
+	} else if (!voters_outcome(&self->voters, c, request, code, message)) {
 		judges_proposed(&self->judges, c, request, code);
 	}
 }
 
 static uint8_t proposed(struct actor *a, struct context *c, const struct message *m)
 {
-	outcome((struct membership *)a, c, m->envelope->correlation,
-		((const struct msg_proposed *)m->body)->code);
+	const struct msg_proposed *body = m->body;
+
+	outcome((struct membership *)a, c, m->envelope->correlation, body->code, body->message);
 	return MEMBERSHIP_LEADING;
 }
 
 static uint8_t unknown(struct actor *a, struct context *c, const struct message *m)
 {
-	outcome((struct membership *)a, c, m->envelope->correlation, -ETIMEDOUT);
+	outcome((struct membership *)a, c, m->envelope->correlation, -ETIMEDOUT, STR_NONE);
 	return MEMBERSHIP_LEADING;
 }
 

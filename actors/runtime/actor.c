@@ -112,6 +112,19 @@ uint64_t context_probe(struct context *c, uint64_t sandbox, const struct probe *
 	return correlation;
 }
 
+uint64_t context_member(struct context *c, uint64_t node, uint8_t role, uint64_t timeout_ms)
+{
+	uint64_t correlation = new_request(c, timeout_ms);
+
+	engine_effect(c->runtime, &(struct effect){.kind = EFFECT_MEMBER,
+						   .from = self_address(c),
+						   .correlation = correlation,
+						   .node = node,
+						   .role = role,
+						   .deadline_ms = c->now_ms + timeout_ms});
+	return correlation;
+}
+
 void context_timer(struct context *c, uint64_t at_ms)
 {
 	if (at_ms == 0)

@@ -84,6 +84,8 @@ uint64_t context_drive(struct context *c, uint8_t type, const void *body, uint64
 /* Answered by MSG_PROBED or MSG_REFUSED. probe NULL: a TCP connection to the port. */
 uint64_t context_probe(struct context *c, uint64_t sandbox, const struct probe *probe, uint16_t port,
 		       uint64_t timeout_ms);
+/* The log takes, promotes or lets go a node, an enum member_role; answered by MSG_PROPOSED or MSG_REFUSED. */
+uint64_t context_member(struct context *c, uint64_t node, uint8_t role, uint64_t timeout_ms);
 /* The actor's one timer: MSG_TIMER at that time, at least 1 ms from now. 0: none. */
 void context_timer(struct context *c, uint64_t at_ms);
 /* As context_timer, unless it fires earlier already. */

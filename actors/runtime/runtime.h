@@ -22,6 +22,8 @@ enum effect_kind {
 	EFFECT_PROPOSE, /* a command for the tables; answered by MSG_PROPOSED */
 	EFFECT_DRIVE, /* a call of sandboxd; answered by MSG_DRIVEN. START, PULL and RESOLVE name secrets (below) */
 	EFFECT_PROBE, /* is the sandbox ready? answered by MSG_PROBED */
+	EFFECT_MEMBER, /* make a node what it should be to the log, on the leader; answered by MSG_PROPOSED: 0; -EAGAIN: not now,
+			  or not known; else it did not work, and nothing changed */
 	EFFECT_KINDS
 };
 
@@ -40,6 +42,8 @@ struct effect {
 	uint64_t sandbox;          /* PROBE */
 	const struct probe *probe; /* PROBE: NULL = TCP on target_port */
 	uint16_t target_port;
+	uint64_t node; /* MEMBER */
+	uint8_t role;  /* MEMBER: enum member_role */
 };
 
 struct actor_class;

@@ -182,6 +182,58 @@ static void probe(struct control *c, const struct effect *e)
 	probe_start(&c->loop, c->sandboxd, e->sandbox, e->probe, e->target_port, on_probed, o);
 }
 
+/* -- Voters --------------------------------------------------------------------------------------------------- */
+
+static void answer_member(struct outcome *o, int code, const char *message)
+{
+	deliver(o->control, &o->to, o->correlation, MSG_PROPOSED,
+		&(struct msg_proposed){.code = code, .message = str_of(message)});
+	free(o);
+}
+
+static void on_member(void *arg, int status)
+{
+	struct outcome *o = arg;
+
+	if (status == -ETIMEDOUT)
+		answer_member(o, -EHOSTDOWN, "it did not catch up with the log in time");
+	else if (status == -EEXIST)
+		answer_member(o, status, "its address is another server's, or it had another one");
+	else if (status == -ENOSPC)
+		answer_member(o, status, "the log has as many servers as it may have");
+	else
+		answer_member(o, status == 0 ? 0 : -EAGAIN, "");
+}
+
+static void change_member(struct control *c, const struct effect *e)
+{
+	static const enum consensus_role roles[MEMBER_ROLES] = {[MEMBER_NONE] = CONSENSUS_GONE,
+								[MEMBER_STANDBY] = CONSENSUS_STANDBY,
+								[MEMBER_VOTER] = CONSENSUS_VOTER};
+	const struct node_row *row = state_node(c->state, e->node);
+	struct outcome *o = malloc(sizeof *o);
+	char address[CONSENSUS_ADDRESS_SIZE];
+
+	must(o != NULL);
+	*o = (struct outcome){c, e->from, e->correlation};
+	if (e->node == c->config.node_id) {
+		consensus_transfer(c->consensus, 0, NULL, NULL);
+		answer_member(o, -EAGAIN, "");
+		return;
+	}
+	if (row != NULL && str_copy(row->raft_address, address, sizeof address) < 0) {
+		answer_member(o, -EINVAL, "its Raft address is too long");
+		return;
+	}
+	int r = consensus_change(c->consensus, e->node, row != NULL ? address : NULL, roles[e->role],
+				 on_member, o);
+
+	if (r == -EINVAL)
+		answer_member(o, r, "its Raft address is missing");
+	else if (r < 0)
+		answer_member(o, -EAGAIN, "");
+}
+
 void effects_carry_out(void *control, const struct effect *effect)
 {
 	struct control *c = control;
@@ -199,6 +251,9 @@ void effects_carry_out(void *control, const struct effect *effect)
 		return;
 	case EFFECT_PROBE:
 		probe(c, effect);
+		return;
+	case EFFECT_MEMBER:
+		change_member(c, effect);
 		return;
 	case EFFECT_KINDS:
 		break;
