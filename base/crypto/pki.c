@@ -8,6 +8,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <string.h>
+#include <time.h>
 
 static void key_free(EVP_PKEY **key)
 {
@@ -58,14 +59,14 @@ int pki_make_key(struct buf *ret_pem, struct err *err)
 
 static EVP_PKEY *read_key(struct str pem)
 {
-	CLEANUP_BIO BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
+	CLEANUP_BIO BIO *bio = pem.n > 0 && pem.n <= PKI_PEM_MAX ? BIO_new_mem_buf(pem.p, (int)pem.n) : NULL;
 
 	return bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
 }
 
 static X509 *read_cert(struct str pem)
 {
-	CLEANUP_BIO BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
+	CLEANUP_BIO BIO *bio = pem.n > 0 ? BIO_new_mem_buf(pem.p, (int)pem.n) : NULL;
 
 	return bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
 }
@@ -125,23 +126,20 @@ static bool set_serial(X509 *cert)
 	return ok;
 }
 
-int pki_issue(const struct pki_request *request, struct str key_pem, struct str issuer_cert_pem,
-	      struct str issuer_key_pem, struct buf *ret_pem, struct err *err)
+/* Of the public key `key`. `issuer` NULL: self-signed. */
+static int issue(const struct pki_request *request, EVP_PKEY *key, X509 *issuer, EVP_PKEY *signer,
+		 struct buf *ret_pem, struct err *err)
 {
-	CLEANUP_KEY EVP_PKEY *key = read_key(key_pem);
 	CLEANUP_CERT X509 *cert = X509_new();
 	CLEANUP_BIO BIO *bio = BIO_new(BIO_s_mem());
-	CLEANUP_CERT X509 *issuer = issuer_cert_pem.n > 0 ? read_cert(issuer_cert_pem) : NULL;
-	CLEANUP_KEY EVP_PKEY *signer = read_key(issuer_cert_pem.n > 0 ? issuer_key_pem : key_pem);
 
-	if (key == NULL || cert == NULL || bio == NULL || signer == NULL ||
-	    (issuer_cert_pem.n > 0 && issuer == NULL))
-		return fail(err, "issue a certificate: unreadable key or issuer");
+	if (cert == NULL || bio == NULL)
+		return fail(err, "issue a certificate");
 	X509_NAME *name = X509_get_subject_name(cert);
 
 	X509_set_version(cert, X509_VERSION_3);
-	X509_gmtime_adj(X509_getm_notBefore(cert), -300);
-	X509_gmtime_adj(X509_getm_notAfter(cert), (long)request->days * 86400);
+	X509_gmtime_adj(X509_getm_notBefore(cert), -(long)PKI_BACKDATED_S);
+	X509_gmtime_adj(X509_getm_notAfter(cert), (long)request->lifetime_s);
 	if (!set_serial(cert) || !X509_set_pubkey(cert, key) ||
 	    !X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
 					(const unsigned char *)request->common_name, -1, -1, 0) ||
@@ -151,4 +149,106 @@ int pki_issue(const struct pki_request *request, struct str key_pem, struct str 
 		return fail(err, "issue a certificate");
 	take_bio(bio, ret_pem);
 	return 0;
+}
+
+int pki_issue(const struct pki_request *request, struct str key_pem, struct str issuer_cert_pem,
+	      struct str issuer_key_pem, struct buf *ret_pem, struct err *err)
+{
+	CLEANUP_KEY EVP_PKEY *key = read_key(key_pem);
+	CLEANUP_CERT X509 *issuer = issuer_cert_pem.n > 0 ? read_cert(issuer_cert_pem) : NULL;
+	CLEANUP_KEY EVP_PKEY *signer = read_key(issuer_cert_pem.n > 0 ? issuer_key_pem : key_pem);
+
+	if (key == NULL || signer == NULL || (issuer_cert_pem.n > 0 && issuer == NULL))
+		return fail(err, "issue a certificate: unreadable key or issuer");
+	return issue(request, key, issuer, signer, ret_pem, err);
+}
+
+/* -- Requests ------------------------------------------------------------------------------------------------------ */
+
+static void csr_free(X509_REQ **csr)
+{
+	X509_REQ_free(*csr);
+}
+
+#define CLEANUP_CSR __attribute__((cleanup(csr_free)))
+
+int pki_make_csr(struct str key_pem, struct buf *ret_pem, struct err *err)
+{
+	CLEANUP_KEY EVP_PKEY *key = read_key(key_pem);
+	CLEANUP_CSR X509_REQ *csr = X509_REQ_new();
+	CLEANUP_BIO BIO *bio = BIO_new(BIO_s_mem());
+
+	if (key == NULL || csr == NULL || bio == NULL || !X509_REQ_set_pubkey(csr, key) ||
+	    X509_REQ_sign(csr, key, EVP_sha256()) == 0 || !PEM_write_bio_X509_REQ(bio, csr))
+		return fail(err, "make a certificate request");
+	take_bio(bio, ret_pem);
+	return 0;
+}
+
+static bool is_p256(EVP_PKEY *key)
+{
+	char group[32] = "";
+
+	return EVP_PKEY_get_base_id(key) == EVP_PKEY_EC &&
+	       EVP_PKEY_get_group_name(key, group, sizeof group, NULL) == 1 &&
+	       strcmp(group, SN_X9_62_prime256v1) == 0;
+}
+
+int pki_issue_csr(const struct pki_request *request, struct str csr_pem, struct str issuer_cert_pem,
+		  struct str issuer_key_pem, struct buf *ret_pem, struct err *err)
+{
+	CLEANUP_BIO BIO *in =
+		csr_pem.n > 0 && csr_pem.n <= PKI_PEM_MAX ? BIO_new_mem_buf(csr_pem.p, (int)csr_pem.n) : NULL;
+	CLEANUP_CSR X509_REQ *csr = in != NULL ? PEM_read_bio_X509_REQ(in, NULL, NULL, NULL) : NULL;
+	EVP_PKEY *key = csr != NULL ? X509_REQ_get0_pubkey(csr) : NULL;
+
+	if (key == NULL)
+		return fail(err, "certificate request: unreadable");
+	if (!is_p256(key))
+		return err_set(err, -EINVAL, "certificate request: its key must be EC P-256");
+	if (X509_REQ_verify(csr, key) != 1)
+		return fail(err, "certificate request: it is not signed by its key");
+	CLEANUP_CERT X509 *issuer = read_cert(issuer_cert_pem);
+	CLEANUP_KEY EVP_PKEY *signer = read_key(issuer_key_pem);
+
+	if (issuer == NULL || signer == NULL)
+		return fail(err, "issue a certificate: unreadable issuer");
+	return issue(request, key, issuer, signer, ret_pem, err);
+}
+
+/* -- Reading certificates -------------------------------------------------------------------------------------------- */
+
+static bool seconds_of(const ASN1_TIME *at, uint64_t *ret)
+{
+	struct tm tm;
+	time_t seconds;
+
+	if (!ASN1_TIME_to_tm(at, &tm))
+		return false;
+	seconds = timegm(&tm);
+	*ret = (uint64_t)seconds;
+	return seconds > 0;
+}
+
+int pki_times(struct str cert_pem, struct pki_times *ret, struct err *err)
+{
+	CLEANUP_CERT X509 *cert = read_cert(cert_pem);
+	struct pki_times t;
+
+	if (cert == NULL || !seconds_of(X509_get0_notBefore(cert), &t.made_s) ||
+	    !seconds_of(X509_get0_notAfter(cert), &t.until_s))
+		return fail(err, "read a certificate");
+	t.made_s += PKI_BACKDATED_S;
+	*ret = t;
+	return 0;
+}
+
+bool pki_issued_by(struct str cert_pem, struct str issuer_cert_pem)
+{
+	CLEANUP_CERT X509 *cert = read_cert(cert_pem);
+	CLEANUP_CERT X509 *issuer = read_cert(issuer_cert_pem);
+	bool is = cert != NULL && issuer != NULL && X509_verify(cert, X509_get0_pubkey(issuer)) == 1;
+
+	ERR_clear_error();
+	return is;
 }

@@ -60,7 +60,8 @@ int keys_open(const struct keyring *ring, struct str cluster, uint8_t kind, stru
 
 static int make_parts(uint8_t kind, struct buf *private_part, struct buf *public_part, struct err *err)
 {
-	struct pki_request ca = {.common_name = "Berth cluster CA", .days = CA_DAYS, .authority = true};
+	struct pki_request ca = {
+		.common_name = "Berth cluster CA", .lifetime_s = CA_DAYS * PKI_DAY_S, .authority = true};
 	uint8_t bytes[RANDOM_SIZE];
 	int r;
 

@@ -64,7 +64,7 @@ static int put(struct making *m, const char *name, unsigned mode, bool daemons, 
 static int make_ca(struct making *m, struct err *err)
 {
 	struct pki_request request = {
-		.common_name = "Berth cluster CA", .days = CERT_DAYS, .authority = true};
+		.common_name = "Berth cluster CA", .lifetime_s = CERT_DAYS * PKI_DAY_S, .authority = true};
 	int r = pki_make_key(&m->ca_key, err);
 
 	if (r == 0)
@@ -126,11 +126,11 @@ static int make_certificates(struct making *m, unsigned i, const char *node, str
 		.common_name = node,
 		.names = {uri, is_worker(m, i) ? "URI:berth://role/worker" : "URI:berth://role/voter", ip},
 		.n_names = 3,
-		.days = CERT_DAYS};
+		.lifetime_s = CERT_DAYS * PKI_DAY_S};
 	struct pki_request clients = {.common_name = node,
 				      .names = {ip, "DNS:localhost", pools, domain},
 				      .n_names = 2,
-				      .days = CERT_DAYS};
+				      .lifetime_s = CERT_DAYS * PKI_DAY_S};
 
 	snprintf(uri, sizeof uri, "URI:berth://node/%u", i);
 	snprintf(ip, sizeof ip, "IP:%s", m->hosts[i - 1]);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -141,9 +142,11 @@ static void test_bad_files(void **state)
 static void test_certificates(void **state)
 {
 	CLEANUP_BUF struct buf ca_key = {0}, ca = {0}, key = {0}, cert = {0}, public = {0};
-	struct pki_request authority = {.common_name = "CA", .days = 1, .authority = true};
-	struct pki_request leaf = {
-		.common_name = "n", .names = {"URI:berth:node:1", "IP:127.0.0.1"}, .n_names = 2, .days = 1};
+	struct pki_request authority = {.common_name = "CA", .lifetime_s = PKI_DAY_S, .authority = true};
+	struct pki_request leaf = {.common_name = "n",
+				   .names = {"URI:berth:node:1", "IP:127.0.0.1"},
+				   .n_names = 2,
+				   .lifetime_s = PKI_DAY_S};
 	struct err err = {0};
 
 	(void)state;
@@ -154,6 +157,40 @@ static void test_certificates(void **state)
 	assert_int_equal(pki_public_key(buf_str(&key), &public, &err), 0);
 	assert_true(str_starts(buf_str(&cert), STR("-----BEGIN CERTIFICATE-----")));
 	assert_true(pki_issue(&leaf, STR("not a key"), buf_str(&ca), buf_str(&ca_key), &cert, &err) < 0);
+}
+
+/* A request gets what the authority says, and only who holds its key has one. */
+static void test_requests(void **state)
+{
+	CLEANUP_BUF struct buf ca_key = {0}, ca = {0}, other = {0}, key = {0}, csr = {0}, cert = {0};
+	struct pki_request authority = {.common_name = "CA", .lifetime_s = PKI_DAY_S, .authority = true};
+	struct pki_request leaf = {
+		.common_name = "n", .names = {"URI:berth://node/1"}, .n_names = 1, .lifetime_s = 20};
+	uint64_t now = (uint64_t)time(NULL);
+	struct pki_times times;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(pki_make_key(&ca_key, &err), 0);
+	assert_int_equal(pki_issue(&authority, buf_str(&ca_key), STR_NONE, STR_NONE, &ca, &err), 0);
+	assert_int_equal(pki_make_key(&key, &err), 0);
+	assert_int_equal(pki_issue(&authority, buf_str(&key), STR_NONE, STR_NONE, &other, &err), 0);
+	assert_int_equal(pki_make_csr(buf_str(&key), &csr, &err), 0);
+	assert_int_equal(pki_issue_csr(&leaf, buf_str(&csr), buf_str(&ca), buf_str(&ca_key), &cert, &err), 0);
+	assert_true(pki_issued_by(buf_str(&cert), buf_str(&ca)));
+	assert_false(pki_issued_by(buf_str(&cert), buf_str(&other)));
+	assert_int_equal(pki_times(buf_str(&cert), &times, &err), 0);
+	assert_in_range(times.made_s, now, now + 60);
+	assert_int_equal(times.until_s - times.made_s, 20);
+	/* another byte of the signature; what is none */
+	csr.p[csr.n - 50] = csr.p[csr.n - 50] == 'A' ? 'B' : 'A';
+	assert_int_equal(pki_issue_csr(&leaf, buf_str(&csr), buf_str(&ca), buf_str(&ca_key), &cert, &err),
+			 -EINVAL);
+	assert_int_equal(pki_issue_csr(&leaf, buf_str(&ca), buf_str(&ca), buf_str(&ca_key), &cert, &err),
+			 -EINVAL);
+	assert_int_equal(pki_issue_csr(&leaf, STR_NONE, buf_str(&ca), buf_str(&ca_key), &cert, &err),
+			 -EINVAL);
+	assert_int_equal(pki_times(STR("x"), &times, &err), -EINVAL);
 }
 
 static void test_texts(void **state)
@@ -185,6 +222,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bad_files, make_ring, remove_ring),
 		cmocka_unit_test(test_made_ring),
 		cmocka_unit_test(test_certificates),
+		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_texts),
 	};
 

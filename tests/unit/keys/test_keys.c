@@ -6,12 +6,15 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/fd.h"
 #include "crypto/pki.h"
+#include "keys/authority.h"
 #include "keys/keys.h"
 #include "machine/machine.h"
 
@@ -28,7 +31,7 @@ static int make(void **state)
 {
 	static struct world w;
 	CLEANUP_BUF struct buf key = {0}, cert = {0};
-	struct pki_request request = {.common_name = "CA", .days = 1, .authority = true};
+	struct pki_request request = {.common_name = "CA", .lifetime_s = PKI_DAY_S, .authority = true};
 	uint8_t master[KEYRING_KEY_BYTES] = {1};
 
 	w = (struct world){.ring = keyring_new()};
@@ -80,7 +83,7 @@ static void test_voter_opens_all(void **state)
 	struct world *w = *state;
 	struct keys *k = keys_new(w->ring);
 	CLEANUP_BUF struct buf key = {0}, cert = {0}, public = {0};
-	struct pki_request leaf = {.common_name = "n", .days = 1};
+	struct pki_request leaf = {.common_name = "n", .lifetime_s = PKI_DAY_S};
 
 	assert_int_equal(keys_newest(k), 0);
 	assert_null(keys_secrets(k));
@@ -95,6 +98,63 @@ static void test_voter_opens_all(void **state)
 	assert_int_equal(pki_issue(&leaf, buf_str(&key), keys_ca_cert(k), keys_ca_key(k), &cert, NULL), 0);
 	assert_true(str_eq(keys_ca_bundle(k), keys_ca_cert(k)));
 	keys_free(k);
+}
+
+static void names_of(struct str pem, char *to, size_t size)
+{
+	BIO *in = BIO_new_mem_buf(pem.p, (int)pem.n), *out = BIO_new(BIO_s_mem());
+	X509 *cert = PEM_read_bio_X509(in, NULL, NULL, NULL);
+	int n;
+
+	assert_non_null(cert);
+	X509V3_EXT_print(out, X509_get_ext(cert, X509_get_ext_by_NID(cert, NID_subject_alt_name, -1)), 0, 0);
+	n = BIO_read(out, to, (int)size - 1);
+	assert_true(n > 0);
+	to[n] = 0;
+	X509_free(cert);
+	BIO_free(in);
+	BIO_free(out);
+}
+
+static void test_authority(void **state)
+{
+	struct world *w = *state;
+	struct keys *voter = keys_new(w->ring), *worker = keys_new(NULL);
+	CLEANUP_BUF struct buf key = {0}, csr = {0}, cert = {0}, clients = {0};
+	struct cluster_row cluster = {
+		.settings = {.domain = STR("x.example"), .environment = STR("e"), .region = STR("r")}};
+	struct err err = {0};
+	char names[400];
+
+	assert_int_equal(pki_make_key(&key, NULL), 0);
+	assert_int_equal(pki_make_csr(buf_str(&key), &csr, NULL), 0);
+	struct authority_order order = {.csr = buf_str(&csr),
+					.node = 7,
+					.node_name = STR("n7"),
+					.addresses = {STR("10.0.0.7:7401"), STR("https://10.0.0.8:7404/x"),
+						      STR("[fd00::7]:1"), STR("a,URI:berth://node/1:1")},
+					.n_addresses = 4,
+					.lifetime_ms = 20000,
+					.cluster = &cluster};
+
+	assert_int_equal(authority_issue(voter, &order, &cert, &err), -EAGAIN); /* nothing is read yet */
+	assert_int_equal(keys_refresh(voter, w->m.s, NULL), 0);
+	assert_int_equal(keys_refresh(worker, w->m.s, NULL), 0);
+	assert_int_equal(authority_issue(worker, &order, &cert, &err), -EAGAIN);
+	assert_int_equal(authority_issue(voter, &order, &cert, &err), 0);
+	assert_true(pki_issued_by(buf_str(&cert), keys_ca_cert(voter)));
+	names_of(buf_str(&cert), names, sizeof names);
+	assert_string_equal(names, "URI:berth://node/7, URI:berth://role/worker, IP Address:10.0.0.7, "
+				   "IP Address:10.0.0.8, IP Address:FD00:0:0:0:0:0:0:7");
+	order.use = AUTHORITY_CLIENTS;
+	assert_int_equal(authority_issue(voter, &order, &clients, &err), 0);
+	names_of(buf_str(&clients), names, sizeof names);
+	assert_string_equal(names, "IP Address:10.0.0.7, IP Address:10.0.0.8, IP Address:FD00:0:0:0:0:0:0:7, "
+				   "DNS:localhost, DNS:*.e.r.x.example, DNS:x.example");
+	order.csr = buf_str(&key);
+	assert_int_equal(authority_issue(voter, &order, &clients, &err), -EINVAL);
+	keys_free(voter);
+	keys_free(worker);
 }
 
 static void test_worker_has_public_parts(void **state)
@@ -202,6 +262,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_voter_opens_all, make, unmake),
+		cmocka_unit_test_setup_teardown(test_authority, make, unmake),
 		cmocka_unit_test_setup_teardown(test_worker_has_public_parts, make, unmake),
 		cmocka_unit_test_setup_teardown(test_rotation, make, unmake),
 		cmocka_unit_test_setup_teardown(test_wrong_ring, make, unmake),
