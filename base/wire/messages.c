@@ -260,6 +260,27 @@ static const struct codec_field active_fields[] = {
 };
 static const struct codec_type active_codec = CODEC_TYPE(struct msg_active, "active", active_fields);
 
+static const struct codec_field unseal_fields[] = {
+	CODEC_U64(struct msg_unseal, sandbox),
+	CODEC_U64(struct msg_unseal, pool),
+	CODEC_U64(struct msg_unseal, revision),
+};
+static const struct codec_type unseal_codec = CODEC_TYPE(struct msg_unseal, "unseal", unseal_fields);
+
+static const struct codec_field secret_value_fields[] = {
+	CODEC_STR(struct secret_value, name, 256),
+	CODEC_SECRET(struct secret_value, value, SECRET_MAX),
+};
+static const struct codec_type secret_value_codec =
+	CODEC_TYPE(struct secret_value, "secret value", secret_value_fields);
+
+static const struct codec_field unsealed_fields[] = {
+	CODEC_I32(struct msg_unsealed, code),
+	CODEC_STR(struct msg_unsealed, message, TEXT_MAX),
+	CODEC_LIST(struct msg_unsealed, values, TEMPLATE_ENV_MAX, &secret_value_codec),
+};
+static const struct codec_type unsealed_codec = CODEC_TYPE(struct msg_unsealed, "unsealed", unsealed_fields);
+
 /* MSG_DRIVEN and MSG_EXITED carry the reply and the event of sandboxd.h. */
 const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_LEADING] = &leading_codec,
@@ -292,6 +313,8 @@ const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_LOG] = &log_codec,
 	[MSG_LOGGED] = &logged_codec,
 	[MSG_HELD] = &held_codec,
+	[MSG_UNSEAL] = &unseal_codec,
+	[MSG_UNSEALED] = &unsealed_codec,
 	[MSG_HALT] = &halt_codec,
 	[MSG_HALTED] = &halted_codec,
 	[MSG_RENEW] = &renew_codec,
@@ -332,6 +355,8 @@ const char *const message_type_name[MSG_TYPES] = {
 	[MSG_LOGGED] = "logged",
 	[MSG_HOLDINGS] = "holdings",
 	[MSG_HELD] = "held",
+	[MSG_UNSEAL] = "unseal",
+	[MSG_UNSEALED] = "unsealed",
 	[MSG_HALT] = "halt",
 	[MSG_HALTED] = "halted",
 	[MSG_RENEW] = "renew",

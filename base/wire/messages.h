@@ -72,6 +72,9 @@ enum message_type {
 	/* control of any node <-> control of one */
 	MSG_HOLDINGS, /* what do you keep, and how are you? */
 	MSG_HELD,     /* held: the reply */
+	/* control of a worker <-> control of a voter */
+	MSG_UNSEAL,   /* unseal: the secrets that my sandbox, or an image that I pull, needs */
+	MSG_UNSEALED, /* unsealed: the reply */
 	MSG_TYPES
 };
 
@@ -294,6 +297,21 @@ struct msg_held {
 	uint32_t n_holdings;
 	struct figure *figures; /* counters since the start, and what has no better place */
 	uint32_t n_figures;
+};
+
+struct msg_unseal {
+	uint64_t sandbox;        /* the secrets of its environment; 0: the password of a registry */
+	uint64_t pool, revision; /* whose image is pulled */
+};
+#define UNSEALED_BYTES_MAX (512u * 1024) /* of all values: no more fits into a start */
+struct secret_value {
+	struct str name, value;
+};
+struct msg_unsealed {
+	int32_t code; /* 0; -EPERM: not yours; -EAGAIN: not known here yet; others as they came */
+	struct str message;
+	struct secret_value *values;
+	uint32_t n_values;
 };
 
 extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec, pool_put_codec,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "control/api/api.h"
+#include "control/keys/unsealing.h"
 #include "control/links/inlet.h"
 #include "control/replica.h"
 #include "core/clock.h"
@@ -72,7 +73,8 @@ void control_refuse(struct control *c, const struct envelope *request, int code,
 	e.from = request->to;
 	e.correlation = request->correlation;
 	e.incarnation = request->incarnation;
-	if (e.to.node == c->config.node_id && (e.to.kind == ADDRESS_GATEWAY || e.to.kind == ADDRESS_API))
+	if (e.to.node == c->config.node_id &&
+	    (e.to.kind == ADDRESS_GATEWAY || e.to.kind == ADDRESS_API || e.to.kind == ADDRESS_CONTROL))
 		control_send(c, &e);
 	else
 		control_deliver(c, &e);
@@ -153,6 +155,10 @@ void control_send(struct control *c, const struct envelope *e)
 			activity_question(c, e);
 		else if (e->type == MSG_ACTIVE)
 			activity_gathered(c, e);
+		else if (e->type == MSG_UNSEAL)
+			unsealing_question(c, e);
+		else if (e->type == MSG_UNSEALED || e->type == MSG_REFUSED)
+			unsealing_answered(c, e);
 	} else if (e->to.kind == ADDRESS_GATEWAY) {
 		codec_encode(&bytes, &envelope_codec, e);
 		gateway_post(c->gateway, (unsigned)e->to.key, bytes.p, bytes.n);
@@ -221,6 +227,8 @@ void control_frame(void *context, uint64_t from, uint8_t type, const void *p, si
 		control_send(c, &e);
 	else
 		control_deliver(c, &e);
+	if (e.type == MSG_UNSEALED)
+		unsealing_wipe(&e, p, n);
 }
 
 void control_peer(void *context, uint64_t node, bool reachable)
@@ -321,6 +329,7 @@ void control_tick(struct loop_timer *timer)
 	loop_timer_set(&c->loop, &c->tick, TICK_MS);
 	replica_tick(c, now);
 	roster_tick(c, now);
+	unsealing_tick(c, now);
 	leaderbox_expire(c->leaderbox, now, on_late, c);
 	leaderbox_resend(c->leaderbox, now, send_to_leader, c);
 	check_lease(c, now);

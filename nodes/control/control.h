@@ -34,6 +34,7 @@ struct intake;
 struct api;
 struct gather;
 struct note;
+struct unsealing;
 struct events;
 struct reader;
 struct records;
@@ -83,6 +84,9 @@ struct control {
 
 	struct gather *gathers; /* activity.c */
 	unsigned n_gathers;
+	struct unsealing *unsealings; /* keys/unsealing.c: calls that wait for secrets */
+	unsigned n_unsealings;
+	uint64_t unsealings_made;
 	uint64_t gather_key;
 
 	struct arm_network network; /* as sandboxd last told */
@@ -140,6 +144,8 @@ void control_peer(void *control, uint64_t node, bool reachable);
 
 /* effects.c: carries out one effect of an actor. */
 void effects_carry_out(void *control, const struct effect *effect);
+/* A call of sandboxd with what it needs of secrets; with their code below 0 it fails. */
+void effects_drive(struct control *c, const struct effect *e, const struct msg_unsealed *secrets);
 void effects_proposed(void *control, const struct address *to, uint64_t correlation, int code,
 		      const struct result *result);
 /* bookkeeping.c: billing records on disk. */

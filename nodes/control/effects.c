@@ -6,8 +6,9 @@
 #include <unistd.h>
 
 #include "control/control.h"
-#include "control/links/probe.h"
 #include "control/keys/secrets.h"
+#include "control/keys/unsealing.h"
+#include "control/links/probe.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/must.h"
@@ -82,25 +83,24 @@ static void on_driven(void *context, void *arg, const struct sandboxd_reply *rep
 	free(o);
 }
 
-static int fill_start(struct control *c, const struct effect *e, struct sandboxd_start *start,
-		      struct arena *arena, struct err *err)
-{
-	return secrets_fill_env(keys_secrets(c->keys), c->state, e->pool, &start->env, start->n_env, arena,
-				err);
-}
-
-static int fill_image(struct control *c, const struct effect *e, struct sandboxd_image *image,
-		      struct arena *arena, struct err *err)
+static int fill_image(struct control *c, const struct effect *e, const struct msg_unsealed *secrets,
+		      struct sandboxd_image *image, struct err *err)
 {
 	const struct revision_row *revision = state_revision(c->state, e->pool, e->revision);
+	const struct registry_credentials *registry = revision == NULL ? NULL : &revision->template.registry;
 
 	image->username = STR_NONE;
-	if (revision == NULL || revision->template.registry.password_secret.n == 0 ||
+	if (registry == NULL || registry->password_secret.n == 0 ||
 	    !template_credentials_apply(&revision->template))
 		return 0;
-	image->username = revision->template.registry.username;
-	return secrets_open(keys_secrets(c->keys), c->state, e->pool,
-			    revision->template.registry.password_secret, arena, &image->password, err);
+	const struct str *password = secrets_value(secrets, registry->password_secret);
+
+	if (password == NULL)
+		return err_set(err, -ENOENT, "the pool has no secret \"%.*s\"",
+			       STR_ARGS(registry->password_secret));
+	image->username = registry->username;
+	image->password = *password;
+	return 0;
 }
 
 /* By whose session a log will be looked for, once it ended. */
@@ -116,12 +116,12 @@ static void fill_tag(struct control *c, struct sandboxd_stop *stop, char tag[IDE
 	stop->tag = str_of(tag);
 }
 
-static void drive(struct control *c, const struct effect *e)
+void effects_drive(struct control *c, const struct effect *e, const struct msg_unsealed *secrets)
 {
 	CLEANUP_ARENA struct arena arena = {0};
 	struct outcome *o = malloc(sizeof *o);
-	struct err err = {0};
-	int r = 0;
+	struct err err = {.code = secrets->code};
+	int r = secrets->code;
 	union {
 		struct sandboxd_start start;
 		struct sandboxd_image image;
@@ -132,9 +132,11 @@ static void drive(struct control *c, const struct effect *e)
 
 	must(o != NULL);
 	*o = (struct outcome){c, e->from, e->correlation};
-	if (e->type == SANDBOXD_START) {
+	if (r < 0) {
+		snprintf(err.message, sizeof err.message, "%.*s", STR_ARGS(secrets->message));
+	} else if (e->type == SANDBOXD_START) {
 		body.start = *(const struct sandboxd_start *)e->body;
-		r = fill_start(c, e, &body.start, &arena, &err);
+		r = secrets_fill_env(secrets, &body.start.env, body.start.n_env, &arena, &err);
 		call = &body.start;
 	} else if (e->type == SANDBOXD_STOP) {
 		body.stop = *(const struct sandboxd_stop *)e->body;
@@ -142,7 +144,7 @@ static void drive(struct control *c, const struct effect *e)
 		call = &body.stop;
 	} else if (e->type == SANDBOXD_PULL || e->type == SANDBOXD_RESOLVE) {
 		body.image = *(const struct sandboxd_image *)e->body;
-		r = fill_image(c, e, &body.image, &arena, &err);
+		r = fill_image(c, e, secrets, &body.image, &err);
 		call = &body.image;
 	}
 	if (r < 0) {
@@ -247,7 +249,7 @@ void effects_carry_out(void *control, const struct effect *effect)
 				effect->deadline_ms);
 		return;
 	case EFFECT_DRIVE:
-		drive(c, effect);
+		unsealing_drive(c, effect);
 		return;
 	case EFFECT_PROBE:
 		probe(c, effect);

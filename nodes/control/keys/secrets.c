@@ -62,8 +62,77 @@ int secrets_open(const struct keyring *ring, const struct state *state, uint64_t
 	return ret->p == NULL ? err_set(err, -ENOMEM, "no memory") : 0;
 }
 
-int secrets_fill_env(const struct keyring *ring, const struct state *state, uint64_t pool,
-		     struct env_var **env, uint32_t n, struct arena *arena, struct err *err)
+const struct str *secrets_value(const struct msg_unsealed *secrets, struct str name)
+{
+	for (uint32_t i = 0; i < secrets->n_values; i++) {
+		if (str_eq(secrets->values[i].name, name))
+			return &secrets->values[i].value;
+	}
+	return NULL;
+}
+
+void secrets_wipe(struct msg_unsealed *secrets)
+{
+	for (uint32_t i = 0; i < secrets->n_values; i++) {
+		if (secrets->values[i].value.n > 0)
+			crypto_wipe((void *)(uintptr_t)secrets->values[i].value.p,
+				    secrets->values[i].value.n);
+	}
+	secrets->n_values = 0;
+}
+
+static int add(const struct keyring *ring, const struct state *state, uint64_t pool, struct str name,
+	       struct arena *arena, struct msg_unsealed *to, struct err *err)
+{
+	struct secret_value *value = &to->values[to->n_values];
+	int r = secrets_open(ring, state, pool, name, arena, &value->value, err);
+
+	if (r < 0)
+		return r;
+	value->name = name;
+	to->n_values++;
+	return 0;
+}
+
+int secrets_of_env(const struct keyring *ring, const struct state *state, uint64_t pool,
+		   const struct env_var *env, uint32_t n, struct arena *arena, struct msg_unsealed *ret,
+		   struct err *err)
+{
+	size_t bytes = 0;
+
+	*ret = (struct msg_unsealed){.values = arena_array(arena, n + 1u, sizeof *ret->values)};
+	if (ret->values == NULL)
+		return err_set(err, -ENOMEM, "no memory");
+	for (uint32_t i = 0; i < n; i++) {
+		if (env[i].secret_ref.n == 0 || secrets_value(ret, env[i].secret_ref) != NULL)
+			continue;
+		int r = add(ring, state, pool, env[i].secret_ref, arena, ret, err);
+
+		if (r < 0)
+			return err_wrap(err, "environment variable %.*s", STR_ARGS(env[i].name));
+		bytes += ret->values[ret->n_values - 1].value.n;
+		if (bytes > UNSEALED_BYTES_MAX)
+			return err_set(err, -E2BIG, "its secrets have more than %u bytes together",
+				       UNSEALED_BYTES_MAX);
+	}
+	return 0;
+}
+
+int secrets_of_image(const struct keyring *ring, const struct state *state,
+		     const struct revision_row *revision, struct arena *arena, struct msg_unsealed *ret,
+		     struct err *err)
+{
+	*ret = (struct msg_unsealed){.values = arena_array(arena, 1, sizeof *ret->values)};
+	if (ret->values == NULL)
+		return err_set(err, -ENOMEM, "no memory");
+	if (revision == NULL || !template_credentials_apply(&revision->template) ||
+	    revision->template.registry.password_secret.n == 0)
+		return 0;
+	return add(ring, state, revision->pool, revision->template.registry.password_secret, arena, ret, err);
+}
+
+int secrets_fill_env(const struct msg_unsealed *secrets, struct env_var **env, uint32_t n,
+		     struct arena *arena, struct err *err)
 {
 	struct env_var *copy = n == 0 ? NULL : arena_array(arena, n, sizeof *copy);
 
@@ -73,12 +142,14 @@ int secrets_fill_env(const struct keyring *ring, const struct state *state, uint
 		return err_set(err, -ENOMEM, "no memory");
 	memcpy(copy, *env, n * sizeof *copy);
 	for (uint32_t i = 0; i < n; i++) {
+		const struct str *value = secrets_value(secrets, copy[i].secret_ref);
+
 		if (copy[i].secret_ref.n == 0)
 			continue;
-		int r = secrets_open(ring, state, pool, copy[i].secret_ref, arena, &copy[i].value, err);
-
-		if (r < 0)
-			return err_wrap(err, "environment variable %.*s", STR_ARGS(copy[i].name));
+		if (value == NULL)
+			return err_set(err, -ENOENT, "environment variable %.*s: no secret \"%.*s\"",
+				       STR_ARGS(copy[i].name), STR_ARGS(copy[i].secret_ref));
+		copy[i].value = *value;
 		copy[i].secret_ref = STR_NONE;
 	}
 	*env = copy;
