@@ -174,6 +174,8 @@ static const struct option options[] = {
 	 "of closed billing records on a voter's disk; the oldest go first"},
 	{"records_retention", OPTION_DURATION, AT(records_retention_ms), false, "400d", 3600000, LONGEST_MS,
 	 "how long closed billing records are kept"},
+	{"feed_memory_max", OPTION_SIZE, AT(feed_memory_max), false, "64Mi", 65536, 4ull << 30,
+	 "of applied entries that a voter keeps for workers; who is behind them gets a snapshot"},
 	{"image_ca", OPTION_PATH, AT(image_ca), false, NULL, 0, 0,
 	 "CAs of registries, PEM; empty: the system's"},
 	{"image_stall_ms", OPTION_NUMBER, AT(image_stall_ms), false, "30000", 1000, 600000,

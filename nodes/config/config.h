@@ -61,6 +61,7 @@ struct config {
 	/* What either daemon writes down of events. */
 	uint64_t events_disk_max, events_retention_ms;
 	uint64_t records_disk_max, records_retention_ms; /* billing records on disk */
+	uint64_t feed_memory_max;                        /* of a voter: entries for workers */
 };
 
 /* -EINVAL: `err` names file, line, option and what is allowed. */

@@ -72,6 +72,7 @@ static int open_feeder(struct control *c, struct err *err)
 {
 	struct feeder_options options = {.loop = &c->loop,
 					 .state = c->state,
+					 .ring_bytes = c->config.feed_memory_max,
 					 .send = on_feed,
 					 .leader = on_leader,
 					 .tag_key = {(const char *)c->tag_key, sizeof c->tag_key},
@@ -82,33 +83,43 @@ static int open_feeder(struct control *c, struct err *err)
 
 /* -- A worker is fed ------------------------------------------------------------------------------------------ */
 
-static void consider_voter(struct control *c, uint64_t id, uint64_t voter, uint64_t *above, uint64_t *least)
+/* Voters that can be reached: those of the tables, and of the configuration those that these do not know. */
+static unsigned reachable_voters(const struct control *c, uint64_t ret[PEERS_MAX])
 {
-	if (!peers_reachable(c->peers, id))
-		return;
-	if (*least == 0 || id < *least)
-		*least = id;
-	if (id > voter && (*above == 0 || id < *above))
-		*above = id;
-}
-
-/* The members of the configuration until the tables know better. The least id above `voter`, around. */
-static uint64_t on_next_voter(void *context, uint64_t voter)
-{
-	struct control *c = context;
-	uint64_t above = 0, least = 0;
+	unsigned n = 0;
 
 	for (const struct node_row *row = NULL; (row = state_next_node(c->state, row)) != NULL;) {
-		if (row->member == MEMBER_VOTER)
-			consider_voter(c, row->id, voter, &above, &least);
+		if (n < PEERS_MAX && row->member == MEMBER_VOTER && peers_reachable(c->peers, row->id))
+			ret[n++] = row->id;
 	}
 	for (uint32_t i = 0; i < c->config.n_members; i++) {
 		const struct config_member *m = &c->config.members[i];
 
-		if (m->voter && state_node(c->state, m->id) == NULL)
-			consider_voter(c, m->id, voter, &above, &least);
+		if (n < PEERS_MAX && m->voter && state_node(c->state, m->id) == NULL &&
+		    peers_reachable(c->peers, m->id))
+			ret[n++] = m->id;
 	}
-	return above != 0 ? above : least;
+	return n;
+}
+
+/* Workers spread over the voters: the first is chosen by the worker's id, and half of them go around the other way. */
+static uint64_t on_next_voter(void *context, uint64_t voter)
+{
+	const struct control *c = context;
+	uint64_t found[PEERS_MAX], best = 0, shortest = UINT64_MAX;
+	unsigned n = reachable_voters(c, found);
+
+	if (n == 0 || voter == 0)
+		return n == 0 ? 0 : found[c->config.node_id % n];
+	for (unsigned i = 0; i < n; i++) { /* ids are a circle of 2^64; its own is the farthest */
+		uint64_t step = c->config.node_id % 2 == 0 ? found[i] - voter - 1 : voter - found[i] - 1;
+
+		if (step <= shortest) {
+			shortest = step;
+			best = found[i];
+		}
+	}
+	return best;
 }
 
 static int on_ask(void *context, uint64_t voter, const void *ask, size_t n)

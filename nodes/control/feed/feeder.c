@@ -65,7 +65,7 @@ int feeder_new(const struct feeder_options *options, struct feeder **ret, struct
 		free(f);
 		return r;
 	}
-	f->ring = ring_new(options->ring_bytes != 0 ? options->ring_bytes : FEEDER_RING_BYTES);
+	f->ring = ring_new(options->ring_bytes);
 	*ret = f;
 	return 0;
 }

@@ -3,8 +3,7 @@
  * Happy path: a worker asks from the index that it has; what is behind it comes out of the ring, entry by entry, as fast as
  * the worker says that it took it. A worker that has nothing, or is behind the ring, gets a snapshot, which a thread makes.
  * Failure modes: a worker that is slow is left behind by the ring and begins anew; one that takes nothing for
- * FEEDER_SILENT_MS is forgotten. Neither makes the voter grow: FEED_WINDOW_BYTES and TAKING_PIECES a worker, FEEDER_RING_BYTES
- * for all. No more than FEEDER_SNAPSHOTS are made at a time, and no more than one a second for one worker.
+ * FEEDER_SILENT_MS is forgotten. Neither makes the voter grow: FEED_WINDOW_BYTES and TAKING_PIECES a worker, the ring for all. No more than FEEDER_SNAPSHOTS are made at a time, and no more than one a second for one worker.
  * Owns: its ring, its threads. Borrows: the tables. Thread: the control loop. */
 #ifndef CONTROL_FEED_FEEDER_H
 #define CONTROL_FEED_FEEDER_H
@@ -15,7 +14,6 @@
 #include "state/state.h"
 
 #define FEEDER_WORKERS_MAX 64
-#define FEEDER_RING_BYTES  (64u << 20)
 #define FEEDER_SNAPSHOTS   2
 #define FEEDER_SILENT_MS   5000
 
@@ -24,7 +22,7 @@ struct feeder;
 struct feeder_options {
 	struct loop *loop;
 	struct state *state;
-	uint64_t ring_bytes; /* 0: FEEDER_RING_BYTES */
+	uint64_t ring_bytes;
 	/* 0 or -errno: -EMSGSIZE and -ENOBUFS are tried otherwise or later, others end the feed. */
 	int (*send)(void *context, uint64_t worker, const void *piece, size_t n);
 	void (*leader)(void *context, uint64_t *ret_leader, uint64_t *ret_term);

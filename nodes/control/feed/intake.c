@@ -86,11 +86,10 @@ static void ask_next(struct intake *i, uint64_t now, const char *why)
 	ask_anew(i, now);
 }
 
+/* When none is asked the next tick asks: by then more of them can be reached, and not all workers ask the same one. */
 void intake_peer(struct intake *i, uint64_t node, bool reachable, uint64_t boot_ms)
 {
-	if (reachable && i->voter == 0)
-		ask_next(i, boot_ms, NULL);
-	else if (!reachable && node == i->voter)
+	if (!reachable && node == i->voter)
 		ask_next(i, boot_ms, "broke off");
 }
 

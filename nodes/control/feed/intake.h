@@ -20,7 +20,7 @@ struct intake;
 
 struct intake_options {
 	uint64_t number; /* above all that an earlier process of this node used */
-	/* The voter after `voter` that may be asked, around; 0: none. */
+	/* The voter behind `voter` (0: any) that can be reached, around; 0: none. */
 	uint64_t (*next_voter)(void *context, uint64_t voter);
 	/* 0 or -errno. */
 	int (*ask)(void *context, uint64_t voter, const void *ask, size_t n);

@@ -271,7 +271,7 @@ static struct feeder_counts counts(const struct fixture *f, uint64_t voter)
 
 static void test_from_nothing(void **state)
 {
-	struct fixture *f = make(0);
+	struct fixture *f = make(64 << 20);
 
 	(void)state;
 	for (int i = 0; i < 20; i++)
@@ -295,7 +295,7 @@ static void test_from_nothing(void **state)
 /* Another voter goes on where the first one was: its ring reaches back. */
 static void test_another_voter(void **state)
 {
-	struct fixture *f = make(0);
+	struct fixture *f = make(64 << 20);
 	struct cmd_node_join join = {
 		.id = WORKER, .name = STR("w"), .cpu_milli = 1000, .memory_bytes = 1 << 30, .voter = false};
 
@@ -345,7 +345,7 @@ static void test_a_slow_worker_costs_a_window(void **state)
 
 static void test_what_was_lost_comes_again(void **state)
 {
-	struct fixture *f = make(0);
+	struct fixture *f = make(64 << 20);
 
 	(void)state;
 	for (int i = 0; i < 20; i++)
@@ -368,7 +368,7 @@ static void test_what_was_lost_comes_again(void **state)
 /* A worker that takes nothing for long is forgotten; its next ask begins a feed again. */
 static void test_a_silent_worker_is_forgotten(void **state)
 {
-	struct fixture *f = make(0);
+	struct fixture *f = make(64 << 20);
 
 	(void)state;
 	settle(f);
@@ -384,7 +384,7 @@ static void test_a_silent_worker_is_forgotten(void **state)
 
 static void test_voters_that_do_not_serve_are_left(void **state)
 {
-	struct fixture *f = make(0);
+	struct fixture *f = make(64 << 20);
 
 	(void)state;
 	settle(f);
@@ -423,7 +423,7 @@ static void test_voters_that_do_not_serve_are_left(void **state)
 /* After a backup was restored the same index means something else. */
 static void test_another_incarnation(void **state)
 {
-	struct fixture *f = make(0);
+	struct fixture *f = make(64 << 20);
 
 	(void)state;
 	settle(f);
@@ -438,7 +438,7 @@ static void test_another_incarnation(void **state)
 
 static void test_what_was_not_asked_for_is_dropped(void **state)
 {
-	struct fixture *f = make(0);
+	struct fixture *f = make(64 << 20);
 	CLEANUP_BUF struct buf bytes = {0};
 	struct feed_piece piece = {.number = 101, .kind = FEED_RESTORE, .leader = 66, .term = 66};
 	uint64_t hash;
@@ -465,7 +465,7 @@ static void test_what_was_not_asked_for_is_dropped(void **state)
 
 static void test_asks_that_are_refused(void **state)
 {
-	struct fixture *f = make(0);
+	struct fixture *f = make(64 << 20);
 	struct feed_ask ask = {.number = 1};
 	struct cmd_node_join join = {
 		.id = 2, .name = STR("v"), .cpu_milli = 1000, .memory_bytes = 1 << 30, .voter = true};
