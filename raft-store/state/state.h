@@ -109,6 +109,19 @@ int state_snapshot_write(const struct state_snapshot *snapshot,
 /* Replaces everything by what a snapshot's bytes say, or leaves all as it was. */
 int state_restore(struct state *s, const void *p, size_t n, struct err *err);
 
+/* The cluster goes on without its nodes: a backup becomes a new cluster, or one node is all that is left of it. */
+struct reincarnation {
+	uint64_t incarnation; /* above the present one */
+	uint64_t counter;     /* what no id was ever given above, in any incarnation */
+	uint64_t survivor;    /* the node that keeps its sandboxes and sessions; 0: none */
+	const struct node_row *
+		founder; /* a new node, by name and addresses, that is the first voter; NULL: the survivor is */
+	uint64_t ret_founder; /* its id */
+};
+/* Before any node runs on these tables. All other nodes are gone: what ran there ended with its lease and is billed so, who
+ * waited is forgotten, join tokens admit nobody any more; pools, secrets, keys, bills stay. -EINVAL, -ENOENT: the survivor. */
+int state_reincarnate(struct state *s, struct reincarnation *r, struct err *err);
+
 /* Lookups; NULL: no such row. */
 const struct cluster_row *
 state_cluster(const struct state *s); /* never NULL; id is empty before CLUSTER_INIT */

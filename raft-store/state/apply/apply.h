@@ -53,6 +53,10 @@ bool apply_sealed_is_known(const struct apply *a, struct str sealed);
 
 /* -- apply_node.c: what is kept of a node beside its row and its sandboxes */
 void apply_node_forget(struct apply *a, uint64_t node);
+/* Its sandboxes and sessions end, billed up to the end of its lease. */
+void apply_node_ends(struct apply *a, const struct node_row *node);
+/* Refuses otherwise. */
+bool apply_by_voter(struct apply *a);
 
 /* -- apply_operation.c */
 /* Those that ended longer ago than the settings keep them; a pool's last one stays. */

@@ -42,17 +42,6 @@ bool apply_sealed_is_known(const struct apply *a, struct str sealed)
 	return state_active_key(a->s, KEY_SECRETS) == NULL || (key != NULL && key->kind == KEY_SECRETS);
 }
 
-/* Keys are the voters' business. */
-static bool by_voter(struct apply *a)
-{
-	const struct node_row *node = state_node(a->s, a->command->node);
-
-	if (node != NULL && node->voter)
-		return true;
-	apply_refuse(a, -EPERM, "node %" PRIu64 " is no voter", a->command->node);
-	return false;
-}
-
 static const struct key_row *find(struct apply *a, uint64_t id)
 {
 	const struct key_row *key = state_key(a->s, id);
@@ -70,7 +59,7 @@ void apply_key_put(struct apply *a, const void *body)
 	unsigned n = 0;
 	bool next = false;
 
-	if (!by_voter(a))
+	if (!apply_by_voter(a))
 		return;
 	while ((key = state_next_key(a->s, key)) != NULL) {
 		n += key->kind == c->key.kind;
@@ -115,7 +104,7 @@ void apply_key_use(struct apply *a, const void *body)
 	const struct key_row *key, *active;
 	const struct node_row *node;
 
-	if (!by_voter(a) || (key = find(a, c->id)) == NULL)
+	if (!apply_by_voter(a) || (key = find(a, c->id)) == NULL)
 		return;
 	if (key->state != KEY_NEXT) {
 		apply_refuse(a, -EALREADY, "key %" PRIu64 " is %s", c->id, key_state_name[key->state]);
@@ -153,7 +142,7 @@ void apply_key_retire(struct apply *a, const void *body)
 	const struct key_row *key;
 	uint32_t n;
 
-	if (!by_voter(a) || (key = find(a, c->id)) == NULL)
+	if (!apply_by_voter(a) || (key = find(a, c->id)) == NULL)
 		return;
 	if (key->state == KEY_ACTIVE) {
 		apply_refuse(a, -EBUSY, "key %" PRIu64 " is the active one", c->id);
@@ -175,7 +164,7 @@ void apply_secret_reseal(struct apply *a, const void *body)
 	const struct secret_row *secret = state_secret(a->s, c->pool, c->name);
 	const struct key_row *active = state_active_key(a->s, KEY_SECRETS);
 
-	if (!by_voter(a))
+	if (!apply_by_voter(a))
 		return;
 	if (secret == NULL)
 		apply_refuse(a, -ENOENT, "pool %" PRIu64 " has no secret \"%.*s\"", c->pool,

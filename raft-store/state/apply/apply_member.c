@@ -14,17 +14,6 @@
 #define KEPT_MS     86400000u /* a token that expired, so that its late user is told why */
 #define NAME_MAX    63
 
-/* A worker, should it be in strange hands, says nothing about who belongs to the cluster. */
-static bool by_voter(struct apply *a)
-{
-	const struct node_row *node = state_node(a->s, a->command->node);
-
-	if (node != NULL && node->voter)
-		return true;
-	apply_refuse(a, -EPERM, "node %" PRIu64 ": only voters may ask for that", a->command->node);
-	return false;
-}
-
 /* -- Tokens --------------------------------------------------------------------------------------------------------- */
 
 /* How many are left. */
@@ -46,7 +35,7 @@ void apply_node_token(struct apply *a, const void *body)
 {
 	const struct cmd_node_token *c = body;
 
-	if (!by_voter(a))
+	if (!apply_by_voter(a))
 		return;
 	if (c->hash.n != HASH_TEXT) {
 		apply_refuse(a, -EINVAL, "hash: %zu digits, not %d", c->hash.n, HASH_TEXT);
@@ -150,7 +139,7 @@ void apply_node_admit(struct apply *a, const void *body)
 	struct join_token_row used;
 	struct node_row row;
 
-	if (!by_voter(a) || !token_admits(a, token, c))
+	if (!apply_by_voter(a) || !token_admits(a, token, c))
 		return;
 	if (token->node != 0) {
 		a->result->id = token->node;
@@ -185,7 +174,7 @@ void apply_member_begin(struct apply *a, const void *body)
 	const struct node_row *node = state_node(a->s, c->node);
 	struct operation_row row;
 
-	if (!by_voter(a))
+	if (!apply_by_voter(a))
 		return;
 	if (node == NULL) {
 		apply_refuse(a, -ENOENT, "no node %" PRIu64, c->node);
@@ -227,7 +216,7 @@ void apply_member_end(struct apply *a, const void *body)
 	struct operation_row ended;
 	const struct node_row *node;
 
-	if (!by_voter(a))
+	if (!apply_by_voter(a))
 		return;
 	if (c->operation == 0 || operation == NULL || a->cluster.member_operation != c->operation) {
 		apply_refuse(a, -ESTALE, "operation %" PRIu64 ": no change of voters that runs",
@@ -303,7 +292,7 @@ void apply_node_leave(struct apply *a, const void *body)
 	const struct node_row *node = state_node(a->s, c->node);
 	struct node_row row;
 
-	if (!by_voter(a))
+	if (!apply_by_voter(a))
 		return;
 	if (node == NULL) {
 		apply_refuse(a, -ENOENT, "no node %" PRIu64, c->node);
@@ -332,7 +321,7 @@ void apply_node_drop(struct apply *a, const void *body)
 	const struct node_row *node = state_node(a->s, c->node);
 	const struct operation_row *change = state_operation(a->s, a->cluster.member_operation);
 
-	if (!by_voter(a))
+	if (!apply_by_voter(a))
 		return;
 	if (node == NULL) {
 		apply_refuse(a, -ENOENT, "no node %" PRIu64, c->node);

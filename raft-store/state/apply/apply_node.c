@@ -149,8 +149,19 @@ void apply_node_forget(struct apply *a, uint64_t node)
 	forget_results(a, node);
 }
 
+/* A worker, should it be in strange hands, says nothing about who belongs to the cluster, or about its keys. */
+bool apply_by_voter(struct apply *a)
+{
+	const struct node_row *node = state_node(a->s, a->command->node);
+
+	if (node != NULL && node->voter)
+		return true;
+	apply_refuse(a, -EPERM, "node %" PRIu64 ": only voters may ask for that", a->command->node);
+	return false;
+}
+
 /* Everything that ran there stopped when its lease ended. */
-static void lose(struct apply *a, const struct node_row *node)
+void apply_node_ends(struct apply *a, const struct node_row *node)
 {
 	uint64_t end = node->renewed_ms + a->cluster.settings.lease_ms;
 	const struct sandbox_row *sandbox;
@@ -184,7 +195,7 @@ void apply_node_lost(struct apply *a, const void *body)
 			     a->cluster.settings.lost_ms);
 		return;
 	}
-	lose(a, node);
+	apply_node_ends(a, node);
 	forget_images(a, c->node);
 	row = *state_node(a->s, c->node); /* its reservations went with the sandboxes */
 	row.state = NODE_LOST;
