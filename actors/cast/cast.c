@@ -1,6 +1,7 @@
 #include "cast.h"
 
 #include "cache/cache.h"
+#include "drain/drain.h"
 #include "membership/membership.h"
 #include "placement/placement.h"
 #include "pool/pool.h"
@@ -10,5 +11,5 @@
 
 const struct actor_class *const cast_classes[CAST_CLASSES] = {
 	&placement_class, &membership_class, &pool_class,    &cache_class,  &images_class,
-	&sandbox_class,   &orphans_class,    &session_class, &reaper_class,
+	&sandbox_class,   &orphans_class,    &session_class, &reaper_class, &drain_class,
 };

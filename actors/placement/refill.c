@@ -98,7 +98,8 @@ static bool need_of(const struct round *round, const struct pool_row *pool, uint
 	const struct revision_row *revision =
 		state_revision(round->c->state, pool->uid, pool->active_revision);
 	struct pool_counts n = state_pool_counts(round->c->state, pool->uid);
-	uint32_t booting = n.booting + proposed(round->refill, pool->uid, 0), have = n.ready + booting;
+	uint32_t booting = n.booting + proposed(round->refill, pool->uid, 0);
+	uint32_t have = n.ready - state_pool_moving(round->c->state, pool->uid) + booting;
 	uint32_t sessions = n.waiting + n.live + n.closing, max = pool->limits.max_sessions;
 	uint32_t room = sessions < max ? max - sessions : 0, lacks;
 	uint32_t target = n.waiting + at_most(pool->limits.ready_target, room);
@@ -124,7 +125,7 @@ static void find_spots(struct round *round, uint64_t cluster_ms)
 	for (const struct node_row *row = NULL; (row = state_next_node(s, row)) != NULL;) {
 		struct spot *spot = &round->spots[round->n_spots];
 
-		if (row->state != NODE_UP || row->cordoned || row->draining || round->n_spots == NODES_MAX)
+		if (row->state != NODE_UP || row->cordoned || round->n_spots == NODES_MAX)
 			continue;
 		*spot = (struct spot){
 			.row = row, .cpu_milli = row->cpu_reserved, .memory_bytes = row->memory_reserved};
@@ -226,13 +227,6 @@ static void boot_round_robin(struct round *round, bool waiters)
 	}
 }
 
-static bool outdated(const struct context *c, const struct pool_row *pool, const struct sandbox_row *row)
-{
-	const struct node_row *node = state_node(c->state, row->node);
-
-	return row->revision != pool->active_revision || node == NULL || node->cordoned || node->draining;
-}
-
 static bool replacing(const struct refill *r, uint64_t pool)
 {
 	for (uint32_t i = 0; i < REFILL_PROPOSALS_MAX; i++) {
@@ -272,7 +266,7 @@ static void replace_outdated(struct round *round, const struct pool_row *pool, u
 		return;
 	for (const struct sandbox_row *row = NULL;
 	     (row = state_next_ready(round->c->state, pool->uid, row)) != NULL;)
-		old += outdated(round->c, pool, row);
+		old += row->revision != pool->active_revision;
 	if (old == 0)
 		return;
 	if (round->n_spots == 0)
@@ -284,7 +278,7 @@ static void replace_outdated(struct round *round, const struct pool_row *pool, u
 	     stop > 0 && (row = state_next_ready(round->c->state, pool->uid, row)) != NULL;) {
 		struct refill_proposal *p = free_proposal(round->refill);
 
-		if (p == NULL || !outdated(round->c, pool, row))
+		if (p == NULL || row->revision == pool->active_revision)
 			continue;
 		*p = (struct refill_proposal){.pool = pool->uid};
 		p->request = context_propose(round->c, COMMAND_SANDBOX_STOPPING,

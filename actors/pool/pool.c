@@ -113,7 +113,7 @@ static uint8_t resolve(struct pool *self, struct context *c, const struct templa
 
 static bool can_run(const struct node_row *node)
 {
-	return node->state == NODE_UP && !node->cordoned && !node->draining;
+	return node->state == NODE_UP && !node->cordoned;
 }
 
 static bool is_cached(const struct context *c, struct str digest)

@@ -125,6 +125,12 @@ uint64_t context_member(struct context *c, uint64_t node, uint8_t role, uint64_t
 	return correlation;
 }
 
+void context_yield(struct context *c, uint64_t node)
+{
+	engine_effect(c->runtime,
+		      &(struct effect){.kind = EFFECT_YIELD, .from = self_address(c), .node = node});
+}
+
 void context_timer(struct context *c, uint64_t at_ms)
 {
 	if (at_ms == 0)

@@ -124,10 +124,11 @@ struct request *engine_request(struct runtime *r, uint64_t correlation)
 bool engine_is_reply(uint16_t type)
 {
 	static const bool replies[MSG_TYPES] = {
-		[MSG_PROPOSED] = true, [MSG_DRIVEN] = true,  [MSG_PROBED] = true,      [MSG_OPENED] = true,
-		[MSG_QUIET] = true,    [MSG_REAPED] = true,  [MSG_POOL_ANSWER] = true, [MSG_STOPPED] = true,
-		[MSG_CACHED] = true,   [MSG_REFUSED] = true, [MSG_HALTED] = true,      [MSG_RENEWED] = true,
-		[MSG_JUDGED] = true,
+		[MSG_PROPOSED] = true,    [MSG_DRIVEN] = true,       [MSG_PROBED] = true,
+		[MSG_OPENED] = true,      [MSG_QUIET] = true,        [MSG_REAPED] = true,
+		[MSG_POOL_ANSWER] = true, [MSG_STOPPED] = true,      [MSG_CACHED] = true,
+		[MSG_REFUSED] = true,     [MSG_HALTED] = true,       [MSG_RENEWED] = true,
+		[MSG_JUDGED] = true,      [MSG_NODE_ORDERED] = true,
 	};
 
 	return type < MSG_TYPES && replies[type];

@@ -24,6 +24,7 @@ enum effect_kind {
 	EFFECT_PROBE, /* is the sandbox ready? answered by MSG_PROBED */
 	EFFECT_MEMBER, /* make a node what it should be to the log, on the leader; answered by MSG_PROPOSED: 0; -EAGAIN: not now,
 			  or not known; else it did not work, and nothing changed */
+	EFFECT_YIELD, /* this node leads no more, `node` does; by and by, or not at all */
 	EFFECT_KINDS
 };
 
@@ -42,7 +43,7 @@ struct effect {
 	uint64_t sandbox;          /* PROBE */
 	const struct probe *probe; /* PROBE: NULL = TCP on target_port */
 	uint16_t target_port;
-	uint64_t node; /* MEMBER */
+	uint64_t node; /* MEMBER; YIELD: a voter */
 	uint8_t role;  /* MEMBER: enum member_role */
 };
 

@@ -25,6 +25,7 @@ enum address_kind {
 	ADDRESS_CONTROL,    /* key 0; not an actor: what executes effects */
 	ADDRESS_IMAGES,     /* key 0; on every node: says which images this node holds */
 	ADDRESS_ORPHANS,    /* key 0; on every node: what runs here without a row */
+	ADDRESS_DRAIN,      /* key 0; takes orders about nodes; on the leader it empties them */
 	ADDRESS_KINDS
 };
 

@@ -174,6 +174,21 @@ static const struct codec_field refused_fields[] = {
 };
 static const struct codec_type refused_codec = CODEC_TYPE(struct msg_refused, "refused", refused_fields);
 
+static const struct codec_field node_order_fields[] = {
+	CODEC_U64(struct msg_node_order, node),
+	CODEC_ENUM(struct msg_node_order, order, NODE_ORDERS),
+	CODEC_U64(struct msg_node_order, deadline_ms),
+};
+const struct codec_type node_order_codec = CODEC_TYPE(struct msg_node_order, "node_order", node_order_fields);
+
+static const struct codec_field node_ordered_fields[] = {
+	CODEC_I32(struct msg_node_ordered, code),
+	CODEC_STR(struct msg_node_ordered, message, TEXT_MAX),
+	CODEC_U64(struct msg_node_ordered, index),
+};
+static const struct codec_type node_ordered_codec =
+	CODEC_TYPE(struct msg_node_ordered, "node_ordered", node_ordered_fields);
+
 static const struct codec_field halt_fields[] = {
 	CODEC_U32(struct msg_halt, grace_ms),
 	CODEC_BOOL(struct msg_halt, unserved),
@@ -322,6 +337,8 @@ const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_ORPHANS] = &orphans_codec,
 	[MSG_JUDGE] = &orphans_codec,
 	[MSG_JUDGED] = &orphans_codec,
+	[MSG_NODE_ORDER] = &node_order_codec,
+	[MSG_NODE_ORDERED] = &node_ordered_codec,
 };
 
 const char *const message_type_name[MSG_TYPES] = {
@@ -368,4 +385,6 @@ const char *const message_type_name[MSG_TYPES] = {
 	[MSG_INDEXED] = "indexed",
 	[MSG_ACTIVITY] = "activity",
 	[MSG_ACTIVE] = "active",
+	[MSG_NODE_ORDER] = "node_order",
+	[MSG_NODE_ORDERED] = "node_ordered",
 };

@@ -75,6 +75,9 @@ enum message_type {
 	/* control of a worker <-> control of a voter */
 	MSG_UNSEAL,   /* unseal: the secrets that my sandbox, or an image that I pull, needs */
 	MSG_UNSEALED, /* unsealed: the reply */
+	/* API -> drain of its node */
+	MSG_NODE_ORDER,   /* node_order: which sandboxes a node may get */
+	MSG_NODE_ORDERED, /* node_ordered: the reply */
 	MSG_TYPES
 };
 
@@ -160,6 +163,7 @@ enum reap_reason {
 	REAP_POOL_DELETED,
 	REAP_DEAD,
 	REAP_OUT_OF_MEMORY,
+	REAP_DRAINED, /* its node's drain reached its deadline */
 	REAP_REASONS
 };
 struct msg_reap {
@@ -251,6 +255,19 @@ struct msg_refused {
 	struct str message;
 };
 
+enum node_order { NODE_CORDON, NODE_UNCORDON, NODE_DRAIN, NODE_DRAIN_CANCEL, NODE_ORDERS };
+/* Each order is idempotent. */
+struct msg_node_order {
+	uint64_t node;
+	uint8_t order;        /* enum node_order */
+	uint64_t deadline_ms; /* DRAIN: from now on; then what is left is stopped */
+};
+struct msg_node_ordered {
+	int32_t code;
+	struct str message;
+	uint64_t index; /* of the entry that did it */
+};
+
 #define LOG_PIECE_MAX 65536
 struct msg_log {
 	uint64_t sandbox, offset;
@@ -315,7 +332,7 @@ struct msg_unsealed {
 };
 
 extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec, pool_put_codec,
-	pool_delete_codec;
+	pool_delete_codec, node_order_codec;
 extern const struct codec_type *const message_body_codec[MSG_TYPES];
 extern const char *const message_type_name[MSG_TYPES];
 

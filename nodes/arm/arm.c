@@ -8,6 +8,7 @@
 #include "arm/billing.h"
 #include "arm/cluster.h"
 #include "arm/continuation.h"
+#include "arm/node/drain.h"
 #include "arm/pool/pools.h"
 #include "arm/sessions.h"
 #include "arm/version.h"
@@ -55,6 +56,11 @@ static const struct route routes[] = {
 	{"GET", BERTH "keys", ACCESS_READ, 0, cluster_keys},
 	{"GET", BERTH "nodes", ACCESS_READ, 0, cluster_nodes},
 	{"GET", BERTH "nodes/{x}", ACCESS_READ, 0, cluster_node},
+	{"POST", BERTH "nodes/{x}/cordon", ACCESS_WRITE, 0, drain_cordon},
+	{"POST", BERTH "nodes/{x}/uncordon", ACCESS_WRITE, 0, drain_uncordon},
+	{"GET", BERTH "nodes/{x}/drain", ACCESS_READ, 0, drain_show},
+	{"POST", BERTH "nodes/{x}/drain", ACCESS_WRITE, 0, drain_begin},
+	{"DELETE", BERTH "nodes/{x}/drain", ACCESS_WRITE, 0, drain_cancel},
 	{"GET", BERTH "images", ACCESS_READ, 0, cluster_images},
 	{"POST", BERTH "images/import", ACCESS_LOCAL, 0, cluster_import},
 	{"POST", BERTH "images/prune", ACCESS_LOCAL, 0, cluster_prune},
@@ -276,7 +282,10 @@ bool arm_public(struct str method, struct str path)
 bool arm_shown(const struct state *state, uint16_t type, const void *body)
 {
 	const struct msg_pool_answer *answer = body;
+	const struct msg_node_ordered *ordered = body;
 
+	if (type == MSG_NODE_ORDERED)
+		return ordered->code != 0 || state_index(state) >= ordered->index;
 	if (type != MSG_POOL_ANSWER || answer->code != 0)
 		return true;
 	return state_operation(state, answer->operation) != NULL;
@@ -306,6 +315,8 @@ void arm_answer(const struct arm *arm, const struct arm_outcome *outcome, const 
 		pools_answer(&c, then, body);
 	} else if (type == MSG_STOPPED && then->then > THEN_DELETE) {
 		sessions_answer(&c, then, body);
+	} else if (type == MSG_NODE_ORDERED && then->then == THEN_ORDER) {
+		drain_answer(&c, then, body);
 	} else {
 		const struct msg_refused *refused = type == MSG_REFUSED ? body : NULL;
 

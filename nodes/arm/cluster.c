@@ -22,15 +22,20 @@ static void put_network(const struct arm_network *n, json_t *to)
 		json_put_time(network, "repaired", n->repaired_ms);
 }
 
+const char *cluster_scheduling(const struct call *c, const struct node_row *row)
+{
+	if (row->draining)
+		return row->drained_ms != 0 && row->id != c->arm->leader ? "drained" : "draining";
+	return row->cordoned ? "cordoned" : "open";
+}
+
 static void put_node(const struct call *c, json_t *to, const struct node_row *row)
 {
 	const struct settings *s = &state_cluster(c->state)->settings;
 	uint32_t booting = 0, ready = 0, bound = 0;
 
-	for (const struct sandbox_row *box = state_next_sandbox(c->state, NULL); box != NULL;
-	     box = state_next_sandbox(c->state, box)) {
-		if (box->node != row->id)
-			continue;
+	for (const struct sandbox_row *box = NULL;
+	     (box = state_next_node_sandbox(c->state, row->id, box)) != NULL;) {
 		booting += box->state == SANDBOX_BOOTING;
 		ready += box->state == SANDBOX_READY;
 		bound += box->state == SANDBOX_BOUND;
@@ -46,6 +51,7 @@ static void put_node(const struct call *c, json_t *to, const struct node_row *ro
 	json_put_bool(to, "leader", row->id == c->arm->leader);
 	json_put_bool(to, "cordoned", row->cordoned);
 	json_put_bool(to, "draining", row->draining);
+	json_put_cstr(to, "scheduling", cluster_scheduling(c, row));
 	json_put_u64(to, "epoch", row->epoch);
 	json_put_time(to, "renewed", row->renewed_ms);
 	json_put_str(to, "raftAddress", row->raft_address);
@@ -113,26 +119,32 @@ void cluster_nodes(struct call *c)
 	call_json(c, 200, body);
 }
 
-void cluster_node(struct call *c)
+const struct node_row *cluster_find_node(struct call *c)
 {
-	for (const struct node_row *node = state_next_node(c->state, NULL); node != NULL;
-	     node = state_next_node(c->state, node)) {
+	for (const struct node_row *node = NULL; (node = state_next_node(c->state, node)) != NULL;) {
 		if (str_eq(node->name, c->extra) ||
-		    str_eq(call_printf(c, "%llu", (unsigned long long)node->id), c->extra)) {
-			json_t *body = json_new_object();
-			CLEANUP_BUF struct buf text = {0};
-
-			put_node(c, body, node);
-			json_print(&text, body, false);
-			json_decref(body);
-			c->out->kind = ARM_TASK;
-			c->out->task = ARM_TASK_NODE;
-			c->out->node = (struct arm_node_ask){.node = node->id,
-							     .head = arena_str(c->arena, buf_str(&text))};
-			return;
-		}
+		    str_eq(call_printf(c, "%llu", (unsigned long long)node->id), c->extra))
+			return node;
 	}
 	call_error(c, 404, "NodeNotFound", "There is no node '%.*s'.", STR_ARGS(c->extra));
+	return NULL;
+}
+
+void cluster_node(struct call *c)
+{
+	const struct node_row *node = cluster_find_node(c);
+	CLEANUP_BUF struct buf text = {0};
+	json_t *body;
+
+	if (node == NULL)
+		return;
+	body = json_new_object();
+	put_node(c, body, node);
+	json_print(&text, body, false);
+	json_decref(body);
+	c->out->kind = ARM_TASK;
+	c->out->task = ARM_TASK_NODE;
+	c->out->node = (struct arm_node_ask){.node = node->id, .head = arena_str(c->arena, buf_str(&text))};
 }
 
 /* How many are ready, booting, failing, and why. */

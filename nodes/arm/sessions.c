@@ -71,8 +71,7 @@ void sessions_data_stop(struct call *c)
 		post_stop(c, THEN_STOP_DATA, id);
 }
 
-/* Wall clock of the last request; at first it is only noted that the session's owner must be asked. */
-static uint64_t last_activity(struct call *c, const struct session_row *row)
+uint64_t sessions_last_activity(struct call *c, const struct session_row *row)
 {
 	const struct arm_request *q = c->request;
 	uint64_t at = row->opened_ms;
@@ -96,7 +95,7 @@ static uint64_t last_activity(struct call *c, const struct session_row *row)
 static json_t *data_session(struct call *c, const struct session_row *row)
 {
 	json_t *body = json_new_object();
-	uint64_t last = last_activity(c, row);
+	uint64_t last = sessions_last_activity(c, row);
 
 	json_put_str(body, "identifier", row->identifier);
 	json_put_str(body, "etag", call_printf(c, "%llu", (unsigned long long)row->generation));
@@ -173,7 +172,7 @@ static json_t *operator_session(struct call *c, const struct session_row *row, b
 	json_put_time(to, "asked", row->asked_ms);
 	if (row->opened_ms != 0) {
 		json_put_time(to, "opened", row->opened_ms);
-		json_put_time(to, "lastActivity", last_activity(c, row));
+		json_put_time(to, "lastActivity", sessions_last_activity(c, row));
 	}
 	if (row->state == SESSION_CLOSING) {
 		json_put_time(to, "closing", row->closing_ms);

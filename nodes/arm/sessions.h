@@ -10,6 +10,8 @@ call_handler sessions_data_stop, sessions_data_get, sessions_data_list;
 /* Below /.berth/v1/<pool>. */
 call_handler sessions_list, sessions_stop, sessions_logs;
 
+/* Wall clock of the session's last request; at first it is only noted that its owner must be asked. */
+uint64_t sessions_last_activity(struct call *c, const struct session_row *row);
 /* The reply to a MSG_STOPPED. */
 void sessions_answer(struct call *c, const struct arm_continuation *then, const struct msg_stopped *answer);
 

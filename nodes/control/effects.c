@@ -1,6 +1,7 @@
 /* Effects of actors become calls: of the log (proposer), of sandboxd, of a probe, or a message on its way. The outcome
  * is delivered as an envelope to the actor that emitted the effect, in a later turn. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -256,6 +257,10 @@ void effects_carry_out(void *control, const struct effect *effect)
 		return;
 	case EFFECT_MEMBER:
 		change_member(c, effect);
+		return;
+	case EFFECT_YIELD:
+		if (consensus_transfer(c->consensus, effect->node, NULL, NULL) == 0)
+			log_info("this node drains: leadership goes to node %" PRIu64, effect->node);
 		return;
 	case EFFECT_KINDS:
 		break;

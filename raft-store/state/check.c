@@ -67,6 +67,12 @@ static int check_nodes(const struct state *s, struct err *err)
 		      "node %" PRIu64 ": (3) reservations exceed its capacity", n->id);
 		HOLDS(n->member == MEMBER_NONE || n->voter, "node %" PRIu64 ": a worker in the log", n->id);
 		HOLDS(n->state == NODE_UP || cpu == 0, "node %" PRIu64 ": lost, and has sandboxes", n->id);
+		HOLDS(n->cordoned || !n->draining, "node %" PRIu64 ": drains, and is not cordoned", n->id);
+		HOLDS(n->draining || (n->drain_started_ms == 0 && n->drained_ms == 0),
+		      "node %" PRIu64 ": the times of a drain that is over", n->id);
+		HOLDS(!n->draining ||
+			      (n->drained_ms != 0) == (state_next_node_sandbox(s, n->id, NULL) == NULL),
+		      "node %" PRIu64 ": drained?", n->id);
 	}
 	HOLDS(seen == s->rows[KIND_SANDBOXES].n && s->by_node.n == seen, "sandboxes: some belong to no node");
 	for (const struct row *r = tree_first(&s->rows[KIND_IMAGES]); r != NULL;
@@ -134,7 +140,7 @@ static struct pool_counts recount(const struct state *s, uint64_t pool)
 static int check_pool(const struct state *s, const struct pool_row *p, struct err *err)
 {
 	struct pool_counts n = recount(s, p->uid), kept = state_pool_counts(s, p->uid);
-	uint32_t sessions = n.waiting + n.live + n.closing, open;
+	uint32_t sessions = n.waiting + n.live + n.closing, open, moving = state_pool_moving(s, p->uid);
 
 	HOLDS(p->uid != 0 && p->uid <= state_cluster(s)->counter, "pool %" PRIu64 ": uid", p->uid);
 	HOLDS(state_pool_by_name(s, p->subscription, p->resource_group, p->name) == p,
@@ -147,8 +153,9 @@ static int check_pool(const struct state *s, const struct pool_row *p, struct er
 	      "pool %" PRIu64 ": (3) %u sessions, allowed %u and %u more", p->uid, sessions,
 	      p->limits.max_sessions, p->sessions_over);
 	open = apply_spare_max(p, &n);
-	HOLDS(n.ready + n.booting <= open, "pool %" PRIu64 ": (3) %u ready and %u booting, allowed %u",
-	      p->uid, n.ready, n.booting, open);
+	HOLDS(n.ready - moving + n.booting <= open,
+	      "pool %" PRIu64 ": (3) %u ready, %u of them moving, and %u booting, allowed %u", p->uid,
+	      n.ready, moving, n.booting, open);
 	HOLDS(n.ready == 0 || n.waiting == 0, "pool %" PRIu64 ": waiters beside ready sandboxes", p->uid);
 	HOLDS(n.bound == n.live + n.closing, "pool %" PRIu64 ": (2) %u bound sandboxes for %u sessions",
 	      p->uid, n.bound, n.live + n.closing);

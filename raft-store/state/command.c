@@ -75,14 +75,6 @@ static const struct codec_field node_lost_fields[] = {
 static const struct codec_type node_lost_codec =
 	CODEC_TYPE(struct cmd_node_lost, "node_lost", node_lost_fields);
 
-static const struct codec_field node_cordon_fields[] = {
-	CODEC_U64(struct cmd_node_cordon, node),
-	CODEC_BOOL(struct cmd_node_cordon, cordoned),
-	CODEC_BOOL(struct cmd_node_cordon, draining),
-};
-static const struct codec_type node_cordon_codec =
-	CODEC_TYPE(struct cmd_node_cordon, "node_cordon", node_cordon_fields);
-
 static const struct codec_field node_images_fields[] = {
 	CODEC_U64(struct cmd_node_images, node),
 	CODEC_STRS(struct cmd_node_images, digests, DIGESTS_MAX),
@@ -253,7 +245,7 @@ const struct codec_type *const command_body_codec[COMMAND_TYPES] = {
 	[COMMAND_NODE_JOIN] = &node_join_codec,
 	[COMMAND_NODE_RENEW] = &node_renew_codec,
 	[COMMAND_NODE_LOST] = &node_lost_codec,
-	[COMMAND_NODE_CORDON] = &node_cordon_codec,
+	[COMMAND_NODE_ORDER] = &node_order_codec,
 	[COMMAND_NODE_IMAGES] = &node_images_codec,
 	[COMMAND_POOL_PUT] = &pool_put_codec,
 	[COMMAND_POOL_DELETE] = &pool_delete_codec,
@@ -286,7 +278,7 @@ const char *const command_type_name[COMMAND_TYPES] = {
 	[COMMAND_NODE_JOIN] = "node-join",
 	[COMMAND_NODE_RENEW] = "node-renew",
 	[COMMAND_NODE_LOST] = "node-lost",
-	[COMMAND_NODE_CORDON] = "node-cordon",
+	[COMMAND_NODE_ORDER] = "node-order",
 	[COMMAND_NODE_IMAGES] = "node-images",
 	[COMMAND_POOL_PUT] = "pool-put",
 	[COMMAND_POOL_DELETE] = "pool-delete",

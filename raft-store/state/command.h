@@ -19,7 +19,7 @@ enum command_type {
 	COMMAND_NODE_JOIN,    /* cmd_node_join: a node (re)starts: new epoch; result.id = epoch */
 	COMMAND_NODE_RENEW,   /* cmd_node_renew: leases of all that asked within this second */
 	COMMAND_NODE_LOST,   /* cmd_node_lost: names the renewal it judged by; no-op if a newer one applied */
-	COMMAND_NODE_CORDON, /* cmd_node_cordon */
+	COMMAND_NODE_ORDER,  /* msg_node_order: cordon, uncordon, drain, cancel */
 	COMMAND_NODE_IMAGES, /* cmd_node_images: a node says which images it holds (the whole list) */
 	COMMAND_POOL_PUT,    /* msg_pool_put: result.id = pool uid, result.operation */
 	COMMAND_POOL_DELETE, /* msg_pool_delete: result.operation; the row goes when nothing of it is left */
@@ -87,10 +87,6 @@ struct cmd_node_renew {
 };
 struct cmd_node_lost {
 	uint64_t node, epoch, renewed_ms;
-};
-struct cmd_node_cordon {
-	uint64_t node;
-	bool cordoned, draining;
 };
 struct cmd_node_images {
 	uint64_t node;

@@ -178,6 +178,25 @@ struct pool_counts state_pool_counts(const struct state *s, uint64_t pool)
 	return live == NULL ? (struct pool_counts){0} : live->counts;
 }
 
+static bool some_are_cordoned(const struct state *s)
+{
+	for (const struct node_row *row = NULL; (row = state_next_node(s, row)) != NULL;) {
+		if (row->cordoned)
+			return true;
+	}
+	return false;
+}
+
+uint32_t state_pool_moving(const struct state *s, uint64_t pool)
+{
+	uint32_t n = 0;
+
+	for (const struct sandbox_row *row = NULL;
+	     some_are_cordoned(s) && (row = state_next_ready(s, pool, row)) != NULL;)
+		n += state_node(s, row->node)->cordoned;
+	return n;
+}
+
 /* -- Walks ------------------------------------------------------------------------------------------------------ */
 
 static const void *next_of_all(const struct tree *t, const void *row)

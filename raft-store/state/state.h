@@ -42,7 +42,7 @@ struct applied {
  * NODE_LOST         -ENOENT; -ESTALE a newer renewal, another epoch, or lost already; -EAGAIN less than
  *                   lost_ms since the renewal. Sessions and sandboxes of the node end, billed to renewed_ms
  *                   + lease_ms.
- * NODE_CORDON       -ENOENT; -EINVAL draining without cordoned.
+ * NODE_ORDER        -ENOENT; -EINVAL deadline_ms is too far. What is so already: 0.
  * NODE_IMAGES       -ENOENT, -EHOSTDOWN; -EINVAL a digest is empty or too long.
  * POOL_PUT          -EBUSY being deleted; -ESTALE expect_uid is another or gone, expect_operation not the last. The secrets named become
  *                   the pool's; one without value keeps the stored one (-EINVAL: none stored). A running
@@ -149,6 +149,8 @@ struct pool_counts {
 	uint32_t waiting, live, closing;          /* sessions */
 };
 struct pool_counts state_pool_counts(const struct state *s, uint64_t pool);
+/* Of its ready sandboxes those on cordoned nodes, which stay until others are ready in their place. */
+uint32_t state_pool_moving(const struct state *s, uint64_t pool);
 
 /* Walks: call with the previous row, NULL first; the order is the same on every node. The tables must not change meanwhile. */
 const struct pool_row *state_next_pool(const struct state *s, const struct pool_row *row);

@@ -111,6 +111,10 @@ static const struct codec_field node_fields[] = {
 	CODEC_STR(struct node_row, control_address, ADDRESS_MAX_BYTES),
 	CODEC_ENUM(struct node_row, member, MEMBER_ROLES),
 	CODEC_BOOL(struct node_row, leaving),
+	CODEC_BOOL(struct node_row, drain_cordoned),
+	CODEC_U64(struct node_row, drain_started_ms),
+	CODEC_U64(struct node_row, drain_deadline_ms),
+	CODEC_U64(struct node_row, drained_ms),
 };
 const struct codec_type node_row_codec = CODEC_TYPE(struct node_row, "node", node_fields);
 
@@ -273,6 +277,7 @@ const char *const reap_reason_name[REAP_REASONS] = {
 	[REAP_POOL_DELETED] = "pool-deleted",
 	[REAP_DEAD] = "dead",
 	[REAP_OUT_OF_MEMORY] = "out-of-memory",
+	[REAP_DRAINED] = "drained",
 };
 
 const char *const key_kind_name[KEY_KINDS] = {

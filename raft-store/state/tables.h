@@ -155,15 +155,20 @@ struct node_row {
 	uint8_t member;      /* enum member_role */
 	uint8_t state;       /* enum node_state */
 	bool leaving;        /* it is being removed for good */
-	bool cordoned, draining;
-	uint64_t epoch;                         /* new at each start of its berthd */
-	uint64_t sequence;                      /* the highest executed of this epoch */
-	uint64_t renewed_ms;                    /* cluster time of the last renewal */
+	bool cordoned;       /* it gets no new sandbox; its ready ones go once others are ready elsewhere */
+	bool draining;       /* and it is being emptied */
+	uint64_t epoch;      /* new at each start of its berthd */
+	uint64_t sequence;   /* the highest executed of this epoch */
+	uint64_t renewed_ms; /* cluster time of the last renewal */
 	uint64_t cpu_milli, memory_bytes;       /* capacity before overcommit */
 	uint64_t cpu_reserved, memory_reserved; /* kept by apply */
 	struct str labels, version;
 	uint64_t newest_key; /* of the cluster's keys: the node has all up to this one */
 	uint64_t ca_key;     /* the KEY_CA that issued the node's certificate; 0: not told yet */
+	/* While it drains. */
+	bool drain_cordoned; /* by the drain itself: its cancelling uncordons */
+	uint64_t drain_started_ms, drain_deadline_ms;
+	uint64_t drained_ms; /* when its last sandbox went; 0: some are left */
 };
 
 /* Admits one node, once. */

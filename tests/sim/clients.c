@@ -6,8 +6,9 @@
 #include "core/must.h"
 #include "sim.h"
 
-#define PUT_CORRELATION  1000000
-#define STOP_CORRELATION 2000000
+#define PUT_CORRELATION   1000000
+#define STOP_CORRELATION  2000000
+#define ORDER_CORRELATION 3000000
 
 void sim_send(struct sim *s, uint64_t node, struct address to, uint16_t type, const void *body,
 	      uint64_t correlation)
@@ -97,6 +98,8 @@ void sim_receive(struct sim_node *n, const struct envelope *e)
 		s->put_code = e->type == MSG_REFUSED ? ((struct msg_refused *)body)->code
 						     : ((struct msg_pool_answer *)body)->code;
 		s->put_pool = e->type == MSG_REFUSED ? 0 : ((struct msg_pool_answer *)body)->pool;
+	} else if (e->correlation >= ORDER_CORRELATION) {
+		s->n_ordered++;
 	} else if (e->correlation >= STOP_CORRELATION) {
 		s->stop_code_set++;
 		s->stop_code = e->type == MSG_REFUSED ? ((struct msg_refused *)body)->code

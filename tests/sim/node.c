@@ -340,6 +340,10 @@ static void on_effect(void *context, const struct effect *effect)
 	case EFFECT_PROBE:
 		sim_probe(n->sim, n, effect);
 		break;
+	case EFFECT_YIELD:
+		if (n->consensus != NULL)
+			consensus_transfer(n->consensus, effect->node, NULL, NULL);
+		break;
 	case EFFECT_MEMBER: /* the voters are given */
 	case EFFECT_KINDS:
 		must(false);

@@ -179,6 +179,7 @@ struct sim {
 	int32_t resolve_code; /* what RESOLVE answers */
 	uint32_t stop_code_set;
 	int32_t stop_code;
+	uint32_t n_ordered; /* answers to orders about nodes */
 };
 
 struct sim *sim_new(uint64_t seed); /* three voters, no faults, until all have joined */

@@ -31,7 +31,7 @@ IMPURE_CALLS = re.compile(
     r"\b(time|gettimeofday|clock_gettime|clock|clock_boot_ms|clock_wall_ms|rand|random|srand|srandom|rand_r|drand48|"
     r"getrandom|getentropy|arc4random|getenv|sleep|usleep|nanosleep|fopen|open|openat|read|write|socket|connect|"
     r"printf|fprintf|vprintf|vfprintf|puts|fputs|putchar|fputc|fwrite|fread|perror|remove|rename|tmpfile|system|popen|fork|pthread_create|gethostname|getpid)\s*\(")
-ACTORS = ("pool", "cache", "session", "reaper", "sandbox", "placement", "membership")
+ACTORS = ("pool", "cache", "session", "reaper", "sandbox", "placement", "membership", "drain")
 LAYERS = ["base", "raft-store", "actors", "drivers", "nodes", "tools", "tests"]
 # Beyond the order above: what a folder may not link although it stands higher.
 FORBIDDEN_LINKS = [("drivers", "raft-store"), ("drivers", "actors"), ("nodes", "drivers"), ("tools", "drivers"),

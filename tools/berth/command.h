@@ -60,6 +60,8 @@ const char *args_or(const struct args *args, const char *name, const char *varia
 
 extern const struct command_def commands[];
 extern const size_t n_commands;
+/* What the command's plain argument is: "NODE"; NULL: it takes none. */
+const char *command_argument(const struct command_def *command);
 extern const struct option_def common_options[];
 extern const size_t n_common_options;
 
@@ -78,6 +80,9 @@ int session_show(const struct args *args);
 int session_stop(const struct args *args);
 int node_list(const struct args *args);
 int node_show(const struct args *args);
+int node_cordon(const struct args *args);
+int node_uncordon(const struct args *args);
+int node_drain(const struct args *args);
 int image_list(const struct args *args);
 int image_import(const struct args *args);
 int image_remove(const struct args *args);

@@ -1,4 +1,6 @@
 /* commands.c -- the table. Option names of pools are those of `az containerapp sessionpool`. */
+#include <string.h>
+
 #include "command.h"
 
 #define N(a) (sizeof(a) / sizeof *(a))
@@ -80,7 +82,16 @@ static const struct option_def pool_many[] = {
 	{"subscription", OPTION_VALUE, "ID", "(BERTH_SUBSCRIPTION; 00000000-0000-0000-0000-000000000000)"},
 };
 static const struct option_def session_one[] = {NAME, IDENTIFIER, GROUP};
-static const struct option_def node_one[] = {{"name", OPTION_VALUE, "NODE", "its name or number"}};
+static const struct option_def node_one[] = {
+	{"name", OPTION_VALUE, "NODE", "its name or number; or as a plain argument"}};
+static const struct option_def drain_options[] = {
+	{"name", OPTION_VALUE, "NODE", "its name or number; or as a plain argument"},
+	{"deadline", OPTION_VALUE, "DURATION", "what is left then is stopped: 90s, 30m, 2h (30m)"},
+	{"wait", OPTION_SWITCH, NULL, "show what is left until the node is empty"},
+	{"show", OPTION_SWITCH, NULL, "only show what is left, and which sessions are busy"},
+	{"cancel", OPTION_SWITCH, NULL,
+	 "end the drain; the node takes sandboxes again if the drain cordoned it"},
+};
 static const struct option_def image_new[] = {
 	{"name", OPTION_VALUE, "REFERENCE", "what pools will call it, such as app:1"},
 	{"file", OPTION_VALUE, "PATH", "archive (docker save, OCI) or OCI layout; or as a plain argument"},
@@ -143,6 +154,12 @@ const struct command_def commands[] = {
 	{"node list", "nodes with their capacity and sandboxes", NULL, 0, node_list},
 	{"node show", "one node: state, lease, disk, what it keeps and the bounds", node_one, N(node_one),
 	 node_show},
+	{"node cordon", "put no new sandbox on a node; its ready ones move elsewhere", node_one, N(node_one),
+	 node_cordon},
+	{"node uncordon", "let a node take sandboxes again; ends its drain", node_one, N(node_one),
+	 node_uncordon},
+	{"node drain", "empty a node: cordon it, hand over leadership, wait for its sessions to be idle",
+	 drain_options, N(drain_options), node_drain},
 	{"pool create", "create a session pool, or replace one", pool_write, N(pool_write), pool_create},
 	{"pool show", "a pool, its endpoint, what is ready, booting or failing and why", pool_one,
 	 N(pool_one), pool_show},
@@ -166,3 +183,16 @@ const struct command_def commands[] = {
 	{"token", "mint a token, over an admin socket", token_options, N(token_options), token_issue},
 };
 const size_t n_commands = N(commands);
+
+const char *command_argument(const struct command_def *command)
+{
+	static const char *const arguments[][2] = {
+		{"image import", "PATH"}, {"image remove", "DIGEST"}, {"node show", "NODE"},
+		{"node cordon", "NODE"},  {"node uncordon", "NODE"},  {"node drain", "NODE"},
+	};
+
+	for (size_t i = 0; i < N(arguments); i++)
+		if (strcmp(command->words, arguments[i][0]) == 0)
+			return arguments[i][1];
+	return NULL;
+}

@@ -49,7 +49,10 @@ void help_group(FILE *to, const char *first_word)
 
 void help_command(FILE *to, const struct command_def *command)
 {
-	fprintf(to, "berth %s: %s\n\n", command->words, command->summary);
+	const char *argument = command_argument(command);
+
+	fprintf(to, "berth %s%s%s: %s\n\n", command->words, argument != NULL ? " " : "",
+		argument != NULL ? argument : "", command->summary);
 	print_options(to, command->options, command->n_options);
 	fprintf(to, "%sEvery command:\n", command->n_options > 0 ? "\n" : "");
 	print_options(to, common_options, n_common_options);

@@ -29,8 +29,7 @@ static int run(const struct command_def *command, int n, char **words)
 		help_command(stdout, command);
 		return EXIT_OK;
 	}
-	if (args.rest != NULL && strcmp(command->words, "image import") != 0 &&
-	    strcmp(command->words, "image remove") != 0) {
+	if (args.rest != NULL && command_argument(command) == NULL) {
 		fprintf(stderr, "berth: what is this: %s\nTry: berth %s --help\n", args.rest, command->words);
 		return EXIT_USAGE;
 	}

@@ -13,6 +13,7 @@ static const struct column node_columns[] = {
 	{"ID", "id"},
 	{"NAME", "name"},
 	{"STATE", "state"},
+	{"SCHEDULING", "scheduling"},
 	{"ROLE", "role"},
 	{"LEADER", "leader"},
 	{"CPU", "cpuMilliReserved/cpuMilli"},
@@ -31,8 +32,6 @@ static const struct column node_more_columns[] = {
 	{"LEASE MS", "leaseMs"},
 	{"DISK FREE", "diskBytesFree/diskBytes"},
 	{"ANSWERED", "answered"},
-	{"CORDONED", "cordoned"},
-	{"DRAINING", "draining"},
 	{"REQUESTS", "figures.requests"},
 	{"429", "figures.refused429"},
 	{"503", "figures.refused503"},
@@ -101,18 +100,19 @@ int node_list(const struct args *args)
 /* A line, or in a table lines, of the node; then a line for each kind of what it keeps. */
 int node_show(const struct args *args)
 {
+	const char *name = args->rest != NULL ? args->rest : args_get(args, "name");
 	struct column columns[N(node_columns) + N(node_more_columns)];
 	CLEANUP_BUF struct buf path = {0};
 	struct response response = {0};
 	enum output_form form;
 	int r = output_form(args, &form);
 
-	if (args_get(args, "name") == NULL)
-		return fprintf(stderr, "berth: --name NODE is needed\n"), EXIT_USAGE;
+	if (name == NULL)
+		return fprintf(stderr, "berth: node show NODE\n"), EXIT_USAGE;
 	memcpy(columns, node_columns, sizeof node_columns);
 	memcpy(columns + N(node_columns), node_more_columns, sizeof node_more_columns);
 	buf_printf(&path, "/.berth/v1/nodes/");
-	client_escape(&path, args_get(args, "name"));
+	client_escape(&path, name);
 	if (r == EXIT_OK)
 		r = get(args, buf_cstr(&path), &response);
 	if (r == EXIT_OK)

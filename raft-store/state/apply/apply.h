@@ -21,7 +21,7 @@ struct apply {
 
 typedef void apply_handler(struct apply *a, const void *body);
 
-apply_handler apply_cluster_init, apply_node_join, apply_node_renew, apply_node_lost, apply_node_cordon,
+apply_handler apply_cluster_init, apply_node_join, apply_node_renew, apply_node_lost, apply_node_order,
 	apply_node_images, apply_pool_put, apply_pool_delete, apply_operation_step, apply_sandbox_boot,
 	apply_sandbox_ready, apply_sandbox_stopping, apply_sandbox_gone, apply_session_open,
 	apply_session_closing, apply_session_closed, apply_waiters_expire, apply_records_trim, apply_key_put,
@@ -36,7 +36,8 @@ uint64_t apply_next_id(struct apply *a);
 /* -- apply_pool.c: what ends together with sandboxes and sessions */
 /* waiters + min(ready target, max - sessions): what ready + booting may be. */
 uint32_t apply_spare_max(const struct pool_row *pool, const struct pool_counts *counts);
-/* Stops unbound sandboxes beyond that: the newest booting ones first, then ready ones of old revisions, then the newest ready. */
+/* Stops unbound sandboxes beyond that: moving ones that are replaced; then, of those that stay, the newest booting ones first,
+ * then ready ones of old revisions, then the newest ready. */
 void apply_trim(struct apply *a, uint64_t pool);
 /* After a sandbox or session went: old revisions, lowered maxima, a deleted pool's end. */
 void apply_settle(struct apply *a, uint64_t pool);
@@ -50,6 +51,9 @@ void apply_key_found(struct apply *a, const struct key_put *put);
 const char *apply_key_fault(const struct key_put *put);
 /* Whether something sealed so can be opened by what the tables hold. */
 bool apply_sealed_is_known(const struct apply *a, struct str sealed);
+/* -- apply_drain.c */
+/* A sandbox of the node went: was it the last that its drain waited for? */
+void apply_drained(struct apply *a, uint64_t node);
 
 /* -- apply_node.c: what is kept of a node beside its row and its sandboxes */
 void apply_node_forget(struct apply *a, uint64_t node);

@@ -202,26 +202,6 @@ void apply_node_lost(struct apply *a, const void *body)
 	store_put(a->s, KIND_NODES, &row);
 }
 
-void apply_node_cordon(struct apply *a, const void *body)
-{
-	const struct cmd_node_cordon *c = body;
-	const struct node_row *node = state_node(a->s, c->node);
-	struct node_row row;
-
-	if (node == NULL) {
-		apply_refuse(a, -ENOENT, "no node %" PRIu64, c->node);
-		return;
-	}
-	if (c->draining && !c->cordoned) {
-		apply_refuse(a, -EINVAL, "node %" PRIu64 ": draining needs cordoned", c->node);
-		return;
-	}
-	row = *node;
-	row.cordoned = c->cordoned;
-	row.draining = c->draining;
-	store_put(a->s, KIND_NODES, &row);
-}
-
 void apply_node_images(struct apply *a, const void *body)
 {
 	const struct cmd_node_images *c = body;

@@ -36,13 +36,18 @@ void apply_trim(struct apply *a, uint64_t uid)
 
 	while (pool != NULL) {
 		struct pool_counts counts = state_pool_counts(a->s, uid);
+		uint32_t moving = state_pool_moving(a->s, uid), max = apply_spare_max(pool, &counts);
+		bool replaced = moving > 0 && counts.ready > max;
 		const struct sandbox_row *sandbox = NULL, *victim = NULL;
 		struct sandbox_row row;
 
-		if (counts.ready + counts.booting <= apply_spare_max(pool, &counts))
+		if (!replaced && counts.ready - moving + counts.booting <= max)
 			return;
 		while ((sandbox = state_next_pool_sandbox(a->s, uid, sandbox)) != NULL) {
 			if (sandbox->state != SANDBOX_BOOTING && sandbox->state != SANDBOX_READY)
+				continue;
+			if ((sandbox->state == SANDBOX_READY && state_node(a->s, sandbox->node)->cordoned) !=
+			    replaced)
 				continue;
 			if (victim == NULL || stop_order(sandbox, pool->active_revision) <=
 						      stop_order(victim, pool->active_revision))

@@ -25,6 +25,7 @@ void apply_sandbox_remove(struct apply *a, const struct sandbox_row *sandbox)
 	row.memory_reserved -= sandbox->memory_bytes;
 	store_put(a->s, KIND_NODES, &row);
 	store_remove(a->s, KIND_SANDBOXES, sandbox);
+	apply_drained(a, row.id);
 }
 
 const struct session_row *apply_bind(struct apply *a, const struct session_row *session,
@@ -136,7 +137,8 @@ void apply_sandbox_boot(struct apply *a, const void *body)
 			     c->revision, c->pool);
 		return;
 	}
-	if (counts.ready + counts.booting >= apply_spare_max(pool, &counts)) {
+	if (counts.ready - state_pool_moving(a->s, c->pool) + counts.booting >=
+	    apply_spare_max(pool, &counts)) {
 		apply_refuse(
 			a, -EDQUOT,
 			"pool %" PRIu64
@@ -217,6 +219,8 @@ void apply_sandbox_ready(struct apply *a, const void *body)
 	waiter = state_next_waiter(a->s, row.pool, NULL);
 	if (waiter != NULL)
 		a->result->session = apply_session_ref(apply_bind(a, waiter, sandbox));
+	else
+		apply_trim(a, row.pool); /* it may replace one that leaves */
 }
 
 void apply_sandbox_stopping(struct apply *a, const void *body)

@@ -21,7 +21,8 @@ static void answer_existing(struct apply *a, const struct session_row *session)
 		answer(a, session, false);
 }
 
-/* The preferred one if it still is ready, else the oldest ready one of the active revision, else the oldest; or NULL. */
+/* The preferred one if it still is ready, else the best ready one, the oldest of these: on a node that is not cordoned before the
+ * active revision; or NULL. */
 static const struct sandbox_row *ready_sandbox(const struct state *s, const struct pool_row *pool,
 					       uint64_t preferred)
 {
@@ -29,11 +30,19 @@ static const struct sandbox_row *ready_sandbox(const struct state *s, const stru
 
 	if (sandbox != NULL && sandbox->pool == pool->uid && sandbox->state == SANDBOX_READY)
 		return sandbox;
-	for (sandbox = NULL; (sandbox = state_next_ready(s, pool->uid, sandbox)) != NULL;) {
-		if (sandbox->revision == pool->active_revision)
-			return sandbox;
+	const struct sandbox_row *best = NULL;
+	int best_rank = -1;
+
+	for (sandbox = NULL; best_rank < 3 && (sandbox = state_next_ready(s, pool->uid, sandbox)) != NULL;) {
+		int rank = 2 * !state_node(s, sandbox->node)->cordoned +
+			   (sandbox->revision == pool->active_revision);
+
+		if (rank > best_rank) {
+			best = sandbox;
+			best_rank = rank;
+		}
 	}
-	return state_next_ready(s, pool->uid, NULL);
+	return best;
 }
 
 static void open_new(struct apply *a, const struct pool_row *pool, const struct cmd_session_open *c)

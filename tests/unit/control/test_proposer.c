@@ -90,9 +90,9 @@ static void submit_join(struct fixture *f, uint64_t correlation)
 
 static void submit_cordon(struct fixture *f, uint64_t correlation, uint64_t deadline_ms)
 {
-	struct cmd_node_cordon cordon = {.node = 1, .cordoned = true};
+	struct msg_node_order cordon = {.node = 1, .order = NODE_CORDON};
 
-	proposer_submit(f->p, COMMAND_NODE_CORDON, &cordon, &(struct address){ADDRESS_CONTROL, 1, 0},
+	proposer_submit(f->p, COMMAND_NODE_ORDER, &cordon, &(struct address){ADDRESS_CONTROL, 1, 0},
 			correlation, deadline_ms);
 }
 
@@ -267,13 +267,13 @@ static void test_too_many(void **state)
 /* One command, as node 2 hands it over. */
 static void forward_of_node_2(struct buf *bytes)
 {
-	struct cmd_node_cordon cordon = {.node = 1, .cordoned = true};
+	struct msg_node_order cordon = {.node = 1, .order = NODE_CORDON};
 	CLEANUP_BUF struct buf body = {0};
 	struct command command = {
-		.type = COMMAND_NODE_CORDON, .feature = FEATURE_LEVEL, .node = 2, .epoch = 7, .sequence = 1};
+		.type = COMMAND_NODE_ORDER, .feature = FEATURE_LEVEL, .node = 2, .epoch = 7, .sequence = 1};
 	struct forward forward = {.commands = &command, .n_commands = 1};
 
-	codec_encode(&body, command_body_codec[COMMAND_NODE_CORDON], &cordon);
+	codec_encode(&body, command_body_codec[COMMAND_NODE_ORDER], &cordon);
 	command.body = buf_str(&body);
 	codec_encode(bytes, &forward_codec, &forward);
 }
@@ -335,7 +335,7 @@ static void test_what_nobody_knows_is_not_proposed(void **state)
 	struct command commands[] = {
 		{.type = COMMAND_TYPES, .feature = FEATURE_LEVEL, .node = 2, .epoch = 7, .sequence = 1},
 		{.type = 255, .feature = FEATURE_LEVEL, .node = 2, .epoch = 7, .sequence = 1},
-		{.type = COMMAND_NODE_CORDON,
+		{.type = COMMAND_NODE_ORDER,
 		 .feature = FEATURE_LEVEL + 1,
 		 .node = 2,
 		 .epoch = 7,

@@ -114,12 +114,11 @@ static void test_nodes(void **unused)
 	assert_int_equal(machine_do(&m, 1, COMMAND_NODE_RENEW, &(struct cmd_node_renew){renewals, 2})->id, 1);
 	assert_int_equal(state_node(m.s, 2)->renewed_ms, m.now_ms);
 	assert_int_equal(code(&m, 1, COMMAND_NODE_LOST, &(struct cmd_node_lost){.node = 9}), -ENOENT);
-	assert_int_equal(code(&m, 1, COMMAND_NODE_CORDON, &(struct cmd_node_cordon){.node = 9}), -ENOENT);
-	assert_int_equal(
-		code(&m, 1, COMMAND_NODE_CORDON, &(struct cmd_node_cordon){.node = 2, .draining = true}),
-		-EINVAL);
-	assert_int_equal(
-		code(&m, 1, COMMAND_NODE_CORDON, &(struct cmd_node_cordon){.node = 2, .cordoned = true}), 0);
+	assert_int_equal(code(&m, 1, COMMAND_NODE_ORDER, &(struct msg_node_order){.node = 9}), -ENOENT);
+	assert_int_equal(code(&m, 1, COMMAND_NODE_ORDER,
+			      &(struct msg_node_order){.node = 2, .deadline_ms = UINT64_MAX}),
+			 -EINVAL);
+	assert_int_equal(code(&m, 1, COMMAND_NODE_ORDER, &(struct msg_node_order){2, NODE_CORDON, 0}), 0);
 	assert_int_equal(code(&m, 1, COMMAND_SANDBOX_BOOT, &boot), -EHOSTDOWN);
 	assert_int_equal(code(&m, 1, COMMAND_NODE_IMAGES, &(struct cmd_node_images){9, digests, 1}), -ENOENT);
 	assert_int_equal(code(&m, 1, COMMAND_NODE_IMAGES, &(struct cmd_node_images){2, digests, 2}), -EINVAL);

@@ -270,8 +270,8 @@ static void do_rest(struct run *r)
 	struct str digests[2] = {STR("sha256:11"), STR("sha256:22")};
 	struct cmd_node_images images = {
 		.node = node_id(r), .digests = digests, .n_digests = (uint32_t)below(r, 3)};
-	struct cmd_node_cordon cordon = {
-		.node = node_id(r), .cordoned = below(r, 3) == 0, .draining = below(r, 6) == 0};
+	struct msg_node_order cordon = {
+		.node = node_id(r), .order = (uint8_t)below(r, NODE_ORDERS), .deadline_ms = below(r, 100000)};
 
 	switch (below(r, 8)) {
 	case 6:
@@ -283,7 +283,7 @@ static void do_rest(struct run *r)
 		return;
 	case 1:
 	case 2:
-		act(r, node_id(r), COMMAND_NODE_CORDON, &cordon);
+		act(r, node_id(r), COMMAND_NODE_ORDER, &cordon);
 		return;
 	case 3:
 		if (below(r, 3) == 0)
