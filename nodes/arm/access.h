@@ -9,6 +9,7 @@ enum access_right {
 	ACCESS_WRITE = 2,       /* create, change, delete pools; stop sessions */
 	ACCESS_EXECUTE = 4,     /* the calls below a pool's endpoint */
 	ACCESS_IDENTIFIERS = 8, /* see session identifiers */
+	ACCESS_OWNER = ACCESS_WRITE | ACCESS_IDENTIFIERS, /* who belongs to the cluster */
 	ACCESS_LOCAL = 16,      /* the admin socket alone */
 };
 

@@ -8,6 +8,7 @@
 #include "arm/billing.h"
 #include "arm/cluster.h"
 #include "arm/continuation.h"
+#include "arm/joining.h"
 #include "arm/node/drain.h"
 #include "arm/pool/pools.h"
 #include "arm/sessions.h"
@@ -61,6 +62,10 @@ static const struct route routes[] = {
 	{"GET", BERTH "nodes/{x}/drain", ACCESS_READ, 0, drain_show},
 	{"POST", BERTH "nodes/{x}/drain", ACCESS_WRITE, 0, drain_begin},
 	{"DELETE", BERTH "nodes/{x}/drain", ACCESS_WRITE, 0, drain_cancel},
+	{"DELETE", BERTH "nodes/{x}", ACCESS_OWNER, 0, joining_leave},
+	{"GET", BERTH "ca", 0, 0, joining_ca},
+	{"POST", BERTH "join", 0, 0, joining_ask},
+	{"POST", BERTH "joinTokens", ACCESS_OWNER, 0, joining_token},
 	{"GET", BERTH "images", ACCESS_READ, 0, cluster_images},
 	{"POST", BERTH "images/import", ACCESS_LOCAL, 0, cluster_import},
 	{"POST", BERTH "images/prune", ACCESS_LOCAL, 0, cluster_prune},

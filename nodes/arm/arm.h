@@ -96,6 +96,10 @@ enum arm_task {
 	ARM_TASK_PRUNE, /* remove what nothing uses from this node: answer as IMAGES, of what went. Admin socket alone */
 	ARM_TASK_FORGET, /* forget: remove one image from this node. Admin socket alone */
 	ARM_TASK_IMPORT, /* import: an archive or layout on this host; admin socket alone: answer {"digest","reference"} */
+	ARM_TASK_CA,         /* answer the cluster's CA, PEM: nothing secret */
+	ARM_TASK_JOIN_TOKEN, /* join_token: mint one; answer {"token","expiresAt","role"} */
+	ARM_TASK_JOIN,       /* join: a machine that shows such a token wants to be a node */
+	ARM_TASK_LEAVE,      /* leave: a node is to go for good */
 	ARM_TASKS
 };
 
@@ -127,6 +131,23 @@ struct arm_export_ask {
 	struct str head; /* all that comes before the records */
 };
 
+struct arm_join_token_ask {
+	bool voter;
+	uint64_t life_ms;
+};
+/* Nothing of it is believed before the token was looked at. */
+struct arm_join_ask {
+	struct str secret, csr, clients_csr; /* of the token; PEM: of the certificate between nodes, of clients' TLS */
+	struct str name, raft_address, control_address, peer_address, api_address, version;
+	uint64_t clock_ms; /* the machine's wall clock when it asked */
+	uint64_t feature_level;
+};
+struct arm_leave_ask {
+	uint64_t node;
+	bool force;
+	struct str name; /* for the answer */
+};
+
 enum arm_outcome_kind { ARM_REPLY, ARM_POST, ARM_TASK, ARM_ASK };
 
 struct arm_outcome {
@@ -146,6 +167,9 @@ struct arm_outcome {
 	struct str forget; /* a digest */
 	struct arm_node_ask node;
 	struct arm_export_ask export;
+	struct arm_join_token_ask join_token;
+	struct arm_join_ask join;
+	struct arm_leave_ask leave;
 
 	struct arm_activity
 		*asks; /* ASK: find these out, as far as possible, and call arm_handle again with them */

@@ -233,6 +233,7 @@ static bool answer_open(struct api_call *call)
 static bool needs_tables(struct str path)
 {
 	static const char *const without[] = {"/metadata/", "/.berth/v1/cluster", "/.berth/v1/tokens",
+					      "/.berth/v1/ca",
 					      "/.berth/v1/images"};
 
 	for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
@@ -252,6 +253,17 @@ void api_send(struct api_call *call, struct address to, uint16_t type, const voi
 	e.correlation = call->request->id;
 	e.deadline_ms = call->deadline_ms;
 	control_send(c, &e);
+}
+
+void api_propose(struct api_call *call, uint8_t type, const void *body,
+		 void (*proposed)(struct api_call *call, const struct msg_proposed *result))
+{
+	struct control *c = call->api->control;
+	struct address to = {ADDRESS_API, c->config.node_id, call->request->id};
+
+	call->proposed = proposed;
+	proposer_submit(c->proposer, type, body, &to, call->request->id, clock_boot_ms() + ANSWER_MS);
+	control_kick(c);
 }
 
 static void post(struct api_call *call)
@@ -363,7 +375,7 @@ void api_answered(struct api *a, const struct envelope *e)
 	void *body;
 
 	if (call == NULL ||
-	    !(call->waits || call->reads || call->owners_left > 0 || call->finds_left > 0 ||
+	    !(call->proposed != NULL || call->waits || call->reads || call->owners_left > 0 || call->finds_left > 0 ||
 	      call->asks_node) ||
 	    type == NULL)
 		return;
@@ -371,7 +383,13 @@ void api_answered(struct api *a, const struct envelope *e)
 	must(body != NULL);
 	if (codec_decode(e->body.p, e->body.n, type, &call->arena, body, NULL) < 0)
 		return;
-	if (call->reads) {
+	if (call->proposed != NULL) {
+		const struct msg_proposed unknown = {.code = -EINPROGRESS};
+		void (*proposed)(struct api_call *, const struct msg_proposed *) = call->proposed;
+
+		call->proposed = NULL;
+		proposed(call, e->type == MSG_PROPOSED ? body : &unknown);
+	} else if (call->reads) {
 		reads_answered(call, e->type == MSG_INDEXED ? body : NULL);
 	} else if (call->owners_left > 0) {
 		activity_answered(call, e->type, body);

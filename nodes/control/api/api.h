@@ -37,6 +37,7 @@ struct api_call {
 	uint64_t asked_ms;       /* when the leader was asked for it */
 	uint32_t owners_left;    /* of sessions, asked for their activity */
 	bool asks_node;          /* what it keeps; node.c */
+	void (*proposed)(struct api_call *call, const struct msg_proposed *result); /* of api_propose */
 	bool waits;              /* for an actor's answer */
 	uint16_t held_type;      /* an answer that waits for the tables; 0: none */
 	const void *held;
@@ -59,6 +60,9 @@ void api_finish(struct api_call *call, struct arm_reply *reply);
 void api_drop(struct api_call *call);
 /* Sends a message whose answer comes back to this call, by its deadline. NULL: without a body. */
 void api_send(struct api_call *call, struct address to, uint16_t type, const void *body);
+/* Proposes a command; `proposed` gets what came of it, -EINPROGRESS when that is not known. */
+void api_propose(struct api_call *call, uint8_t type, const void *body,
+		 void (*proposed)(struct api_call *call, const struct msg_proposed *result));
 /* Begins an answer in pieces. False: the client is gone. */
 bool api_stream(struct api_call *call, const char *content_type);
 /* reads.c: calls api_serve once these tables are the latest, or answers 503. */
@@ -78,6 +82,11 @@ void export_run(struct api_call *call);
 void export_taken(struct api_call *call);
 void export_tick(struct api_call *call, uint64_t now);
 void export_gone(struct api_call *call);
+/* joining.c: nodes that come and go. */
+void joining_ca_run(struct api_call *call);
+void joining_token_run(struct api_call *call);
+void joining_run(struct api_call *call);
+void joining_leave_run(struct api_call *call);
 /* tasks.c */
 void tasks_run(struct api_call *call);
 /* An answer to a question which logs of ended sandboxes a node has; NULL: no more of them are waited for. */

@@ -460,6 +460,18 @@ void tasks_run(struct api_call *call)
 	case ARM_TASK_EXPORT:
 		export_run(call);
 		return;
+	case ARM_TASK_CA:
+		joining_ca_run(call);
+		return;
+	case ARM_TASK_JOIN_TOKEN:
+		joining_token_run(call);
+		return;
+	case ARM_TASK_JOIN:
+		joining_run(call);
+		return;
+	case ARM_TASK_LEAVE:
+		joining_leave_run(call);
+		return;
 	case ARM_TASK_IMPORT:
 		run_import(call);
 		return;
