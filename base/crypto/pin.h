@@ -6,6 +6,8 @@
 #include "core/err.h"
 
 #define PIN_TEXT_SIZE 65
+/* A name in the certificate that voters show to clients, and nobody else: whoever wants to join can tell that it speaks with one. */
+#define PIN_VOTER_NAME "voter.berth.internal"
 
 /* Of the first certificate of the text. -EINVAL: there is none. */
 int pin_of(struct str cert_pem, char ret[PIN_TEXT_SIZE], struct err *err);

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "crypto/pin.h"
 #include "crypto/pki.h"
 
 #define NAME_BYTES 300
@@ -86,5 +87,7 @@ int authority_issue(const struct keys *keys, const struct authority_order *order
 		add_host(&n, order->addresses[i]);
 	if (order->use == AUTHORITY_CLIENTS)
 		add_domain(&n, order->cluster);
+	if (order->use == AUTHORITY_CLIENTS && order->voter)
+		add(&n, "DNS", PIN_VOTER_NAME);
 	return pki_issue_csr(&n.request, order->csr, keys_ca_cert(keys), keys_ca_key(keys), ret_cert, err);
 }

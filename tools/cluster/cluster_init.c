@@ -15,6 +15,7 @@
 #include "core/must.h"
 #include "crypto/digest.h"
 #include "crypto/keyring.h"
+#include "crypto/pin.h"
 #include "crypto/pki.h"
 #include "keys/keys.h"
 
@@ -128,7 +129,7 @@ static int make_certificates(struct making *m, unsigned i, const char *node, str
 		.n_names = 3,
 		.lifetime_s = CERT_DAYS * PKI_DAY_S};
 	struct pki_request clients = {.common_name = node,
-				      .names = {ip, "DNS:localhost", pools, domain},
+				      .names = {ip, "DNS:localhost"},
 				      .n_names = 2,
 				      .lifetime_s = CERT_DAYS * PKI_DAY_S};
 
@@ -138,11 +139,14 @@ static int make_certificates(struct making *m, unsigned i, const char *node, str
 
 	if (r < 0 || p->tls_cert != NULL)
 		return r;
+	if (!is_worker(m, i))
+		clients.names[clients.n_names++] = "DNS:" PIN_VOTER_NAME;
 	if (p->domain != NULL) {
 		snprintf(pools, sizeof pools, "DNS:*.%s.%s.%s", cluster_environment(p), cluster_region(p),
 			 p->domain);
 		snprintf(domain, sizeof domain, "DNS:%s", p->domain);
-		clients.n_names = 4;
+		clients.names[clients.n_names++] = pools;
+		clients.names[clients.n_names++] = domain;
 	}
 	return make_pair(m, node, "tls", &clients, err);
 }
