@@ -5,12 +5,12 @@
 #include "arm/arm.h"
 
 enum access_right {
-	ACCESS_READ = 1,        /* see resources and the cluster */
-	ACCESS_WRITE = 2,       /* create, change, delete pools; stop sessions */
-	ACCESS_EXECUTE = 4,     /* the calls below a pool's endpoint */
-	ACCESS_IDENTIFIERS = 8, /* see session identifiers */
+	ACCESS_READ = 1,                                  /* see resources and the cluster */
+	ACCESS_WRITE = 2,                                 /* create, change, delete pools; stop sessions */
+	ACCESS_EXECUTE = 4,                               /* the calls below a pool's endpoint */
+	ACCESS_IDENTIFIERS = 8,                           /* see session identifiers */
 	ACCESS_OWNER = ACCESS_WRITE | ACCESS_IDENTIFIERS, /* who belongs to the cluster */
-	ACCESS_LOCAL = 16,      /* the admin socket alone */
+	ACCESS_LOCAL = 16,                                /* the admin socket alone */
 };
 
 /* A role at a scope holds for everything below it. `scope` is a resource id or "/". */

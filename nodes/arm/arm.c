@@ -8,7 +8,7 @@
 #include "arm/billing.h"
 #include "arm/cluster.h"
 #include "arm/continuation.h"
-#include "arm/joining.h"
+#include "arm/node/joining.h"
 #include "arm/node/drain.h"
 #include "arm/pool/pools.h"
 #include "arm/sessions.h"

@@ -137,7 +137,8 @@ struct arm_join_token_ask {
 };
 /* Nothing of it is believed before the token was looked at. */
 struct arm_join_ask {
-	struct str secret, csr, clients_csr; /* of the token; PEM: of the certificate between nodes, of clients' TLS */
+	struct str secret, csr,
+		clients_csr; /* of the token; PEM: of the certificate between nodes, of clients' TLS */
 	struct str name, raft_address, control_address, peer_address, api_address, version;
 	uint64_t clock_ms; /* the machine's wall clock when it asked */
 	uint64_t feature_level;

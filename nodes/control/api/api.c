@@ -233,8 +233,7 @@ static bool answer_open(struct api_call *call)
 static bool needs_tables(struct str path)
 {
 	static const char *const without[] = {"/metadata/", "/.berth/v1/cluster", "/.berth/v1/tokens",
-					      "/.berth/v1/ca",
-					      "/.berth/v1/images"};
+					      "/.berth/v1/ca", "/.berth/v1/images"};
 
 	for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
 		if (str_starts(path, str_of(without[i])))
@@ -375,8 +374,8 @@ void api_answered(struct api *a, const struct envelope *e)
 	void *body;
 
 	if (call == NULL ||
-	    !(call->proposed != NULL || call->waits || call->reads || call->owners_left > 0 || call->finds_left > 0 ||
-	      call->asks_node) ||
+	    !(call->proposed != NULL || call->waits || call->reads || call->owners_left > 0 ||
+	      call->finds_left > 0 || call->asks_node) ||
 	    type == NULL)
 		return;
 	body = arena_alloc(&call->arena, type->size);

@@ -38,8 +38,8 @@ struct api_call {
 	uint32_t owners_left;    /* of sessions, asked for their activity */
 	bool asks_node;          /* what it keeps; node.c */
 	void (*proposed)(struct api_call *call, const struct msg_proposed *result); /* of api_propose */
-	bool waits;              /* for an actor's answer */
-	uint16_t held_type;      /* an answer that waits for the tables; 0: none */
+	bool waits;         /* for an actor's answer */
+	uint16_t held_type; /* an answer that waits for the tables; 0: none */
 	const void *held;
 	/* An answer in pieces: a log, or an export. */
 	bool streaming;

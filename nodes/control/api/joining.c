@@ -22,12 +22,12 @@
 #include "json/build.h"
 #include "keys/authority.h"
 
-#define SECRET_BYTES  16
-#define HASH_SIZE     (2 * SHA256_BYTES + 1)
-#define SKEW_MS_MAX   500
-#define ASKED_MAX     5 /* addresses in a token */
-#define CERT_DAYS     365u
-#define PEM_FILE_MAX  65536u
+#define SECRET_BYTES 16
+#define HASH_SIZE    (2 * SHA256_BYTES + 1)
+#define SKEW_MS_MAX  500
+#define ASKED_MAX    5 /* addresses in a token */
+#define CERT_DAYS    365u
+#define PEM_FILE_MAX 65536u
 
 static void reply_json(struct api_call *call, json_t *body)
 {
@@ -157,10 +157,10 @@ void joining_token_run(struct api_call *call)
 	call->held = token;
 	crypto_wipe(text.p, text.n);
 	crypto_wipe(secret, sizeof secret);
-	api_propose(call, COMMAND_NODE_TOKEN,
-		    &(struct cmd_node_token){
-			    .hash = str_of(hash), .voter = ask->voter, .life_ms = ask->life_ms},
-		    token_kept);
+	api_propose(
+		call, COMMAND_NODE_TOKEN,
+		&(struct cmd_node_token){.hash = str_of(hash), .voter = ask->voter, .life_ms = ask->life_ms},
+		token_kept);
 }
 
 /* -- Joining ---------------------------------------------------------------------------------------------------- */
@@ -180,9 +180,9 @@ static void refuse_command(struct api_call *call, const struct msg_proposed *res
 		int code, status;
 		const char *name;
 	} known[] = {
-		{-ENOKEY, 403, "JoinTokenUnknown"},  {-ETIME, 403, "JoinTokenExpired"},
-		{-EALREADY, 403, "JoinTokenUsed"},   {-EEXIST, 409, "NodeNameTaken"},
-		{-EADDRINUSE, 409, "AddressTaken"},  {-EINVAL, 400, "InvalidRequestContent"},
+		{-ENOKEY, 403, "JoinTokenUnknown"}, {-ETIME, 403, "JoinTokenExpired"},
+		{-EALREADY, 403, "JoinTokenUsed"},  {-EEXIST, 409, "NodeNameTaken"},
+		{-EADDRINUSE, 409, "AddressTaken"}, {-EINVAL, 400, "InvalidRequestContent"},
 		{-ENOBUFS, 409, "TooManyNodes"},
 	};
 
@@ -199,16 +199,16 @@ static void refuse_command(struct api_call *call, const struct msg_proposed *res
 static int issue(struct control *c, const struct node_row *row, enum authority_use use, struct str csr,
 		 struct buf *to, struct err *err)
 {
-	struct authority_order order = {.use = use,
-					.csr = csr,
-					.node = row->id,
-					.node_name = row->name,
-					.voter = row->voter,
-					.addresses = {row->control_address, row->peer_address,
-						      row->api_address, row->raft_address},
-					.n_addresses = row->raft_address.n > 0 ? 4 : 3,
-					.lifetime_ms = CERT_DAYS * PKI_DAY_S * 1000ull,
-					.cluster = state_cluster(c->state)};
+	struct authority_order order = {
+		.use = use,
+		.csr = csr,
+		.node = row->id,
+		.node_name = row->name,
+		.voter = row->voter,
+		.addresses = {row->control_address, row->peer_address, row->api_address, row->raft_address},
+		.n_addresses = row->raft_address.n > 0 ? 4 : 3,
+		.lifetime_ms = CERT_DAYS * PKI_DAY_S * 1000ull,
+		.cluster = state_cluster(c->state)};
 
 	return authority_issue(c->keys, &order, to, err);
 }
@@ -294,9 +294,11 @@ static int check_clock(struct control *c, uint64_t clock_ms, struct err *err)
 	if (apart <= SKEW_MS_MAX)
 		return 0;
 	return err_set(err, -EINVAL,
-		       "the machine's clock is %" PRIu64 " ms %s that of node %.*s; %d ms are allowed: set it, best by "
+		       "the machine's clock is %" PRIu64
+		       " ms %s that of node %.*s; %d ms are allowed: set it, best by "
 		       "NTP on all nodes",
-		       apart, clock_ms > now ? "ahead of" : "behind", STR_ARGS(c->config.node_name), SKEW_MS_MAX);
+		       apart, clock_ms > now ? "ahead of" : "behind", STR_ARGS(c->config.node_name),
+		       SKEW_MS_MAX);
 }
 
 /* What is wrong with addresses would be noticed late: the log takes dotted quads alone. */
@@ -332,12 +334,14 @@ void joining_run(struct api_call *call)
 	hash_of(ask->csr, key);
 	/* These tables are the latest: strangers write nothing into the log. */
 	if (state_join_token(c->state, str_of(hash)) == NULL) {
-		tell_refused(call, 403, "JoinTokenUnknown", STR("token: this cluster has no such join token"));
+		tell_refused(call, 403, "JoinTokenUnknown",
+			     STR("token: this cluster has no such join token"));
 		return;
 	}
 	if (ask->feature_level < state_cluster(c->state)->feature_level) {
 		tell_refused(call, 409, "VersionTooOld",
-			     STR("the machine's version is older than what the cluster uses: install " BERTH_VERSION));
+			     STR("the machine's version is older than what the cluster uses: "
+				 "install " BERTH_VERSION));
 		return;
 	}
 	if (check_clock(c, ask->clock_ms, &err) < 0) {
@@ -368,7 +372,10 @@ static void leaves(struct api_call *call, const struct msg_proposed *result)
 	json_t *body;
 
 	if (result->code != 0) {
-		refuse(call, result->code == -ENOENT ? 404 : result->code == -EINPROGRESS ? 503 : 409,
+		refuse(call,
+		       result->code == -ENOENT        ? 404
+		       : result->code == -EINPROGRESS ? 503
+						      : 409,
 		       result->code == -EBUSY   ? "NodeHasSessions"
 		       : result->code == -EPERM ? "QuorumWouldBeLost"
 						: "NodeNotRemoved",

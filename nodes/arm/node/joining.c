@@ -1,5 +1,5 @@
 /* joining.c -- see joining.h. The fields are read here; tokens, certificates and clocks are the process's. */
-#include "arm/joining.h"
+#include "arm/node/joining.h"
 
 #include <errno.h>
 
