@@ -7,7 +7,6 @@
 #include "sim.h"
 
 #define PUT_CORRELATION   1000000
-#define STOP_CORRELATION  2000000
 #define ORDER_CORRELATION 3000000
 
 void sim_send(struct sim *s, uint64_t node, struct address to, uint16_t type, const void *body,
@@ -59,22 +58,7 @@ static void answered(struct sim *s, uint64_t correlation, const struct envelope 
 		check_opened(s, ask, &ask->opened);
 		ask->opened.message = STR_NONE;
 	}
-}
-
-static void quiesce(struct sim_node *n, const struct envelope *e, const struct msg_session_event *event)
-{
-	struct sim *s = n->sim;
-	uint64_t active_ms = s->active_ms == 0 ? 0 : sim_boot_ms(n) - (s->now_ms - s->active_ms);
-	CLEANUP_BUF struct buf bytes = {0};
-
-	codec_encode(&bytes, message_body_codec[MSG_QUIET],
-		     &(struct msg_quiet){event->generation, s->busy ? 1 : 0, active_ms, s->active_ms != 0});
-	node_deliver(n, &(struct envelope){.to = e->from,
-					   .from = e->to,
-					   .type = MSG_QUIET,
-					   .correlation = e->correlation,
-					   .incarnation = 1,
-					   .body = buf_str(&bytes)});
+	gateway_opened(sim_node(s, ask->node), ask);
 }
 
 void sim_receive(struct sim_node *n, const struct envelope *e)
@@ -88,11 +72,13 @@ void sim_receive(struct sim_node *n, const struct envelope *e)
 	if (codec_decode(e->body.p, e->body.n, type, &arena, body, &err) < 0)
 		sim_fail(s, "a body does not decode: %s", err.message);
 	if (e->type == MSG_QUIESCE) {
-		quiesce(n, e, body);
+		gateway_quiesce(n, e, body);
 	} else if (e->type == MSG_ENDED) {
 		s->n_ended++;
+		gateway_ended(n, ((struct msg_session_event *)body)->generation);
 	} else if (e->type == MSG_REOPEN) {
 		s->n_reopened++;
+		gateway_reopened(n, ((struct msg_session_event *)body)->generation);
 	} else if (e->correlation == PUT_CORRELATION) {
 		s->n_put++;
 		s->put_code = e->type == MSG_REFUSED ? ((struct msg_refused *)body)->code
@@ -101,6 +87,8 @@ void sim_receive(struct sim_node *n, const struct envelope *e)
 	} else if (e->correlation >= ORDER_CORRELATION) {
 		s->n_ordered++;
 	} else if (e->correlation >= STOP_CORRELATION) {
+		gateway_stopped(s, e->correlation - STOP_CORRELATION,
+				e->type == MSG_REFUSED ? -EAGAIN : ((struct msg_stopped *)body)->code);
 		s->stop_code_set++;
 		s->stop_code = e->type == MSG_REFUSED ? ((struct msg_refused *)body)->code
 						      : ((struct msg_stopped *)body)->code;

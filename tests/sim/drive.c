@@ -20,7 +20,7 @@ bool sim_frozen(const struct sim_node *n)
 	return n->fence_ms != 0 && sim_boot_ms(n) >= n->fence_ms;
 }
 
-static void remove_run(struct sim_node *n, uint64_t sandbox)
+static void remove_run(struct sim_node *n, uint64_t sandbox, bool known)
 {
 	struct sim_run *r = sim_run_of(n, sandbox);
 
@@ -28,14 +28,14 @@ static void remove_run(struct sim_node *n, uint64_t sandbox)
 		return;
 	n->over[n->n_over % SIM_OVER_MAX].sandbox = sandbox;
 	n->over[n->n_over++ % SIM_OVER_MAX].wall_ms = sim_wall_ms(n);
-	judge_ended(n, sandbox);
+	judge_over(n, sandbox, known);
 	*r = n->runs[--n->n_runs];
 }
 
 void host_reboot(struct sim_node *n)
 {
 	while (n->n_runs > 0)
-		remove_run(n, n->runs[0].sandbox);
+		remove_run(n, n->runs[0].sandbox, false);
 	memset(n->over, 0, sizeof n->over);
 	n->n_over = 0;
 	n->fence_ms = 0;
@@ -65,7 +65,7 @@ void sim_crash(struct sim *s, struct sim_node *n, uint64_t sandbox, int32_t code
 	(void)s;
 	if (sim_run_of(n, sandbox) == NULL)
 		return;
-	remove_run(n, sandbox);
+	remove_run(n, sandbox, true);
 	node_outcome(n, 1, &to, 0, MSG_EXITED,
 		     &(struct sandboxd_exited){sandbox, SANDBOX_EXIT_CODE, code, sim_wall_ms(n)});
 }
@@ -114,15 +114,30 @@ static void start(struct sim *s, struct sim_node *n, const struct effect *e)
 	}
 }
 
-static void stop(struct sim *s, struct sim_node *n, const struct effect *e)
+/* What a stop leaves behind its grace. */
+static void stopped(struct sim *s, struct sim_event *e)
 {
-	uint64_t sandbox = ((const struct sandboxd_stop *)e->body)->sandbox;
-	bool here = sim_run_of(n, sandbox) != NULL;
+	struct sim_node *n = sim_node(s, e->node);
+	bool here = sim_run_of(n, e->number) != NULL;
+
+	remove_run(n, e->number, true);
+	if (e->correlation != 0 && e->type == (uint16_t)n->life)
+		node_outcome(n, 0, &e->to, e->correlation, MSG_DRIVEN,
+			     &(struct sandboxd_reply){.code = here ? 0 : -ENOENT,
+						      .wall_ms = over_ms(n, e->number)});
+}
+
+static void stop(struct sim *s, struct sim_node *n, const struct effect *effect)
+{
+	const struct sandboxd_stop *body = effect->body;
+	struct sim_event *e = sim_after(s, 5 + sim_draw(s, body->grace_ms / 4 + 50), stopped);
 
 	s->n_stops++;
-	remove_run(n, sandbox);
-	reply(n, e, 5 + sim_draw(s, 50),
-	      &(struct sandboxd_reply){.code = here ? 0 : -ENOENT, .wall_ms = over_ms(n, sandbox)});
+	e->node = n->id;
+	e->number = body->sandbox;
+	e->to = effect->from;
+	e->correlation = effect->correlation;
+	e->type = (uint16_t)n->life;
 }
 
 static void pull(struct sim *s, struct sim_node *n, const struct effect *e)
@@ -186,6 +201,7 @@ void sim_drive(struct sim *s, struct sim_node *n, const struct effect *e)
 	} else if (e->type == SANDBOXD_FENCE) {
 		s->n_fences++;
 		n->fence_ms = ((const struct sandboxd_fence *)e->body)->boot_ms;
+		judge_thawed(n);
 		reply(n, e, 1, &(struct sandboxd_reply){0});
 	} else if (e->type == SANDBOXD_EGRESS) {
 		const struct sandboxd_egress *egress = e->body;

@@ -50,37 +50,33 @@ static uint64_t any_up(struct sim *s)
 	return 0;
 }
 
-static void ask_somebody(struct sim *s)
+static void visit_somebody(struct sim *s)
 {
-	char identifier[32];
 	uint64_t node = any_up(s), gone = 0;
+	uint32_t slot = sim_draw(s, POOLS);
 
-	snprintf(identifier, sizeof identifier, "user-%u", sim_draw(s, 30));
-	if (s->n_asks > 0 && sim_chance(s, 30))
+	if (s->n_asks > 0 && sim_chance(s, 20))
 		gone = s->asks[sim_draw(s, s->n_asks)].opened.session.sandbox;
-	if (s->n_asks < SIM_ASKS_MAX && node != 0)
-		sim_open(s, node, plan.pools[sim_draw(s, POOLS)], identifier, gone);
+	if (node != 0)
+		gateway_visit(s, node, slot, plan.pools[slot], sim_draw(s, 30), gone);
 }
 
 static void stop_somebody(struct sim *s)
 {
-	char identifier[32];
 	uint64_t node = any_up(s);
 
-	snprintf(identifier, sizeof identifier, "user-%u", sim_draw(s, 30));
 	if (node != 0)
-		sim_send(s, node, (struct address){ADDRESS_PLACEMENT, NODE_LEADER, 0}, MSG_STOP,
-			 &(struct msg_stop){plan.pools[sim_draw(s, POOLS)], str_of(identifier)}, 2000000);
+		gateway_stop(s, node, plan.pools[sim_draw(s, POOLS)], sim_draw(s, 30));
 }
 
 static void disturb(struct sim *s)
 {
 	for (uint32_t i = 0; i < STEPS; i++) {
-		for (uint32_t k = sim_draw(s, 12); k > 0; k--)
-			ask_somebody(s);
+		for (uint32_t k = sim_draw(s, 20); k > 0; k--)
+			visit_somebody(s);
 		if (sim_chance(s, 200))
 			stop_somebody(s);
-		s->busy = sim_chance(s, 300);
+		s->busy = sim_chance(s, 100);
 		sim_run(s, 200 + sim_draw(s, 2000));
 	}
 }
@@ -207,6 +203,7 @@ void seed_run(uint64_t seed, const struct seed_options *options, struct seed_res
 	}
 	sim_run(s, 10000);
 	check_rest(s);
+	history_check(s);
 	*ret = (struct seed_result){.seed = seed,
 				    .trace = s->trace,
 				    .asks = s->n_asks,

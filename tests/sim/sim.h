@@ -83,7 +83,7 @@ struct sim_run {
 struct sim_account {
 	uint64_t generation, active_ms; /* boot time */
 	uint32_t in_flight;
-	bool quiet, ended, served;
+	bool quiet, admitted, served;
 };
 
 /* A gateway's route cache: for the identifiers of the run. */
@@ -91,7 +91,7 @@ struct sim_route {
 	uint64_t generation, sandbox, node, index;
 };
 #define SIM_POOLS       3
-#define SIM_IDENTIFIERS 32
+#define SIM_IDENTIFIERS 32 /* user-0 and on */
 
 /* CLOCK_BOOTTIME goes at its own rate; the wall clock goes with it, and jumps. */
 struct sim_clock {
@@ -138,6 +138,23 @@ struct sim_node {
 	uint32_t n_accounts, accounts_capacity;
 };
 
+/* A client's request for an identifier. */
+struct sim_visit {
+	uint64_t node; /* whose gateway it came to */
+	uint64_t pool, gone, begun_ms, deadline_ms;
+	uint32_t slot, identifier, tries;
+	struct sim_route route; /* that it went by */
+};
+#define SIM_VISITS_MAX 8192
+
+struct sim_stop {
+	uint64_t pool, begun_ms;
+	uint32_t identifier;
+	bool answered;
+};
+#define SIM_STOPS_MAX    256
+#define STOP_CORRELATION 2000000
+
 /* One open request of a gateway. */
 struct sim_ask {
 	uint64_t node, deadline_ms;
@@ -168,9 +185,13 @@ struct sim {
 	struct judge *judge;
 	struct sim_ask asks[SIM_ASKS_MAX];
 	uint32_t n_asks;
+	struct sim_visit visits[SIM_VISITS_MAX];
+	uint32_t n_visits;
+	struct sim_stop stops[SIM_STOPS_MAX];
+	uint32_t n_user_stops;
 	bool busy;          /* what the gateways answer to QUIESCE, beside what is true */
 	uint64_t active_ms; /* and their last activity */
-	uint32_t n_ended, n_reopened, n_starts, n_stops, n_fences, n_served, n_stale;
+	uint32_t n_ended, n_reopened, n_starts, n_stops, n_fences, n_served, n_stale, n_refused;
 	uint64_t counts[FAULTS], n_events;
 	int32_t put_code;
 	bool put_egress; /* of the next sim_put */
@@ -260,6 +281,16 @@ struct sim_run *sim_run_of(struct sim_node *n, uint64_t sandbox);
 bool sim_frozen(const struct sim_node *n);
 void sim_crash(struct sim *s, struct sim_node *n, uint64_t sandbox, int32_t code);
 void host_reboot(struct sim_node *n); /* nothing runs any more, and nobody knows since when */
+
+/* gateway.c */
+void gateway_visit(struct sim *s, uint64_t node, uint32_t slot, uint64_t pool, uint32_t identifier,
+		   uint64_t gone);
+void gateway_opened(struct sim_node *n, const struct sim_ask *open);
+void gateway_stop(struct sim *s, uint64_t node, uint64_t pool, uint32_t identifier);
+void gateway_stopped(struct sim *s, uint64_t number, int32_t code);
+void gateway_quiesce(struct sim_node *n, const struct envelope *e, const struct msg_session_event *event);
+void gateway_reopened(struct sim_node *n, uint64_t generation);
+void gateway_ended(struct sim_node *n, uint64_t generation);
 
 /* clients.c */
 void sim_receive(struct sim_node *n, const struct envelope *e);

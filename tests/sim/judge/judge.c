@@ -6,8 +6,6 @@
 
 #include "core/must.h"
 
-#define SANDBOXES_MAX 65536
-
 /* An index of the log: what belongs there, and the hash of the tables behind it. */
 struct truth {
 	struct buf bytes;
@@ -20,7 +18,10 @@ struct judge {
 	struct truth *log;
 	uint64_t index, capacity; /* index: of the last one that was applied anywhere */
 	uint32_t every, since_check;
-	uint64_t served[SANDBOXES_MAX]; /* sandbox id -> generation; ids are small numbers here */
+	struct judge_sandbox sandboxes[JUDGE_IDS];
+	struct judge_session sessions[JUDGE_IDS]; /* by generation */
+	struct history *history;
+	struct bill *bill;
 };
 
 struct judge *judge_new(struct sim *s)
@@ -29,6 +30,8 @@ struct judge *judge_new(struct sim *s)
 
 	must(j != NULL);
 	j->sim = s;
+	j->history = history_new();
+	j->bill = bill_new();
 	return j;
 }
 
@@ -37,6 +40,8 @@ void judge_free(struct judge *j)
 	for (uint64_t i = 0; i < j->capacity; i++)
 		buf_done(&j->log[i].bytes);
 	free(j->log);
+	history_free(j->history);
+	bill_free(j->bill);
 	free(j);
 }
 
@@ -85,24 +90,149 @@ void judge_entry(struct sim_node *n, uint64_t index, const void *entry, size_t s
 	}
 }
 
-/* Sandboxes serve one session in their lives. */
-static void check_bindings(struct judge *j, struct state *tables, const struct applied *applied)
+/* -- Sandboxes and sessions ----------------------------------------------------------------------------------------- */
+
+struct judge_sandbox *judge_sandbox_of(struct sim *s, uint64_t id)
+{
+	if (id >= JUDGE_IDS)
+		sim_fail(s, "ids grew beyond the judge's tables");
+	return &s->judge->sandboxes[id];
+}
+
+static struct judge_session *session_of(struct sim *s, uint64_t generation)
+{
+	if (generation >= JUDGE_IDS)
+		sim_fail(s, "generations grew beyond the judge's tables");
+	return &s->judge->sessions[generation];
+}
+
+const struct judge_sandbox *judge_sandbox(const struct sim *s, uint64_t id)
+{
+	return id < JUDGE_IDS ? &s->judge->sandboxes[id] : NULL;
+}
+
+const struct judge_session *judge_session(const struct sim *s, uint64_t generation)
+{
+	return generation < JUDGE_IDS ? &s->judge->sessions[generation] : NULL;
+}
+
+struct history *judge_history(struct sim *s)
+{
+	return s->judge->history;
+}
+
+static uint32_t identifier_of(struct str text)
+{
+	struct str head, tail;
+	uint64_t number = 0;
+
+	return str_cut(text, '-', &head, &tail) && str_u64(tail, UINT32_MAX, &number) == 0 ? (uint32_t)number
+											   : 0;
+}
+
+/* Whether something of the sandbox can still act: it runs, and its node's fence has not come. */
+static bool acts(struct sim *s, uint64_t sandbox)
+{
+	uint64_t id = judge_sandbox_of(s, sandbox)->node;
+
+	return id != 0 && sim_run_of(sim_node(s, id), sandbox) != NULL && !sim_frozen(sim_node(s, id));
+}
+
+static void sandbox_changed(struct sim *s, const struct state *tables, uint64_t id)
+{
+	struct judge_sandbox *b = judge_sandbox_of(s, id);
+	const struct sandbox_row *row = state_sandbox(tables, id);
+	const struct node_row *node;
+
+	if (row == NULL) {
+		node = state_node(tables, b->node);
+		b->lost = node != NULL && node->state == NODE_LOST;
+		b->ended = true;
+		return;
+	}
+	if (b->ended)
+		sim_fail(s, "(2) sandbox %llu came back", (unsigned long long)id);
+	if (b->generation != 0 && row->generation != b->generation)
+		sim_fail(s, "(2) sandbox %llu is bound a second time", (unsigned long long)id);
+	b->node = row->node;
+	b->pool = row->pool;
+	b->generation = row->generation;
+	b->ready_ms = row->ready_ms;
+	b->cpu_milli = row->cpu_milli;
+	b->memory_bytes = row->memory_bytes;
+}
+
+/* Its identifier is free: whatever happened to it, nothing of it acts any more. */
+static void session_ended(struct sim *s, uint64_t generation)
+{
+	struct judge_session *e = session_of(s, generation);
+
+	if (!e->seen || e->ended)
+		return;
+	e->ended = true;
+	if (e->sandbox == 0)
+		return;
+	if (acts(s, e->sandbox))
+		sim_fail(s, "(1) generation %llu is ended, and its sandbox %llu acts on node %llu",
+			 (unsigned long long)generation, (unsigned long long)e->sandbox,
+			 (unsigned long long)e->node);
+	history_add(s, e->pool, e->identifier, LINEAR_CLOSED, generation,
+		    e->over_ms != 0 ? e->over_ms : s->now_ms, s->now_ms);
+}
+
+static void check_reap(struct sim *s, const struct session_row *row)
+{
+	const struct sim_node *owner = sim_node(s, row->node);
+
+	for (uint32_t i = 0; row->reason == REAP_IDLE && i < owner->n_accounts; i++) {
+		if (owner->accounts[i].generation == row->generation && owner->accounts[i].in_flight > 0)
+			sim_fail(s, "(5) generation %llu is ended as idle, and has %u requests",
+				 (unsigned long long)row->generation, owner->accounts[i].in_flight);
+	}
+}
+
+static void session_changed(struct sim *s, const struct state *tables, uint64_t generation)
+{
+	struct judge_session *e = session_of(s, generation);
+	const struct session_row *row = state_session_by_generation(tables, generation);
+
+	if (row == NULL) {
+		session_ended(s, generation);
+		return;
+	}
+	if (e->ended ||
+	    (e->seen && (e->pool != row->pool || e->identifier != identifier_of(row->identifier))) ||
+	    (e->sandbox != 0 && e->sandbox != row->sandbox))
+		sim_fail(s, "(1) generation %llu is used again", (unsigned long long)generation);
+	e->seen = true;
+	e->pool = row->pool;
+	e->identifier = identifier_of(row->identifier);
+	e->sandbox = row->sandbox;
+	e->node = row->node;
+	e->opened_ms = row->opened_ms;
+	if (row->state == SESSION_CLOSING && e->live)
+		check_reap(s, row);
+	e->live = row->state == SESSION_LIVE;
+}
+
+static void check_changes(struct judge *j, const struct state *tables, const struct applied *applied)
 {
 	for (uint32_t i = 0; i < applied->n_changes; i++) {
-		const struct sandbox_row *row;
+		if (applied->changes[i].table == TABLE_SANDBOXES)
+			sandbox_changed(j->sim, tables, applied->changes[i].key);
+	}
+	for (uint32_t i = 0; i < applied->n_changes; i++) {
+		if (applied->changes[i].table == TABLE_SESSIONS)
+			session_changed(j->sim, tables, applied->changes[i].key);
+	}
+	bill_records(j->bill, j->sim, tables);
+	for (uint32_t i = 0; i < applied->n_changes; i++) {
+		const struct judge_sandbox *b = judge_sandbox_of(
+			j->sim, applied->changes[i].table == TABLE_SANDBOXES ? applied->changes[i].key : 0);
 
-		if (applied->changes[i].table != TABLE_SANDBOXES)
-			continue;
-		row = state_sandbox(tables, applied->changes[i].key);
-		if (row == NULL || row->generation == 0)
-			continue;
-		if (row->id >= SANDBOXES_MAX)
-			sim_fail(j->sim, "sandbox ids grew beyond the check's table");
-		else if (j->served[row->id] != 0 && j->served[row->id] != row->generation)
-			sim_fail(j->sim, "(2) sandbox %llu is bound a second time",
-				 (unsigned long long)row->id);
-		else
-			j->served[row->id] = row->generation;
+		if (b->ended && b->ready_ms != 0 && b->n_records != 1)
+			sim_fail(j->sim, "(6) sandbox %llu ended with %u records",
+				 (unsigned long long)applied->changes[i].key, b->n_records);
 	}
 }
 
@@ -115,7 +245,10 @@ static void check_tables(struct judge *j, const struct state *tables, uint64_t i
 	j->since_check = 0;
 	if (state_check(tables, &err) < 0)
 		sim_fail(j->sim, "after entry %llu: %s", (unsigned long long)index, err.message);
+	bill_check(j->bill, j->sim, tables);
 }
+
+/* -- At each entry ------------------------------------------------------------------------------------------------ */
 
 void judge_applied(struct sim_node *n, uint64_t index, const struct applied *applied)
 {
@@ -124,7 +257,7 @@ void judge_applied(struct sim_node *n, uint64_t index, const struct applied *app
 	uint64_t hash = state_hash(n->tables);
 
 	if (t->applied && t->hash != hash)
-		sim_fail(n->sim, "node %llu has other tables at entry %llu", (unsigned long long)n->id,
+		sim_fail(n->sim, "(5) node %llu has other tables at entry %llu", (unsigned long long)n->id,
 			 (unsigned long long)index);
 	if (t->applied)
 		return;
@@ -132,7 +265,7 @@ void judge_applied(struct sim_node *n, uint64_t index, const struct applied *app
 	t->hash = hash;
 	j->index = index;
 	n->sim->trace = (n->sim->trace ^ hash) * 1099511628211u;
-	check_bindings(j, n->tables, applied);
+	check_changes(j, n->tables, applied);
 	check_tables(j, n->tables, index);
 }
 
@@ -141,12 +274,44 @@ void judge_restored(struct sim_node *n)
 	struct truth *t = truth_at(n->sim->judge, state_index(n->tables));
 
 	if (!t->applied || t->hash != state_hash(n->tables))
-		sim_fail(n->sim, "node %llu restored other tables than entry %llu left",
+		sim_fail(n->sim, "(5) node %llu restored other tables than entry %llu left",
 			 (unsigned long long)n->id, (unsigned long long)state_index(n->tables));
 }
 
-void judge_ended(struct sim_node *n, uint64_t sandbox)
+/* -- Outside of the tables ------------------------------------------------------------------------------------------ */
+
+void judge_over(struct sim_node *n, uint64_t sandbox, bool known)
 {
-	(void)n;
-	(void)sandbox;
+	struct judge_sandbox *b = judge_sandbox_of(n->sim, sandbox);
+
+	if (known)
+		b->over_wall_ms = sim_wall_ms(n);
+	if (b->generation != 0)
+		session_of(n->sim, b->generation)->over_ms = n->sim->now_ms;
+}
+
+void judge_thawed(struct sim_node *n)
+{
+	for (uint32_t i = 0; i < n->n_runs && !sim_frozen(n); i++) {
+		const struct judge_sandbox *b = judge_sandbox_of(n->sim, n->runs[i].sandbox);
+
+		if (b->generation != 0 && session_of(n->sim, b->generation)->ended)
+			sim_fail(n->sim, "(1) node %llu thaws sandbox %llu, whose session is ended",
+				 (unsigned long long)n->id, (unsigned long long)n->runs[i].sandbox);
+	}
+}
+
+void judge_served(struct sim_node *owner, uint64_t generation, uint64_t sandbox, uint64_t pool,
+		  uint32_t identifier)
+{
+	struct sim *s = owner->sim;
+	const struct judge_session *e = session_of(s, generation);
+
+	s->n_served++;
+	if (!e->seen || e->pool != pool || e->identifier != identifier || e->sandbox != sandbox)
+		sim_fail(s, "(4) a request of user-%u reached sandbox %llu, which is of user-%u", identifier,
+			 (unsigned long long)sandbox, e->identifier);
+	if (e->ended)
+		sim_fail(s, "(4) a request of user-%u reached sandbox %llu, whose session is ended",
+			 identifier, (unsigned long long)sandbox);
 }

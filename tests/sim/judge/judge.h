@@ -2,12 +2,36 @@
  *
  * The first node that applies an index says what belongs there; its tables are the truth up to there. Against it are held: every
  * other node's entry and tables' hash at that index (5), table invariants (1, 2, 3), generations and bindings for all time (1, 2),
- * each served request (4) and its lease, answers to clients (5), and the ledger against what really ran and when (6).
+ * each served request (4), what runs or is frozen when a session ends and its identifier is free again (1, 4), answers to
+ * clients (5, history.c), and the ledger against what ran and when (6, bill.c).
  * Numbers as in docs/architecture.md. Owns: the history. */
 #ifndef SIM_JUDGE_JUDGE_H
 #define SIM_JUDGE_JUDGE_H
 
+#include "sim/judge/linear.h"
 #include "sim/sim.h"
+
+#define JUDGE_IDS 65536 /* ids and generations are small numbers here */
+
+/* A sandbox, from its row's first appearance on. */
+struct judge_sandbox {
+	uint64_t node, pool, generation, ready_ms; /* generation 0: never bound */
+	uint64_t
+		over_wall_ms; /* by its node's clock, when nothing of it ran any more; 0: it runs, or nobody can know */
+	uint32_t cpu_milli, n_records;
+	uint64_t memory_bytes;
+	bool ended, lost; /* ended: its row is gone; lost: with its node */
+};
+
+struct judge_session {
+	uint64_t pool, sandbox, node, opened_ms;
+	uint64_t over_ms;    /* virtual time when nothing of its sandbox ran any more; 0: it runs */
+	uint32_t identifier; /* a small number: user-<n> */
+	bool seen, live, ended;
+};
+
+struct history;
+struct bill;
 
 struct judge *judge_new(struct sim *s);
 void judge_free(struct judge *j);
@@ -18,11 +42,36 @@ void judge_applied(struct sim_node *n, uint64_t index, const struct applied *app
 void judge_restored(struct sim_node *n);
 /* Entries between audits of the tables; 0: each entry. */
 void judge_every(struct sim *s, uint32_t entries);
+
 /* The bytes of an applied entry, for workers; NULL: nobody applied it yet, or it is none of the tables'. */
 const struct buf *judge_bytes(const struct sim *s, uint64_t index);
 uint64_t judge_index(const struct sim *s); /* up to where the truth goes */
+const struct judge_sandbox *judge_sandbox(const struct sim *s, uint64_t id);
+const struct judge_session *judge_session(const struct sim *s, uint64_t generation);
 
-/* A sandbox began to listen, or does not run any more. */
-void judge_ended(struct sim_node *n, uint64_t sandbox);
+/* What happened outside of the tables. */
+void judge_over(struct sim_node *n, uint64_t sandbox,
+		bool known);           /* nothing of it runs any more; known: sandboxd knows when */
+void judge_thawed(struct sim_node *n); /* the fence was moved */
+void judge_served(struct sim_node *owner, uint64_t generation, uint64_t sandbox, uint64_t pool,
+		  uint32_t identifier);
+
+/* history.c: what clients and owners saw. Of all that is over. */
+void history_add(struct sim *s, uint64_t pool, uint32_t identifier, enum linear_kind kind,
+		 uint64_t generation, uint64_t begin_ms, uint64_t end_ms);
+void history_check(struct sim *s);
+struct history *history_new(void);
+void history_free(struct history *h);
+struct history *judge_history(struct sim *s);
+
+/* bill.c: the ledger, recounted. */
+struct bill *bill_new(void);
+void bill_free(struct bill *b);
+/* The records that an entry made. */
+void bill_records(struct bill *b, struct sim *s, const struct state *tables);
+/* All that was ever counted, for each pool. */
+void bill_check(struct bill *b, struct sim *s, const struct state *tables);
+/* For bill.c: to be changed. */
+struct judge_sandbox *judge_sandbox_of(struct sim *s, uint64_t id);
 
 #endif
