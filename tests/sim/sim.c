@@ -194,7 +194,7 @@ static void fire_event(struct sim *s, struct sim_event *e)
 {
 	struct sim_node *n = e->life == 0 ? NULL : sim_node(s, e->node);
 
-	if (n != NULL && e->life != n->life) {
+	if (n != NULL && (!n->up || e->life != n->life)) {
 		event_drop(s, e);
 		return;
 	}
