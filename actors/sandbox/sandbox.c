@@ -101,7 +101,11 @@ static uint8_t begin(struct sandbox *self, struct context *c, bool running)
 		return running ? sandbox_stop(self, c, 0) : SANDBOX_ACTOR_GONE;
 	switch ((enum sandbox_state)row->state) {
 	case SANDBOX_BOOTING:
-		return running ? runs(self, c) : start(self, c);
+		if (running)
+			return runs(self, c);
+		/* Before this process has joined, the tables may be older than what the one before it did: this sandbox may
+		 * have run, served and ended since. What runs is listed once more then. */
+		return context_epoch(c) == 0 ? SANDBOX_ACTOR_NEW : start(self, c);
 	case SANDBOX_READY:
 	case SANDBOX_BOUND:
 		if (running)
@@ -382,7 +386,7 @@ static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] =
 				[MSG_PROPOSED] = IGNORE,
 				[MSG_DRIVEN] = IGNORE,
 				[MSG_EXITED] = IGNORE,
-				[MSG_ADOPTED] = ON(adopt, T(STARTING) | T(PROBING) | T(SERVING) |
+				[MSG_ADOPTED] = ON(adopt, T(NEW) | T(STARTING) | T(PROBING) | T(SERVING) |
 								  T(STOPPING) | T(GONE)),
 				[MSG_PROBED] = IGNORE,
 				[MSG_HALT] = DEFER,
@@ -395,7 +399,7 @@ static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] =
 				[MSG_PROPOSED] = IGNORE,
 				[MSG_DRIVEN] = ON(started, T(STARTING) | T(PROBING) | T(STOPPING)),
 				[MSG_EXITED] = ON(exited, T(STOPPING)),
-				[MSG_ADOPTED] = ON(adopt, T(STARTING) |
+				[MSG_ADOPTED] = ON(adopt, T(NEW) | T(STARTING) |
 								  T(PROBING) | T(SERVING) | T(STOPPING) |
 								  T(GONE)),
 				[MSG_PROBED] = IGNORE,

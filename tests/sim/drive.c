@@ -20,6 +20,19 @@ bool sim_frozen(const struct sim_node *n)
 	return n->fence_ms != 0 && sim_boot_ms(n) >= n->fence_ms;
 }
 
+bool sim_acts(const struct sim_node *n, const struct sim_run *r)
+{
+	return r != NULL && !r->still && !sim_frozen(n);
+}
+
+static void fence(struct sim_node *n, uint64_t boot_ms)
+{
+	for (uint32_t i = 0; i < n->n_runs; i++)
+		n->runs[i].still |= n->runs[i].stopping && sim_frozen(n);
+	n->fence_ms = boot_ms;
+	judge_thawed(n);
+}
+
 static void remove_run(struct sim_node *n, uint64_t sandbox, bool known)
 {
 	struct sim_run *r = sim_run_of(n, sandbox);
@@ -86,6 +99,7 @@ static void start(struct sim *s, struct sim_node *n, const struct effect *e)
 	s->n_starts++;
 	if (row == NULL || row->node != n->id)
 		sim_fail(s, "sandbox %llu is started without a row", (unsigned long long)body->sandbox);
+	judge_start(n, body->sandbox);
 	if (!state_has_image(n->tables, n->id, body->digest))
 		sim_fail(s, "sandbox %llu is started without its image", (unsigned long long)body->sandbox);
 	if (sim_run_of(n, body->sandbox) != NULL) {
@@ -100,8 +114,10 @@ static void start(struct sim *s, struct sim_node *n, const struct effect *e)
 		return;
 	}
 	must(n->n_runs < SIM_RUNS_MAX);
-	n->runs[n->n_runs++] = (struct sim_run){body->sandbox, s->now_ms + delay_ms + sim_draw(s, 100),
-						body->target_port, body->egress};
+	n->runs[n->n_runs++] = (struct sim_run){.sandbox = body->sandbox,
+						.listens_ms = s->now_ms + delay_ms + sim_draw(s, 100),
+						.port = body->target_port,
+						.egress = body->egress};
 	if (sim_meets(s, s->faults.deaf, FAULT_SANDBOX_DEAF))
 		n->runs[n->n_runs - 1].listens_ms = UINT64_MAX;
 	reply(n, e, delay_ms,
@@ -132,7 +148,13 @@ static void stop(struct sim *s, struct sim_node *n, const struct effect *effect)
 	const struct sandboxd_stop *body = effect->body;
 	struct sim_event *e = sim_after(s, 5 + sim_draw(s, body->grace_ms / 4 + 50), stopped);
 
+	struct sim_run *r = sim_run_of(n, body->sandbox);
+
 	s->n_stops++;
+	if (r != NULL) {
+		r->stopping = true;
+		r->still |= sim_frozen(n);
+	}
 	e->node = n->id;
 	e->number = body->sandbox;
 	e->to = effect->from;
@@ -200,8 +222,7 @@ void sim_drive(struct sim *s, struct sim_node *n, const struct effect *e)
 		list_images(n, e);
 	} else if (e->type == SANDBOXD_FENCE) {
 		s->n_fences++;
-		n->fence_ms = ((const struct sandboxd_fence *)e->body)->boot_ms;
-		judge_thawed(n);
+		fence(n, ((const struct sandboxd_fence *)e->body)->boot_ms);
 		reply(n, e, 1, &(struct sandboxd_reply){0});
 	} else if (e->type == SANDBOXD_EGRESS) {
 		const struct sandboxd_egress *egress = e->body;

@@ -77,6 +77,7 @@ struct sim_run {
 	uint64_t listens_ms;
 	uint16_t port;
 	bool egress;
+	bool stopping, still; /* still: frozen while it was being stopped, which no lease thaws */
 };
 
 /* What the gateway loops of a node know of a session whose sandbox is here. */
@@ -279,6 +280,7 @@ void sim_probe(struct sim *s, struct sim_node *n, const struct effect *e);
 void sim_adopt(struct sim *s, struct sim_node *n);
 struct sim_run *sim_run_of(struct sim_node *n, uint64_t sandbox);
 bool sim_frozen(const struct sim_node *n);
+bool sim_acts(const struct sim_node *n, const struct sim_run *r); /* it runs, and is not frozen */
 void sim_crash(struct sim *s, struct sim_node *n, uint64_t sandbox, int32_t code);
 void host_reboot(struct sim_node *n); /* nothing runs any more, and nobody knows since when */
 

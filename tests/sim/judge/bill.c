@@ -74,8 +74,13 @@ static void check_end(struct sim *s, const struct state *tables, const struct re
 		return; /* its machine was started anew: nobody knows */
 	}
 	if (r->stopped_ms != expected && r->stopped_ms != r->opened_ms) /* opened: it never served */
-		sim_fail(s, "(6) sandbox %" PRIu64 " is billed until %" PRIu64 ", and ended at %" PRIu64 "%s",
-			 r->sandbox, r->stopped_ms, expected, b->lost ? " with its node's lease" : "");
+		sim_fail(s,
+			 "(6) sandbox %" PRIu64 " of node %" PRIu64 ", ready at %" PRIu64
+			 ", opened at %" PRIu64 ", is billed until %" PRIu64 " (%s), and ended at %" PRIu64
+			 "%s; now it is %" PRIu64,
+			 r->sandbox, r->node, r->ready_ms, r->opened_ms, r->stopped_ms,
+			 reap_reason_name[r->reason], expected, b->lost ? " with its node's lease" : "",
+			 cluster->time_ms);
 }
 
 void bill_records(struct bill *bill, struct sim *s, const struct state *tables)

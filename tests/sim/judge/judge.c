@@ -135,7 +135,7 @@ static bool acts(struct sim *s, uint64_t sandbox)
 {
 	uint64_t id = judge_sandbox_of(s, sandbox)->node;
 
-	return id != 0 && sim_run_of(sim_node(s, id), sandbox) != NULL && !sim_frozen(sim_node(s, id));
+	return id != 0 && sim_acts(sim_node(s, id), sim_run_of(sim_node(s, id), sandbox));
 }
 
 static void sandbox_changed(struct sim *s, const struct state *tables, uint64_t id)
@@ -280,6 +280,16 @@ void judge_restored(struct sim_node *n)
 
 /* -- Outside of the tables ------------------------------------------------------------------------------------------ */
 
+/* One that was ready runs once in its life: what its session kept in it would be gone, and nobody told. */
+void judge_start(struct sim_node *n, uint64_t sandbox)
+{
+	const struct judge_sandbox *b = judge_sandbox_of(n->sim, sandbox);
+
+	if (b->ready_ms != 0 && sim_run_of(n, sandbox) == NULL)
+		sim_fail(n->sim, "(2) sandbox %llu is started again: it was ready before, and is %s",
+			 (unsigned long long)sandbox, b->ended ? "gone" : "bound or ready");
+}
+
 void judge_over(struct sim_node *n, uint64_t sandbox, bool known)
 {
 	struct judge_sandbox *b = judge_sandbox_of(n->sim, sandbox);
@@ -292,10 +302,11 @@ void judge_over(struct sim_node *n, uint64_t sandbox, bool known)
 
 void judge_thawed(struct sim_node *n)
 {
-	for (uint32_t i = 0; i < n->n_runs && !sim_frozen(n); i++) {
+	for (uint32_t i = 0; i < n->n_runs; i++) {
 		const struct judge_sandbox *b = judge_sandbox_of(n->sim, n->runs[i].sandbox);
 
-		if (b->generation != 0 && session_of(n->sim, b->generation)->ended)
+		if (sim_acts(n, &n->runs[i]) && b->generation != 0 &&
+		    session_of(n->sim, b->generation)->ended)
 			sim_fail(n->sim, "(1) node %llu thaws sandbox %llu, whose session is ended",
 				 (unsigned long long)n->id, (unsigned long long)n->runs[i].sandbox);
 	}

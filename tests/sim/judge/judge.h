@@ -20,7 +20,8 @@ struct judge_sandbox {
 		over_wall_ms; /* by its node's clock, when nothing of it ran any more; 0: it runs, or nobody can know */
 	uint32_t cpu_milli, n_records;
 	uint64_t memory_bytes;
-	bool ended, lost; /* ended: its row is gone; lost: with its node */
+	bool over, ended,
+		lost; /* over: it ran, and does not any more; ended: its row is gone; lost: with its node */
 };
 
 struct judge_session {
@@ -50,6 +51,7 @@ const struct judge_sandbox *judge_sandbox(const struct sim *s, uint64_t id);
 const struct judge_session *judge_session(const struct sim *s, uint64_t generation);
 
 /* What happened outside of the tables. */
+void judge_start(struct sim_node *n, uint64_t sandbox);
 void judge_over(struct sim_node *n, uint64_t sandbox,
 		bool known);           /* nothing of it runs any more; known: sandboxd knows when */
 void judge_thawed(struct sim_node *n); /* the fence was moved */
