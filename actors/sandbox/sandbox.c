@@ -399,9 +399,8 @@ static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] =
 				[MSG_PROPOSED] = IGNORE,
 				[MSG_DRIVEN] = ON(started, T(STARTING) | T(PROBING) | T(STOPPING)),
 				[MSG_EXITED] = ON(exited, T(STOPPING)),
-				[MSG_ADOPTED] = ON(adopt, T(NEW) | T(STARTING) |
-								  T(PROBING) | T(SERVING) | T(STOPPING) |
-								  T(GONE)),
+				[MSG_ADOPTED] = ON(adopt, T(NEW) | T(STARTING) | T(PROBING) |
+								  T(SERVING) | T(STOPPING) | T(GONE)),
 				[MSG_PROBED] = IGNORE,
 				[MSG_HALT] = ON(halt, T(STOPPING)),
 				[MSG_REFUSED] = ON(start_lost, T(STARTING) | T(STOPPING)),

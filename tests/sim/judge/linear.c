@@ -13,6 +13,8 @@ const char *const linear_kind_name[LINEAR_KINDS] = {
 	[LINEAR_NONE] = "has no session", [LINEAR_CLOSED] = "closed",
 };
 
+#define UNNAMED UINT64_MAX /* a session that nobody was told of yet; a later operation names it */
+
 /* The identifier: its session, and the newest that it ever had. */
 struct object {
 	uint64_t live, newest; /* live 0: none */
@@ -52,17 +54,19 @@ static bool happen(struct object *o, const struct linear_op *op)
 	case LINEAR_SERVED:
 		if (o->live == op->generation)
 			return true;
-		if (o->live != 0 || !fresh)
+		if ((o->live != 0 && o->live != UNNAMED) || !fresh)
 			return false;
 		o->live = o->newest = op->generation;
 		return true;
 	case LINEAR_STOPPED:
-		return o->live != 0;
+		if (o->live == 0)
+			o->live = UNNAMED;
+		return true;
 	case LINEAR_NONE:
 		return o->live == 0;
 	case LINEAR_CLOSED:
 		/* One that nobody was ever told of was made unseen. */
-		if (o->live != op->generation && (o->live != 0 || !fresh))
+		if (o->live != op->generation && ((o->live != 0 && o->live != UNNAMED) || !fresh))
 			return false;
 		o->newest = op->generation;
 		o->live = 0;
@@ -147,7 +151,7 @@ static bool go_on(struct search *s, struct object o, uint32_t from)
 	while (from < s->n && is_done(s, from))
 		from++;
 	if (from == s->n)
-		return true;
+		return o.live != UNNAMED;
 	if (was_seen(s, s->hash ^ mix(o.live * 2 + 1) ^ mix(~o.newest)))
 		return false;
 	if (s->n_done >= s->deepest) {

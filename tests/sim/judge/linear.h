@@ -10,11 +10,11 @@
 #include <stdint.h>
 
 enum linear_kind {
-	LINEAR_OPENED,  /* an answer: the session is that one; makes it if there is none and it never was */
-	LINEAR_SERVED,  /* a request was served by it */
-	LINEAR_STOPPED, /* a stop that was acknowledged: there is a session, whichever */
-	LINEAR_NONE,    /* a stop that was told: there is none */
-	LINEAR_CLOSED,  /* the owner, or the loss of its node, ended it */
+	LINEAR_OPENED, /* an answer: the session is that one; makes it if there is none and it never was */
+	LINEAR_SERVED, /* a request was served by it */
+	LINEAR_STOPPED, /* a stop that was acknowledged: there is a session, whichever; one that nobody knew is named later */
+	LINEAR_NONE,   /* a stop that was told: there is none */
+	LINEAR_CLOSED, /* the owner, or the loss of its node, ended it */
 	LINEAR_KINDS
 };
 extern const char *const linear_kind_name[LINEAR_KINDS];

@@ -271,6 +271,7 @@ static void go_and_close(enum sandbox_actor_state state)
 {
 	s = stage_new(false, false);
 	stage_egress(s, true);
+	runtime_joined(s->runtime, s->epoch[STAGE_NODE], s->now_ms);
 	stage_adopted(s, 0, false);
 	id = stage_boot(s);
 	if (state > SANDBOX_ACTOR_STARTING)

@@ -1,8 +1,8 @@
 /* seed.h -- one random run of a cluster: clients and faults for about a minute, then all heals and must come to rest. */
-#ifndef SIM_SEED_H
-#define SIM_SEED_H
+#ifndef SEEDS_SEED_H
+#define SEEDS_SEED_H
 
-#include "sim.h"
+#include "sim/sim.h"
 
 /* 0 and -1 where the seed chooses. */
 struct seed_options {

@@ -1,9 +1,9 @@
 /* seed.c -- see seed.h. */
-#include "seed.h"
+#include "sim/seeds/seed.h"
 
 #include <stdio.h>
 
-#include "judge/judge.h"
+#include "sim/judge/judge.h"
 
 #define POOLS   2
 #define STEPS   30

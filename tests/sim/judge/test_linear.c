@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "judge/linear.h"
+#include "sim/judge/linear.h"
 
 #define OP(kind, generation, begin, end)              \
 	(struct linear_op)                            \
@@ -37,6 +37,8 @@ static void test_right(void **state)
 	      OP(NONE, 0, 41, 50));
 	/* One that nobody was told of, and that ended. */
 	RIGHT(OP(CLOSED, 7, 40, 50), OP(OPENED, 9, 60, 70));
+	RIGHT(OP(STOPPED, 0, 0, 10), OP(CLOSED, 7, 20, 30));
+	RIGHT(OP(STOPPED, 0, 0, 10), OP(SERVED, 7, 20, 30));
 	RIGHT(OP(NONE, 0, 0, 10));
 }
 
@@ -73,6 +75,8 @@ static void test_stale(void **state)
 	WRONG(OP(OPENED, 7, 0, 10), OP(CLOSED, 7, 20, 30), OP(SERVED, 7, 31, 50));
 	WRONG(OP(OPENED, 7, 0, 10), OP(CLOSED, 7, 20, 30), OP(STOPPED, 0, 31, 50));
 	WRONG(OP(OPENED, 7, 0, 10), OP(NONE, 0, 11, 12), OP(SERVED, 7, 13, 14));
+	WRONG(OP(STOPPED, 0, 0, 10)); /* of nothing */
+	WRONG(OP(STOPPED, 0, 0, 10), OP(NONE, 0, 11, 20), OP(CLOSED, 7, 30, 40));
 	WRONG(OP(OPENED, 7, 0, 10), OP(CLOSED, 7, 20, 30), OP(OPENED, 8, 35, 40), OP(SERVED, 7, 41, 50));
 }
 

@@ -11,10 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "blank.h"
+#include "sim/blank.h"
 #include "core/clock.h"
 #include "core/must.h"
-#include "seed.h"
+#include "sim/seeds/seed.h"
 
 #define JOBS_MAX    64
 #define BATCH       16
@@ -158,24 +158,30 @@ static void run_batch(uint64_t first, uint64_t end, int fd)
 
 /* -- In the parent ------------------------------------------------------------------------------------------------ */
 
-static void start(struct batch *b)
+static void start(struct batch *b, uint64_t first, uint64_t end)
 {
 	int ends[2];
 
 	must(pipe(ends) == 0);
-	b->next = next_seed;
-	b->end = next_seed + BATCH < options.first + options.count ? next_seed + BATCH
-								   : options.first + options.count;
-	next_seed = b->end;
+	b->next = first;
+	b->end = end;
 	fflush(NULL);
 	b->pid = fork();
 	must(b->pid >= 0);
 	if (b->pid == 0) {
 		close(ends[0]);
-		run_batch(b->next, b->end, ends[1]);
+		run_batch(first, end, ends[1]);
 	}
 	close(ends[1]);
 	b->fd = ends[0];
+}
+
+static void start_next(struct batch *b)
+{
+	uint64_t end = options.first + options.count, first = next_seed;
+
+	next_seed = first + BATCH < end ? first + BATCH : end;
+	start(b, first, next_seed);
 }
 
 static void add(const struct seed_result *r)
@@ -225,16 +231,8 @@ static void ended(struct batch *b)
 	if (b->next == b->end)
 		return;
 	failed(b->next, status);
-	if (b->next + 1 < b->end && !time_is_over()) {
-		uint64_t resume = next_seed, end = b->end;
-
-		next_seed = b->next + 1;
-		start(b);
-		if (b->end > end) /* seeds of the next batch, which are not lost that way */
-			next_seed = b->end > resume ? b->end : resume;
-		else
-			next_seed = resume;
-	}
+	if (b->next + 1 < b->end && !time_is_over())
+		start(b, b->next + 1, b->end);
 }
 
 static void take(struct batch *b)
@@ -277,7 +275,7 @@ static bool turn(void)
 
 	for (uint32_t i = 0; i < options.jobs; i++) {
 		if (batches[i].pid == 0 && next_seed < options.first + options.count && !time_is_over())
-			start(&batches[i]);
+			start_next(&batches[i]);
 		if (batches[i].pid == 0)
 			continue;
 		if (time_is_over()) { /* what runs is not waited for */
