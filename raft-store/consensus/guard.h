@@ -2,7 +2,7 @@
  *
  * As released the library can lose committed entries (canonical/raft #220 and others below). `struct raft`
  * and `struct raft_io` are public, so every known fault is corrected where a message, a tick or a finished
- * write enters or leaves the library. Each rule is one function in guard.c, with its reason and the
+ * write enters or leaves the library. Each rule is one function in rules/, with its reason and the
  * upstream commit.
  *
  * Owns: itself and its barrier request. Borrows: the raft and its raft_io, until guard_free. Thread: the
@@ -28,8 +28,12 @@ enum guard_rule {
 	GUARD_BUSY_TICK,     /* no candidacy while entries or a snapshot are being written */
 	GUARD_BUSY_TRANSFER, /* nor by TimeoutNow */
 	GUARD_PEER_MATCH,    /* the leader commits what a quorum has, though its own write is ahead (speed) */
-	GUARD_TRAILING,      /* enough log stays behind a snapshot to roll a configuration back */
+	GUARD_TRAILING,      /* enough log stays behind a snapshot */
 	GUARD_COMMIT_NEWS,   /* followers hear of a commit at once, not with the next heartbeat (speed) */
+	GUARD_ONE_BARRIER,   /* the log is not cut while a snapshot is stored, nor the other way round */
+	GUARD_REAPPEND,      /* an entry is not taken again while its first copy is in use */
+	GUARD_ONE_VOTE,      /* one vote a term, also for the one that takes over */
+	GUARD_ROLLBACK,      /* a configuration can be rolled back though its entry was compacted away */
 	GUARD_RULES,
 };
 

@@ -11,17 +11,17 @@
 
 #include "core/map.h"
 
-static const char *const addresses[] = {"", "1", "2", "3"};
+static const char *const addresses[] = {"", "1", "2", "3", "4"};
 
 static struct fake *fake_of(struct raft_io *io)
 {
 	return container_of(io, struct fake, io);
 }
 
-static void configuration(struct raft_configuration *c)
+static void configuration(struct raft_configuration *c, raft_id n)
 {
 	raft_configuration_init(c);
-	for (raft_id id = 1; id <= 3; id++)
+	for (raft_id id = 1; id <= n; id++)
 		assert_int_equal(raft_configuration_add(c, id, addresses[id], RAFT_VOTER), 0);
 }
 
@@ -51,7 +51,7 @@ static struct raft_snapshot *loaded_snapshot(const struct fake *f)
 	struct raft_snapshot *s = raft_calloc(1, sizeof *s);
 	s->index = f->snapshot_index;
 	s->term = 1;
-	configuration(&s->configuration);
+	configuration(&s->configuration, 3);
 	s->configuration_index = 1;
 	s->bufs = raft_calloc(1, sizeof *s->bufs);
 	s->bufs[0] = (struct raft_buffer){raft_calloc(1, 8), 8};
@@ -74,7 +74,7 @@ static int io_load(struct raft_io *io, raft_term *term, raft_id *vote, struct ra
 	if (f->snapshot_index == 0) {
 		e->term = 1;
 		e->type = RAFT_CHANGE;
-		configuration(&c);
+		configuration(&c, 3);
 		assert_int_equal(raft_configuration_encode(&c, &e->buf), 0);
 		raft_configuration_close(&c);
 		e++;
@@ -118,6 +118,8 @@ static int io_send(struct raft_io *io, struct raft_io_send *request, const struc
 		f->entries = m->append_entries;
 		f->entries_to = m->server_id;
 	}
+	if (m->type == RAFT_IO_REQUEST_VOTE_RESULT)
+		f->vote = m->request_vote_result;
 	if (m->type == RAFT_IO_APPEND_ENTRIES_RESULT) {
 		f->results++;
 		f->result = m->append_entries_result;
@@ -139,8 +141,8 @@ static int io_append(struct raft_io *io, struct raft_io_append *request, const s
 
 static int io_truncate(struct raft_io *io, raft_index index)
 {
-	(void)io;
 	(void)index;
+	fake_of(io)->truncations++;
 	return 0;
 }
 
@@ -301,6 +303,32 @@ void fake_hear_entries(struct fake *f, raft_id from, raft_term term, raft_index 
 	f->receive(&f->io, &m);
 }
 
+void fake_hear_change(struct fake *f, raft_id from, raft_term term, raft_index prev, raft_term prev_term,
+		      unsigned n)
+{
+	struct raft_configuration c;
+	struct raft_message m = {
+		.type = RAFT_IO_APPEND_ENTRIES, .server_id = from, .server_address = addresses[from]};
+	struct raft_append_entries *a = &m.append_entries;
+	*a = (struct raft_append_entries){term, prev, prev_term, 1, raft_calloc(1, sizeof *a->entries), 1};
+	configuration(&c, n);
+	assert_int_equal(raft_configuration_encode(&c, &a->entries[0].buf), 0);
+	raft_configuration_close(&c);
+	a->entries[0].term = term;
+	a->entries[0].type = RAFT_CHANGE;
+	a->entries[0].batch = a->entries[0].buf.base;
+	f->receive(&f->io, &m);
+}
+
+void fake_hear_request_vote(struct fake *f, raft_id from, raft_term term, raft_index last,
+			    raft_term last_term, bool disrupt)
+{
+	struct raft_message m = {
+		.type = RAFT_IO_REQUEST_VOTE, .server_id = from, .server_address = addresses[from]};
+	m.request_vote = (struct raft_request_vote){term, from, last, last_term, disrupt, false};
+	f->receive(&f->io, &m);
+}
+
 void fake_hear_result(struct fake *f, raft_id from, raft_term term, raft_index last)
 {
 	struct raft_message m = {
@@ -324,7 +352,7 @@ void fake_hear_snapshot(struct fake *f, raft_id from, raft_term term, raft_index
 	struct raft_install_snapshot *s = &m.install_snapshot;
 	*s = (struct raft_install_snapshot){
 		.term = term, .last_index = last, .last_term = last_term, .conf_index = 1};
-	configuration(&s->conf);
+	configuration(&s->conf, 3);
 	s->data = (struct raft_buffer){raft_calloc(1, 8), 8};
 	f->receive(&f->io, &m);
 }

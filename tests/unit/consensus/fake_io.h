@@ -38,6 +38,8 @@ struct fake {
 	unsigned results; /* AppendEntries answers sent */
 	raft_id result_to;
 	struct raft_append_entries_result result; /* the last one */
+	unsigned truncations;
+	struct raft_request_vote_result vote; /* the last one sent */
 	raft_id entries_to;
 	struct raft_append_entries entries; /* the last one sent */
 	unsigned settled;
@@ -61,6 +63,11 @@ void fake_propose(struct fake *f);
 
 void fake_hear_entries(struct fake *f, raft_id from, raft_term term, raft_index prev, raft_term prev_term,
 		       unsigned n, raft_term entry_term, raft_index commit);
+/* One entry: the configuration of servers 1 to n. */
+void fake_hear_change(struct fake *f, raft_id from, raft_term term, raft_index prev, raft_term prev_term,
+		      unsigned n);
+void fake_hear_request_vote(struct fake *f, raft_id from, raft_term term, raft_index last,
+			    raft_term last_term, bool disrupt);
 void fake_hear_result(struct fake *f, raft_id from, raft_term term, raft_index last);
 void fake_hear_timeout_now(struct fake *f, raft_id from, raft_term term, raft_index last,
 			   raft_term last_term);

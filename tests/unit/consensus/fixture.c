@@ -71,6 +71,15 @@ struct raft *fixture_server(struct fixture *f, unsigned i)
 	return raft_fixture_get(&f->raft, i);
 }
 
+/* The library's simulated disk is never read again, and its truncation counts from entry 1 although a snapshot took the place of the
+ * first ones: it copies more entries than it has, from behind them. So nothing is cut. */
+static int keep_all(struct raft_io *io, raft_index index)
+{
+	(void)io;
+	(void)index;
+	return 0;
+}
+
 void fixture_init(struct fixture *f, unsigned n, uint32_t off)
 {
 	struct err err = {0};
@@ -86,6 +95,7 @@ void fixture_init(struct fixture *f, unsigned n, uint32_t off)
 						   .restore = on_restore};
 		must(raft_fixture_grow(&f->raft, &f->machines[i]) == 0);
 		raft_set_snapshot_trailing(fixture_server(f, i), GUARD_TRAILING_MIN);
+		fixture_server(f, i)->io->truncate = keep_all;
 		must(guard_new(fixture_server(f, i), &options, &f->guards[i], &err) == 0);
 	}
 }
