@@ -83,6 +83,17 @@ static size_t gather_hello(struct mesh_in *in, const char *p, size_t n)
 	return 2 + length - before;
 }
 
+/* Whose certificate is none that belongs here need not say more. */
+static void in_open(struct stream *s, void *arg)
+{
+	struct mesh_in *in = arg;
+	struct tls_identity identity;
+	const char *why;
+
+	if (!mesh_identify(in->mesh, s, 0, &identity, &why))
+		refuse(in, MESH_BAD_IDENTITY, why);
+}
+
 static void in_data(struct stream *s, void *arg, const char *p, size_t n)
 {
 	struct mesh_in *in = arg;
@@ -137,8 +148,11 @@ static void in_closed(struct stream *s, void *arg)
 	mesh_stream_closed(m);
 }
 
-static const struct stream_ops in_ops = {
-	.on_data = in_data, .on_eof = in_eof, .on_error = in_error, .on_closed = in_closed};
+static const struct stream_ops in_ops = {.on_open = in_open,
+					 .on_data = in_data,
+					 .on_eof = in_eof,
+					 .on_error = in_error,
+					 .on_closed = in_closed};
 
 static void out_of_patience(struct loop_timer *timer)
 {

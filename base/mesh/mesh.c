@@ -66,7 +66,7 @@ bool mesh_identify(const struct mesh *m, const struct stream *s, uint64_t claime
 	*why = NULL;
 	if (m->o.client != NULL && stream_identity(s, ret) < 0)
 		*why = "its certificate is not a node's";
-	else if (ret->node != claimed)
+	else if (claimed != 0 && ret->node != claimed)
 		*why = "its certificate is another node's";
 	else if (ret->role != TLS_VOTER && m->o.voters_only)
 		*why = "its certificate is a worker's";

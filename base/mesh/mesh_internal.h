@@ -70,7 +70,7 @@ struct mesh {
 
 /* `s` (may be NULL) says where it came from. */
 void mesh_complain(struct mesh *m, enum mesh_fault fault, const struct stream *s, const char *why);
-/* The certificate at the other end, as the options want it. Without TLS: `claimed`. False: `*why` says what is wrong. */
+/* The certificate at the other end, as the options want it; `claimed` 0: whoever it is. Without TLS: `claimed`. False: `*why` says what is wrong. */
 bool mesh_identify(const struct mesh *m, const struct stream *s, uint64_t claimed, struct tls_identity *ret,
 		   const char **why);
 /* A stream is gone; the last one of a closing mesh ends it. */

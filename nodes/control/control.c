@@ -10,6 +10,7 @@
 
 #include "control/api/api.h"
 #include "control/keys/unsealing.h"
+#include "control/links/border.h"
 #include "control/links/inlet.h"
 #include "control/replica.h"
 #include "core/clock.h"
@@ -192,13 +193,18 @@ void control_complain(struct control *c, uint64_t node, const char *what)
 	log_warn("node %" PRIu64 " was refused: %s", node, what);
 }
 
-void control_frame(void *context, uint64_t from, uint8_t type, const void *p, size_t n)
+void control_frame(void *context, const struct peer_from *sender, uint8_t type, const void *p, size_t n)
 {
 	struct control *c = context;
 	CLEANUP_ARENA struct arena arena = {0};
+	uint64_t from = sender->node;
 	struct envelope e;
 	struct err err = {0};
 
+	if (!border_lets_frame(sender->voter, type)) {
+		control_complain(c, from, "a frame of a kind that only voters send");
+		return;
+	}
 	if (type == PEER_REMOVED) {
 		roster_told(c, from);
 		return;
@@ -209,15 +215,20 @@ void control_frame(void *context, uint64_t from, uint8_t type, const void *p, si
 	}
 	if (type == PEER_COMMANDS) {
 		follow_leader(c); /* the sender may know of this node's election before its next turn does */
+		c->voter_speaks = sender->voter;
 		if (proposer_forwarded(c->proposer, from, p, n, &err) < 0)
-			log_warn("commands of node %" PRIu64 ": %s", from, err.message);
+			control_complain(c, from, err.message);
 		control_kick(c);
 		return;
 	}
-	if (codec_decode(p, n, &envelope_codec, &arena, &e, &err) < 0 || e.from.node != from ||
-	    (e.to.node != c->config.node_id && e.to.node != NODE_LEADER)) {
-		log_warn("a message of node %" PRIu64 " was dropped: %s", from,
-			 err.message[0] != '\0' ? err.message : "its addresses do not fit");
+	if (codec_decode(p, n, &envelope_codec, &arena, &e, &err) == 0) {
+		if (e.from.node != from || (e.to.node != c->config.node_id && e.to.node != NODE_LEADER))
+			err_set(&err, -EPERM, "a message whose addresses do not fit");
+		else if (!border_lets_message(sender->voter, e.type))
+			err_set(&err, -EPERM, "a message of type %u, which it may not send", e.type);
+	}
+	if (err.code != 0) {
+		control_complain(c, from, err.message);
 		return;
 	}
 	if (e.deadline_ms != 0)

@@ -95,6 +95,7 @@ struct control {
 	uint64_t join_correlation;
 	uint64_t records_handed, trim_ms; /* bookkeeping.c */
 	uint64_t keys_told_ms;            /* keyholder.c: not again before */
+	bool voter_speaks;                /* whose commands are looked at right now: a voter's */
 	uint64_t started_boot_ms, complained_ms;
 	uint8_t tag_key[32]; /* of identifier tags in logs and lists */
 	int exit_status;
@@ -139,7 +140,7 @@ void keyholder_close(struct control *c);
 void control_turn(struct loop_deferred *deferred);
 void control_timer(struct loop_timer *timer);
 void control_tick(struct loop_timer *timer);
-void control_frame(void *control, uint64_t from, uint8_t type, const void *p, size_t n);
+void control_frame(void *control, const struct peer_from *from, uint8_t type, const void *p, size_t n);
 void control_peer(void *control, uint64_t node, bool reachable);
 
 /* effects.c: carries out one effect of an actor. */

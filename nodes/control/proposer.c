@@ -115,6 +115,16 @@ void proposer_submit(struct proposer *p, uint8_t type, const void *body, const s
 		.to = *to, .correlation = correlation, .deadline_ms = deadline_ms, .type = type};
 	if (body != NULL)
 		codec_encode(&w->body, command_body_codec[type], body);
+	struct command command = {.type = type, .node = p->o.node, .body = buf_str(&w->body)};
+	const char *why = p->o.refuses != NULL ? p->o.refuses(p->o.context, p->o.node, &command) : NULL;
+
+	if (why != NULL) {
+		struct result refused = {.code = -EPERM, .message = str_of(why)};
+
+		waiting_free(w);
+		p->o.done(p->o.context, to, correlation, -EPERM, &refused);
+		return;
+	}
 	*p->last = w;
 	p->last = &w->next;
 	p->n_waiting++;
@@ -134,6 +144,10 @@ int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, siz
 		if (c->node != from)
 			return err_set(err, -EPERM, "node %llu sent a command in the name of node %llu",
 				       (unsigned long long)from, (unsigned long long)c->node);
+		const char *why = p->o.refuses != NULL ? p->o.refuses(p->o.context, from, c) : NULL;
+
+		if (why != NULL)
+			return err_set(err, -EPERM, "command of type %u: %s", c->type, why);
 		/* In the log it would stop every node that does not know it, and each of its restarts. */
 		if (c->type >= COMMAND_TYPES || c->feature > level(p))
 			return err_set(

@@ -16,7 +16,8 @@
 
 struct proposer;
 
-/* The result is valid during the call; NULL with code -EINPROGRESS (deadline, new epoch) or -ENOBUFS (too many wait). */
+/* The result is valid during the call; NULL with code -EINPROGRESS (deadline, new epoch) or -ENOBUFS (too many wait).
+ * -EPERM: this node may not propose that. */
 typedef void proposer_done(void *context, const struct address *to, uint64_t correlation, int code,
 			   const struct result *result);
 
@@ -28,6 +29,8 @@ struct proposer_options {
 	int (*propose)(void *context, const void *entry, size_t n);
 	/* Sends encoded struct forward to the leader. 0 or -errno: then it is tried again. */
 	int (*forward)(void *context, uint64_t leader, const void *p, size_t n);
+	/* Why a node, this one too, may not propose a command; NULL: it may. Optional. */
+	const char *(*refuses)(void *context, uint64_t from, const struct command *command);
 	void *context;
 };
 
@@ -45,7 +48,7 @@ void proposer_free(struct proposer *p);
 void proposer_submit(struct proposer *p, uint8_t type, const void *body, const struct address *to,
 		     uint64_t correlation, uint64_t deadline_ms);
 /* Another node's commands. They are kept while this node is elected, for others know that before it may propose; else
- * they are dropped and come again. -EBADMSG. */
+ * they are dropped and come again. -EBADMSG, -EPERM, -EPROTO: none of them is taken. */
 int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, size_t n, struct err *err);
 /* The epoch that NODE_JOIN gave this node. Until then only commands without an epoch go out. What was sent in an earlier epoch is
  * answered -EINPROGRESS. */

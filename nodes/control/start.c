@@ -13,6 +13,7 @@
 #include "cast/cast.h"
 #include "control/api/api.h"
 #include "control/control.h"
+#include "control/links/border.h"
 #include "control/links/dialer.h"
 #include "control/links/inlet.h"
 #include "control/links/roster.h"
@@ -113,6 +114,14 @@ static int open_peers(struct control *c, struct err *err)
 	return r == 0 ? roster_open(c, err) : r;
 }
 
+static const char *on_refuses(void *context, uint64_t from, const struct command *command)
+{
+	struct control *c = context;
+	bool voter = from == c->config.node_id ? c->config.role == CONFIG_VOTER : c->voter_speaks;
+
+	return border_refuses_command(voter, from, command);
+}
+
 static void make_actors(struct control *c)
 {
 	struct runtime_options runtime = {.node = c->config.node_id,
@@ -128,6 +137,7 @@ static void make_actors(struct control *c)
 					    .done = effects_proposed,
 					    .propose = on_propose,
 					    .forward = on_forward,
+					    .refuses = on_refuses,
 					    .context = c};
 
 	c->runtime = runtime_new(&runtime);

@@ -17,7 +17,7 @@ struct peers {
 
 /* A node that dialled us. */
 struct inbound {
-	uint64_t node;
+	struct peer_from from;
 	struct buf in;
 };
 
@@ -61,7 +61,8 @@ static int on_opened(void *context, const struct mesh_from *from, void **ret_con
 
 	if (in == NULL)
 		return err_set(err, -ENOMEM, "no memory for a connection");
-	*in = (struct inbound){.node = from->node, .in = BUF_MAX(PEER_FRAME_MAX + LOOP_READ_BYTES + 4)};
+	*in = (struct inbound){.from = {from->node, from->role == TLS_VOTER},
+			       .in = BUF_MAX(PEER_FRAME_MAX + LOOP_READ_BYTES + 4)};
 	*ret_connection = in;
 	return 0;
 }
@@ -83,7 +84,7 @@ static int on_received(void *context, void *connection, const char *bytes, size_
 			return err_set(err, -EPROTO, "a frame of impossible length or type");
 		if (in->in.n - at < 4 + n)
 			break;
-		p->o.received(p->o.context, in->node, head[4], head + HEAD_BYTES, n - 1);
+		p->o.received(p->o.context, &in->from, head[4], head + HEAD_BYTES, n - 1);
 		at += 4 + n;
 	}
 	buf_drop(&in->in, at);

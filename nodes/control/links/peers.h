@@ -20,14 +20,20 @@ enum peer_frame { PEER_ENVELOPE, PEER_COMMANDS, PEER_FEED, PEER_FEED_ASK, PEER_R
 
 struct peers;
 
+/* Who speaks, as its certificate says. */
+struct peer_from {
+	uint64_t node;
+	bool voter; /* else a worker */
+};
+
 struct peers_options {
 	struct loop *loop;
 	uint64_t node;
 	struct str cluster; /* id */
 	struct str listen;  /* host:port, which the others dial */
 	struct tls_ctx *server, *client;
-	/* The bytes are valid during the call. `from` is what the certificate says. */
-	void (*received)(void *context, uint64_t from, uint8_t type, const void *p, size_t n);
+	/* The bytes are valid during the call. */
+	void (*received)(void *context, const struct peer_from *from, uint8_t type, const void *p, size_t n);
 	/* False: this node does not belong to the cluster, and is cut off. `address` is its own, valid during the call. */
 	bool (*admits)(void *context, uint64_t node, struct str address);
 	/* A peer became reachable, or ceased to be. */

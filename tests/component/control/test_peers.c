@@ -23,10 +23,11 @@ static bool reachable;
 static char listen_text[32];
 static uint16_t port;
 
-static void on_received(void *context, uint64_t from, uint8_t type, const void *p, size_t n)
+static void on_received(void *context, const struct peer_from *from, uint8_t type, const void *p, size_t n)
 {
 	(void)context;
-	assert_int_equal(from, 2);
+	assert_int_equal(from->node, 2);
+	assert_true(from->voter);
 	assert_int_equal(type, PEER_ENVELOPE);
 	assert_int_equal(n, 5);
 	assert_memory_equal(p, "hello", 5);
