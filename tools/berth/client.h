@@ -13,6 +13,7 @@
 struct client_place {
 	char url[512];    /* "https://host:port", or "http://localhost" for a socket */
 	char socket[128]; /* "" for an endpoint */
+	char really[128]; /* host:port that is connected to, whatever the URL says; "": the URL's */
 };
 
 struct client {
@@ -20,6 +21,9 @@ struct client {
 	struct client_place places[CLIENT_PLACES_MAX];
 	size_t n_places, first; /* the one that answered last */
 	const char *token, *ca;
+	struct str ca_pem; /* in place of `ca` */
+	bool unverified;   /* for what needs no proof */
+	bool once;         /* no second round: whoever calls tries again */
 	unsigned timeout_s;
 	bool progress;
 };

@@ -138,6 +138,30 @@ static const struct option_def init_options[] = {
 	{"gateway-loops", OPTION_VALUE, "N", "threads that serve requests, per node (1)"},
 	{"set", OPTION_VALUES, "NAME=VALUE...", "further lines of berth.conf"},
 };
+static const struct option_def node_token_options[] = {
+	{"role", OPTION_VALUE, "voter|worker", "what the node may become (voter)"},
+	{"ttl", OPTION_VALUE, "SECONDS", "60 to 604800 (3600)"},
+};
+static const struct option_def node_join_options[] = {
+	{"name", OPTION_VALUE, "NODE", "name of the new node (the host's)"},
+	DIR,
+	{"host", OPTION_VALUE, "ADDRESS", "IPv4 address that the other nodes reach this machine at"},
+	{"base-port", OPTION_VALUE, "PORT", "it uses this and the next four (7400)"},
+	{"user", OPTION_VALUE, "USER", "that berthd runs as (berth)"},
+	{"admin-group", OPTION_VALUE, "GROUP", "may use the admin socket"},
+	{"gateway-loops", OPTION_VALUE, "N", "threads that serve requests (1)"},
+	{"set", OPTION_VALUES, "NAME=VALUE...", "further lines of berth.conf"},
+};
+static const struct option_def node_remove_options[] = {
+	{"name", OPTION_VALUE, "NODE", "its name or number"},
+	{"force", OPTION_SWITCH, NULL, "though it has sessions: they end"},
+	WAIT,
+};
+static const struct option_def node_purge_options[] = {
+	{"name", OPTION_VALUE, "NODE", "the name of its folder"},
+	DIR,
+	{"force", OPTION_SWITCH, NULL, "though nobody removed it from its cluster: what it held is lost"},
+};
 static const struct option_def start_options[] = {DIR};
 static const struct option_def stop_options[] = {
 	DIR,
@@ -160,6 +184,15 @@ const struct command_def commands[] = {
 	 node_uncordon},
 	{"node drain", "empty a node: cordon it, hand over leadership, wait for its sessions to be idle",
 	 drain_options, N(drain_options), node_drain},
+	{"node token", "mint a token that lets one machine join, once", node_token_options,
+	 N(node_token_options), node_token},
+	{"node join", "make this machine a node of the cluster whose node token printed the --token; @FILE or - keep it out of "
+	 "the list of processes", node_join_options,
+	 N(node_join_options), node_join},
+	{"node remove", "let a node go for good: drained, or lost", node_remove_options,
+	 N(node_remove_options), node_remove},
+	{"node purge", "wipe a node that was removed, or is damaged, from this machine", node_purge_options,
+	 N(node_purge_options), node_purge},
 	{"pool create", "create a session pool, or replace one", pool_write, N(pool_write), pool_create},
 	{"pool show", "a pool, its endpoint, what is ready, booting or failing and why", pool_one,
 	 N(pool_one), pool_show},
@@ -189,6 +222,7 @@ const char *command_argument(const struct command_def *command)
 	static const char *const arguments[][2] = {
 		{"image import", "PATH"}, {"image remove", "DIGEST"}, {"node show", "NODE"},
 		{"node cordon", "NODE"},  {"node uncordon", "NODE"},  {"node drain", "NODE"},
+		{"node remove", "NODE"},  {"node purge", "NODE"},
 	};
 
 	for (size_t i = 0; i < N(arguments); i++)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "core/err.h"
+#include "core/str.h"
 
 #define CLUSTER_NODES_MAX 16
 
@@ -40,5 +41,39 @@ void cluster_names(const struct cluster_plan *plan, cluster_progress *say, void 
 int cluster_start(const char *dir, unsigned timeout_s, cluster_progress *say, void *context, struct err *err);
 /* Ends the supervisors; with `purge` also all sandboxes and what they left on the host. */
 int cluster_stop(const char *dir, bool purge, cluster_progress *say, void *context, struct err *err);
+
+/* A machine that is to become a node: its keys, and the requests for certificates that it sends. */
+struct join_plan {
+	const char *dir, *name;
+	const char *host;   /* IPv4 address that it listens on, and is reached at */
+	unsigned base_port; /* and the next four */
+	const char *user, *admin_group;
+	unsigned gateway_loops;
+	const char *extra; /* as above */
+};
+struct joining;
+/* Checks the plan, and makes the keys in memory; nothing is written. -EEXIST: DIR/<name> is there. */
+int joining_new(const struct join_plan *plan, struct joining **ret, struct err *err);
+/* PEM; `clients`: of the certificate for clients' TLS. */
+struct str joining_csr(const struct joining *j, bool clients);
+/* "host:port" of the i-th port. */
+void joining_address(const struct joining *j, unsigned i, char *to, size_t size);
+/* What the cluster answered. */
+struct joined {
+	uint64_t id;
+	bool worker;
+	const char *cluster, *tenant, *audience, *domain, *environment, *region;
+	struct str certificate, clients_certificate, ca, keyring; /* PEM, PEM, PEM, text; the last one empty for a worker */
+	struct str members; /* lines of berth.conf: voters, for a worker to ask */
+};
+/* Writes DIR/<name>/, berth.conf last. */
+int joining_write(struct joining *j, const struct joined *a, struct err *err);
+/* Wipes the keys. */
+void joining_free(struct joining *j);
+
+/* Ends what is left of a node that was removed, or is damaged, on this machine, and wipes DIR/<name>. -EBUSY: it runs; -EPERM: its
+ * cluster did not remove it, and not `force`. */
+int cluster_purge(const char *dir, const char *name, bool force, cluster_progress *say, void *context,
+		  struct err *err);
 
 #endif

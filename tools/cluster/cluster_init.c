@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "cluster/cluster.h"
+#include "cluster/node_files.h"
 #include "core/fd.h"
 #include "core/must.h"
 #include "crypto/digest.h"
@@ -20,17 +20,13 @@
 #include "keys/keys.h"
 
 #define CERT_DAYS 3650
-#define UID_BASE  1000000000u
-#define UID_COUNT 134217728u
 
 struct making {
 	const struct cluster_plan *plan;
 	char hosts[CLUSTER_NODES_MAX][INET_ADDRSTRLEN]; /* of each node */
 	bool alone;                                     /* each node has its address for itself */
-	char dir[PATH_MAX];
+	struct node_place place;
 	char cluster[UUID_TEXT_SIZE], tenant[UUID_TEXT_SIZE];
-	uid_t uid;
-	gid_t gid;
 	struct buf ca_cert, ca_key, ring, first_keys;
 };
 
@@ -49,19 +45,6 @@ static bool is_worker(const struct making *m, unsigned i)
 	return i > m->plan->nodes;
 }
 
-static int put(struct making *m, const char *name, unsigned mode, bool daemons, struct str bytes,
-	       struct err *err)
-{
-	char path[PATH_MAX + 96];
-
-	snprintf(path, sizeof path, "%s/%s", m->dir, name);
-	int r = fd_write_file(path, mode, bytes.p, bytes.n, err);
-
-	if (r == 0 && daemons && chown(path, m->uid, m->gid) < 0)
-		r = err_system(err, -errno, "%s: give it to %s", path, m->plan->user);
-	return r;
-}
-
 static int make_ca(struct making *m, struct err *err)
 {
 	struct pki_request request = {
@@ -71,9 +54,9 @@ static int make_ca(struct making *m, struct err *err)
 	if (r == 0)
 		r = pki_issue(&request, buf_str(&m->ca_key), STR_NONE, STR_NONE, &m->ca_cert, err);
 	if (r == 0)
-		r = put(m, "ca.pem", 0644, false, buf_str(&m->ca_cert), err);
+		r = node_place_put(&m->place, "ca.pem", 0644, false, buf_str(&m->ca_cert), err);
 	if (r == 0)
-		r = put(m, "ca.key", 0600, false, buf_str(&m->ca_key), err);
+		r = node_place_put(&m->place, "ca.key", 0600, false, buf_str(&m->ca_key), err);
 	return r;
 }
 
@@ -110,10 +93,10 @@ static int make_pair(struct making *m, const char *node, const char *file, const
 		r = pki_issue(request, buf_str(&key), buf_str(&m->ca_cert), buf_str(&m->ca_key), &cert, err);
 	snprintf(name, sizeof name, "%s/%s.key", node, file);
 	if (r == 0)
-		r = put(m, name, 0600, true, buf_str(&key), err);
+		r = node_place_put(&m->place, name, 0600, true, buf_str(&key), err);
 	snprintf(name, sizeof name, "%s/%s.pem", node, file);
 	if (r == 0)
-		r = put(m, name, 0644, true, buf_str(&cert), err);
+		r = node_place_put(&m->place, name, 0644, true, buf_str(&cert), err);
 	if (key.p != NULL)
 		crypto_wipe(key.p, key.n);
 	return r;
@@ -163,7 +146,7 @@ static int copy_tls(struct making *m, const char *node, struct err *err)
 		snprintf(name, sizeof name, "%s/%s", node, to[i]);
 		r = fd_read_file(from[i], 1 << 20, &bytes, err);
 		if (r == 0)
-			r = put(m, name, i == 0 ? 0644 : 0600, true, buf_str(&bytes), err);
+			r = node_place_put(&m->place, name, i == 0 ? 0644 : 0600, true, buf_str(&bytes), err);
 	}
 	return r;
 }
@@ -193,43 +176,30 @@ static void write_members(const struct making *m, struct buf *to)
 static int write_config(struct making *m, unsigned i, const char *node, struct err *err)
 {
 	const struct cluster_plan *p = m->plan;
-	CLEANUP_BUF struct buf text = {0};
-	const char *host = m->hosts[i - 1];
-	unsigned port = first_port(m, i);
-	char d[PATH_MAX + 64], name[128];
+	CLEANUP_BUF struct buf members = {0};
+	char audience[400];
+	struct node_config c = {.id = i,
+				.name = node,
+				.worker = is_worker(m, i),
+				.first_keys = !is_worker(m, i),
+				.cluster = m->cluster,
+				.tenant = m->tenant,
+				.audience = audience,
+				.host = m->hosts[i - 1],
+				.port = first_port(m, i),
+				.gateway_loops = p->gateway_loops,
+				.uid_base = NODE_UID_BASE + (uint64_t)(i - 1) * NODE_UID_COUNT,
+				.admin_group = p->admin_group,
+				.domain = p->domain,
+				.environment = p->environment,
+				.region = p->region,
+				.extra = p->extra};
 
-	snprintf(d, sizeof d, "%s/%s", m->dir, node);
-	buf_printf(&text,
-		   "# One node of a Berth cluster. Every option: berthd --config-reference\n"
-		   "node_id = %u\nnode_name = %s\nrole = %s\n",
-		   i, node, is_worker(m, i) ? "worker" : "voter");
-	write_members(m, &text);
-	buf_printf(&text, "cluster_id = %s\ntenant = %s\n", m->cluster, m->tenant);
-	buf_printf(&text, "state_dir = %s/state\nrun_dir = %s/run\n", d, d);
-	buf_printf(&text, "listen = %s:%u\nlisten_tls = %s:%u\n", host, port + 3, host, port + 4);
-	buf_printf(&text, "api_url = https://%s:%u\naudience = https://%s:%u\n", host, port + 4,
-		   p->domain != NULL ? p->domain : m->hosts[0], p->base_port + 4);
-	buf_printf(&text, "tls_cert = %s/tls.pem\ntls_key = %s/tls.key\n", d, d);
-	buf_printf(&text, "ca_cert = %s/ca.pem\nnode_cert = %s/node.pem\nnode_key = %s/node.key\n", d, d, d);
-	if (!is_worker(m, i))
-		buf_printf(&text, "first_keys = %s/first-keys\nkeyring = %s/keyring\n", d, d);
-	buf_printf(&text, "sandboxd_socket = %s/run/sandboxd/socket\nadmin_socket = %s/run/admin/socket\n", d,
-		   d);
-	buf_printf(&text, "user = %s\ngateway_loops = %u\n", p->user, p->gateway_loops);
-	/* Nodes that share a machine must not share uids. */
-	buf_printf(&text, "uid_base = %u\nuid_count = %u\n", UID_BASE + (i - 1) * UID_COUNT, UID_COUNT);
-	if (p->admin_group != NULL)
-		buf_printf(&text, "admin_group = %s\n", p->admin_group);
-	if (p->domain != NULL)
-		buf_printf(&text, "domain = %s\n", p->domain);
-	if (p->environment != NULL)
-		buf_printf(&text, "environment = %s\n", p->environment);
-	if (p->region != NULL)
-		buf_printf(&text, "region = %s\n", p->region);
-	if (p->extra != NULL)
-		buf_printf(&text, "%s", p->extra);
-	snprintf(name, sizeof name, "%s/berth.conf", node);
-	return put(m, name, 0644, false, buf_str(&text), err);
+	write_members(m, &members);
+	c.members = buf_str(&members);
+	snprintf(audience, sizeof audience, "https://%s:%u", p->domain != NULL ? p->domain : m->hosts[0],
+		 p->base_port + 4);
+	return node_config_write(&m->place, &c, err);
 }
 
 /* What a voter has and a worker has not. */
@@ -239,9 +209,9 @@ static int put_keys(struct making *m, const char *node, struct err *err)
 	int r;
 
 	snprintf(name, sizeof name, "%s/first-keys", node);
-	r = put(m, name, 0600, true, buf_str(&m->first_keys), err);
+	r = node_place_put(&m->place, name, 0600, true, buf_str(&m->first_keys), err);
 	snprintf(name, sizeof name, "%s/keyring", node);
-	return r == 0 ? put(m, name, 0600, true, buf_str(&m->ring), err) : r;
+	return r == 0 ? node_place_put(&m->place, name, 0600, true, buf_str(&m->ring), err) : r;
 }
 
 static int make_node(struct making *m, unsigned i, struct err *err)
@@ -250,7 +220,7 @@ static int make_node(struct making *m, unsigned i, struct err *err)
 	int r;
 
 	snprintf(node, sizeof node, "node%u", i);
-	snprintf(path, sizeof path, "%s/%s", m->dir, node);
+	snprintf(path, sizeof path, "%s/%s", m->place.dir, node);
 	if (mkdir(path, 0755) < 0)
 		return err_system(err, -errno, "make %s", path);
 	r = make_certificates(m, i, node, err);
@@ -258,7 +228,7 @@ static int make_node(struct making *m, unsigned i, struct err *err)
 		r = copy_tls(m, node, err);
 	snprintf(name, sizeof name, "%s/ca.pem", node);
 	if (r == 0)
-		r = put(m, name, 0644, false, buf_str(&m->ca_cert), err);
+		r = node_place_put(&m->place, name, 0644, false, buf_str(&m->ca_cert), err);
 	if (r == 0 && !is_worker(m, i))
 		r = put_keys(m, node, err);
 	return r == 0 ? write_config(m, i, node, err) : r;
@@ -297,7 +267,6 @@ static int share_hosts(struct making *m, struct err *err)
 static int check_plan(struct making *m, struct err *err)
 {
 	const struct cluster_plan *p = m->plan;
-	struct passwd *user = getpwnam(p->user);
 	char marker[PATH_MAX + 16];
 
 	if (p->nodes != 1 && p->nodes != 3 && p->nodes != 5)
@@ -314,22 +283,12 @@ static int check_plan(struct making *m, struct err *err)
 			       65535 - 10 * (p->nodes + p->workers));
 	if ((p->tls_cert == NULL) != (p->tls_key == NULL))
 		return err_set(err, -EINVAL, "--tls-cert and --tls-key go together");
-	if (user == NULL)
-		return err_set(err, -ENOENT,
-			       "--user: there is no user \"%s\"; make one: useradd --system --shell "
-			       "/usr/sbin/nologin %s",
-			       p->user, p->user);
-	if (user->pw_uid == 0)
-		return err_set(err, -EINVAL, "--user: berthd must not run as root");
-	m->uid = user->pw_uid;
-	m->gid = user->pw_gid;
-	if (mkdir(p->dir, 0755) < 0 && errno != EEXIST)
-		return err_system(err, -errno, "make %s", p->dir);
-	if (realpath(p->dir, m->dir) == NULL)
-		return err_system(err, -errno, "%s", p->dir);
-	snprintf(marker, sizeof marker, "%s/ca.pem", m->dir);
+	r = node_place_open(&m->place, p->dir, p->user, err);
+	if (r < 0)
+		return r;
+	snprintf(marker, sizeof marker, "%s/ca.pem", m->place.dir);
 	if (access(marker, F_OK) == 0)
-		return err_set(err, -EEXIST, "%s holds a cluster already", m->dir);
+		return err_set(err, -EEXIST, "%s holds a cluster already", m->place.dir);
 	return 0;
 }
 
@@ -361,7 +320,7 @@ int cluster_init(const struct cluster_plan *plan, cluster_progress *say, void *c
 		r = make_keys(&m, err);
 	for (unsigned i = 1; r == 0 && i <= plan->nodes + plan->workers; i++) {
 		r = make_node(&m, i, err);
-		snprintf(line, sizeof line, "node%u: %s/node%u/berth.conf", i, m.dir, i);
+		snprintf(line, sizeof line, "node%u: %s/node%u/berth.conf", i, m.place.dir, i);
 		if (r == 0)
 			say(context, line);
 	}

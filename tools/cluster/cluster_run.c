@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -254,5 +256,54 @@ int cluster_stop(const char *dir, bool purge, cluster_progress *say, void *conte
 		if (r == 0)
 			say(context, line);
 	}
+	return r;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)st;
+	(void)type;
+	(void)at;
+	return remove(path) < 0 ? -errno : 0;
+}
+
+static bool was_removed(const struct node *node)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof path, "%.*s/berthd/removed", STR_ARGS(node->config.state_dir));
+	return access(path, F_OK) == 0;
+}
+
+int cluster_purge(const char *dir, const char *name, bool force, cluster_progress *say, void *context,
+		  struct err *err)
+{
+	CLEANUP_NODES struct nodes nodes = {0};
+	struct node *node = NULL;
+	char line[512];
+	int r = geteuid() != 0 ? err_set(err, -EPERM, "nodes are purged by root") : find_nodes(dir, &nodes, err);
+
+	for (unsigned i = 0; r == 0 && i < nodes.n; i++) {
+		if (strcmp(nodes.list[i].name, name) == 0)
+			node = &nodes.list[i];
+	}
+	if (r < 0)
+		return r;
+	if (node == NULL)
+		return err_set(err, -ENOENT, "%s/%s: there is no node", dir, name);
+	if (supervisor_pid(node) != 0)
+		return err_set(err, -EBUSY, "%s runs: its supervisor is process %d; stop it first", name,
+			       (int)supervisor_pid(node));
+	if (!force && !was_removed(node))
+		return err_set(err, -EPERM,
+			       "%s was not removed from its cluster, as far as it knows: do that first (berth node remove "
+			       "%s), or use --force",
+			       name, name);
+	r = purge_node(node, err);
+	if (r == 0 && nftw(node->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) != 0)
+		r = err_system(err, -errno, "remove %s", node->dir);
+	snprintf(line, sizeof line, "%s is purged: its sandboxes and files are gone", name);
+	if (r == 0)
+		say(context, line);
 	return r;
 }
