@@ -186,9 +186,11 @@ const struct command_def commands[] = {
 	 drain_options, N(drain_options), node_drain},
 	{"node token", "mint a token that lets one machine join, once", node_token_options,
 	 N(node_token_options), node_token},
-	{"node join", "make this machine a node of the cluster whose node token printed the --token; @FILE or - keep it out of "
-	 "the list of processes", node_join_options,
-	 N(node_join_options), node_join},
+	{"node join",
+	 "make this machine a node of the cluster whose node token printed the --token; @FILE or - keep it "
+	 "out of "
+	 "the list of processes",
+	 node_join_options, N(node_join_options), node_join},
 	{"node remove", "let a node go for good: drained, or lost", node_remove_options,
 	 N(node_remove_options), node_remove},
 	{"node purge", "wipe a node that was removed, or is damaged, from this machine", node_purge_options,

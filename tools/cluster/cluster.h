@@ -63,7 +63,8 @@ struct joined {
 	uint64_t id;
 	bool worker;
 	const char *cluster, *tenant, *audience, *domain, *environment, *region;
-	struct str certificate, clients_certificate, ca, keyring; /* PEM, PEM, PEM, text; the last one empty for a worker */
+	struct str certificate, clients_certificate, ca,
+		keyring;    /* PEM, PEM, PEM, text; the last one empty for a worker */
 	struct str members; /* lines of berth.conf: voters, for a worker to ask */
 };
 /* Writes DIR/<name>/, berth.conf last. */

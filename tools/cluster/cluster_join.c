@@ -34,14 +34,16 @@ static int check_plan(const struct join_plan *p, struct err *err)
 
 		if (!inner && !(*x >= 'a' && *x <= 'z') && !(*x >= '0' && *x <= '9'))
 			return err_set(err, -EINVAL,
-				       "--name: \"%s\": a-z, 0-9 and, inside, '-' and '.' are allowed", p->name);
+				       "--name: \"%s\": a-z, 0-9 and, inside, '-' and '.' are allowed",
+				       p->name);
 	}
 	if (p->name[0] == '\0' || strlen(p->name) > 63)
 		return err_set(err, -EINVAL, "--name: 1 to 63 characters are allowed");
 	if (inet_pton(AF_INET, p->host, &address) != 1 || address.s_addr == htonl(INADDR_ANY))
-		return err_set(err, -EINVAL,
-			       "--host: \"%s\" is not the IPv4 address that other nodes reach this machine at",
-			       p->host);
+		return err_set(
+			err, -EINVAL,
+			"--host: \"%s\" is not the IPv4 address that other nodes reach this machine at",
+			p->host);
 	if (p->base_port < 1024 || p->base_port > 65531)
 		return err_set(err, -EINVAL, "--base-port: 1024 to 65531 are allowed");
 	return 0;
@@ -71,7 +73,8 @@ int joining_new(const struct join_plan *plan, struct joining **ret, struct err *
 		r = node_place_open(&j->place, plan->dir, plan->user, err);
 	snprintf(path, sizeof path, "%s/%s", j->place.dir, plan->name);
 	if (r == 0 && access(path, F_OK) == 0)
-		r = err_set(err, -EEXIST, "%s is there already: end it with: berth node purge, or take another --name",
+		r = err_set(err, -EEXIST,
+			    "%s is there already: end it with: berth node purge, or take another --name",
 			    path);
 	if (r == 0)
 		r = make_keys(j, err);

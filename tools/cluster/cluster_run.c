@@ -281,7 +281,8 @@ int cluster_purge(const char *dir, const char *name, bool force, cluster_progres
 	CLEANUP_NODES struct nodes nodes = {0};
 	struct node *node = NULL;
 	char line[512];
-	int r = geteuid() != 0 ? err_set(err, -EPERM, "nodes are purged by root") : find_nodes(dir, &nodes, err);
+	int r = geteuid() != 0 ? err_set(err, -EPERM, "nodes are purged by root")
+			       : find_nodes(dir, &nodes, err);
 
 	for (unsigned i = 0; r == 0 && i < nodes.n; i++) {
 		if (strcmp(nodes.list[i].name, name) == 0)
@@ -296,7 +297,8 @@ int cluster_purge(const char *dir, const char *name, bool force, cluster_progres
 			       (int)supervisor_pid(node));
 	if (!force && !was_removed(node))
 		return err_set(err, -EPERM,
-			       "%s was not removed from its cluster, as far as it knows: do that first (berth node remove "
+			       "%s was not removed from its cluster, as far as it knows: do that first "
+			       "(berth node remove "
 			       "%s), or use --force",
 			       name, name);
 	r = purge_node(node, err);

@@ -31,8 +31,8 @@ int node_place_open(struct node_place *p, const char *dir, const char *user_name
 	return 0;
 }
 
-int node_place_put(const struct node_place *p, const char *name, unsigned mode, bool daemons, struct str bytes,
-		   struct err *err)
+int node_place_put(const struct node_place *p, const char *name, unsigned mode, bool daemons,
+		   struct str bytes, struct err *err)
 {
 	char path[PATH_MAX + 192];
 

@@ -25,8 +25,8 @@ struct node_place {
 /* -ENOENT: no such user, with what to do; -EINVAL: root. Makes `dir` if it is missing. */
 int node_place_open(struct node_place *p, const char *dir, const char *user, struct err *err);
 /* Writes DIR/<name>; `daemons`: it is the user's. */
-int node_place_put(const struct node_place *p, const char *name, unsigned mode, bool daemons, struct str bytes,
-		   struct err *err);
+int node_place_put(const struct node_place *p, const char *name, unsigned mode, bool daemons,
+		   struct str bytes, struct err *err);
 
 struct node_config {
 	uint64_t id;

@@ -116,7 +116,8 @@ static int find_ca(const struct args *args, const struct token *token, struct st
 
 	if (r == EXIT_OK && pin_find(buf_str(&response.body), token->pin, to, &err) < 0) {
 		fprintf(stderr,
-			"berth: %.*s is not of the cluster that minted the token, or somebody is in between: %s\n",
+			"berth: %.*s is not of the cluster that minted the token, or somebody is in between: "
+			"%s\n",
 			STR_ARGS(address), err.message);
 		r = EXIT_REFUSED;
 	}
@@ -200,10 +201,10 @@ static void add_members(const json_t *json, struct buf *to)
 	const json_t *list = json_object_get(json, "members"), *m;
 	size_t i;
 
-	json_array_foreach(list, i, m)
-		buf_printf(to, "member = %" PRIu64 " %s %s %s %s\n",
-			   (uint64_t)json_integer_value(json_object_get(m, "id")), text_of(m, "name"),
-			   text_of(m, "raftAddress"), text_of(m, "controlAddress"), text_of(m, "forwardAddress"));
+	json_array_foreach(list, i, m) buf_printf(to, "member = %" PRIu64 " %s %s %s %s\n",
+						  (uint64_t)json_integer_value(json_object_get(m, "id")),
+						  text_of(m, "name"), text_of(m, "raftAddress"),
+						  text_of(m, "controlAddress"), text_of(m, "forwardAddress"));
 }
 
 static int write_node(struct joining *j, const json_t *json, struct err *err)
@@ -240,11 +241,13 @@ static int read_plan(const struct args *args, struct buf *extra, char *host_name
 		const char *value = strchr(lines[i], '=');
 
 		if (value == NULL || strpbrk(lines[i], "\r\n") != NULL)
-			return fprintf(stderr, "berth: --set: '%s' is not NAME=VALUE\n", lines[i]), EXIT_USAGE;
+			return fprintf(stderr, "berth: --set: '%s' is not NAME=VALUE\n", lines[i]),
+			       EXIT_USAGE;
 		buf_printf(extra, "%.*s = %s\n", (int)(value - lines[i]), lines[i], value + 1);
 	}
 	if (args_get(args, "host") == NULL)
-		return fprintf(stderr, "berth: --host ADDRESS is needed: where the other nodes reach this machine\n"),
+		return fprintf(stderr,
+			       "berth: --host ADDRESS is needed: where the other nodes reach this machine\n"),
 		       EXIT_USAGE;
 	*ret = (struct join_plan){
 		.dir = args_or(args, "dir", "BERTH_DIR", DIR_DEFAULT),
@@ -292,10 +295,12 @@ int node_join(const struct args *args)
 	if (r == EXIT_OK && write_node(j, response.json, &err) < 0)
 		r = fail(&err);
 	if (r == EXIT_OK)
-		fprintf(stderr, "%s is number %" PRIu64 " of the cluster: %s/%s/berth.conf; start it with: berth cluster "
-				"start --dir %s\n",
-			plan.name, (uint64_t)json_integer_value(json_object_get(response.json, "id")), plan.dir,
-			plan.name, plan.dir);
+		fprintf(stderr,
+			"%s is number %" PRIu64
+			" of the cluster: %s/%s/berth.conf; start it with: berth cluster "
+			"start --dir %s\n",
+			plan.name, (uint64_t)json_integer_value(json_object_get(response.json, "id")),
+			plan.dir, plan.name, plan.dir);
 	if (response.body.p != NULL)
 		crypto_wipe(response.body.p, response.body.n);
 	crypto_wipe(&token, sizeof token);
@@ -320,8 +325,7 @@ static int wait_gone(struct client *c, const char *path, const char *name)
 
 		if (r == EXIT_OK) {
 			list = json_object_get(response.json, "value");
-			json_array_foreach(list, i, node)
-				there |= strcmp(text_of(node, "name"), name) == 0;
+			json_array_foreach(list, i, node) there |= strcmp(text_of(node, "name"), name) == 0;
 		}
 		response_done(&response);
 		if (r == EXIT_OK && !there)
@@ -331,7 +335,8 @@ static int wait_gone(struct client *c, const char *path, const char *name)
 			return EXIT_TIMEOUT;
 		}
 		if (!told && c->progress)
-			fprintf(stderr, "%s is leaving: waiting until it is out of the log (%s)\n", name, path);
+			fprintf(stderr, "%s is leaving: waiting until it is out of the log (%s)\n", name,
+				path);
 		told = true;
 		usleep(POLL_US);
 	}
@@ -358,7 +363,8 @@ int node_remove(const struct args *args)
 	if (r == EXIT_OK && !args_has(args, "no-wait"))
 		r = wait_gone(&c, buf_cstr(&path), text_of(response.json, "name"));
 	if (r == EXIT_OK && !args_has(args, "no-wait"))
-		fprintf(stderr, "%s is no part of the cluster any more; on its machine: berth node purge %s\n",
+		fprintf(stderr,
+			"%s is no part of the cluster any more; on its machine: berth node purge %s\n",
 			text_of(response.json, "name"), text_of(response.json, "name"));
 	response_done(&response);
 	return r;
@@ -371,8 +377,8 @@ int node_purge(const struct args *args)
 
 	if (name == NULL)
 		return fprintf(stderr, "berth: node purge NODE\n"), EXIT_USAGE;
-	if (cluster_purge(args_or(args, "dir", "BERTH_DIR", DIR_DEFAULT), name, args_has(args, "force"), say, NULL,
-			  &err) < 0)
+	if (cluster_purge(args_or(args, "dir", "BERTH_DIR", DIR_DEFAULT), name, args_has(args, "force"), say,
+			  NULL, &err) < 0)
 		return fail(&err);
 	return EXIT_OK;
 }
