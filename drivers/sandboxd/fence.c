@@ -1,5 +1,9 @@
-/* fence.c -- the node's lease, kept here too: at its end everything is frozen, also when berthd no longer runs. */
+/* fence.c -- the node's lease, kept here too: at its end everything is frozen, also when berthd no longer runs.
+ * Happy path: each renewal moves a timer and the file <state>/lease; when the timer fires all that runs is frozen until a renewal.
+ * Failure modes: a sandboxd that was started anew goes on with the file's deadline: if that is over, what it adopts is frozen before
+ * anything else. One that stands still is killed by its supervisor, which reads the file too, and so becomes that case. */
 #include <errno.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -19,9 +23,10 @@ static void set_all(struct server *s, bool frozen)
 			s->driver->ops->kill(s->driver, b->instance);
 		if (b->state != SANDBOX_RUNNING || b->frozen == frozen)
 			continue;
-		if (s->driver->ops->freeze(s->driver, b->instance, frozen, &err) == 0)
+		if (s->driver->ops->freeze(s->driver, b->instance, frozen, &err) == 0) {
 			b->frozen = frozen;
-		else
+			lifecycle_frozen(s, b);
+		} else
 			log_error("sandbox %lu: %s: %s", (unsigned long)b->id, frozen ? "freeze" : "thaw",
 				  err.message);
 	}
@@ -34,6 +39,10 @@ static void fence(struct server *s, bool fenced)
 				: "the lease is renewed");
 	s->fenced = fenced;
 	set_all(s, fenced);
+	if (fenced)
+		s->lease.kept_ms = s->lease.until_ms;
+	if (lease_file_write(s->lease_fd, &s->lease) < 0)
+		log_error("the end of the lease could not be written down");
 }
 
 static void on_deadline(struct server *s, struct watch *w, uint32_t events)
@@ -47,10 +56,25 @@ static void on_deadline(struct server *s, struct watch *w, uint32_t events)
 
 int fence_open(struct server *s, struct err *err)
 {
-	int fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	int fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK), r;
+	char path[SETTINGS_PATH_MAX + 16];
 
 	s->fence.on = on_deadline;
-	return fd < 0 ? err_system(err, -errno, "timerfd") : watch_add(s, &s->fence, fd, EPOLLIN, err);
+	r = fd < 0 ? err_system(err, -errno, "timerfd") : watch_add(s, &s->fence, fd, EPOLLIN, err);
+	snprintf(path, sizeof path, "%s/lease", s->o.settings->state_dir);
+	if (r == 0)
+		r = lease_file_read(path, &s->lease, err);
+	return r == 0 ? lease_file_open(path, &s->lease_fd, err) : r;
+}
+
+void fence_adopted(struct server *s)
+{
+	bool over = s->lease.until_ms != 0 && s->lease.until_ms <= clock_boot_ms();
+
+	/* Whether they are frozen is not known: the other is assumed. */
+	for (struct map_node *n = map_next(&s->sandboxes, NULL); n != NULL; n = map_next(&s->sandboxes, n))
+		container_of(n, struct sandbox, node)->frozen = !over;
+	fence_set(s, s->lease.until_ms);
 }
 
 void fence_set(struct server *s, uint64_t boot_ms)
@@ -61,5 +85,6 @@ void fence_set(struct server *s, uint64_t boot_ms)
 
 	/* All zero disarms. A time in the past fires at once, but the answer shall come after the freezing. */
 	(void)timerfd_settime(s->fence.fd, TFD_TIMER_ABSTIME, &at, NULL);
+	s->lease.until_ms = boot_ms;
 	fence(s, now);
 }

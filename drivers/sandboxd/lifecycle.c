@@ -101,6 +101,11 @@ void lifecycle_exited(struct server *s, const struct sandbox *b)
 	put(s, "exited", b, b->exit.wall_ms, more);
 }
 
+void lifecycle_frozen(struct server *s, const struct sandbox *b)
+{
+	put(s, b->frozen ? "frozen" : "thawed", b, clock_wall_ms(), "");
+}
+
 void lifecycle_stopped(struct server *s, const struct sandbox *b, uint64_t wall_ms)
 {
 	remember(s, b->id, b->exit_known ? b->exit.wall_ms : wall_ms);

@@ -179,5 +179,6 @@ int sandboxes_adopt(struct server *s, struct err *err)
 
 	if (r == 0 && a.running + a.over > 0)
 		log_info("adopted %u running sandboxes and %u that are over", a.running, a.over);
+	fence_adopted(s);
 	return r;
 }

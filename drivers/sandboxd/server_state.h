@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "core/lease_file.h"
 #include "core/map.h"
 #include "journal/journal.h"
 #include "sandboxd/jobs/jobs.h"
@@ -102,6 +103,8 @@ struct server {
 	struct dial *dials;
 	unsigned n_dials;
 	bool fenced, ending;
+	struct lease_file lease; /* as it is on disk */
+	int lease_fd;
 	struct journal *events; /* lifecycle.c */
 	struct kept_logs *logs;
 	struct ended {
@@ -162,6 +165,8 @@ void dials_drop(struct server *s);
 /* fence.c */
 int fence_open(struct server *s, struct err *err);
 void fence_set(struct server *s, uint64_t boot_ms);
+/* After what runs was found: the lease that a former sandboxd kept is kept on. */
+void fence_adopted(struct server *s);
 
 /* image_calls.c */
 void image_call(struct server *s, const struct packet *p, int fd, struct asker asker);
@@ -175,6 +180,7 @@ int lifecycle_open(struct server *s, struct err *err);
 void lifecycle_started(struct server *s, const struct sandbox *b, const struct driver_limits *limits,
 		       uint64_t wall_ms);
 void lifecycle_exited(struct server *s, const struct sandbox *b);
+void lifecycle_frozen(struct server *s, const struct sandbox *b); /* or thawed */
 void lifecycle_stopped(struct server *s, const struct sandbox *b, uint64_t wall_ms);
 /* When a sandbox that is not here any more ended; now, if that is not remembered. */
 uint64_t lifecycle_ended_ms(const struct server *s, uint64_t sandbox);

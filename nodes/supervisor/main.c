@@ -2,6 +2,8 @@
  *
  * Happy path: reads the node's configuration, makes its directories, starts sandboxd as root and berthd as the configured
  * user, and starts either again when it ends. On SIGTERM it ends both and leaves; sandboxes go on, for the next start.
+ * sandboxd freezes what runs when the node's lease ends. If it stands still it does not; so this reads the same deadline, kills
+ * a sandboxd that let it pass, and the next one freezes before it does anything else.
  * Failure modes: a second supervisor of the same node is refused by a lock on its pid file; a daemon that ends at once is
  * started with growing pauses and each end is logged. */
 #include <errno.h>
@@ -26,20 +28,24 @@
 #include "config/config.h"
 #include "core/clock.h"
 #include "core/fd.h"
+#include "core/lease_file.h"
 #include "core/log.h"
 #include "core/must.h"
 #include "purge.h"
 
 #define STOP_MS        8000
+#define FENCE_MS       1000 /* for sandboxd to freeze what runs once the lease is over */
+#define AGAIN_MS       5000
 #define BERTHD_REMOVED 4 /* its exit status: see nodes/control/links/roster.h */
 
 struct supervisor {
 	struct config config;
-	char config_path[PATH_MAX], programs[PATH_MAX];
+	char config_path[PATH_MAX], programs[PATH_MAX], lease_path[PATH_MAX + 32];
 	struct child sandboxd, berthd;
 	uid_t uid;
 	gid_t gid;
 	int lock;
+	uint64_t fenced_ms; /* when sandboxd was killed because it had not */
 };
 
 static const char *text(struct supervisor *s, struct str value)
@@ -77,6 +83,7 @@ static int make_directories(struct supervisor *s, struct err *err)
 	snprintf(path, sizeof path, "%s/berthd", state);
 	if (r == 0)
 		r = make_directory(path, s->uid, s->gid, 0700, err);
+	snprintf(s->lease_path, sizeof s->lease_path, "%s/sandboxd/lease", state);
 	snprintf(path, sizeof path, "%s/sandboxd", state);
 	if (r == 0)
 		r = make_directory(path, 0, 0, 0711, err);
@@ -214,13 +221,36 @@ static void stop_both(struct supervisor *s)
 	}
 }
 
+/* Sees that sandboxd keeps the lease. The ms until that has to be looked at again. */
+static int watch_lease(struct supervisor *s)
+{
+	uint64_t now = clock_boot_ms(), due;
+	struct lease_file lease;
+
+	if (s->sandboxd.pid == 0 || lease_file_read(s->lease_path, &lease, NULL) < 0)
+		return AGAIN_MS;
+	due = lease.until_ms + FENCE_MS;
+	if (lease.until_ms == 0 || lease.kept_ms == lease.until_ms)
+		return AGAIN_MS;
+	if (due > now)
+		return due - now < AGAIN_MS ? (int)(due - now) : AGAIN_MS;
+	if (now - s->fenced_ms >= AGAIN_MS) {
+		log_error("the node's lease ended and sandboxd has not frozen what runs: it is killed and "
+			  "started again");
+		kill(s->sandboxd.pid, SIGKILL);
+		s->fenced_ms = now;
+	}
+	return AGAIN_MS;
+}
+
 static void supervise(struct supervisor *s, int signals)
 {
 	for (;;) {
 		struct pollfd p = {.fd = signals, .events = POLLIN};
 		struct signalfd_siginfo info;
+		int start_ms = start_due(s), lease_ms = watch_lease(s);
 
-		if (poll(&p, 1, start_due(s)) <= 0)
+		if (poll(&p, 1, start_ms < lease_ms ? start_ms : lease_ms) <= 0)
 			continue;
 		if (read(signals, &info, sizeof info) != (ssize_t)sizeof info)
 			continue;

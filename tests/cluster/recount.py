@@ -53,6 +53,8 @@ def recount(events):
             s.ready = first(s.ready, at)
         elif kind == "dead":
             s.dead = True
+        elif kind in ("frozen", "thawed"):
+            pass  # it is billed all the same
         else:
             s.opened, s.generation = first(s.opened, at), e["generation"]
             s.connected = s.connected or kind == "connected"

@@ -172,8 +172,10 @@ static void started(struct server *s, struct start_job *j, struct sandbox *b)
 	lifecycle_started(s, b, &j->how.limits, info.started_wall_ms);
 	reply(s, &j->asker, &r, -1);
 	b->state = SANDBOX_RUNNING;
-	if (s->fenced && s->driver->ops->freeze(s->driver, b->instance, true, NULL) == 0)
+	if (s->fenced && s->driver->ops->freeze(s->driver, b->instance, true, NULL) == 0) {
 		b->frozen = true;
+		lifecycle_frozen(s, b);
+	}
 	sandbox_watch_exit(s, b);
 	sandbox_stop_if_asked(s, b);
 }

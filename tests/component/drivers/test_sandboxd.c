@@ -367,6 +367,25 @@ static void the_fence_freezes_and_thaws(void **state)
 	assert_int_equal(stop(30, 0), 0);
 }
 
+/* The next one goes on with the deadline of the one before. */
+static void the_fence_outlives_the_server(void **state)
+{
+	struct sandboxd_fence fence = {.boot_ms = clock_boot_ms() + 1};
+
+	(void)state;
+	assert_int_equal(client_call(&client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
+	usleep(2000);
+	restart_server();
+	assert_int_equal(start(33, "serve", NULL, NULL), -EAGAIN);
+	fence.boot_ms = clock_boot_ms() + 60000;
+	assert_int_equal(client_call(&client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
+	restart_server();
+	assert_int_equal(start(33, "serve", NULL, NULL), 0);
+	fence.boot_ms = 0;
+	assert_int_equal(client_call(&client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
+	assert_int_equal(stop(33, 0), 0);
+}
+
 static void gives_the_log(void **state)
 {
 	struct sandboxd_log l = {.sandbox = 40};
@@ -552,6 +571,7 @@ int main(void)
 		cmocka_unit_test(a_slot_stays_taken_until_all_is_gone),
 		cmocka_unit_test(slow_calls_delay_nobody),
 		cmocka_unit_test(the_fence_freezes_and_thaws),
+		cmocka_unit_test(the_fence_outlives_the_server),
 		cmocka_unit_test(gives_the_log),
 		cmocka_unit_test(logs_outlive_their_sandboxes),
 		cmocka_unit_test(hello_comes_first_and_fits),

@@ -1,0 +1,122 @@
+"""A cluster whose nodes have machines of their own, as far as the network is concerned: each node's processes live in a network namespace with
+one address on a bridge, and the test can cut it off.
+
+The bridge is in a network and mount namespace of the test's own (alone() begins it anew there), never in the machine's. A node's
+namespace is held by a process; it goes with it. `Outside` is one more namespace on the bridge with a public address, where what
+sandboxes send is received and written down with the time.
+"""
+import atexit
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+from harness import BUILD, Cluster, need_machine, skip, wait_until
+
+NET, SELF = "10.77.0", "10.77.0.254"
+PUBLIC, PUBLIC_NET = "198.51.100.2", "198.51.100.0/24"
+
+
+def alone():
+    """Begins this program anew in namespaces of its own. Call it first."""
+    need_machine()
+    for tool in ("nft", "ip", "nsenter", "mount"):
+        if subprocess.run(["sh", "-c", f"command -v {tool}"], capture_output=True, check=False).returncode != 0:
+            skip(f"{tool} is missing")
+    if os.environ.get("BERTH_ALONE") != "yes":
+        os.execvpe("unshare", ["unshare", "--net", "--mount", "--propagation", "private", "--", sys.executable, *sys.argv],
+                   dict(os.environ, BERTH_ALONE="yes"))
+    sh("ip link set lo up; ip link add br0 type bridge forward_delay 0; ip link set br0 up; " f"ip addr add {SELF}/24 dev br0")
+
+
+def sh(script):
+    return subprocess.run(["sh", "-ec", script], check=True, capture_output=True, text=True).stdout
+
+
+class Machine:
+    """A network namespace on the bridge."""
+
+    def __init__(self, name, address, script=""):
+        self.name = name
+        self.holder = subprocess.Popen(["unshare", "--net", "--", "sh", "-c", "echo; exec sleep 100000"], stdout=subprocess.PIPE)
+        atexit.register(self.end)
+        self.holder.stdout.readline()
+        pid = self.holder.pid
+        sh(f"ip link add {name} type veth peer name eth0 netns {pid}; ip link set {name} master br0 up")
+        self.run(f"ip link set lo up; ip link set eth0 up; ip addr add {address}/24 dev eth0; {script}")
+
+    def enter(self, *command):
+        return ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", "--", *command]
+
+    def run(self, script):
+        return subprocess.run(self.enter("sh", "-ec", script), check=True, capture_output=True, text=True).stdout
+
+    def end(self):
+        self.holder.kill()
+        self.holder.wait()
+
+
+class Machines(Cluster):
+    """Cluster on machines of its own. alone() must have been called."""
+
+    def __init__(self, nodes=3, settings=(), name="machines", options=(), workers=0):
+        hosts = ",".join(f"{NET}.{n}" for n in range(1, nodes + workers + 1))
+        super().__init__(nodes, settings, name, ["--host", hosts, *options], workers)
+        self.supervisors = {}
+        self.machines = {n: Machine(f"node{n}", self.host(n), f"ip route add default via {SELF}; ip route add {PUBLIC_NET} dev eth0")
+                         for n in range(1, self.n + 1)}
+
+    def host(self, node):
+        return f"{NET}.{node}"
+
+    def port(self, node, which="http"):
+        return super().port(1, which)
+
+    def start_node(self, node, prefix=()):
+        """Its supervisor, in its namespace. `prefix`: a command that runs it."""
+        with open(self.node_dir(node) / "log", "ab") as log:
+            self.supervisors[node] = subprocess.Popen(
+                self.machines[node].enter(*prefix, str(BUILD / "bin/berth-supervisor"), str(self.node_dir(node) / "berth.conf")),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+    def start(self):
+        for node in self.machines:
+            self.start_node(node)
+        return super().start()  # waits until all are ready
+
+    def end(self):
+        for node in list(self.machines):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                self.heal(node)
+        for node in self.machines:  # one that stands still cannot be stopped
+            for program in ("berthd", "sandboxd"):
+                with contextlib.suppress(OSError):
+                    os.kill(self.pid(node, program), signal.SIGCONT)
+        super().end()
+        for s in self.supervisors.values():
+            s.kill()
+            s.wait()
+        for m in self.machines.values():
+            m.end()
+
+    def connection(self, node=1, tls=False, timeout=60):
+        c = super().connection(node, tls, timeout)
+        c.host = self.host(node)
+        return c
+
+    # --- faults of the network
+
+    def cut(self, node, hear=False, speak=False):
+        """Between this node and the other nodes alone; clients still reach it. hear, speak: one way stays."""
+        others = ", ".join(self.host(n) for n in self.machines if n != node)
+        rules = ""
+        if not hear:
+            rules += f"chain hear {{ type filter hook input priority -300; ip saddr {{ {others} }} drop; }} "
+        if not speak:
+            rules += f"chain speak {{ type filter hook output priority -300; ip daddr {{ {others} }} drop; }} "
+        self.machines[node].run(f"nft 'table inet fault {{ {rules} }}'")
+
+    def heal(self, node):
+        self.machines[node].run("nft list table inet fault >/dev/null 2>&1 && nft delete table inet fault || true")
