@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/fd.h"
+
 static uint64_t read_ms(clockid_t id)
 {
 	struct timespec t;
@@ -21,6 +23,15 @@ uint64_t clock_boot_ms(void)
 uint64_t clock_wall_ms(void)
 {
 	return read_ms(CLOCK_REALTIME);
+}
+
+void clock_boot_id(char ret[CLOCK_BOOT_ID_SIZE])
+{
+	CLEANUP_BUF struct buf b = {0};
+
+	memset(ret, 0, CLOCK_BOOT_ID_SIZE);
+	if (fd_read_file("/proc/sys/kernel/random/boot_id", CLOCK_BOOT_ID_SIZE, &b, NULL) == 0)
+		snprintf(ret, CLOCK_BOOT_ID_SIZE, "%.*s", (int)strcspn(buf_cstr(&b), "\n"), buf_cstr(&b));
 }
 
 const char *clock_text(uint64_t wall_ms, char text[CLOCK_TEXT_SIZE])

@@ -8,6 +8,10 @@
 uint64_t clock_boot_ms(void);
 uint64_t clock_wall_ms(void);
 
+#define CLOCK_BOOT_ID_SIZE 40
+/* What the kernel calls this boot of the machine: clock_boot_ms() counts from its beginning. Empty if it does not tell. */
+void clock_boot_id(char ret[CLOCK_BOOT_ID_SIZE]);
+
 #define CLOCK_TEXT_SIZE 32
 /* "2026-01-02T03:04:05.678Z" (RFC 3339). Returns text. */
 const char *clock_text(uint64_t wall_ms, char text[CLOCK_TEXT_SIZE]);

@@ -44,14 +44,3 @@ int process_open(pid_t pid, uint64_t start)
 	}
 	return fd;
 }
-
-void process_boot_id(char *ret, size_t size)
-{
-	CLEANUP_BUF struct buf b = {0};
-
-	*ret = '\0';
-	if (fd_read_file("/proc/sys/kernel/random/boot_id", 64, &b, NULL) == 0) {
-		snprintf(ret, size, "%s", buf_cstr(&b));
-		ret[strcspn(ret, "\n")] = '\0';
-	}
-}

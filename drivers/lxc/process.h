@@ -9,7 +9,5 @@
 uint64_t process_start(pid_t pid);
 /* A pidfd of the process that has this number and start; -ESRCH if it is gone. */
 int process_open(pid_t pid, uint64_t start);
-/* Of this boot of the machine; at least 40 bytes. */
-void process_boot_id(char *ret, size_t size);
 
 #endif

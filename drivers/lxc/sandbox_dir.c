@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/fd.h"
 #include "core/must.h"
 #include "process.h"
@@ -89,9 +90,9 @@ int sandbox_dir_read_shim(const char *dir, int64_t *ret_pid, uint64_t *ret_start
 int sandbox_dir_write_running(const char *dir, const struct shim_report *r, struct err *err)
 {
 	struct shim_report with_boot = *r;
-	char boot[40];
+	char boot[CLOCK_BOOT_ID_SIZE];
 
-	process_boot_id(boot, sizeof boot);
+	clock_boot_id(boot);
 	with_boot.boot_id = str_of(boot);
 	return write_struct(dir, "running", &shim_report_codec, &with_boot, err);
 }
@@ -114,12 +115,12 @@ int sandbox_dir_read_running(const char *dir, struct shim_report *ret, struct er
 {
 	CLEANUP_ARENA struct arena a = {0};
 	struct shim_report r;
-	char boot[40];
+	char boot[CLOCK_BOOT_ID_SIZE];
 	int result = read_struct(dir, "running", &shim_report_codec, &a, &r, err);
 
 	if (result < 0)
 		return result;
-	process_boot_id(boot, sizeof boot);
+	clock_boot_id(boot);
 	if (!str_eq(r.boot_id, str_of(boot)))
 		result = err_set(err, -ESTALE, "%s: from before the machine was booted", dir);
 	r.message = r.boot_id = STR_NONE;

@@ -4,9 +4,9 @@
 
 #include <stdbool.h>
 
-#include "core/lease_file.h"
 #include "core/map.h"
 #include "journal/journal.h"
+#include "lease/lease_file.h"
 #include "sandboxd/jobs/jobs.h"
 #include "sandboxd/kept_logs.h"
 #include "sandboxd/channel/packet.h"

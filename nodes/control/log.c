@@ -87,6 +87,9 @@ void control_join(struct control *c)
 
 	if (c->joining || c->leader == 0 || state_cluster(c->state)->id.n == 0)
 		return;
+	char boot[CLOCK_BOOT_ID_SIZE];
+
+	clock_boot_id(boot);
 	struct cmd_node_join join = {.id = f->node_id,
 				     .name = f->node_name,
 				     .raft_address = self->raft, /* empty: a worker */
@@ -94,6 +97,7 @@ void control_join(struct control *c)
 				     .peer_address = self->peer,
 				     .api_address = f->api_url,
 				     .version = STR(BERTH_VERSION),
+				     .boot = str_of(boot),
 				     .voter = self->voter,
 				     .cpu_milli = f->cpu_milli,
 				     .memory_bytes = f->memory_bytes};

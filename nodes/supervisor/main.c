@@ -28,9 +28,9 @@
 #include "config/config.h"
 #include "core/clock.h"
 #include "core/fd.h"
-#include "core/lease_file.h"
 #include "core/log.h"
 #include "core/must.h"
+#include "lease/lease_file.h"
 #include "purge.h"
 
 #define STOP_MS        8000

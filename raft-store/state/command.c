@@ -50,6 +50,7 @@ static const struct codec_field node_join_fields[] = {
 	CODEC_U64(struct cmd_node_join, cpu_milli),
 	CODEC_U64(struct cmd_node_join, memory_bytes),
 	CODEC_STR(struct cmd_node_join, control_address, ADDRESS_MAX_BYTES),
+	CODEC_STR(struct cmd_node_join, boot, NAME_MAX_BYTES),
 };
 static const struct codec_type node_join_codec =
 	CODEC_TYPE(struct cmd_node_join, "node_join", node_join_fields);

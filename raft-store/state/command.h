@@ -74,6 +74,7 @@ struct cmd_cluster_init {
 struct cmd_node_join {
 	uint64_t id;
 	struct str name, raft_address, control_address, peer_address, api_address, labels, version;
+	struct str boot; /* which boot of its machine; another one than before: nothing of it runs any more */
 	bool voter;
 	uint64_t cpu_milli, memory_bytes;
 };

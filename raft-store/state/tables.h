@@ -163,6 +163,7 @@ struct node_row {
 	uint64_t cpu_milli, memory_bytes;       /* capacity before overcommit */
 	uint64_t cpu_reserved, memory_reserved; /* kept by apply */
 	struct str labels, version;
+	struct str boot;     /* of its machine, when it joined */
 	uint64_t newest_key; /* of the cluster's keys: the node has all up to this one */
 	uint64_t ca_key;     /* the KEY_CA that issued the node's certificate; 0: not told yet */
 	/* While it drains. */

@@ -66,11 +66,18 @@ static uint64_t at_least(uint64_t capacity, uint64_t reserved, uint32_t overcomm
 	return capacity < needed ? needed : capacity;
 }
 
+/* Its machine was booted since: nothing that ran there does, and nobody knows since when but not later than its last lease. */
+static bool was_booted(const struct node_row *old, const struct cmd_node_join *c)
+{
+	return old != NULL && old->state == NODE_UP && old->boot.n > 0 && c->boot.n > 0 &&
+	       !str_eq(old->boot, c->boot);
+}
+
 void apply_node_join(struct apply *a, const void *body)
 {
 	const struct cmd_node_join *c = body;
 	const struct node_row *old = state_node(a->s, c->id);
-	struct node_row row = old != NULL ? *old : (struct node_row){.id = c->id};
+	struct node_row row = {.id = c->id};
 
 	if (c->id == 0 || c->id > a->cluster.counter) {
 		apply_refuse(a, -EINVAL, "id: %" PRIu64 ", allowed below %d or from the cluster's counter",
@@ -94,7 +101,13 @@ void apply_node_join(struct apply *a, const void *body)
 			     a->command->epoch);
 		return;
 	}
-	if (old == NULL) { /* the cluster is made with it */
+	if (was_booted(old, c)) {
+		apply_node_ends(a, old);
+		old = state_node(a->s, c->id);
+	}
+	if (old != NULL) {
+		row = *old;
+	} else { /* the cluster is made with it */
 		row.voter = c->voter;
 		row.member = c->voter ? MEMBER_VOTER : MEMBER_NONE;
 	}
@@ -105,6 +118,7 @@ void apply_node_join(struct apply *a, const void *body)
 	row.api_address = c->api_address;
 	row.labels = c->labels;
 	row.version = c->version;
+	row.boot = c->boot;
 	row.cpu_milli = at_least(c->cpu_milli, row.cpu_reserved, a->cluster.settings.overcommit_cpu);
 	row.memory_bytes =
 		at_least(c->memory_bytes, row.memory_reserved, a->cluster.settings.overcommit_memory);

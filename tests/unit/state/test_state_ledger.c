@@ -219,6 +219,33 @@ static void test_a_lost_node_is_billed_to_the_lease(void **unused)
 	machine_done(&m);
 }
 
+/* Nothing of it runs any more, since the machine's last lease at the latest; a start of the program alone ends nothing. */
+static void test_a_booted_node_is_billed_to_the_lease(void **unused)
+{
+	struct machine m;
+	uint64_t pool = start(&m), day = MACHINE_START;
+	struct cmd_node_join join = {
+		.id = 2, .name = STR("two"), .boot = STR("one"), .cpu_milli = 1000, .memory_bytes = 1u << 30};
+
+	(void)unused;
+	machine_do(&m, 2, COMMAND_NODE_JOIN, &join);
+	m.now_ms = day + 4000;
+	machine_ready(&m, pool, 2);
+	m.now_ms = day + 6000;
+	machine_open(&m, pool, "user-1");
+	machine_do(&m, 2, COMMAND_NODE_JOIN, &join);
+	assert_non_null(state_session(m.s, pool, STR("user-1")));
+	m.now_ms = day + 60000;
+	join.boot = STR("two");
+	assert_int_equal(machine_do(&m, 2, COMMAND_NODE_JOIN, &join)->code, 0);
+	assert_null(state_session(m.s, pool, STR("user-1")));
+	assert_null(state_next_node_sandbox(m.s, 2, NULL));
+	assert_int_equal(at(&m, pool, day), 17000);
+	assert_int_equal(bucket(&m, pool, day)->session_ms.low, 15000);
+	assert_int_equal(state_node(m.s, 2)->cpu_reserved, 0);
+	machine_done(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -230,6 +257,7 @@ int main(void)
 		cmocka_unit_test(test_bill_outlives_the_pool),
 		cmocka_unit_test(test_trim),
 		cmocka_unit_test(test_a_lost_node_is_billed_to_the_lease),
+		cmocka_unit_test(test_a_booted_node_is_billed_to_the_lease),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-#include "core/lease_file.h"
+#include "lease/lease_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -6,29 +6,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/fd.h"
 
-#define BOOT_ID_SIZE 40
-
 struct on_disk {
-	char boot[BOOT_ID_SIZE];
+	char boot[CLOCK_BOOT_ID_SIZE];
 	struct lease_file lease;
 };
-
-static void boot_id(char ret[BOOT_ID_SIZE])
-{
-	CLEANUP_BUF struct buf b = {0};
-
-	memset(ret, 0, BOOT_ID_SIZE);
-	if (fd_read_file("/proc/sys/kernel/random/boot_id", BOOT_ID_SIZE - 1, &b, NULL) == 0)
-		memcpy(ret, b.p, b.n);
-}
 
 int lease_file_read(const char *path, struct lease_file *ret, struct err *err)
 {
 	CLEANUP_BUF struct buf b = {0};
 	struct on_disk disk;
-	char boot[BOOT_ID_SIZE];
+	char boot[CLOCK_BOOT_ID_SIZE];
 	int r = fd_read_file(path, sizeof disk, &b, err);
 
 	*ret = (struct lease_file){0};
@@ -39,7 +29,7 @@ int lease_file_read(const char *path, struct lease_file *ret, struct err *err)
 	if (b.n != sizeof disk)
 		return err_set(err, -EUCLEAN, "%s: %zu bytes, not %zu", path, b.n, sizeof disk);
 	memcpy(&disk, b.p, sizeof disk);
-	boot_id(boot);
+	clock_boot_id(boot);
 	if (memcmp(boot, disk.boot, sizeof boot) == 0)
 		*ret = disk.lease;
 	return 0;
@@ -59,6 +49,6 @@ int lease_file_write(int fd, const struct lease_file *lease)
 {
 	struct on_disk disk = {.lease = *lease};
 
-	boot_id(disk.boot);
+	clock_boot_id(disk.boot);
 	return pwrite(fd, &disk, sizeof disk, 0) == (ssize_t)sizeof disk ? 0 : -EIO;
 }

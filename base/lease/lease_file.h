@@ -2,8 +2,8 @@
  * after it, or watches it, has to know.
  *
  * One small file, written over in place and never flushed: it is of this boot alone. Owner: sandboxd; the supervisor reads. */
-#ifndef CORE_LEASE_FILE_H
-#define CORE_LEASE_FILE_H
+#ifndef LEASE_LEASE_FILE_H
+#define LEASE_LEASE_FILE_H
 
 #include <stdint.h>
 
