@@ -43,7 +43,8 @@ static void renew_own(struct membership *self, struct context *c)
 	if (context_epoch(c) != 0)
 		self->own = context_request(
 			c, (struct address){ADDRESS_MEMBERSHIP, NODE_LEADER, 0}, MSG_RENEW,
-			&(struct msg_renew){c->node, context_epoch(c), c->now_ms}, PROPOSE_MS);
+			&(struct msg_renew){c->node, context_epoch(c), c->now_ms, context_disk(c)},
+			PROPOSE_MS);
 	context_timer(c, c->now_ms + TICK_MS);
 }
 
@@ -125,7 +126,7 @@ static uint8_t renew(struct actor *a, struct context *c, const struct message *m
 		return MEMBERSHIP_LEADING;
 	}
 	self->next[self->n_next++] =
-		(struct renewing){{body->node, body->epoch, body->sent_ms}, context_asker(m)};
+		(struct renewing){{body->node, body->epoch, body->sent_ms, body->disk}, context_asker(m)};
 	return MEMBERSHIP_LEADING;
 }
 

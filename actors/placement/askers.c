@@ -179,9 +179,11 @@ static void why_unproven(const struct context *c, const struct pool_row *pool, c
 			 "the session pool has no sandbox yet: %u boot, and none has answered on port %u",
 			 n->booting, revision->template.target_port);
 	else
-		snprintf(
-			text, size,
-			"the session pool has no sandbox yet: no node that holds its image has room for one");
+		snprintf(text, size,
+			 "the session pool has no sandbox yet: no node%s%.*s that holds its image has room "
+			 "for one",
+			 revision != NULL && revision->template.node_labels.n > 0 ? " with the labels " : "",
+			 STR_ARGS(revision != NULL ? revision->template.node_labels : STR_NONE));
 }
 
 /* Why this group has no session, for people and for the status that they get. */

@@ -21,6 +21,7 @@ struct need {
 	const struct pool_row *pool;
 	const struct template *template;
 	uint32_t for_waiters, for_target;
+	uint32_t *spare; /* of each spot: ready and booting sandboxes of the pool there */
 };
 
 struct round {
@@ -28,8 +29,9 @@ struct round {
 	struct context *c;
 	struct spot spots[NODES_MAX];
 	uint32_t n_spots;
-	struct need *needs;
+	struct need *needs; /* by uid */
 	uint32_t n_needs;
+	uint32_t *spare; /* of all needs */
 };
 
 static uint32_t proposed(const struct refill *r, uint64_t pool, uint64_t node)
@@ -118,6 +120,40 @@ static bool need_of(const struct round *round, const struct pool_row *pool, uint
 	return ret->for_waiters + ret->for_target > 0;
 }
 
+static struct need *need_of_pool(const struct round *round, uint64_t pool)
+{
+	uint32_t low = 0, high = round->n_needs;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (round->needs[middle].pool->uid < pool)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < round->n_needs && round->needs[low].pool->uid == pool ? &round->needs[low] : NULL;
+}
+
+static void count_spare(struct round *round, uint64_t pool)
+{
+	struct need *need = need_of_pool(round, pool);
+
+	if (need != NULL && need->spare != NULL)
+		need->spare[round->n_spots]++;
+}
+
+/* What the spot's sandboxes are: those that boot hold slots, the spare ones of a pool are its share there. */
+static void count_sandboxes(struct round *round, struct spot *spot, uint64_t cluster_ms)
+{
+	for (const struct sandbox_row *x = NULL;
+	     (x = state_next_node_sandbox(round->c->state, spot->row->id, x)) != NULL;) {
+		spot->booting += x->state == SANDBOX_BOOTING && cluster_ms < x->created_ms + SLOT_MS;
+		if (x->state == SANDBOX_BOOTING || x->state == SANDBOX_READY)
+			count_spare(round, x->pool);
+	}
+}
+
 static void find_spots(struct round *round, uint64_t cluster_ms)
 {
 	const struct state *s = round->c->state;
@@ -125,13 +161,12 @@ static void find_spots(struct round *round, uint64_t cluster_ms)
 	for (const struct node_row *row = NULL; (row = state_next_node(s, row)) != NULL;) {
 		struct spot *spot = &round->spots[round->n_spots];
 
-		if (row->state != NODE_UP || row->cordoned || round->n_spots == NODES_MAX)
+		if (row->state != NODE_UP || row->cordoned || row->disk.nearly_full ||
+		    round->n_spots == NODES_MAX)
 			continue;
 		*spot = (struct spot){
 			.row = row, .cpu_milli = row->cpu_reserved, .memory_bytes = row->memory_reserved};
-		for (const struct sandbox_row *x = NULL;
-		     (x = state_next_node_sandbox(s, row->id, x)) != NULL;)
-			spot->booting += x->state == SANDBOX_BOOTING && cluster_ms < x->created_ms + SLOT_MS;
+		count_sandboxes(round, spot, cluster_ms);
 		for (uint32_t i = 0; i < REFILL_PROPOSALS_MAX; i++) {
 			const struct refill_proposal *p = &round->refill->proposals[i];
 			const struct pool_row *pool = p->request == 0 ? NULL : state_pool(s, p->pool);
@@ -141,6 +176,7 @@ static void find_spots(struct round *round, uint64_t cluster_ms)
 			if (p->node != row->id || revision == NULL)
 				continue;
 			spot->booting++;
+			count_spare(round, pool->uid);
 			spot->cpu_milli += revision->template.cpu_milli;
 			spot->memory_bytes += revision->template.memory_bytes;
 		}
@@ -148,35 +184,45 @@ static void find_spots(struct round *round, uint64_t cluster_ms)
 	}
 }
 
-/* Per mille of what may be reserved, after one more; above 1000: no room. */
-static uint64_t load_after(const struct round *round, const struct spot *spot, const struct template *t)
+static uint64_t fits(uint64_t used, uint64_t most, uint64_t one)
 {
-	const struct settings *x = &state_cluster(round->c->state)->settings;
-	uint64_t cpu_max = spot->row->cpu_milli * x->overcommit_cpu;
-	uint64_t memory_max = spot->row->memory_bytes * x->overcommit_memory;
-	uint64_t cpu = spot->cpu_milli + t->cpu_milli, memory = spot->memory_bytes + t->memory_bytes;
-
-	if (cpu > cpu_max || memory > memory_max)
-		return 1001;
-	cpu = cpu * 1000 / cpu_max;
-	memory = (memory >> 10) * 1000 / ((memory_max >> 10) + 1);
-	return cpu > memory ? cpu : memory;
+	return used >= most ? 0 : one == 0 ? UINT32_MAX : (most - used) / one;
 }
 
-static struct spot *best_spot(struct round *round, const struct template *t)
+/* How many more of them fit. */
+static uint64_t room_for(const struct round *round, const struct spot *spot, const struct template *t)
 {
+	const struct settings *x = &state_cluster(round->c->state)->settings;
+	uint64_t cpu = fits(spot->cpu_milli, spot->row->cpu_milli * x->overcommit_cpu, t->cpu_milli);
+	uint64_t memory =
+		fits(spot->memory_bytes, spot->row->memory_bytes * x->overcommit_memory, t->memory_bytes);
+	uint64_t least = cpu < memory ? cpu : memory;
+
+	return least < UINT32_MAX ? least : UINT32_MAX;
+}
+
+/* The share of a pool on a node goes with what is free there, as seats with votes (D'Hondt): the next goes to where the fewest
+ * spare ones would be for each that fits beside all others; of equal ones to where the most fit. need NULL: any node will do. */
+static struct spot *best_spot(struct round *round, const struct need *need, const struct template *t)
+{
+	uint64_t best_share = 1, best_most = 0;
 	struct spot *best = NULL;
-	uint64_t best_load = 1001;
 
 	for (uint32_t i = 0; i < round->n_spots; i++) {
 		struct spot *spot = &round->spots[i];
-		uint64_t load = load_after(round, spot, t);
+		uint64_t room = room_for(round, spot, t), spare = need == NULL ? 0 : need->spare[i];
+		uint64_t share = spare + 1, most = room + spare;
 
-		if (spot->booting >= PLACEMENT_BOOTS_PER_NODE || load >= best_load ||
+		if (room == 0 || spot->booting >= PLACEMENT_BOOTS_PER_NODE ||
+		    !template_labels_fit(t, spot->row->labels) ||
 		    !state_has_image(round->c->state, spot->row->id, t->digest))
 			continue;
+		if (best != NULL && (share * best_most > best_share * most ||
+				     (share * best_most == best_share * most && most <= best_most)))
+			continue;
 		best = spot;
-		best_load = load;
+		best_share = share;
+		best_most = most;
 	}
 	return best;
 }
@@ -185,7 +231,7 @@ static struct spot *best_spot(struct round *round, const struct template *t)
 static bool boot(struct round *round, struct need *need)
 {
 	struct refill_proposal *p = free_proposal(round->refill);
-	struct spot *spot = p == NULL ? NULL : best_spot(round, need->template);
+	struct spot *spot = p == NULL ? NULL : best_spot(round, need, need->template);
 	const struct pool_row *pool = need->pool;
 
 	if (spot == NULL)
@@ -195,6 +241,7 @@ static bool boot(struct round *round, struct need *need)
 		round->c, COMMAND_SANDBOX_BOOT,
 		&(struct cmd_sandbox_boot){pool->uid, pool->active_revision, spot->row->id}, PROPOSE_MS);
 	spot->booting++;
+	need->spare[spot - round->spots]++;
 	spot->cpu_milli += need->template->cpu_milli;
 	spot->memory_bytes += need->template->memory_bytes;
 	round->refill->last_pool = pool->uid;
@@ -271,7 +318,7 @@ static void replace_outdated(struct round *round, const struct pool_row *pool, u
 		return;
 	if (round->n_spots == 0)
 		find_spots(round, cluster_ms);
-	if (best_spot(round, &revision->template) == NULL)
+	if (best_spot(round, NULL, &revision->template) == NULL)
 		return;
 	stop = old / 4 > 0 ? old / 4 : 1;
 	for (const struct sandbox_row *row = NULL;
@@ -290,7 +337,7 @@ static void replace_outdated(struct round *round, const struct pool_row *pool, u
 void refill_run(struct refill *r, struct context *c, uint64_t cluster_ms)
 {
 	struct round *round = calloc(1, sizeof *round);
-	uint32_t n_pools = 0;
+	uint32_t n_pools = 0, n_nodes = 0;
 
 	must(round != NULL);
 	round->refill = r;
@@ -301,6 +348,12 @@ void refill_run(struct refill *r, struct context *c, uint64_t cluster_ms)
 	must(round->needs != NULL);
 	for (const struct pool_row *pool = NULL; (pool = state_next_pool(c->state, pool)) != NULL;)
 		round->n_needs += need_of(round, pool, cluster_ms, &round->needs[round->n_needs]);
+	for (const struct node_row *node = NULL; (node = state_next_node(c->state, node)) != NULL;)
+		n_nodes++;
+	round->spare = calloc((size_t)round->n_needs * n_nodes + 1, sizeof *round->spare);
+	must(round->spare != NULL);
+	for (uint32_t i = 0; i < round->n_needs; i++)
+		round->needs[i].spare = round->spare + (size_t)i * n_nodes;
 	if (round->n_needs > 0) {
 		find_spots(round, cluster_ms);
 		boot_round_robin(round, true);
@@ -308,6 +361,7 @@ void refill_run(struct refill *r, struct context *c, uint64_t cluster_ms)
 	}
 	for (const struct pool_row *pool = NULL; (pool = state_next_pool(c->state, pool)) != NULL;)
 		replace_outdated(round, pool, cluster_ms);
+	free(round->spare);
 	free(round->needs);
 	free(round);
 }

@@ -111,15 +111,15 @@ static uint8_t resolve(struct pool *self, struct context *c, const struct templa
 	return POOL_ACTOR_RESOLVING;
 }
 
-static bool can_run(const struct node_row *node)
+static bool can_run(const struct node_row *node, const struct template *t)
 {
-	return node->state == NODE_UP && !node->cordoned;
+	return node->state == NODE_UP && !node->cordoned && template_labels_fit(t, node->labels);
 }
 
-static bool is_cached(const struct context *c, struct str digest)
+static bool is_cached(const struct context *c, const struct template *t)
 {
 	for (const struct node_row *node = NULL; (node = state_next_node(c->state, node)) != NULL;) {
-		if (can_run(node) && state_has_image(c->state, node->id, digest))
+		if (can_run(node, t) && state_has_image(c->state, node->id, t->digest))
 			return true;
 	}
 	return false;
@@ -129,18 +129,20 @@ static uint8_t cache(struct pool *self, struct context *c, const struct template
 {
 	struct msg_cache body = {self->actor.key, t->image, t->digest};
 
-	if (is_cached(c, t->digest))
+	if (is_cached(c, t))
 		return step(self, c, PHASE_SUCCEEDED, STR_NONE);
 	self->n_caching = 0;
 	self->n_failed = 0;
 	for (const struct node_row *node = NULL; (node = state_next_node(c->state, node)) != NULL;) {
-		if (can_run(node) && self->n_caching < NODES_MAX)
+		if (can_run(node, t) && self->n_caching < NODES_MAX)
 			self->caching[self->n_caching++] =
 				context_request(c, (struct address){ADDRESS_CACHE, node->id, self->actor.key},
 						MSG_CACHE, &body, CACHE_MS);
 	}
 	if (self->n_caching == 0) {
-		cause_of(&self->cause, t, -EHOSTDOWN, STR("no node is up that could hold it"));
+		cause_of(&self->cause, t, -EHOSTDOWN,
+			 t->node_labels.n > 0 ? STR("no node with the pool's node labels is up")
+					      : STR("no node is up that could hold it"));
 		return failed(self, c);
 	}
 	context_timer(c, c->now_ms + LOOK_MS);
@@ -423,7 +425,7 @@ static uint8_t cache_looked(struct actor *a, struct context *c, const struct mes
 	(void)m;
 	if (t == NULL)
 		return look(self, c);
-	if (is_cached(c, t->digest))
+	if (is_cached(c, t))
 		return step(self, c, PHASE_SUCCEEDED, STR_NONE);
 	context_timer(c, c->now_ms + LOOK_MS);
 	return POOL_ACTOR_CACHING;

@@ -178,3 +178,8 @@ uint64_t context_epoch(const struct context *c)
 {
 	return c->runtime->epoch;
 }
+
+struct disk_room context_disk(const struct context *c)
+{
+	return c->runtime->disk;
+}

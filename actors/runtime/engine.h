@@ -25,6 +25,7 @@ struct runtime {
 	struct runtime_counters counters;
 	uint64_t now_ms, correlation, epoch, lease_ms, term;
 	bool leading, listed, running;
+	struct disk_room disk;
 };
 
 struct context engine_context(struct runtime *r, struct actor *self);

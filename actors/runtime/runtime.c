@@ -186,6 +186,11 @@ uint64_t runtime_lease_ms(const struct runtime *r)
 	return r->lease_ms;
 }
 
+void runtime_disk(struct runtime *r, const struct disk_room *disk)
+{
+	r->disk = *disk;
+}
+
 static void tell_orphans(struct runtime *r, const struct sandboxd_sandbox *list, uint32_t n)
 {
 	uint64_t ids[ORPHANS_MAX];

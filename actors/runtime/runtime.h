@@ -85,6 +85,9 @@ uint64_t runtime_lease_ms(const struct runtime *r);
  * or not; what runs without a row is answered by STOP effects once the leader's judgement allows it. */
 void runtime_adopted(struct runtime *r, const struct sandboxd_sandbox *list, uint32_t n, uint64_t now_ms);
 
+/* Told with the next renewals. */
+void runtime_disk(struct runtime *r, const struct disk_room *disk);
+
 /* Handles messages and due timers until none is left. */
 void runtime_run(struct runtime *r, uint64_t now_ms);
 /* When runtime_run should be called again at the latest; UINT64_MAX: only after a post. */

@@ -201,10 +201,18 @@ static const struct codec_field halted_fields[] = {
 };
 static const struct codec_type halted_codec = CODEC_TYPE(struct msg_halted, "halted", halted_fields);
 
+static const struct codec_field disk_room_fields[] = {
+	CODEC_U64(struct disk_room, bytes),
+	CODEC_U64(struct disk_room, free),
+	CODEC_BOOL(struct disk_room, nearly_full),
+};
+const struct codec_type disk_room_codec = CODEC_TYPE(struct disk_room, "disk", disk_room_fields);
+
 static const struct codec_field renew_fields[] = {
 	CODEC_U64(struct msg_renew, node),
 	CODEC_U64(struct msg_renew, epoch),
 	CODEC_U64(struct msg_renew, sent_ms),
+	CODEC_ONE(struct msg_renew, disk, &disk_room_codec),
 };
 static const struct codec_type renew_codec = CODEC_TYPE(struct msg_renew, "renew", renew_fields);
 
@@ -250,8 +258,6 @@ static const struct codec_type figure_codec = CODEC_TYPE(struct figure, "figure"
 static const struct codec_field held_fields[] = {
 	CODEC_U64(struct msg_held, uptime_ms),
 	CODEC_U64(struct msg_held, lease_ms),
-	CODEC_U64(struct msg_held, disk_bytes),
-	CODEC_U64(struct msg_held, disk_free),
 	CODEC_STR(struct msg_held, version, 64),
 	CODEC_STR(struct msg_held, sandboxd_version, 64),
 	CODEC_LIST(struct msg_held, holdings, HOLDINGS_MAX, &holding_codec),

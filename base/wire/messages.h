@@ -237,9 +237,15 @@ struct msg_halt {
 struct msg_halted {
 	uint64_t stopped_ms;
 }; /* wall clock of the node */
+/* Of the disk below a node's state_dir. */
+struct disk_room {
+	uint64_t bytes, free;
+	bool nearly_full; /* as its configuration says: it gets no new sandbox */
+};
 struct msg_renew {
-	uint64_t node, epoch, sent_ms;
-}; /* sent_ms: CLOCK_BOOTTIME of the node that asks */
+	uint64_t node, epoch, sent_ms; /* sent_ms: CLOCK_BOOTTIME of the node that asks */
+	struct disk_room disk;
+};
 struct msg_renewed {
 	uint64_t epoch, sent_ms;
 };
@@ -307,8 +313,7 @@ struct figure {
 	uint64_t value;
 };
 struct msg_held {
-	uint64_t uptime_ms, lease_ms; /* lease_ms: that it still lasts; 0: it ended */
-	uint64_t disk_bytes, disk_free;
+	uint64_t uptime_ms, lease_ms;         /* lease_ms: that it still lasts; 0: it ended */
 	struct str version, sandboxd_version; /* sandboxd's empty: it is not connected */
 	struct holding *holdings;
 	uint32_t n_holdings;
@@ -332,7 +337,7 @@ struct msg_unsealed {
 };
 
 extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec, pool_put_codec,
-	pool_delete_codec, node_order_codec;
+	pool_delete_codec, node_order_codec, disk_room_codec;
 extern const struct codec_type *const message_body_codec[MSG_TYPES];
 extern const char *const message_type_name[MSG_TYPES];
 

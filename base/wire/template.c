@@ -50,6 +50,7 @@ static const struct codec_field template_fields[] = {
 	CODEC_U32(struct template, cpu_milli),
 	CODEC_U64(struct template, memory_bytes),
 	CODEC_U16(struct template, target_port),
+	CODEC_STR(struct template, node_labels, LABELS_MAX),
 };
 const struct codec_type template_codec = CODEC_TYPE(struct template, "template", template_fields);
 
@@ -83,4 +84,56 @@ struct str template_registry_of(struct str image)
 bool template_credentials_apply(const struct template *t)
 {
 	return str_eq_nocase(plain_host(t->registry.server), template_registry_of(t->image));
+}
+
+static bool word_good(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		char c = s.p[i];
+
+		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
+		    c != '.' && c != '_' && c != '/' && c != '-')
+			return false;
+	}
+	return s.n > 0;
+}
+
+/* Whether the list has this label; by its name alone when `value` is NULL. */
+static bool has_label(struct str labels, struct str name, const struct str *value)
+{
+	struct str one, a, b;
+
+	while (labels.n > 0) {
+		str_cut(labels, ',', &one, &labels);
+		if (str_cut(one, '=', &a, &b) && str_eq(a, name) && (value == NULL || str_eq(b, *value)))
+			return true;
+	}
+	return false;
+}
+
+bool template_labels_good(struct str labels)
+{
+	struct str one, name, value, rest = labels;
+	bool more = labels.n > 0;
+
+	while (more) {
+		more = str_cut(rest, ',', &one, &rest);
+		if (!str_cut(one, '=', &name, &value) || !word_good(name) || !word_good(value) ||
+		    (more && has_label(rest, name, NULL)))
+			return false;
+	}
+	return labels.n <= LABELS_MAX;
+}
+
+bool template_labels_fit(const struct template *t, struct str labels)
+{
+	struct str one, name, value, rest = t->node_labels;
+
+	while (rest.n > 0) {
+		str_cut(rest, ',', &one, &rest);
+		str_cut(one, '=', &name, &value);
+		if (!has_label(labels, name, &value))
+			return false;
+	}
+	return true;
 }

@@ -63,11 +63,17 @@ struct template
 	uint32_t cpu_milli;
 	uint64_t memory_bytes;
 	uint16_t target_port;
+	struct str node_labels; /* of the nodes that may run it: "a=b,c=d"; empty: of any */
 };
 
 extern const struct codec_type env_var_codec, http_header_codec, probe_codec, registry_credentials_codec,
 	template_codec;
 
+#define LABELS_MAX 1024
+/* "name=value,name=value" of letters, digits and "._/-", no name twice; empty is good too. */
+bool template_labels_good(struct str labels);
+/* Whether a node with these labels may run it. */
+bool template_labels_fit(const struct template *t, struct str labels);
 /* The host, perhaps with a port, that an image's name leads to: "docker.io" when it names none. Borrows from image. */
 struct str template_registry_of(struct str image);
 /* Credentials go to the server that they are for, never to another one that an image names. */

@@ -22,11 +22,16 @@ static void put_network(const struct arm_network *n, json_t *to)
 		json_put_time(network, "repaired", n->repaired_ms);
 }
 
+static uint64_t free_of(uint64_t most, uint64_t used)
+{
+	return most > used ? most - used : 0;
+}
+
 const char *cluster_scheduling(const struct call *c, const struct node_row *row)
 {
 	if (row->draining)
 		return row->drained_ms != 0 && row->id != c->arm->leader ? "drained" : "draining";
-	return row->cordoned ? "cordoned" : "open";
+	return row->cordoned ? "cordoned" : row->disk.nearly_full ? "disk full" : "open";
 }
 
 static void put_node(const struct call *c, json_t *to, const struct node_row *row)
@@ -64,6 +69,16 @@ static void put_node(const struct call *c, json_t *to, const struct node_row *ro
 	json_put_u64(to, "cpuMilliReserved", row->cpu_reserved);
 	json_put_u64(to, "memoryBytes", row->memory_bytes * s->overcommit_memory);
 	json_put_u64(to, "memoryBytesReserved", row->memory_reserved);
+	json_put_u64(to, "cpuMilliFree", free_of(row->cpu_milli * s->overcommit_cpu, row->cpu_reserved));
+	json_put_u64(to, "memoryBytesFree",
+		     free_of(row->memory_bytes * s->overcommit_memory, row->memory_reserved));
+	if (row->disk.bytes != 0) {
+		json_put_u64(to, "diskBytes", row->disk.bytes);
+		json_put_u64(to, "diskBytesFree", row->disk.free);
+		json_put_u64(to, "diskUsedPercent",
+			     (row->disk.bytes - row->disk.free) / (row->disk.bytes / 100 + 1));
+	}
+	json_put_bool(to, "diskNearlyFull", row->disk.nearly_full);
 	json_put_u64(to, "booting", booting);
 	json_put_u64(to, "ready", ready);
 	json_put_u64(to, "bound", bound);

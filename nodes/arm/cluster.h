@@ -7,7 +7,7 @@
 
 /* By name or number; NULL after an error reply was made. */
 const struct node_row *cluster_find_node(struct call *c);
-/* How the node takes part in placement: "open", "cordoned", "draining" or "drained". */
+/* How the node takes part in placement: "open", "disk full", "cordoned", "draining" or "drained". */
 const char *cluster_scheduling(const struct call *c, const struct node_row *row);
 
 call_handler cluster_status, cluster_nodes, cluster_node, cluster_pool_status, cluster_images, cluster_import,

@@ -11,6 +11,7 @@
 #include "core/buf.h"
 #include "core/fd.h"
 #include "core/must.h"
+#include "wire/template.h"
 
 #define FILE_MAX   65536
 #define LONGEST_MS (3650ull * 86400000)
@@ -110,6 +111,11 @@ static const struct option options[] = {
 	 "CPU to hand out, 1000 = one core; 0: the machine's"},
 	{"memory", OPTION_SIZE, AT(memory_bytes), false, "0", 0, UINT64_MAX / 2,
 	 "memory to hand out; 0: the machine's"},
+	{"labels", OPTION_TEXT, AT(labels), false, NULL, 0, LABELS_MAX,
+	 "of this node, name=value,name=value: a pool with the tag berth.nodeLabels runs where all of its "
+	 "labels are"},
+	{"disk_free_min", OPTION_NUMBER, AT(disk_free_min), false, "5", 0, 99,
+	 "percent of the disk of state_dir; a node with less free gets no new sandbox"},
 	{"log_level", OPTION_LEVEL, AT(log_level), false, "info", 0, 3, "debug, info, warn or error"},
 	{"cluster_id", OPTION_TEXT, AT(cluster_id), true, NULL, 36, 36, "UUID of the cluster"},
 	{"domain", OPTION_TEXT, AT(domain), false, NULL, 0, 200,
@@ -403,6 +409,11 @@ static int check_together(const struct config *c, const char *path, struct err *
 		return err_set(err, -EINVAL, "%s: one of listen and listen_tls is needed", path);
 	if (c->listen_tls.n > 0 && (c->tls_cert.n == 0 || c->tls_key.n == 0))
 		return err_set(err, -EINVAL, "%s: listen_tls needs tls_cert and tls_key", path);
+	if (!template_labels_good(c->labels))
+		return err_set(err, -EINVAL,
+			       "%s: labels: expected name=value,name=value of letters, digits and ._/-, no "
+			       "name twice",
+			       path);
 	if (c->lost_ms <= c->lease_ms)
 		return err_set(err, -EINVAL, "%s: lost_ms must be above lease_ms", path);
 	return 0;

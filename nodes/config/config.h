@@ -39,6 +39,8 @@ struct config {
 	struct str first_keys; /* of a new cluster; empty: this node cannot begin one */
 	struct str sandboxd_socket, admin_socket, admin_group;
 	uint64_t gateway_loops, cpu_milli, memory_bytes, log_level;
+	struct str labels;
+	uint64_t disk_free_min; /* percent */
 	uint64_t connections_max, address_connections_max, pool_requests_max, token_requests_max,
 		pool_waiting_max, token_waiting_max;
 	uint64_t client_receive_buffer;

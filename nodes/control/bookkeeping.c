@@ -1,10 +1,13 @@
 /* Closed billing records go from the tables to this voter's disk; the leader trims the tables once its own copy is safe
  * and they hold more than TRIM_ABOVE. Exports read both places. Beside them lies the record of events, which bills are
  * recounted from. */
+#include <limits.h>
 #include <stdio.h>
+#include <sys/statvfs.h>
 
 #include "control/control.h"
 #include "core/clock.h"
+#include "core/log.h"
 #include "records/events.h"
 #include "records/reader.h"
 #include "records/records.h"
@@ -12,6 +15,7 @@
 
 #define TRIM_ABOVE 50000
 #define TRIM_MS    60000
+#define DISK_MS    2000
 
 int bookkeeping_open(struct control *c, struct err *err)
 {
@@ -73,8 +77,42 @@ static void trim(struct control *c, uint64_t now)
 		proposer_submit(c->proposer, COMMAND_RECORDS_TRIM, &body, &nobody, 0, now + TRIM_MS);
 }
 
+/* Zeroes when it cannot be told. */
+static struct disk_room disk_of(const struct control *c)
+{
+	struct disk_room room = {0};
+	struct statvfs v;
+	char dir[PATH_MAX];
+
+	if (str_copy(c->config.state_dir, dir, sizeof dir) < 0 || statvfs(dir, &v) < 0)
+		return room;
+	room.bytes = (uint64_t)v.f_blocks * v.f_frsize;
+	room.free = (uint64_t)v.f_bavail * v.f_frsize;
+	room.nearly_full = room.free < room.bytes / 100 * c->config.disk_free_min;
+	return room;
+}
+
+/* Told to the leader with each renewal: placement puts nothing on a full disk. */
+static void look_at_disk(struct control *c, uint64_t now)
+{
+	struct disk_room room;
+
+	if (now < c->disk_ms)
+		return;
+	c->disk_ms = now + DISK_MS;
+	room = disk_of(c);
+	if (room.nearly_full != c->disk_nearly_full)
+		log_line(room.nearly_full ? LOG_WARN : LOG_INFO,
+			 room.nearly_full
+				 ? "the disk of state_dir has less than disk_free_min free: no new sandboxes"
+				 : "the disk of state_dir has room for sandboxes again");
+	c->disk_nearly_full = room.nearly_full;
+	runtime_disk(c->runtime, &room);
+}
+
 void bookkeeping_tick(struct control *c, uint64_t now)
 {
+	look_at_disk(c, now);
 	if (c->config.role == CONFIG_VOTER)
 		keep(c);
 	if (now < c->trim_ms)

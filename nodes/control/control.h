@@ -91,11 +91,12 @@ struct control {
 
 	struct arm_network network; /* as sandboxd last told */
 	uint64_t leader;            /* as the actors know it; 0: none */
+	bool disk_nearly_full;
 	bool leads, started, stopping, allowed, view_dirty, keys_dirty, joining;
 	uint64_t join_correlation;
-	uint64_t records_handed, trim_ms; /* bookkeeping.c */
-	uint64_t keys_told_ms;            /* keyholder.c: not again before */
-	bool voter_speaks;                /* whose commands are looked at right now: a voter's */
+	uint64_t records_handed, trim_ms, disk_ms; /* bookkeeping.c */
+	uint64_t keys_told_ms;                     /* keyholder.c: not again before */
+	bool voter_speaks;                         /* whose commands are looked at right now: a voter's */
 	uint64_t started_boot_ms, complained_ms;
 	uint8_t tag_key[32]; /* of identifier tags in logs and lists */
 	int exit_status;

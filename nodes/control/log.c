@@ -96,6 +96,7 @@ void control_join(struct control *c)
 				     .control_address = self->control,
 				     .peer_address = self->peer,
 				     .api_address = f->api_url,
+				     .labels = f->labels,
 				     .version = STR(BERTH_VERSION),
 				     .boot = str_of(boot),
 				     .voter = self->voter,

@@ -59,6 +59,7 @@ static const struct codec_field renewal_fields[] = {
 	CODEC_U64(struct renewal, node),
 	CODEC_U64(struct renewal, epoch),
 	CODEC_U64(struct renewal, sent_ms),
+	CODEC_ONE(struct renewal, disk, &disk_room_codec),
 };
 static const struct codec_type renewal_codec = CODEC_TYPE(struct renewal, "renewal", renewal_fields);
 

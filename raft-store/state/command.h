@@ -80,8 +80,9 @@ struct cmd_node_join {
 };
 struct renewal {
 	uint64_t node, epoch;
-	uint64_t sent_ms;
-}; /* sent_ms: the node's own CLOCK_BOOTTIME, echoed */
+	uint64_t sent_ms; /* the node's own CLOCK_BOOTTIME, echoed */
+	struct disk_room disk;
+};
 struct cmd_node_renew {
 	struct renewal *renewals;
 	uint32_t n_renewals;

@@ -53,7 +53,7 @@ struct applied {
  * OPERATION_STEP    -ENOENT; -ESTALE not in `from`; -EINVAL no such step, or RESOLVE -> CACHE without a
  *                   digest. RESOLVE and CACHE -> FAILED, CANCELED.
  * SANDBOX_BOOT      -ENOENT pool; -ESHUTDOWN pool being deleted; -ESTALE not the active revision; -EDQUOT
- *                   enough ready and booting; -ENODEV no such node; -EHOSTDOWN lost or cordoned; -ENOSPC
+ *                   enough ready and booting; -ENODEV no such node, or not its labels; -EHOSTDOWN lost or cordoned; -ENOSPC
  *                   capacity x overcommit reached.
  * SANDBOX_READY     -ENOENT; -EPERM not by its node; -EALREADY ready or bound; -ESHUTDOWN stopping.
  *                   result.session: of the waiter it was bound to.

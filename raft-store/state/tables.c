@@ -116,6 +116,7 @@ static const struct codec_field node_fields[] = {
 	CODEC_U64(struct node_row, drain_deadline_ms),
 	CODEC_U64(struct node_row, drained_ms),
 	CODEC_STR(struct node_row, boot, NAME_MAX_BYTES),
+	CODEC_ONE(struct node_row, disk, &disk_room_codec),
 };
 const struct codec_type node_row_codec = CODEC_TYPE(struct node_row, "node", node_fields);
 

@@ -69,6 +69,8 @@ static const struct option_def pool_write[] = {
 	{"lifecycle-type", OPTION_VALUE, "TEXT", "Timed or OnContainerExit"},
 	{"max-alive-period", OPTION_VALUE, "SECONDS", "a session ends after so long in any case"},
 	{"network-status", OPTION_VALUE, "TEXT", "EgressDisabled or EgressEnabled"},
+	{"node-labels", OPTION_VALUE, "NAME=VALUE,...",
+	 "run only on nodes whose labels have these (the tag berth.nodeLabels)"},
 };
 static const struct option_def pool_one[] = {NAME, GROUP};
 static const struct option_def session_many[] = {

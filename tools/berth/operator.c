@@ -21,6 +21,7 @@ static const struct column node_columns[] = {
 	{"READY", "ready"},
 	{"BOUND", "bound"},
 	{"BOOTING", "booting"},
+	{"DISK %", "diskUsedPercent"},
 	{"RENEWED", "renewed"},
 	{"ADDRESS", "apiAddress"},
 };
@@ -30,6 +31,7 @@ static const struct column node_more_columns[] = {
 	{"SANDBOXD", "sandboxdVersion"},
 	{"UPTIME S", "uptimeSeconds"},
 	{"LEASE MS", "leaseMs"},
+	{"LABELS", "labels"},
 	{"DISK FREE", "diskBytesFree/diskBytes"},
 	{"ANSWERED", "answered"},
 	{"REQUESTS", "figures.requests"},

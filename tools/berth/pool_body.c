@@ -272,6 +272,8 @@ int pool_body(const struct args *args, const char *name, const json_t *current, 
 	if (whole && json_object_get(body, "location") == NULL)
 		json_put_cstr(body, "location", "local");
 	put_limits(args, whole, properties);
+	if (args_has(args, "node-labels"))
+		put_option(args, "node-labels", at(body, "tags"), "berth.nodeLabels");
 	r = put_secrets(args, current, properties);
 	if (r == EXIT_OK && (whole || any(args, template_options))) {
 		template = at(properties, "customContainerTemplate");

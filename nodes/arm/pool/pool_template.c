@@ -198,6 +198,18 @@ static void check_secrets(struct call *c, const json_t *properties, struct rule_
 	}
 }
 
+/* Azure's resource has no field for it; every resource has tags. */
+static void read_node_labels(struct call *c, const json_t *document, struct rule_errors *errors,
+			     struct template *ret)
+{
+	ret->node_labels = copied(c, json_object_get(document, "tags"), "berth.nodeLabels");
+	if (!template_labels_good(ret->node_labels))
+		rule_error(errors, "InvalidParameterValue", STR("tags.berth.nodeLabels"),
+			   "tags.berth.nodeLabels: must be name=value,name=value of letters, digits and "
+			   "._/-, no "
+			   "name twice.");
+}
+
 void pool_template_read(struct call *c, const json_t *document, struct rule_errors *errors,
 			struct msg_pool_put *ret)
 {
@@ -208,6 +220,7 @@ void pool_template_read(struct call *c, const json_t *document, struct rule_erro
 	struct template *to = &ret->template;
 	uint64_t mib = 0;
 
+	read_node_labels(c, document, errors, to);
 	read_limits(properties, errors, &ret->limits);
 	check_secrets(c, properties, errors);
 	to->container_name = copied(c, container, "name");

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "control/api/api.h"
@@ -56,8 +55,6 @@ static json_t *details(const struct msg_held *held)
 		return to;
 	json_put_u64(to, "uptimeSeconds", held->uptime_ms / 1000);
 	json_put_u64(to, "leaseMs", held->lease_ms);
-	json_put_u64(to, "diskBytes", held->disk_bytes);
-	json_put_u64(to, "diskBytesFree", held->disk_free);
 	if (held->sandboxd_version.n > 0)
 		json_put_str(to, "sandboxdVersion", held->sandboxd_version);
 	json_object_set_new(to, "storage", list_of(held));
@@ -176,18 +173,12 @@ static void on_holdings(void *context, void *arg, const struct sandboxd_reply *r
 	struct msg_held held = {.version = STR(BERTH_VERSION), .holdings = holdings, .figures = figures};
 	CLEANUP_BUF struct buf body = {0};
 	struct records_usage records;
-	char dir[PATH_MAX];
-	struct statvfs v;
 	uint64_t now = clock_boot_ms(), lease = runtime_lease_ms(c->runtime);
 
 	if (fd >= 0)
 		close(fd);
 	held.uptime_ms = now - c->started_boot_ms;
 	held.lease_ms = lease > now ? lease - now : 0;
-	if (str_copy(c->config.state_dir, dir, sizeof dir) == 0 && statvfs(dir, &v) == 0) {
-		held.disk_bytes = (uint64_t)v.f_blocks * v.f_frsize;
-		held.disk_free = (uint64_t)v.f_bavail * v.f_frsize;
-	}
 	if (reply->code == 0)
 		held.sandboxd_version = reply->version;
 	for (uint32_t i = 0; i < reply->n_holdings && held.n_holdings < HOLDINGS_MAX - 3; i++)

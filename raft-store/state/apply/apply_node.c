@@ -144,6 +144,7 @@ void apply_node_renew(struct apply *a, const void *body)
 			continue;
 		row = *node;
 		row.renewed_ms = a->now_ms;
+		row.disk = c->renewals[i].disk;
 		store_put(a->s, KIND_NODES, &row);
 		a->result->id++;
 	}

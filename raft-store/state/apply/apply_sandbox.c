@@ -105,6 +105,11 @@ static bool has_room(struct apply *a, const struct node_row *node, const struct 
 			     node->state != NODE_UP ? "lost" : "cordoned");
 		return false;
 	}
+	if (!template_labels_fit(t, node->labels)) {
+		apply_refuse(a, -ENODEV, "node %" PRIu64 ": it has not the labels %.*s", id,
+			     STR_ARGS(t->node_labels));
+		return false;
+	}
 	if (node->cpu_reserved + t->cpu_milli > node->cpu_milli * x->overcommit_cpu ||
 	    node->memory_reserved + t->memory_bytes > node->memory_bytes * x->overcommit_memory) {
 		apply_refuse(a, -ENOSPC, "node %" PRIu64 ": no room for %u milli-vCPU and %" PRIu64 " bytes",

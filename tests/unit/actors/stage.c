@@ -51,6 +51,8 @@ static void on_effect(void *context, const struct effect *e)
 
 		to->code = gone->failed + 2 * gone->unserved;
 		note(to, gone->message);
+	} else if (e->kind == EFFECT_PROPOSE && e->type == COMMAND_SANDBOX_BOOT) {
+		to->code = (int32_t)((const struct cmd_sandbox_boot *)e->body)->node;
 	} else if (e->kind == EFFECT_PROPOSE && e->type == COMMAND_OPERATION_STEP) {
 		const struct cmd_operation_step *step = e->body;
 

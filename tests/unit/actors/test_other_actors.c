@@ -227,12 +227,12 @@ static void test_membership_grants_and_ends(void **state)
 	(void)state;
 	s = stage_new(true, false);
 	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 81,
-		   &(struct msg_renew){STAGE_OTHER, s->epoch[STAGE_OTHER], 5});
+		   &(struct msg_renew){.node = STAGE_OTHER, .epoch = s->epoch[STAGE_OTHER], .sent_ms = 5});
 	stage_run(s, 1100);
 	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_NODE_RENEW), 0);
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_RENEWED)->correlation, 81);
 	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 82,
-		   &(struct msg_renew){STAGE_OTHER, 1, 5}); /* an old epoch */
+		   &(struct msg_renew){.node = STAGE_OTHER, .epoch = 1, .sent_ms = 5}); /* an old epoch */
 	stage_run(s, 1100);
 	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_NODE_RENEW), 0);
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->code, -ESTALE);
@@ -244,7 +244,7 @@ static void test_membership_grants_and_ends(void **state)
 	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_WAITERS_EXPIRE), 0);
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_JUDGED)->code, 2);
 	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 85,
-		   &(struct msg_renew){STAGE_OTHER, s->epoch[STAGE_OTHER], 5});
+		   &(struct msg_renew){.node = STAGE_OTHER, .epoch = s->epoch[STAGE_OTHER], .sent_ms = 5});
 	runtime_leading(s->runtime, false, 2, s->now_ms);
 	stage_run(s, 0);
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->correlation, 85);

@@ -169,6 +169,45 @@ static void credentials_go_to_their_server(void **state)
 	}
 }
 
+static void labels(void **state)
+{
+	static const struct {
+		const char *text;
+		bool good;
+	} texts[] = {{"", true},         {"a=b", true},       {"disk=ssd,zone=eu-1/b", true},
+		     {"a", false},       {"a=", false},       {"=b", false},
+		     {"a=b,", false},    {"a=b,,c=d", false}, {"a=b c", false},
+		     {"a=b,a=c", false}, {"a=b=c", false}};
+	static const struct {
+		const char *wanted, *has;
+		bool fit;
+	} pairs[] = {{"", "", true},
+		     {"", "a=b", true},
+		     {"a=b", "a=b", true},
+		     {"a=b", "c=d,a=b", true},
+		     {"a=b,c=d", "c=d,a=b", true},
+		     {"a=b", "", false},
+		     {"a=b", "a=bb", false},
+		     {"a=b,c=d", "a=b", false}};
+	char longest[LABELS_MAX + 8];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		if (template_labels_good(str_of(texts[i].text)) != texts[i].good)
+			fail_msg("%s", texts[i].text);
+	}
+	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+		struct template t = {.node_labels = str_of(pairs[i].wanted)};
+
+		if (template_labels_fit(&t, str_of(pairs[i].has)) != pairs[i].fit)
+			fail_msg("%s on %s", pairs[i].wanted, pairs[i].has);
+	}
+	memset(longest, 'x', sizeof longest);
+	longest[1] = '=';
+	assert_true(template_labels_good((struct str){longest, LABELS_MAX}));
+	assert_false(template_labels_good((struct str){longest, LABELS_MAX + 1}));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -177,6 +216,7 @@ int main(void)
 		cmocka_unit_test(shared),
 		cmocka_unit_test(secrets_are_not_printed),
 		cmocka_unit_test(credentials_go_to_their_server),
+		cmocka_unit_test(labels),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
