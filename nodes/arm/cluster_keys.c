@@ -1,4 +1,5 @@
-/* cluster_keys.c -- the cluster's keys as operators see them: kind, state, what is still of them. Never a private part. */
+/* cluster_keys.c -- the cluster's keys as operators see them: kind, state, what is still of them, never a private part; and
+ * backups, which hold them all. */
 #include "arm/cluster.h"
 #include "core/must.h"
 
@@ -45,4 +46,17 @@ void cluster_keys(struct call *c)
 	for (const struct key_row *key = NULL; (key = state_next_key(c->state, key)) != NULL;)
 		put_key(c, json_push_object(value), key);
 	call_json(c, 200, body);
+}
+
+void cluster_backup(struct call *c)
+{
+	struct str recipient = call_query(c, "recipient");
+
+	if (recipient.n == 0) {
+		call_error(c, 400, "InvalidRecipient", "recipient: whom the backup is encrypted to is missing.");
+		return;
+	}
+	c->out->kind = ARM_TASK;
+	c->out->task = ARM_TASK_BACKUP;
+	c->out->backup.recipient = arena_str(c->arena, recipient);
 }

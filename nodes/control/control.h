@@ -28,6 +28,7 @@
 #include "state/state.h"
 #include "tls/tls.h"
 
+struct backing;
 struct dialer;
 struct feeder;
 struct intake;
@@ -80,6 +81,7 @@ struct control {
 
 	struct mailbox *pages; /* export.c: of billing records, from the reader's thread */
 	unsigned n_exports;
+	struct backing *backing; /* backup.c: the one under way */
 	uint64_t records_exported;
 
 	struct gather *gathers; /* activity.c */

@@ -14,8 +14,17 @@
 
 #define CLUSTER_NODES_MAX 16
 
+/* What a cluster goes on with that is not new. */
+struct cluster_given {
+	struct str cluster, tenant;          /* UUIDs */
+	struct str ring;                     /* the key ring file's text */
+	struct str ca_cert, ca_key, ca_file; /* PEM; ca_file: all CAs that are accepted */
+	uint64_t node;                       /* id of its first node */
+};
+
 struct cluster_plan {
 	const char *dir;
+	const struct cluster_given *given; /* NULL: a new cluster */
 	unsigned nodes;   /* 1, 3 or 5 voters */
 	unsigned workers; /* beside them */
 	/* IPv4 address that all listen on, 127.0.0.1; or one for each node, separated by commas, voters first. */

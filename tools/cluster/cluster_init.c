@@ -45,6 +45,11 @@ static bool is_worker(const struct making *m, unsigned i)
 	return i > m->plan->nodes;
 }
 
+static unsigned long long node_id(const struct making *m, unsigned i)
+{
+	return m->plan->given != NULL ? m->plan->given->node : i;
+}
+
 static int make_ca(struct making *m, struct err *err)
 {
 	struct pki_request request = {
@@ -79,6 +84,23 @@ static int make_keys(struct making *m, struct err *err)
 	if (r == 0)
 		codec_encode(&m->first_keys, &keys_first_codec, &first);
 	return r;
+}
+
+/* Its keys are in the tables already. */
+static int take_given(struct making *m, const struct cluster_given *given, struct err *err)
+{
+	if (str_copy(given->cluster, m->cluster, sizeof m->cluster) < 0 ||
+	    str_copy(given->tenant, m->tenant, sizeof m->tenant) < 0)
+		return err_set(err, -EINVAL, "cluster or tenant: not a UUID");
+	buf_add_str(&m->ring, given->ring);
+	buf_add_str(&m->ca_cert, given->ca_cert);
+	buf_add_str(&m->ca_key, given->ca_key);
+	return node_place_put(&m->place, "ca.pem", 0644, false, given->ca_file, err);
+}
+
+static struct str ca_file(const struct making *m)
+{
+	return m->plan->given != NULL ? m->plan->given->ca_file : buf_str(&m->ca_cert);
 }
 
 /* A key and a certificate of the CA: <name>/<file>.key and <name>/<file>.pem. */
@@ -116,7 +138,7 @@ static int make_certificates(struct making *m, unsigned i, const char *node, str
 				      .n_names = 2,
 				      .lifetime_s = CERT_DAYS * PKI_DAY_S};
 
-	snprintf(uri, sizeof uri, "URI:berth://node/%u", i);
+	snprintf(uri, sizeof uri, "URI:berth://node/%llu", node_id(m, i));
 	snprintf(ip, sizeof ip, "IP:%s", m->hosts[i - 1]);
 	int r = make_pair(m, node, "node", &peer, err);
 
@@ -164,7 +186,7 @@ static void write_members(const struct making *m, struct buf *to)
 		const char *host = m->hosts[i - 1];
 		unsigned port = first_port(m, i);
 
-		buf_printf(to, "member = %u node%u ", i, i);
+		buf_printf(to, "member = %llu node%u ", node_id(m, i), i);
 		if (i <= p->nodes)
 			buf_printf(to, "%s:%u", host, port);
 		else
@@ -178,10 +200,10 @@ static int write_config(struct making *m, unsigned i, const char *node, struct e
 	const struct cluster_plan *p = m->plan;
 	CLEANUP_BUF struct buf members = {0};
 	char audience[400];
-	struct node_config c = {.id = i,
+	struct node_config c = {.id = node_id(m, i),
 				.name = node,
 				.worker = is_worker(m, i),
-				.first_keys = !is_worker(m, i),
+				.first_keys = !is_worker(m, i) && m->first_keys.n > 0,
 				.cluster = m->cluster,
 				.tenant = m->tenant,
 				.audience = audience,
@@ -208,10 +230,12 @@ static int put_keys(struct making *m, const char *node, struct err *err)
 	char name[128];
 	int r;
 
-	snprintf(name, sizeof name, "%s/first-keys", node);
-	r = node_place_put(&m->place, name, 0600, true, buf_str(&m->first_keys), err);
 	snprintf(name, sizeof name, "%s/keyring", node);
-	return r == 0 ? node_place_put(&m->place, name, 0600, true, buf_str(&m->ring), err) : r;
+	r = node_place_put(&m->place, name, 0600, true, buf_str(&m->ring), err);
+	snprintf(name, sizeof name, "%s/first-keys", node);
+	return r == 0 && m->first_keys.n > 0
+		       ? node_place_put(&m->place, name, 0600, true, buf_str(&m->first_keys), err)
+		       : r;
 }
 
 static int make_node(struct making *m, unsigned i, struct err *err)
@@ -228,7 +252,7 @@ static int make_node(struct making *m, unsigned i, struct err *err)
 		r = copy_tls(m, node, err);
 	snprintf(name, sizeof name, "%s/ca.pem", node);
 	if (r == 0)
-		r = node_place_put(&m->place, name, 0644, false, buf_str(&m->ca_cert), err);
+		r = node_place_put(&m->place, name, 0644, false, ca_file(m), err);
 	if (r == 0 && !is_worker(m, i))
 		r = put_keys(m, node, err);
 	return r == 0 ? write_config(m, i, node, err) : r;
@@ -313,11 +337,15 @@ int cluster_init(const struct cluster_plan *plan, cluster_progress *say, void *c
 
 	if (r < 0)
 		return r;
-	crypto_uuid(m.cluster);
-	crypto_uuid(m.tenant);
-	r = make_ca(&m, err);
-	if (r == 0)
-		r = make_keys(&m, err);
+	if (plan->given != NULL) {
+		r = take_given(&m, plan->given, err);
+	} else {
+		crypto_uuid(m.cluster);
+		crypto_uuid(m.tenant);
+		r = make_ca(&m, err);
+		if (r == 0)
+			r = make_keys(&m, err);
+	}
 	for (unsigned i = 1; r == 0 && i <= plan->nodes + plan->workers; i++) {
 		r = make_node(&m, i, err);
 		snprintf(line, sizeof line, "node%u: %s/node%u/berth.conf", i, m.place.dir, i);

@@ -87,6 +87,8 @@ void api_drop(struct api_call *call)
 	loop_timer_clear(&call->api->control->loop, &call->poll);
 	if (call->export != NULL)
 		export_gone(call);
+	if (call->backing != NULL)
+		backup_gone(call);
 	map_remove(&call->api->calls, &call->node);
 	gateway_api_free(call->request);
 	arena_done(&call->arena);
@@ -141,6 +143,8 @@ void api_taken(struct api *a, uint64_t id)
 		return;
 	if (call->export != NULL)
 		export_taken(call);
+	else if (call->backing != NULL)
+		backup_taken(call);
 	else
 		tasks_taken(call);
 }
@@ -437,6 +441,8 @@ static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 
 	if (call->export != NULL) {
 		export_tick(call, now);
+	} else if (call->backing != NULL) {
+		backup_tick(call, now);
 	} else if (call->owners_left > 0) {
 		if (now < call->deadline_ms)
 			return;

@@ -47,6 +47,7 @@ struct api_call {
 	uint64_t found_ms;     /* when the newest of those that they have ended */
 	bool log_older;        /* of an ended one, the part that was rotated before */
 	struct export *export; /* export.c */
+	struct backing *backing; /* backup.c */
 	uint64_t log_offset;
 	struct loop_timer poll;
 };
@@ -87,6 +88,11 @@ void joining_ca_run(struct api_call *call);
 void joining_token_run(struct api_call *call);
 void joining_run(struct api_call *call);
 void joining_leave_run(struct api_call *call);
+/* backup.c: the tables, encrypted, piece by piece. */
+void backup_run(struct api_call *call);
+void backup_taken(struct api_call *call);
+void backup_tick(struct api_call *call, uint64_t now);
+void backup_gone(struct api_call *call);
 /* tasks.c */
 void tasks_run(struct api_call *call);
 /* An answer to a question which logs of ended sandboxes a node has; NULL: no more of them are waited for. */

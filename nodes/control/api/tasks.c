@@ -472,6 +472,9 @@ void tasks_run(struct api_call *call)
 	case ARM_TASK_LEAVE:
 		joining_leave_run(call);
 		return;
+	case ARM_TASK_BACKUP:
+		backup_run(call);
+		return;
 	case ARM_TASK_IMPORT:
 		run_import(call);
 		return;
