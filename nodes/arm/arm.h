@@ -100,7 +100,7 @@ enum arm_task {
 	ARM_TASK_JOIN_TOKEN, /* join_token: mint one; answer {"token","expiresAt","role"} */
 	ARM_TASK_JOIN,       /* join: a machine that shows such a token wants to be a node */
 	ARM_TASK_LEAVE,      /* leave: a node is to go for good */
-	ARM_TASK_BACKUP, /* backup: stream the tables, encrypted to its recipient. Admin socket alone */
+	ARM_TASK_BACKUP,     /* backup: stream the tables, encrypted to its recipient. Admin socket alone */
 	ARM_TASKS
 };
 

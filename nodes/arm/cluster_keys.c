@@ -53,7 +53,8 @@ void cluster_backup(struct call *c)
 	struct str recipient = call_query(c, "recipient");
 
 	if (recipient.n == 0) {
-		call_error(c, 400, "InvalidRecipient", "recipient: whom the backup is encrypted to is missing.");
+		call_error(c, 400, "InvalidRecipient",
+			   "recipient: whom the backup is encrypted to is missing.");
 		return;
 	}
 	c->out->kind = ARM_TASK;

@@ -39,8 +39,8 @@ static const struct codec_type end_codec = CODEC_TYPE(struct end, "end", end_fie
 
 /* -- Writing --------------------------------------------------------------------------------------------------------- */
 
-struct parcel_writer *backup_begin(const uint8_t recipient[PARCEL_KEY_BYTES], const struct backup_manifest *manifest,
-				   struct str ring, struct buf *to)
+struct parcel_writer *backup_begin(const uint8_t recipient[PARCEL_KEY_BYTES],
+				   const struct backup_manifest *manifest, struct str ring, struct buf *to)
 {
 	struct parcel_writer *w = parcel_writer_new(recipient, to);
 	struct backup_manifest mine = *manifest;
@@ -126,7 +126,8 @@ static int take(void *context, uint8_t kind, const void *p, size_t n, struct err
 	bool follows = kind == r->last + 1 || (kind == PIECE_TABLES && r->last == PIECE_TABLES);
 
 	if (!follows || kind > PIECE_END)
-		return err_set(err, -EBADMSG, "backup: a piece of kind %u behind one of kind %u", kind, r->last);
+		return err_set(err, -EBADMSG, "backup: a piece of kind %u behind one of kind %u", kind,
+			       r->last);
 	r->last = kind;
 	if (kind == PIECE_MANIFEST)
 		return take_manifest(r, p, n, err);

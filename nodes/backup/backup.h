@@ -23,8 +23,8 @@ struct backup_manifest {
 };
 
 /* -- Writing */
-struct parcel_writer *backup_begin(const uint8_t recipient[PARCEL_KEY_BYTES], const struct backup_manifest *manifest,
-				   struct str ring, struct buf *to);
+struct parcel_writer *backup_begin(const uint8_t recipient[PARCEL_KEY_BYTES],
+				   const struct backup_manifest *manifest, struct str ring, struct buf *to);
 void backup_tables(struct parcel_writer *w, const void *p, size_t n, struct buf *to);
 /* tables_bytes: of all pieces. */
 void backup_finish(struct parcel_writer *w, uint64_t tables_bytes, struct buf *to);

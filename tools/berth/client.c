@@ -320,6 +320,7 @@ struct stream {
 	CURL *curl;
 	struct response error; /* the body of an error is kept, not shown */
 	bool terminal;
+	FILE *to;
 };
 
 static size_t on_stream(char *p, size_t size, size_t n, void *to)
@@ -334,7 +335,7 @@ static size_t on_stream(char *p, size_t size, size_t n, void *to)
 		return total;
 	}
 	if (!s->terminal) {
-		fwrite(p, 1, total, stdout);
+		fwrite(p, 1, total, s->to);
 	} else {
 		for (size_t i = 0; i < total; i++) {
 			unsigned char x = (unsigned char)p[i];
@@ -345,17 +346,17 @@ static size_t on_stream(char *p, size_t size, size_t n, void *to)
 				putchar(x);
 		}
 	}
-	return fflush(stdout) == 0 ? total : 0;
+	return fflush(s->to) == 0 ? total : 0;
 }
 
-int client_stream(struct client *c, const char *path)
+static int stream_to(struct client *c, const char *path, FILE *to, bool terminal)
 {
 	char message[CURL_ERROR_SIZE] = "";
 	int r = EXIT_UNAVAILABLE;
 
 	for (size_t i = 0; i < c->n_places; i++) {
 		const struct client_place *place = &c->places[(c->first + i) % c->n_places];
-		struct stream s = {.curl = curl_easy_init(), .terminal = isatty(STDOUT_FILENO)};
+		struct stream s = {.curl = curl_easy_init(), .terminal = terminal, .to = to};
 		struct curl_slist *headers = NULL;
 		CLEANUP_BUF struct buf url = {0}, bearer = {0};
 		CURLcode code;
@@ -394,6 +395,16 @@ int client_stream(struct client *c, const char *path)
 	say(str_of(message));
 	fputc('\n', stderr);
 	return r;
+}
+
+int client_stream(struct client *c, const char *path)
+{
+	return stream_to(c, path, stdout, isatty(STDOUT_FILENO));
+}
+
+int client_download(struct client *c, const char *path, FILE *to)
+{
+	return stream_to(c, path, to, false);
 }
 
 static void show_progress(const struct client *c, const char *what, uint64_t began_ms, bool last)

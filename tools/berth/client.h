@@ -48,6 +48,8 @@ int client_call_at(struct client *c, size_t place, const char *method, const cha
 		   struct response *ret);
 /* Writes the body of a GET to stdout as it comes. */
 int client_stream(struct client *c, const char *path);
+/* The same into a file, as it is. */
+int client_download(struct client *c, const char *path, FILE *to);
 /* Polls what a PUT, PATCH or DELETE was answered with until it ended; `what` for progress: "creating pool x". */
 int client_wait(struct client *c, struct response *accepted, const char *what);
 void response_done(struct response *r);

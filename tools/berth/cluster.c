@@ -1,9 +1,12 @@
-/* cluster.c -- `cluster init|start|stop`: options for tools/cluster, which does the work on this machine. */
+/* cluster.c -- `cluster init|start|stop|backup|restore|recover`: options for tools/cluster, which does the work on this machine. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "client.h"
 #include "cluster/cluster.h"
+#include "cluster/recovery.h"
 #include "command.h"
 #include "core/buf.h"
 
@@ -29,13 +32,13 @@ static unsigned number(const struct args *args, const char *name, const char *ot
 	return (unsigned)strtoul(args_or(args, name, NULL, otherwise), NULL, 10);
 }
 
-int cluster_init_run(const struct args *args)
+/* EXIT_USAGE after a message. `extra` holds the lines of --set. */
+static int plan_of(const struct args *args, struct buf *extra, struct cluster_plan *ret)
 {
-	CLEANUP_BUF struct buf extra = {0};
 	const char *const *lines;
 	size_t n = args_all(args, "set", &lines);
-	struct err err = {0};
-	struct cluster_plan plan = {
+
+	*ret = (struct cluster_plan){
 		.dir = args_or(args, "dir", "BERTH_DIR", DIR_DEFAULT),
 		.nodes = number(args, "nodes", "3"),
 		.workers = number(args, "workers", "0"),
@@ -50,17 +53,28 @@ int cluster_init_run(const struct args *args)
 		.tls_key = args_get(args, "tls-key"),
 		.gateway_loops = number(args, "gateway-loops", "1"),
 	};
-	int r;
-
 	for (size_t i = 0; i < n; i++) {
 		const char *value = strchr(lines[i], '=');
 
-		if (value == NULL || strpbrk(lines[i], "\r\n") != NULL)
-			return fprintf(stderr, "berth: --set: '%s' is not NAME=VALUE\n", lines[i]),
-			       EXIT_USAGE;
-		buf_printf(&extra, "%.*s = %s\n", (int)(value - lines[i]), lines[i], value + 1);
+		if (value == NULL || strpbrk(lines[i], "\r\n") != NULL) {
+			fprintf(stderr, "berth: --set: '%s' is not NAME=VALUE\n", lines[i]);
+			return EXIT_USAGE;
+		}
+		buf_printf(extra, "%.*s = %s\n", (int)(value - lines[i]), lines[i], value + 1);
 	}
-	plan.extra = n > 0 ? buf_cstr(&extra) : NULL;
+	ret->extra = n > 0 ? buf_cstr(extra) : NULL;
+	return EXIT_OK;
+}
+
+int cluster_init_run(const struct args *args)
+{
+	CLEANUP_BUF struct buf extra = {0};
+	struct cluster_plan plan;
+	struct err err = {0};
+	int r = plan_of(args, &extra, &plan);
+
+	if (r != EXIT_OK)
+		return r;
 	r = cluster_init(&plan, say, NULL, &err);
 	if (r >= 0 && plan.domain != NULL)
 		cluster_names(&plan, say, NULL);
@@ -84,4 +98,109 @@ int cluster_stop_run(const struct args *args)
 	return finish(cluster_stop(args_or(args, "dir", "BERTH_DIR", DIR_DEFAULT), args_has(args, "purge"),
 				   say, NULL, &err),
 		      &err);
+}
+
+/* -- Beginning anew --------------------------------------------------------------------------------------------------- */
+
+/* EXIT_USAGE, after a message, for the first option that is missing. */
+static int needs(const struct args *args, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (args_has(args, names[i]))
+			continue;
+		fprintf(stderr, "berth: --%s is missing\nTry: berth %s --help\n", names[i],
+			args->command->words);
+		return EXIT_USAGE;
+	}
+	return EXIT_OK;
+}
+
+static void print(void *context, const char *line)
+{
+	(void)context;
+	printf("%s\n", line);
+}
+
+int cluster_backup_key_run(const struct args *args)
+{
+	struct err err = {0};
+	int r = needs(args, (const char *const[]){"to"}, 1);
+
+	return r != EXIT_OK ? r : finish(backup_key_new(args_get(args, "to"), print, NULL, &err), &err);
+}
+
+/* Into a file beside it, which takes its name once it is whole. */
+static int download(const struct args *args, const char *path)
+{
+	CLEANUP_BUF struct buf part = {0}, url = {0};
+	struct client client;
+	FILE *to;
+	int r = client_init(&client, args, CLIENT_LOCAL);
+
+	if (r != EXIT_OK)
+		return r;
+	buf_printf(&part, "%s.part", path);
+	buf_printf(&url, "/.berth/v1/backup?recipient=");
+	client_escape(&url, args_get(args, "recipient"));
+	to = fopen(buf_cstr(&part), "wxe");
+	if (to == NULL) {
+		fprintf(stderr, "berth: %s: %s\n", buf_cstr(&part), strerror(errno));
+		return EXIT_FAILED;
+	}
+	r = client_download(&client, buf_cstr(&url), to);
+	if (r == EXIT_OK && (fflush(to) != 0 || fsync(fileno(to)) != 0)) {
+		fprintf(stderr, "berth: %s: %s\n", buf_cstr(&part), strerror(errno));
+		r = EXIT_FAILED;
+	}
+	fclose(to);
+	if (r == EXIT_OK && rename(buf_cstr(&part), path) != 0) {
+		fprintf(stderr, "berth: %s: %s\n", path, strerror(errno));
+		r = EXIT_FAILED;
+	}
+	if (r != EXIT_OK)
+		unlink(buf_cstr(&part));
+	return r;
+}
+
+int cluster_backup_run(const struct args *args)
+{
+	struct err err = {0};
+	const char *const check[] = {"check", "identity"}, *const make[] = {"to", "recipient"};
+	bool checks = args_has(args, "check");
+	int r = needs(args, checks ? check : make, 2);
+
+	if (r != EXIT_OK)
+		return r;
+	if (checks)
+		return finish(
+			backup_check(args_get(args, "check"), args_get(args, "identity"), print, NULL, &err),
+			&err);
+	return download(args, args_get(args, "to"));
+}
+
+int cluster_restore_run(const struct args *args)
+{
+	CLEANUP_BUF struct buf extra = {0};
+	struct cluster_plan plan;
+	struct err err = {0};
+	int r = needs(args, (const char *const[]){"from", "identity"}, 2);
+
+	if (r == EXIT_OK)
+		r = plan_of(args, &extra, &plan);
+	if (r != EXIT_OK)
+		return r;
+	return finish(
+		cluster_restore(&plan, args_get(args, "from"), args_get(args, "identity"), say, NULL, &err),
+		&err);
+}
+
+int cluster_recover_run(const struct args *args)
+{
+	struct err err = {0};
+	int r = needs(args, (const char *const[]){"dir"}, 1);
+
+	return r != EXIT_OK ? r
+			    : finish(cluster_recover(args_get(args, "dir"), args_has(args, "yes"), say, NULL,
+						     &err),
+				     &err);
 }

@@ -98,5 +98,9 @@ int cluster_status_show(const struct args *args);
 int cluster_init_run(const struct args *args);
 int cluster_start_run(const struct args *args);
 int cluster_stop_run(const struct args *args);
+int cluster_backup_key_run(const struct args *args);
+int cluster_backup_run(const struct args *args);
+int cluster_restore_run(const struct args *args);
+int cluster_recover_run(const struct args *args);
 
 #endif

@@ -165,6 +165,33 @@ static const struct option_def node_purge_options[] = {
 	{"force", OPTION_SWITCH, NULL, "though nobody removed it from its cluster: what it held is lost"},
 };
 static const struct option_def start_options[] = {DIR};
+static const struct option_def backup_key_options[] = {
+	{"to", OPTION_VALUE, "FILE", "the identity file to make; keep it away from the cluster"},
+};
+static const struct option_def backup_options[] = {
+	{"to", OPTION_VALUE, "FILE", "the backup to make"},
+	{"recipient", OPTION_VALUE, "KEY", "whom it is encrypted to, as backup-key printed it"},
+	{"check", OPTION_VALUE, "FILE", "read a backup whole instead, and say what it holds"},
+	{"identity", OPTION_VALUE, "FILE", "the identity file, for --check"},
+};
+static const struct option_def restore_options[] = {
+	{"from", OPTION_VALUE, "FILE", "the backup"},
+	{"identity", OPTION_VALUE, "FILE", "the identity file that opens it"},
+	{"dir", OPTION_VALUE, "DIR", "where to make the first node's files (BERTH_DIR; /var/lib/berth)"},
+	{"host", OPTION_VALUE, "ADDRESS", "IPv4 address that it listens on (127.0.0.1)"},
+	{"base-port", OPTION_VALUE, "PORT", "this port and the next four (7400)"},
+	{"user", OPTION_VALUE, "USER", "that berthd runs as (berth)"},
+	{"admin-group", OPTION_VALUE, "GROUP", "may use the admin socket"},
+	{"domain", OPTION_VALUE, "NAME", "default: the backup's"},
+	{"tls-cert", OPTION_VALUE, "FILE", "certificate chain for clients; default: from the cluster's CA"},
+	{"tls-key", OPTION_VALUE, "FILE", "its key"},
+	{"gateway-loops", OPTION_VALUE, "N", "threads that serve requests (1)"},
+	{"set", OPTION_VALUES, "NAME=VALUE...", "further lines of berth.conf"},
+};
+static const struct option_def recover_options[] = {
+	{"dir", OPTION_VALUE, "DIR", "the folder of the node, with its berth.conf"},
+	{"yes", OPTION_SWITCH, NULL, "do it; without this, only say what the node has"},
+};
 static const struct option_def stop_options[] = {
 	DIR,
 	{"purge", OPTION_SWITCH, NULL, "also end all sandboxes and what they left on the host"},
@@ -176,6 +203,14 @@ const struct command_def commands[] = {
 	{"cluster start", "start the nodes below a directory, wait until they are ready", start_options,
 	 N(start_options), cluster_start_run},
 	{"cluster stop", "stop them", stop_options, N(stop_options), cluster_stop_run},
+	{"cluster backup-key", "make the pair of keys that backups are encrypted with", backup_key_options,
+	 N(backup_key_options), cluster_backup_key_run},
+	{"cluster backup", "write all tables and keys into one encrypted file, from a voter's admin socket",
+	 backup_options, N(backup_options), cluster_backup_run},
+	{"cluster restore", "make the first node of a cluster's new incarnation from a backup",
+	 restore_options, N(restore_options), cluster_restore_run},
+	{"cluster recover", "let one stopped voter go on alone when the majority is lost", recover_options,
+	 N(recover_options), cluster_recover_run},
 	{"cluster status", "leader, nodes, settings", NULL, 0, cluster_status_show},
 	{"node list", "nodes with their capacity and sandboxes", NULL, 0, node_list},
 	{"node show", "one node: state, lease, disk, what it keeps and the bounds", node_one, N(node_one),

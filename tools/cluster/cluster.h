@@ -25,8 +25,8 @@ struct cluster_given {
 struct cluster_plan {
 	const char *dir;
 	const struct cluster_given *given; /* NULL: a new cluster */
-	unsigned nodes;   /* 1, 3 or 5 voters */
-	unsigned workers; /* beside them */
+	unsigned nodes;                    /* 1, 3 or 5 voters */
+	unsigned workers;                  /* beside them */
 	/* IPv4 address that all listen on, 127.0.0.1; or one for each node, separated by commas, voters first. */
 	const char *host;
 	unsigned

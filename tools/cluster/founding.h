@@ -9,6 +9,7 @@
 void founding_numbers(const struct state *state, struct reincarnation *to);
 /* Makes the log of the node whose folder this is (with its berth.conf), beginning with the tables; an old log is set aside
  * as raft.before-<incarnation>. All is owned as berthd needs it. */
-int founding_log(const char *node_dir, const struct state *state, uint64_t term, uint64_t index, struct err *err);
+int founding_log(const char *node_dir, const struct state *state, uint64_t term, uint64_t index,
+		 struct err *err);
 
 #endif

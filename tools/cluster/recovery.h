@@ -11,11 +11,12 @@
 /* An identity file (0600) and on `say` its recipient, for --recipient. -EEXIST. */
 int backup_key_new(const char *path, cluster_progress *say, void *context, struct err *err);
 /* Reads all of it, and tells what it holds. */
-int backup_check(const char *path, const char *identity, cluster_progress *say, void *context, struct err *err);
+int backup_check(const char *path, const char *identity, cluster_progress *say, void *context,
+		 struct err *err);
 
 /* A first node's directory, as cluster_init makes it; the plan's `nodes` and `workers` are not looked at. */
-int cluster_restore(const struct cluster_plan *plan, const char *path, const char *identity, cluster_progress *say,
-		    void *context, struct err *err);
+int cluster_restore(const struct cluster_plan *plan, const char *path, const char *identity,
+		    cluster_progress *say, void *context, struct err *err);
 
 /* On a stopped voter of a lost majority: it alone is the cluster from now on. `dir` is the node's folder, with its berth.conf.
  * Without `yes` nothing is changed: `say` tells what it has. */

@@ -43,10 +43,10 @@ struct api_call {
 	const void *held;
 	/* An answer in pieces: a log, or an export. */
 	bool streaming;
-	uint32_t finds_left;   /* nodes that were asked for a log of an ended sandbox; tasks.c */
-	uint64_t found_ms;     /* when the newest of those that they have ended */
-	bool log_older;        /* of an ended one, the part that was rotated before */
-	struct export *export; /* export.c */
+	uint32_t finds_left;     /* nodes that were asked for a log of an ended sandbox; tasks.c */
+	uint64_t found_ms;       /* when the newest of those that they have ended */
+	bool log_older;          /* of an ended one, the part that was rotated before */
+	struct export *export;   /* export.c */
 	struct backing *backing; /* backup.c */
 	uint64_t log_offset;
 	struct loop_timer poll;
