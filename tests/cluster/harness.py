@@ -127,7 +127,7 @@ def cgroups(name):
 
 
 class Cluster:
-    def __init__(self, nodes=3, settings=(), name="cluster", options=(), workers=0):
+    def __init__(self, nodes=3, settings=(), name="cluster", options=(), workers=0, restore=None):
         need_machine()
         end_left_over()
         self.dir = pathlib.Path(f"/tmp/berth-test.{os.getpid()}.{name}")
@@ -144,8 +144,9 @@ class Cluster:
             subprocess.run(["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", self.user], check=True)
         atexit.register(self.end)
         self.keeper = keeper.start(BUILD / "bin/berth", self.dir)
-        self.berth("cluster", "init", "--dir", str(self.dir), "--nodes", str(nodes), "--workers", str(workers),
-                   "--base-port", str(self.base), "--user", self.user, *options, *(["--set", *settings] if settings else []))
+        how = ["init", "--nodes", str(nodes), "--workers", str(workers)] if restore is None else ["restore", *restore]
+        self.berth("cluster", *how, "--dir", str(self.dir), "--base-port", str(self.base), "--user", self.user, *options,
+                   *(["--set", *settings] if settings else []))
 
     def berth(self, *args, check=True, timeout=120, env=None):
         """Runs the command line tool; with check an exit status other than 0 is an error."""
