@@ -71,6 +71,7 @@ static void on_message(struct raft_io *io, struct raft_message *m)
 		if (deaf_before_barrier(g, &m->append_entries_result))
 			break;
 		note_acked(g, m);
+		keep_sending_snapshot(g, m);
 		hear_result(g, m);
 		break;
 	case RAFT_IO_INSTALL_SNAPSHOT:
@@ -261,7 +262,7 @@ const char *guard_rule_name(enum guard_rule rule)
 		[GUARD_PEER_MATCH] = "peer_match",     [GUARD_TRAILING] = "trailing",
 		[GUARD_COMMIT_NEWS] = "commit_news",   [GUARD_ONE_BARRIER] = "one_barrier",
 		[GUARD_REAPPEND] = "reappend",         [GUARD_ONE_VOTE] = "one_vote",
-		[GUARD_ROLLBACK] = "rollback",
+		[GUARD_ROLLBACK] = "rollback",         [GUARD_SNAPSHOT_SENT] = "snapshot_sent",
 	};
 	must(rule >= 0 && rule < GUARD_RULES);
 	return names[rule];

@@ -33,6 +33,7 @@ enum guard_rule {
 	GUARD_ONE_BARRIER,   /* the log is not cut while a snapshot is stored, nor the other way round */
 	GUARD_REAPPEND,      /* an entry is not taken again while its first copy is in use */
 	GUARD_ONE_VOTE,      /* one vote a term, also for the one that takes over */
+	GUARD_SNAPSHOT_SENT, /* a refused heartbeat is not taken for a refused snapshot */
 	GUARD_ROLLBACK,      /* a configuration can be rolled back though its entry was compacted away */
 	GUARD_RULES,
 };

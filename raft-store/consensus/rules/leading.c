@@ -3,6 +3,8 @@
 
 #include "consensus/rules/rules.h"
 
+#define PROGRESS_SNAPSHOT 2 /* libraft: progress.h */
+
 static void barrier_applied(struct raft_barrier *barrier, int status)
 {
 	struct guard *g = barrier->data;
@@ -42,6 +44,28 @@ bool deaf_before_barrier(struct guard *g, const struct raft_append_entries_resul
 		return false;
 	g->counts[GUARD_TERM_BARRIER]++;
 	return true;
+}
+
+/* Rule GUARD_SNAPSHOT_SENT: while a follower is sent a snapshot its heartbeats carry the leader's last index. It refuses them, and
+ * when that index is the snapshot's own, which it is on a leader at rest, the library takes the answer for a refusal of
+ * the snapshot and begins anew before it has read the snapshot from its disk, again and again. Such an answer is
+ * made one that the library ignores; a snapshot that was really refused is sent again after its timeout. No upstream
+ * commit; found by the random schedules. */
+void keep_sending_snapshot(struct guard *g, struct raft_message *m)
+{
+	const struct raft *r = g->raft;
+	struct raft_append_entries_result *result = &m->append_entries_result;
+	if (!rule_on(g, GUARD_SNAPSHOT_SENT) || r->state != RAFT_LEADER || result->rejected == 0 ||
+	    result->term != r->current_term)
+		return;
+	for (unsigned i = 0; i < r->configuration.n; i++) {
+		const struct raft_progress *p = &r->leader_state.progress[i];
+		if (r->configuration.servers[i].id != m->server_id || p->state != PROGRESS_SNAPSHOT ||
+		    p->snapshot_index != result->rejected)
+			continue;
+		result->rejected++;
+		g->counts[GUARD_SNAPSHOT_SENT]++;
+	}
 }
 
 /* Rule GUARD_PEER_MATCH: on an answer the library tries to commit its own last stored index and nothing

@@ -75,6 +75,7 @@ bool installing_snapshot(const struct raft *r);
 /* leading.c */
 void begin_term(struct guard *g);
 bool deaf_before_barrier(struct guard *g, const struct raft_append_entries_result *result);
+void keep_sending_snapshot(struct guard *g, struct raft_message *m);
 void hear_result(struct guard *g, struct raft_message *m);
 void note_acked(struct guard *g, const struct raft_message *m);
 void note_told(struct guard *g, const struct raft_message *m);

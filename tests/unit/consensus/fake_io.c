@@ -43,6 +43,8 @@ static void io_close(struct raft_io *io, raft_io_close_cb cb)
 			f->send_done[i](f->sends[i], RAFT_CANCELED);
 	if (f->put != NULL)
 		f->put->cb(f->put, RAFT_CANCELED);
+	for (unsigned i = 0; i < f->n_gets; i++)
+		f->gets[i]->cb(f->gets[i], NULL, RAFT_CANCELED);
 	cb(io);
 }
 
@@ -157,6 +159,17 @@ static int io_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io
 	return 0;
 }
 
+/* Ends when it is closed. */
+static int io_snapshot_get(struct raft_io *io, struct raft_io_snapshot_get *request,
+			   raft_io_snapshot_get_cb done)
+{
+	struct fake *f = fake_of(io);
+	assert_true(f->n_gets < 4);
+	request->cb = done;
+	f->gets[f->n_gets++] = request;
+	return 0;
+}
+
 static raft_time io_time(struct raft_io *io)
 {
 	return fake_of(io)->time;
@@ -218,6 +231,7 @@ void fake_start_compacted(struct fake *f, raft_term term, raft_index index, cons
 				 .append = io_append,
 				 .truncate = io_truncate,
 				 .snapshot_put = io_snapshot_put,
+				 .snapshot_get = io_snapshot_get,
 				 .time = io_time,
 				 .random = io_random};
 	f->fsm = (struct raft_fsm){
@@ -334,6 +348,14 @@ void fake_hear_result(struct fake *f, raft_id from, raft_term term, raft_index l
 	struct raft_message m = {
 		.type = RAFT_IO_APPEND_ENTRIES_RESULT, .server_id = from, .server_address = addresses[from]};
 	m.append_entries_result = (struct raft_append_entries_result){term, 0, last};
+	f->receive(&f->io, &m);
+}
+
+void fake_hear_refusal(struct fake *f, raft_id from, raft_term term, raft_index rejected, raft_index last)
+{
+	struct raft_message m = {
+		.type = RAFT_IO_APPEND_ENTRIES_RESULT, .server_id = from, .server_address = addresses[from]};
+	m.append_entries_result = (struct raft_append_entries_result){term, rejected, last};
 	f->receive(&f->io, &m);
 }
 

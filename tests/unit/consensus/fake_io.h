@@ -35,6 +35,8 @@ struct fake {
 	raft_io_send_cb send_done[FAKE_SENDS];
 	unsigned n_sends;
 	struct raft_io_snapshot_put *put;
+	struct raft_io_snapshot_get *gets[4];
+	unsigned n_gets;
 	unsigned results; /* AppendEntries answers sent */
 	raft_id result_to;
 	struct raft_append_entries_result result; /* the last one */
@@ -69,6 +71,7 @@ void fake_hear_change(struct fake *f, raft_id from, raft_term term, raft_index p
 void fake_hear_request_vote(struct fake *f, raft_id from, raft_term term, raft_index last,
 			    raft_term last_term, bool disrupt);
 void fake_hear_result(struct fake *f, raft_id from, raft_term term, raft_index last);
+void fake_hear_refusal(struct fake *f, raft_id from, raft_term term, raft_index rejected, raft_index last);
 void fake_hear_timeout_now(struct fake *f, raft_id from, raft_term term, raft_index last,
 			   raft_term last_term);
 void fake_hear_snapshot(struct fake *f, raft_id from, raft_term term, raft_index last, raft_term last_term);

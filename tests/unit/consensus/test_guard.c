@@ -470,6 +470,35 @@ static void test_reappend(void **state)
 	assert_int_equal(names_of_reappended(0), 1);
 }
 
+/* A leader whose log ends in its snapshot reads that for server 3, which refuses a heartbeat meanwhile. */
+static unsigned snapshots_read(uint32_t off)
+{
+	struct fake f;
+	fake_start_compacted(&f, 1, 10, (raft_term[]){1}, 1, off);
+	fake_elect(&f);
+	fake_written(&f, 0); /* the barrier, 12 */
+	fake_hear_result(&f, 2, 2, 12);
+	assert_int_equal(f.raft.commit_index, 12);
+	f.raft.log.snapshot.last_index = 12;
+	f.raft.log.snapshot.last_term = 2;
+	fake_hear_refusal(&f, 3, 2, 12, 0);
+	fake_hear_refusal(&f, 3, 2, f.entries.prev_log_index, 0);
+	fake_tick(&f, 200);
+	assert_int_equal(f.n_gets, 1);
+	fake_hear_refusal(&f, 3, 2, 12, 0);
+	fake_tick(&f, 200);
+	unsigned n = f.n_gets;
+	fake_stop(&f);
+	return n;
+}
+
+static void test_snapshot_sent(void **state)
+{
+	(void)state;
+	assert_int_equal(snapshots_read(OFF(GUARD_SNAPSHOT_SENT)), 2);
+	assert_int_equal(snapshots_read(0), 1);
+}
+
 static void on_transferred(struct raft_transfer *transfer)
 {
 	(void)transfer;
@@ -572,6 +601,7 @@ int main(void)
 		cmocka_unit_test(test_one_barrier),
 		cmocka_unit_test(test_snapshot_dropped_while_cutting),
 		cmocka_unit_test(test_reappend),
+		cmocka_unit_test(test_snapshot_sent),
 		cmocka_unit_test(test_one_vote),
 		cmocka_unit_test(test_rollback),
 		cmocka_unit_test(test_term_of),
