@@ -2,10 +2,14 @@
 #include "fake_io.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -252,6 +256,22 @@ void fake_stop(struct fake *f)
 {
 	raft_close(&f->raft, NULL);
 	guard_free(f->guard);
+}
+
+bool fake_survives(bool (*run)(uint32_t off), uint32_t off)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct rlimit none = {0, 0};
+		setrlimit(RLIMIT_CORE, &none);
+		signal(SIGSEGV, SIG_DFL);
+		signal(SIGABRT, SIG_DFL);
+		close(STDERR_FILENO);
+		_exit(run(off) ? 0 : 1);
+	}
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 void fake_tick(struct fake *f, unsigned ms)

@@ -7,6 +7,8 @@
 
 #include "consensus/guard.h"
 
+#define OFF(rule) (1u << (rule))
+
 #define FAKE_WRITES 16
 #define FAKE_SENDS  64
 
@@ -53,6 +55,8 @@ void fake_start(struct fake *f, raft_term term, const raft_term *terms, unsigned
 void fake_start_compacted(struct fake *f, raft_term term, raft_index index, const raft_term *terms,
 			  unsigned n_terms, uint32_t off);
 void fake_stop(struct fake *f);
+/* What run(off) says, in a process of its own: without its rule the library may crash. */
+bool fake_survives(bool (*run)(uint32_t off), uint32_t off);
 
 /* Time passes, then one tick. */
 void fake_tick(struct fake *f, unsigned ms);
