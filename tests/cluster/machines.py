@@ -111,12 +111,11 @@ class Machines(Cluster):
     def cut(self, node, hear=False, speak=False):
         """Between this node and the other nodes alone; clients still reach it. hear, speak: one way stays."""
         others = ", ".join(self.host(n) for n in self.machines if n != node)
-        rules = ""
-        if not hear:
-            rules += f"chain hear {{ type filter hook input priority -300; ip saddr {{ {others} }} drop; }} "
-        if not speak:
-            rules += f"chain speak {{ type filter hook output priority -300; ip daddr {{ {others} }} drop; }} "
-        self.machines[node].run(f"nft 'table inet fault {{ {rules} }}'")
+        rules = ["add table ip fault"]
+        for chain, hook, field in [("hear", "input", "saddr")] * (not hear) + [("speak", "output", "daddr")] * (not speak):
+            rules += [f"add chain ip fault {chain} {{ type filter hook {hook} priority -300 ; }}",
+                      f"add rule ip fault {chain} ip {field} {{ {others} }} drop"]
+        self.machines[node].run("nft -f - <<'END'\n" + "\n".join(rules) + "\nEND\n")
 
     def heal(self, node):
-        self.machines[node].run("nft list table inet fault >/dev/null 2>&1 && nft delete table inet fault || true")
+        self.machines[node].run("nft delete table ip fault 2>/dev/null || true")

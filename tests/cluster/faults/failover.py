@@ -1,6 +1,7 @@
 """Faults of the leader and of a follower under load, each with its gap of new allocations and an audit afterwards.
 
-kill -9 of the leader happens BERTH_FAULT_ROUNDS times (default 5; the long form is 50), every other fault once in five of them.
+Each node has a network namespace of its own. kill -9 of the leader happens BERTH_FAULT_ROUNDS times (default 5; the long form is 50),
+every other fault once in five of them.
 Load: warm sessions on all nodes whose clients enter by the nodes that stay, and new identifiers one after another. The gap is the time from the
 fault until a new identifier that was asked for after it is served. Not one request of a warm session may fail whose sandbox is
 on a node that stays; afterwards no session is lost or double.
@@ -12,17 +13,18 @@ import threading
 import time
 
 import auditor
-from harness import Cluster, run, wait_until
+from harness import run, wait_until
+from machines import Machines, alone
 
 ROUNDS = int(os.environ.get("BERTH_FAULT_ROUNDS", "5"))
 GAP_MAX_S, GAP_MEDIAN_S = 1.5, 0.8
 WARM, READY, MOST = 9, 6, 60
 
-cluster = Cluster(settings=["cooldown_min=1"], name="failover").start()
+alone()
+cluster = Machines(settings=["cooldown_min=1"], name="failover").start()
 cluster.import_image()
 history = auditor.History()
 gaps = []
-opened = 0
 
 
 def leader(among=(1, 2, 3)):
@@ -71,23 +73,23 @@ class Warm(threading.Thread):
 class Opener(threading.Thread):
     """New identifiers, one after another; acks: (asked, answered)."""
 
-    def __init__(self, nodes):
+    def __init__(self, nodes, name):
         super().__init__()
-        self.nodes, self.acks, self.bad, self.stopping = nodes, [], [], False
+        self.nodes, self.name_, self.acks, self.bad, self.stopping = nodes, name, [], [], False
         self.start()
 
     def run(self):
-        global opened
+        turn = 0
         while not self.stopping:
-            opened += 1
-            at, identifier = time.monotonic(), f"new-{opened}"
-            status, text = ask("fresh", identifier, self.nodes[opened % len(self.nodes)])
+            turn += 1
+            at, identifier = time.monotonic(), f"new-{self.name_}-{turn}"
+            status, text = ask("fresh", identifier, self.nodes[turn % len(self.nodes)])
             if status == 200:
                 self.acks.append((at, time.monotonic()))
                 history.answered("fresh", identifier, text)
             else:
                 self.bad.append((at, status, text))
-            time.sleep(0.1)
+            time.sleep(0.2)
 
 
 def owners():
@@ -107,34 +109,45 @@ def settle():
     wait_until("the cluster is whole", 30, full, 0.1)
 
 
-def under_load(victim, inflict, seconds=2.5, heal=None):
-    """(gap, seen by warm identifier, owners before)"""
+rounds = 0
+
+
+def under_load(what, victim, inflict, heal=None, seconds=2.5):
+    """The gap."""
+    global rounds
+    rounds += 1
     settle()
     stay = [n for n in (1, 2, 3) if n != victim]
     before = owners()
     warm = [Warm(f"warm-{i}", stay) for i in range(WARM)]
-    opener = Opener(stay)
+    openers = [Opener(stay, f"{rounds}-{i}") for i in range(2)]
+
+    def served_since(at):
+        return sorted(a[1] for o in openers for a in o.acks if a[0] > at)
     try:
-        wait_until("new identifiers are served", 10, lambda: len(opener.acks) >= 3)
+        wait_until("new identifiers are served", 10, lambda: len(served_since(0)) >= 4)
         at = time.monotonic()
-        inflict()
-        wait_until("a new identifier is served again", 30, lambda: [a for a in opener.acks if a[0] > at], 0.01)
+        inflict(victim)
+        wait_until("a new identifier is served again", 30, lambda: served_since(at), 0.01)
         time.sleep(max(0, at + seconds - time.monotonic()))
     finally:
         if heal:
-            heal()
-        for t in [*warm, opener]:
+            heal(victim)
+        for t in [*warm, *openers]:
             t.stopping = True
-        for t in [*warm, opener]:
+        for t in [*warm, *openers]:
             t.join()
-    gap = next(a for a in opener.acks if a[0] > at)[1] - at
     bad = [(w.identifier, round(s[0] - at, 3), *s[2:]) for w in warm for s in w.seen if s[3] != 200 and before[w.identifier] != victim]
-    assert not bad, (len(bad), bad[:5])
-    there = [s for w in warm for s in w.seen if s[3] != 200 and before[w.identifier] == victim]
+    assert not bad, (what, len(bad), bad[:5])
     slow = max((s[1] - s[0] for w in warm for s in w.seen if before[w.identifier] != victim), default=0)
-    print(f"        gap {gap:.2f} s; {sum(len(w.seen) for w in warm)} warm requests, none failed on the nodes that stay (slowest {slow:.2f} s); "
-          f"{len(there)} failed for the {sum(n == victim for n in before.values())} sessions of node {victim}; new ones that failed: "
-          f"{len(opener.bad)} {opener.bad[:1]}", flush=True)
+    there = [s for w in warm for s in w.seen if before[w.identifier] == victim]
+    new = [a[1] - a[0] for o in openers for a in o.acks if a[0] > at]
+    failed = [(round(b[0] - at, 2), *b[1:]) for o in openers for b in o.bad if b[0] > at]
+    gap = served_since(at)[0] - at
+    print(f"        {what}: gap {gap:.2f} s; of {sum(len(w.seen) for w in warm)} warm requests none failed on the nodes that stay (slowest "
+          f"{slow:.2f} s), {sum(s[3] != 200 for s in there)} of {len(there)} for node {victim}'s sessions (slowest "
+          f"{max((s[1] - s[0] for s in there), default=0):.2f} s); new ones: {len(new)} served (slowest {max(new, default=0):.2f} s), "
+          f"{len(failed)} failed {failed[:1] or ''}", flush=True)
     return gap
 
 
@@ -156,16 +169,43 @@ def test_warm_sessions():
         history.answered("warm", f"warm-{i}", text, kept=True)
 
 
+def follower():
+    return leader() % 3 + 1
+
+
+def berthd(sig):
+    return lambda node: os.kill(cluster.pid(node, "berthd"), sig)
+
+
 def test_kill_9_of_the_leader():
     with auditor.Sampler(cluster, ["warm", "fresh"]) as sampler:
         for _ in range(ROUNDS):
-            lead = leader()
-            gaps.append(under_load(lead, lambda: os.kill(cluster.pid(lead, "berthd"), signal.SIGKILL)))
+            gaps.append(under_load("kill -9 of the leader", leader(), berthd(signal.SIGKILL)))
     assert not sampler.wrong, sampler.wrong[:5]
     print(f"        kill -9 of the leader, {ROUNDS} times: gap median {statistics.median(gaps):.2f} s, most {max(gaps):.2f} s; "
           f"limits looked at {sampler.samples} times", flush=True)
     audited()
     assert statistics.median(gaps) <= GAP_MEDIAN_S and max(gaps) <= GAP_MAX_S, gaps
+
+
+FAULTS = [("SIGSTOP", berthd(signal.SIGSTOP), berthd(signal.SIGCONT)),
+          ("a partition", cluster.cut, cluster.heal),
+          ("a partition one way, deaf", lambda n: cluster.cut(n, speak=True), cluster.heal),
+          ("a partition one way, mute", lambda n: cluster.cut(n, hear=True), cluster.heal)]
+
+
+def test_other_faults_of_the_leader():
+    for what, inflict, heal in FAULTS * max(1, ROUNDS // 5):
+        gap = under_load(f"{what} of the leader", leader(), inflict, heal)
+        audited()
+        assert gap < 10, gap
+
+
+def test_faults_of_a_follower():
+    for what, inflict, heal in [("kill -9", berthd(signal.SIGKILL), None), *FAULTS] * max(1, ROUNDS // 5):
+        gap = under_load(f"{what} of a follower", follower(), inflict, heal)
+        audited()
+        assert gap < 10, gap
 
 
 def test_the_auditor_finds_what_is_planted():
@@ -174,4 +214,5 @@ def test_the_auditor_finds_what_is_planted():
     print(f"        {len(auditor.PLANTED)} planted violations, all found", flush=True)
 
 
-run([test_warm_sessions, test_kill_9_of_the_leader, test_the_auditor_finds_what_is_planted], cluster)
+run([test_warm_sessions, test_kill_9_of_the_leader, test_other_faults_of_the_leader, test_faults_of_a_follower,
+     test_the_auditor_finds_what_is_planted], cluster)
