@@ -18,6 +18,7 @@
 #include "core/must.h"
 
 #define TICK_MS      250
+#define RESEND_MS    20 /* one that was just elected needs that long to know all that was committed */
 #define COMPLAINT_MS 1000
 
 /* -- Envelopes ---------------------------------------------------------------------------------------------- */
@@ -119,9 +120,21 @@ static bool refused_again(struct control *c, const struct envelope *e)
 	CLEANUP_ARENA struct arena arena = {0};
 	struct msg_refused body;
 
-	return codec_decode(e->body.p, e->body.n, message_body_codec[MSG_REFUSED], &arena, &body, NULL) ==
-		       0 &&
-	       body.code == -EAGAIN && leaderbox_refused(c->leaderbox, e);
+	if (codec_decode(e->body.p, e->body.n, message_body_codec[MSG_REFUSED], &arena, &body, NULL) < 0 ||
+	    body.code != -EAGAIN || !leaderbox_refused(c->leaderbox, e))
+		return false;
+	if (c->resend_ms == 0)
+		c->resend_ms = clock_boot_ms() + RESEND_MS;
+	control_kick(c);
+	return true;
+}
+
+static void send_refused(struct control *c, uint64_t now)
+{
+	if (c->resend_ms == 0 || now < c->resend_ms)
+		return;
+	c->resend_ms = 0;
+	leaderbox_resend(c->leaderbox, now, send_to_leader, c);
 }
 
 void control_send(struct control *c, const struct envelope *e)
@@ -280,6 +293,7 @@ static void run_turn(struct control *c)
 	uint64_t now = clock_boot_ms();
 
 	follow_leader(c);
+	send_refused(c, now);
 	keyholder_turn(c);
 	take_inbox(c, now);
 	runtime_run(c->runtime, now);
@@ -296,6 +310,8 @@ static void run_turn(struct control *c)
 
 	if (proposer < next)
 		next = proposer;
+	if (c->resend_ms != 0 && c->resend_ms < next)
+		next = c->resend_ms;
 	if (next != UINT64_MAX)
 		loop_timer_set(&c->loop, &c->timer, next > now ? next - now : 1);
 	else

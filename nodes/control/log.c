@@ -131,6 +131,13 @@ void control_failed(struct control *c, const char *why)
 	loop_stop(&c->loop);
 }
 
+/* Whoever waits for a leader has waited enough. */
+static void on_leader(void *arg, uint64_t id)
+{
+	(void)id;
+	control_kick(arg);
+}
+
 static void on_failed(void *arg, const char *why)
 {
 	control_failed(arg, why);
@@ -182,6 +189,7 @@ int control_open_log(struct control *c, struct err *err)
 							.snapshot_free = on_snapshot_free,
 							.restore = on_restore},
 					    .leadership = on_leadership,
+					    .leader = on_leader,
 					    .failed = on_failed,
 					    .arg = c};
 	int r = consensus_new(&options, &c->consensus, err);

@@ -175,6 +175,16 @@ static void tell_leadership(struct consensus *c)
 		c->options.leadership(c->options.arg, true, now);
 }
 
+static void tell_leader(struct consensus *c)
+{
+	uint64_t now = consensus_leader(c, NULL);
+	if (now == c->leader)
+		return;
+	c->leader = now;
+	if (c->options.leader != NULL)
+		c->options.leader(c->options.arg, now);
+}
+
 void consensus_settled(void *arg)
 {
 	struct consensus *c = arg;
@@ -182,6 +192,7 @@ void consensus_settled(void *arg)
 		return;
 	propose_settled(c);
 	tell_leadership(c);
+	tell_leader(c);
 	if (c->raft.state == RAFT_UNAVAILABLE) {
 		char why[ERR_MESSAGE_MAX];
 		snprintf(why, sizeof why, "raft server %llu is unavailable: %s",

@@ -83,6 +83,8 @@ struct consensus_options {
 	struct consensus_machine machine;
 	/* This server leads, and everything committed before its term is applied; or it no longer does. */
 	void (*leadership)(void *arg, bool leads, uint64_t term);
+	/* This server follows another leader, or none (0). May be NULL. */
+	void (*leader)(void *arg, uint64_t id);
 	/* Nothing works any more: end the program, so that its supervisor starts it anew. Called once. */
 	void (*failed)(void *arg, const char *why);
 	void *arg;

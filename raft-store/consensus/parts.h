@@ -70,6 +70,7 @@ struct consensus {
 	void *transfer_arg;
 
 	uint64_t led_term; /* the term that the owner was told we lead; 0: none */
+	uint64_t leader;   /* that it was told of */
 
 	struct snapshot_chunks *chunks; /* while libraft stores a snapshot */
 	void *view;

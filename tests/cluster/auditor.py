@@ -7,6 +7,7 @@ runs.
 """
 import collections
 import copy
+import re
 import threading
 import time
 
@@ -35,7 +36,8 @@ class History:
 
 class Evidence:
     """Plain data: events; sessions[node][pool], status[node][pool], nodes[node] as the API shows them; host[node]: sandboxes that
-    have a folder there; alive: those whose first process lives; pools[node]: names; export; history; lost: nodes that were lost since."""
+    have a folder there; alive: those whose first process lives; pools[node]: names; export; history; lost: nodes that were lost since;
+    faults: [(from, to)] in wall_ms, when a node could not tell what it saw."""
 
 
 def _lists(cluster, pools, n):
@@ -72,7 +74,7 @@ def _gather(cluster, pools, nodes, lists):
     return e
 
 
-def collect(cluster, pools, history, nodes=None, lost=(), seconds=30):
+def collect(cluster, pools, history, nodes=None, lost=(), faults=(), seconds=30):
     """Waits until the cluster rests; then all there is to know, of one moment: nothing happened while it was gathered."""
     nodes = nodes or list(range(1, cluster.n + 1))
 
@@ -86,7 +88,7 @@ def collect(cluster, pools, history, nodes=None, lost=(), seconds=30):
         except (OSError, AssertionError, KeyError):
             return None
     e = wait_until("the cluster comes to rest", seconds, moment, 0.3)
-    e.history, e.lost = history, set(lost)
+    e.history, e.lost, e.faults = history, set(lost), list(faults)
     return e
 
 
@@ -224,9 +226,15 @@ def _hosts(e, wrong):
         wrong.append(f"2: sandboxes {sorted(stray)} have processes and no folder")
 
 
+def _told_late(e, complaint):
+    """What was seen on a node that was cut off begins to count once it is committed."""
+    m = re.search(r", (?:ready|its session opened): billed (\d+), seen (\d+): ", complaint)
+    return m and int(m.group(1)) > int(m.group(2)) and any(a - 1000 < int(m.group(2)) and int(m.group(1)) < b + 5000 for a, b in e.faults)
+
+
 def _bill(e, wrong):
     if not e.lost:  # a lost node's records end with its lease, its events with what ran (docs/events.md)
-        wrong += ["6: " + w for w in recount.compare(e.export, e.events)]
+        wrong += ["6: " + w for w in recount.compare(e.export, e.events) if not _told_late(e, w)]
 
 
 def audit(e):

@@ -110,9 +110,10 @@ def settle():
 
 
 rounds = 0
+faults = []
 
 
-def under_load(what, victim, inflict, heal=None, seconds=2.5):
+def under_load(what, victim, inflict, heal=None, seconds=2.0):
     """The gap."""
     global rounds
     rounds += 1
@@ -126,13 +127,14 @@ def under_load(what, victim, inflict, heal=None, seconds=2.5):
         return sorted(a[1] for o in openers for a in o.acks if a[0] > at)
     try:
         wait_until("new identifiers are served", 10, lambda: len(served_since(0)) >= 4)
-        at = time.monotonic()
+        at, wall = time.monotonic(), time.time() * 1000
         inflict(victim)
         wait_until("a new identifier is served again", 30, lambda: served_since(at), 0.01)
         time.sleep(max(0, at + seconds - time.monotonic()))
     finally:
         if heal:
             heal(victim)
+        faults.append((wall, time.time() * 1000))
         for t in [*warm, *openers]:
             t.stopping = True
         for t in [*warm, *openers]:
@@ -152,7 +154,7 @@ def under_load(what, victim, inflict, heal=None, seconds=2.5):
 
 
 def audited(lost=()):
-    e = auditor.collect(cluster, ["warm", "fresh"], history, lost=lost)
+    e = auditor.collect(cluster, ["warm", "fresh"], history, lost=lost, faults=faults)
     wrong = auditor.audit(e)
     assert not wrong, (len(wrong), wrong[:5])
     return e
