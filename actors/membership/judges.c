@@ -10,6 +10,12 @@ void judges_take(struct judges *j, struct context *c, const struct message *m)
 {
 	const struct msg_orphans *body = m->body;
 
+	if (body->node != m->envelope->from.node) {
+		context_reply(
+			c, m, MSG_REFUSED,
+			&(struct msg_refused){-EPERM, STR("it asks about the sandboxes of another node")});
+		return;
+	}
 	for (uint32_t i = 0; i < JUDGES_MAX; i++) {
 		if (j->cases[i].request != 0)
 			continue;

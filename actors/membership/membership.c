@@ -120,6 +120,11 @@ static uint8_t renew(struct actor *a, struct context *c, const struct message *m
 	struct membership *self = (struct membership *)a;
 	const struct msg_renew *body = m->body;
 
+	if (body->node != m->envelope->from.node) {
+		context_reply(c, m, MSG_REFUSED,
+			      &(struct msg_refused){-EPERM, STR("it renews the lease of another node")});
+		return MEMBERSHIP_LEADING;
+	}
 	if (self->n_next == MEMBERSHIP_NODES_MAX) {
 		context_reply(c, m, MSG_REFUSED,
 			      &(struct msg_refused){-ENOBUFS, STR("too many nodes renew at once")});

@@ -302,6 +302,28 @@ static const struct codec_field unsealed_fields[] = {
 };
 static const struct codec_type unsealed_codec = CODEC_TYPE(struct msg_unsealed, "unsealed", unsealed_fields);
 
+static const struct codec_field relay_fields[] = {
+	CODEC_STR(struct msg_relay, method, 32),
+	CODEC_STR(struct msg_relay, path, RELAY_TARGET_MAX),
+	CODEC_STR(struct msg_relay, query, RELAY_TARGET_MAX),
+	CODEC_STR(struct msg_relay, host, RELAY_TARGET_MAX),
+	CODEC_SECRET(struct msg_relay, authorization, 2 * RELAY_TARGET_MAX),
+	CODEC_STR(struct msg_relay, content_type, RELAY_TARGET_MAX),
+	CODEC_STR(struct msg_relay, accept, RELAY_TARGET_MAX),
+	CODEC_STR(struct msg_relay, client_request_id, RELAY_TARGET_MAX),
+	CODEC_BOOL(struct msg_relay, tls),
+	CODEC_U64(struct msg_relay, pool),
+	CODEC_SECRET(struct msg_relay, body, RELAY_BODY_MAX),
+};
+static const struct codec_type relay_codec = CODEC_TYPE(struct msg_relay, "relay", relay_fields);
+
+static const struct codec_field relayed_fields[] = {
+	CODEC_U32(struct msg_relayed, status),
+	CODEC_LIST(struct msg_relayed, headers, RELAY_HEADERS_MAX, &http_header_codec),
+	CODEC_STR(struct msg_relayed, body, RELAY_BODY_MAX),
+};
+static const struct codec_type relayed_codec = CODEC_TYPE(struct msg_relayed, "relayed", relayed_fields);
+
 /* MSG_DRIVEN and MSG_EXITED carry the reply and the event of sandboxd.h. */
 const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_LEADING] = &leading_codec,
@@ -336,6 +358,8 @@ const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_HELD] = &held_codec,
 	[MSG_UNSEAL] = &unseal_codec,
 	[MSG_UNSEALED] = &unsealed_codec,
+	[MSG_RELAY] = &relay_codec,
+	[MSG_RELAYED] = &relayed_codec,
 	[MSG_HALT] = &halt_codec,
 	[MSG_HALTED] = &halted_codec,
 	[MSG_RENEW] = &renew_codec,
@@ -380,6 +404,8 @@ const char *const message_type_name[MSG_TYPES] = {
 	[MSG_HELD] = "held",
 	[MSG_UNSEAL] = "unseal",
 	[MSG_UNSEALED] = "unsealed",
+	[MSG_RELAY] = "relay",
+	[MSG_RELAYED] = "relayed",
 	[MSG_HALT] = "halt",
 	[MSG_HALTED] = "halted",
 	[MSG_RENEW] = "renew",

@@ -78,6 +78,8 @@ enum message_type {
 	/* API -> drain of its node */
 	MSG_NODE_ORDER,   /* node_order: which sandboxes a node may get */
 	MSG_NODE_ORDERED, /* node_ordered: the reply */
+	MSG_RELAY,        /* relay: a request of a client that changes something */
+	MSG_RELAYED,      /* relayed: the reply */
 	MSG_TYPES
 };
 
@@ -334,6 +336,22 @@ struct msg_unsealed {
 	struct str message;
 	struct secret_value *values;
 	uint32_t n_values;
+};
+
+#define RELAY_TARGET_MAX  8192
+#define RELAY_BODY_MAX    (512u * 1024)
+#define RELAY_HEADERS_MAX 16
+struct msg_relay {
+	struct str method, path, query, host, authorization, content_type, accept, client_request_id;
+	bool tls;      /* how the client came */
+	uint64_t pool; /* that host or path name; 0: none */
+	struct str body;
+};
+struct msg_relayed {
+	uint32_t status;
+	struct http_header *headers;
+	uint32_t n_headers;
+	struct str body;
 };
 
 extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec, pool_put_codec,

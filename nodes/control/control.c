@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "control/api/api.h"
+#include "control/api/relay.h"
 #include "control/keys/unsealing.h"
 #include "control/links/border.h"
 #include "control/links/inlet.h"
@@ -169,6 +170,8 @@ void control_send(struct control *c, const struct envelope *e)
 			activity_question(c, e);
 		else if (e->type == MSG_ACTIVE)
 			activity_gathered(c, e);
+		else if (e->type == MSG_RELAY)
+			relay_question(c, e);
 		else if (e->type == MSG_UNSEAL)
 			unsealing_question(c, e);
 		else if (e->type == MSG_UNSEALED || e->type == MSG_REFUSED)

@@ -36,6 +36,7 @@ struct api;
 struct gather;
 struct note;
 struct unsealing;
+struct relay;
 struct events;
 struct reader;
 struct records;
@@ -86,6 +87,8 @@ struct control {
 
 	struct gather *gathers; /* activity.c */
 	unsigned n_gathers;
+	struct relay *relays; /* api/relay.c: of workers' clients */
+	uint64_t relays_made;
 	struct unsealing *unsealings; /* keys/unsealing.c: calls that wait for secrets */
 	unsigned n_unsealings;
 	uint64_t unsealings_made;

@@ -306,3 +306,10 @@ const char *const command_type_name[COMMAND_TYPES] = {
 	[COMMAND_MEMBER_BEGIN] = "member-begin",
 	[COMMAND_MEMBER_END] = "member-end",
 };
+
+bool command_of_workers(uint8_t type)
+{
+	return type == COMMAND_NODE_JOIN || type == COMMAND_NODE_IMAGES || type == COMMAND_NODE_KEYS ||
+	       type == COMMAND_SANDBOX_READY || type == COMMAND_SANDBOX_GONE ||
+	       type == COMMAND_SESSION_CLOSING || type == COMMAND_SESSION_CLOSED;
+}

@@ -194,6 +194,9 @@ struct result {
 	bool waiting; /* OPEN: no sandbox yet; the session row tells when */
 };
 
+/* What a worker may ask for; of what is its own alone, which apply checks. */
+bool command_of_workers(uint8_t type);
+
 extern const struct codec_type command_codec, entry_codec, result_codec, key_put_codec;
 extern const struct codec_type *const command_body_codec[COMMAND_TYPES];
 extern const char *const command_type_name[COMMAND_TYPES];

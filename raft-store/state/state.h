@@ -34,6 +34,7 @@ struct applied {
  * out of its range, the message names it; -ENXIO before CLUSTER_INIT; -ESTALE another incarnation, an epoch
  * that is not the node's present one (or a lost node: join again), or a sequence older than the results
  * kept.
+ * Of a worker all but command_of_workers(): -EPERM.
  * CLUSTER_INIT      -EEXIST. Sets incarnation 1; ids below 1,000 are left to the first nodes.
  * NODE_JOIN         -ENOENT neither admitted nor one the cluster was made with, or removed. Sequence is not looked at. command.epoch != 0: -ESTALE unless it is the node's present
  *                   one. A node that was lost has no sandboxes any more; one that was not keeps them.
@@ -43,7 +44,7 @@ struct applied {
  *                   lost_ms since the renewal. Sessions and sandboxes of the node end, billed to renewed_ms
  *                   + lease_ms.
  * NODE_ORDER        -ENOENT; -EINVAL deadline_ms is too far. What is so already: 0.
- * NODE_IMAGES       -ENOENT, -EHOSTDOWN; -EINVAL a digest is empty or too long.
+ * NODE_IMAGES       -EPERM for another node; -EINVAL a digest is empty or too long.
  * POOL_PUT          -EBUSY being deleted; -ESTALE expect_uid is another or gone, expect_operation not the last. The secrets named become
  *                   the pool's; one without value keeps the stored one (-EINVAL: none stored). A running
  *                   operation is cancelled. When nothing but limits or document of a Succeeded pool change,
@@ -62,7 +63,7 @@ struct applied {
  * SESSION_OPEN      -ENOENT pool; -ESHUTDOWN pool being deleted; -EBUSY the identifier's session is
  *                   closing; -ESRCH required to exist; -EUSERS max_sessions reached. result.waiting: poll
  *                   the session's row.
- * SESSION_CLOSING   -ESRCH no such generation in the pool. Closing already: 0. A waiting one is gone at
+ * SESSION_CLOSING   -ESRCH no such generation in the pool; -EPERM by a worker that is not the owner. Closing already: 0. A waiting one is gone at
  *                   once.
  * SESSION_CLOSED    -ESRCH; -EPERM not by the owner; -EINVAL waiting. Its sandbox's row goes too. From live
  *                   as well as from closing.

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/api/relay.h"
 #include "control/keys/secrets.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -102,7 +103,10 @@ static void send_reply(struct control *c, uint64_t id, const struct arm_reply *r
 	for (uint32_t i = 0; i < reply->n_headers && i < GATEWAY_HEADERS_MAX; i++)
 		out.headers[out.n_headers++] =
 			(struct gateway_header){str_of(reply->headers[i].name), reply->headers[i].value};
-	gateway_api_reply(c->gateway, id, &out);
+	if (relay_is(id))
+		relay_reply(c, id, &out);
+	else
+		gateway_api_reply(c->gateway, id, &out);
 }
 
 /* As Azure Resource Manager's: an id of its own for every answer, and the client's when it asks for that. */
@@ -321,7 +325,7 @@ static void handle(struct api_call *call)
 	struct arm_reply reply = {0};
 	struct err err = {0};
 
-	if (answer_open(call))
+	if (answer_open(call) || relay_begin(call))
 		return;
 	call->question = (struct arm_request){.method = q->method,
 					      .path = q->path,
@@ -386,7 +390,9 @@ void api_answered(struct api *a, const struct envelope *e)
 	must(body != NULL);
 	if (codec_decode(e->body.p, e->body.n, type, &call->arena, body, NULL) < 0)
 		return;
-	if (call->proposed != NULL) {
+	if (call->relayed) {
+		relay_answered(call, e->type, body);
+	} else if (call->proposed != NULL) {
 		const struct msg_proposed unknown = {.code = -EINPROGRESS};
 		void (*proposed)(struct api_call *, const struct msg_proposed *) = call->proposed;
 
@@ -464,7 +470,7 @@ static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 		api_drop(call);
 	} else if (call->waits && now >= call->deadline_ms) {
 		arm_reply_error(&reply, 504, "OperationTimedOut",
-				"The leader did not answer in time; the request may still be carried out.");
+				"The cluster did not answer in time; the request may still be carried out.");
 		api_finish(call, &reply);
 	}
 }

@@ -39,6 +39,7 @@ struct api_call {
 	bool asks_node;          /* what it keeps; node.c */
 	void (*proposed)(struct api_call *call, const struct msg_proposed *result); /* of api_propose */
 	bool waits;         /* for an actor's answer */
+	bool relayed;       /* for a voter's; relay.c */
 	uint16_t held_type; /* an answer that waits for the tables; 0: none */
 	const void *held;
 	/* An answer in pieces: a log, or an export. */

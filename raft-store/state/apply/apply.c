@@ -153,6 +153,18 @@ static void execute(struct apply *a)
 	handlers[c->type](a, body);
 }
 
+/* Voters are trusted; a worker reports what is its own, which the handlers look at. */
+static bool is_allowed(struct apply *a)
+{
+	const struct node_row *node = state_node(a->s, a->command->node);
+
+	if (node == NULL || node->voter || command_of_workers(a->command->type))
+		return true;
+	apply_refuse(a, -EPERM, "node %" PRIu64 " is a worker: it may not propose %s", node->id,
+		     command_type_name[a->command->type]);
+	return false;
+}
+
 static void one_command(struct apply *a, const struct entry *entry)
 {
 	bool is_init = a->command->type == COMMAND_CLUSTER_INIT;
@@ -167,7 +179,7 @@ static void one_command(struct apply *a, const struct entry *entry)
 			     entry->incarnation, a->cluster.incarnation);
 		return;
 	}
-	if (!is_new(a))
+	if (!is_new(a) || !is_allowed(a))
 		return;
 	execute(a);
 	keep_result(a);

@@ -84,6 +84,10 @@ void apply_node_join(struct apply *a, const void *body)
 			     c->id, APPLY_FIRST_ID);
 		return;
 	}
+	if (c->id != a->command->node) {
+		apply_refuse(a, -EPERM, "node %" PRIu64 " does not join for itself", c->id);
+		return;
+	}
 	if (!state_node_belongs(a->s, c->id)) {
 		apply_refuse(a, -ENOENT, "node %" PRIu64 ": was removed, or never admitted", c->id);
 		return;
@@ -220,11 +224,9 @@ void apply_node_lost(struct apply *a, const void *body)
 void apply_node_images(struct apply *a, const void *body)
 {
 	const struct cmd_node_images *c = body;
-	const struct node_row *node = state_node(a->s, c->node);
 
-	if (node == NULL || node->state != NODE_UP) {
-		apply_refuse(a, node == NULL ? -ENOENT : -EHOSTDOWN, "node %" PRIu64 " is %s", c->node,
-			     node == NULL ? "unknown" : "lost");
+	if (c->node != a->command->node) {
+		apply_refuse(a, -EPERM, "images: node %" PRIu64 " does not speak for itself", c->node);
 		return;
 	}
 	for (uint32_t i = 0; i < c->n_digests; i++) {

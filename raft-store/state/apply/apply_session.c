@@ -97,6 +97,11 @@ void apply_session_closing(struct apply *a, const void *body)
 			     c->generation);
 		return;
 	}
+	if (session->node != a->command->node && !state_node(a->s, a->command->node)->voter) {
+		apply_refuse(a, -EPERM, "generation %" PRIu64 " is not of worker %" PRIu64, c->generation,
+			     a->command->node);
+		return;
+	}
 	answer(a, session, false);
 	if (session->state == SESSION_CLOSING)
 		return;

@@ -126,6 +126,32 @@ def test_a_worker_signs_no_token():
     assert a.status == 403 and "voter" in a.json()["error"]["message"], a
 
 
+def test_a_worker_has_changes_made_by_a_voter():
+    """Its clients' tokens go with the request, and decide there; its admin socket has no say."""
+    node = cluster.n
+
+    def ask(method, path, body=None, **token):
+        headers = {"Content-Type": "application/json", "Authorization": "Bearer " + cluster.token("management", **token)}
+        return cluster._request(cluster.connection(node), method, path, body, headers)
+    path = cluster.arm_path("through-a-worker")
+    resource = cluster.resource(ready=0, max_sessions=1)
+    resource["properties"]["customContainerTemplate"]["containers"][0]["env"] = [{"name": "A", "secretRef": "a"}]
+    resource["properties"]["secrets"] = [{"name": "a", "value": "sealed by a voter"}]
+    a = ask("PUT", path, resource, roles=[{"role": "Reader", "scope": "/"}])
+    assert a.status == 403, a
+    assert cluster._request(cluster.connection(node), "PUT", path, resource, {}).status == 401
+    a = ask("PUT", path, resource)
+    assert a.status in (200, 201) and "x-ms-request-id" in a.headers, a
+    cluster.wait_operation(a, node)
+    assert ask("GET", path).status == 200, "and it reads what it wrote"
+    a = cluster.admin("DELETE", path, node=node)
+    assert a.status == 403 and "voter" in a.json()["error"]["message"], a
+    a = ask("DELETE", path)
+    assert a.status in (202, 204), a
+    cluster.wait_operation(a, node)
+    assert ask("GET", path).status == 404
+
+
 def test_the_voter_that_feeds_is_killed():
     for _ in range(ROUNDS):
         known, victim = facts(), feeder_of(cluster.workers[0])
@@ -231,6 +257,6 @@ def test_nothing_is_left():
 
 
 run([test_workers_are_nodes, test_sessions_live_on_workers, test_secrets_reach_the_sandbox_alone, test_a_worker_signs_no_token,
-     test_the_voter_that_feeds_is_killed, test_the_leader_is_killed, test_a_worker_is_killed,
+     test_a_worker_has_changes_made_by_a_voter, test_the_voter_that_feeds_is_killed, test_the_leader_is_killed, test_a_worker_is_killed,
      test_a_worker_that_was_cut_off_begins_anew, test_without_voters_workers_freeze, test_the_bill_equals_its_recount,
      test_nothing_is_left], cluster)

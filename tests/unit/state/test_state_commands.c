@@ -120,11 +120,11 @@ static void test_nodes(void **unused)
 			 -EINVAL);
 	assert_int_equal(code(&m, 1, COMMAND_NODE_ORDER, &(struct msg_node_order){2, NODE_CORDON, 0}), 0);
 	assert_int_equal(code(&m, 1, COMMAND_SANDBOX_BOOT, &boot), -EHOSTDOWN);
-	assert_int_equal(code(&m, 1, COMMAND_NODE_IMAGES, &(struct cmd_node_images){9, digests, 1}), -ENOENT);
-	assert_int_equal(code(&m, 1, COMMAND_NODE_IMAGES, &(struct cmd_node_images){2, digests, 2}), -EINVAL);
-	assert_int_equal(code(&m, 1, COMMAND_NODE_IMAGES, &(struct cmd_node_images){2, digests, 1}), 0);
+	assert_int_equal(code(&m, 1, COMMAND_NODE_IMAGES, &(struct cmd_node_images){2, digests, 1}), -EPERM);
+	assert_int_equal(code(&m, 2, COMMAND_NODE_IMAGES, &(struct cmd_node_images){2, digests, 2}), -EINVAL);
+	assert_int_equal(code(&m, 2, COMMAND_NODE_IMAGES, &(struct cmd_node_images){2, digests, 1}), 0);
 	assert_true(state_has_image(m.s, 2, DIGEST));
-	assert_int_equal(code(&m, 1, COMMAND_NODE_IMAGES, &(struct cmd_node_images){2, digests, 0}), 0);
+	assert_int_equal(code(&m, 2, COMMAND_NODE_IMAGES, &(struct cmd_node_images){2, digests, 0}), 0);
 	assert_false(state_has_image(m.s, 2, DIGEST));
 	machine_done(&m);
 }
@@ -442,6 +442,118 @@ static void test_time_levels_and_garbage(void **unused)
 	machine_done(&m);
 }
 
+/* -- Workers ----------------------------------------------------------------------------------------------------- */
+
+#define WORKER 4
+
+static uint64_t start_worker(struct machine *m)
+{
+	struct cmd_node_join join = {.id = WORKER,
+				     .name = STR("w"),
+				     .voter = false,
+				     .cpu_milli = 4000,
+				     .memory_bytes = 8ull << 30};
+
+	machine_init(m);
+	machine_start(m, 3);
+	assert_int_equal(machine_do(m, WORKER, COMMAND_NODE_JOIN, &join)->code, 0);
+	assert_false(state_node(m->s, WORKER)->voter);
+	return machine_pool(m, "echo", 10, 4);
+}
+
+static void refused(struct machine *m, uint8_t type, const void *body)
+{
+	const struct result *r = machine_do(m, WORKER, type, body);
+
+	if (r->code != -EPERM)
+		fail_msg("%s: %d", command_type_name[type], r->code);
+	assert_true(r->message.n > 0);
+}
+
+static void test_commands_of_voters(void **unused)
+{
+	struct machine m;
+	unsigned n = 0;
+
+	(void)unused;
+	start_worker(&m);
+	for (uint8_t type = 1; type < COMMAND_TYPES; type++) {
+		struct command c = {.type = type,
+				    .node = WORKER,
+				    .epoch = type == COMMAND_CLUSTER_INIT ? 0 : m.epoch[WORKER],
+				    .sequence = ++m.sequence[WORKER]};
+		uint64_t hash = state_hash(m.s);
+		int code;
+
+		if (command_of_workers(type))
+			continue;
+		code = machine_command(&m, &c, 1)->code;
+		if (code != -EPERM)
+			fail_msg("%s: %d", command_type_name[type], code);
+		assert_int_equal(state_hash(m.s), hash);
+		n++;
+	}
+	assert_int_equal(n, COMMAND_TYPES - 1 - 7);
+	machine_done(&m);
+}
+
+static void test_what_is_of_others(void **unused)
+{
+	struct machine m;
+	uint64_t pool = start_worker(&m), ready, bound, booting, generation;
+	struct str digest = STR("sha256:0123456789012345678901234567890123456789012345678901234567890123");
+
+	(void)unused;
+	ready = machine_ready(&m, pool, 2);
+	generation = machine_open(&m, pool, "user").id;
+	bound = ready;
+	assert_int_equal(state_sandbox(m.s, bound)->state, SANDBOX_BOUND);
+	ready = machine_ready(&m, pool, 2);
+	booting = machine_boot(&m, pool, 3);
+	refused(&m, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){booting});
+	refused(&m, COMMAND_SANDBOX_GONE, &(struct cmd_sandbox_gone){.sandbox = booting});
+	refused(&m, COMMAND_SANDBOX_GONE, &(struct cmd_sandbox_gone){.sandbox = ready});
+	refused(&m, COMMAND_SANDBOX_GONE, &(struct cmd_sandbox_gone){.sandbox = bound});
+	refused(&m, COMMAND_SESSION_CLOSING,
+		&(struct cmd_session_closing){.pool = pool, .generation = generation});
+	refused(&m, COMMAND_SESSION_CLOSED,
+		&(struct cmd_session_closed){.pool = pool, .generation = generation});
+	refused(&m, COMMAND_NODE_IMAGES, &(struct cmd_node_images){2, &digest, 1});
+	refused(&m, COMMAND_NODE_JOIN,
+		&(struct cmd_node_join){.id = 2, .name = STR("x"), .cpu_milli = 1, .memory_bytes = 1 << 20});
+	assert_int_equal(state_sandbox(m.s, booting)->state, SANDBOX_BOOTING);
+	assert_int_equal(state_sandbox(m.s, bound)->state, SANDBOX_BOUND);
+	assert_int_equal(state_session_by_generation(m.s, generation)->state, SESSION_LIVE);
+	assert_true(str_eq(state_node(m.s, 2)->name, STR("node")));
+	machine_done(&m);
+}
+
+static void test_what_is_its_own(void **unused)
+{
+	struct machine m;
+	uint64_t pool = start_worker(&m), sandbox = machine_boot(&m, pool, WORKER), generation;
+	struct cmd_node_join join = {
+		.id = WORKER, .name = STR("w"), .voter = true, .cpu_milli = 4000, .memory_bytes = 8ull << 30};
+
+	(void)unused;
+	assert_int_equal(machine_do(&m, WORKER, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){sandbox})->code,
+			 0);
+	generation = machine_open(&m, pool, "user").id;
+	assert_int_equal(state_session_by_generation(m.s, generation)->node, WORKER);
+	assert_int_equal(machine_do(&m, WORKER, COMMAND_SESSION_CLOSING,
+				    &(struct cmd_session_closing){.pool = pool, .generation = generation})
+				 ->code,
+			 0);
+	assert_int_equal(machine_do(&m, WORKER, COMMAND_SESSION_CLOSED,
+				    &(struct cmd_session_closed){.pool = pool, .generation = generation})
+				 ->code,
+			 0);
+	/* It cannot make itself a voter. */
+	assert_int_equal(machine_do(&m, WORKER, COMMAND_NODE_JOIN, &join)->code, 0);
+	assert_false(state_node(m.s, WORKER)->voter);
+	machine_done(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -459,6 +571,9 @@ int main(void)
 		cmocka_unit_test(test_lowered_maximum),
 		cmocka_unit_test(test_delete_refuses_the_rest),
 		cmocka_unit_test(test_time_levels_and_garbage),
+		cmocka_unit_test(test_commands_of_voters),
+		cmocka_unit_test(test_what_is_of_others),
+		cmocka_unit_test(test_what_is_its_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
