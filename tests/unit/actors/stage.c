@@ -234,14 +234,15 @@ void stage_post(struct stage *s, uint8_t kind, uint64_t key, uint16_t type, uint
 
 	if (message_body_codec[type] != NULL)
 		codec_encode(&bytes, message_body_codec[type], body);
-	runtime_post(s->runtime,
-		     &(struct envelope){.to = {kind, STAGE_NODE, key},
-					.from = {ADDRESS_API, STAGE_NODE, 1},
-					.type = type,
-					.correlation = correlation,
-					.incarnation = 1,
-					.body = buf_str(&bytes)},
-		     s->now_ms);
+	runtime_post(
+		s->runtime,
+		&(struct envelope){.to = {kind, STAGE_NODE, key},
+				   .from = {ADDRESS_API, s->speaks_as_other ? STAGE_OTHER : STAGE_NODE, 1},
+				   .type = type,
+				   .correlation = correlation,
+				   .incarnation = 1,
+				   .body = buf_str(&bytes)},
+		s->now_ms);
 	stage_run(s, 0);
 }
 

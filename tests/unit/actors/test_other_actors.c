@@ -226,6 +226,12 @@ static void test_membership_grants_and_ends(void **state)
 
 	(void)state;
 	s = stage_new(true, false);
+	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 79, /* for another node: it would never be lost */
+		   &(struct msg_renew){.node = STAGE_OTHER, .epoch = s->epoch[STAGE_OTHER], .sent_ms = 5});
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->code, -EPERM);
+	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_JUDGE, 80, &(struct msg_orphans){STAGE_OTHER, ids, 2});
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->code, -EPERM);
+	s->speaks_as_other = true;
 	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 81,
 		   &(struct msg_renew){.node = STAGE_OTHER, .epoch = s->epoch[STAGE_OTHER], .sent_ms = 5});
 	stage_run(s, 1100);
@@ -245,6 +251,7 @@ static void test_membership_grants_and_ends(void **state)
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_JUDGED)->code, 2);
 	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEW, 85,
 		   &(struct msg_renew){.node = STAGE_OTHER, .epoch = s->epoch[STAGE_OTHER], .sent_ms = 5});
+	s->speaks_as_other = false;
 	runtime_leading(s->runtime, false, 2, s->now_ms);
 	stage_run(s, 0);
 	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_REFUSED)->correlation, 85);
