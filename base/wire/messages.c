@@ -265,6 +265,18 @@ static const struct codec_field held_fields[] = {
 };
 static const struct codec_type held_codec = CODEC_TYPE(struct msg_held, "held", held_fields);
 
+static const struct codec_field certify_fields[] = {
+	CODEC_ENUM(struct msg_certify, use, 2),
+	CODEC_STR(struct msg_certify, csr, CERTIFICATE_MAX),
+};
+static const struct codec_type certify_codec = CODEC_TYPE(struct msg_certify, "certify", certify_fields);
+
+static const struct codec_field certified_fields[] = {
+	CODEC_STR(struct msg_certified, cert, CERTIFICATE_MAX),
+};
+static const struct codec_type certified_codec =
+	CODEC_TYPE(struct msg_certified, "certified", certified_fields);
+
 static const struct codec_field indexed_fields[] = {
 	CODEC_U64(struct msg_indexed, index),
 };
@@ -351,6 +363,8 @@ const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_CACHED] = &cached_codec,
 	[MSG_REFUSED] = &refused_codec,
 	[MSG_INDEXED] = &indexed_codec,
+	[MSG_CERTIFY] = &certify_codec,
+	[MSG_CERTIFIED] = &certified_codec,
 	[MSG_ACTIVITY] = &activity_codec,
 	[MSG_ACTIVE] = &active_codec,
 	[MSG_LOG] = &log_codec,
@@ -415,6 +429,8 @@ const char *const message_type_name[MSG_TYPES] = {
 	[MSG_JUDGED] = "judged",
 	[MSG_INDEX] = "index",
 	[MSG_INDEXED] = "indexed",
+	[MSG_CERTIFY] = "certify",
+	[MSG_CERTIFIED] = "certified",
 	[MSG_ACTIVITY] = "activity",
 	[MSG_ACTIVE] = "active",
 	[MSG_NODE_ORDER] = "node_order",

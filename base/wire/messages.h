@@ -80,6 +80,9 @@ enum message_type {
 	MSG_NODE_ORDERED, /* node_ordered: the reply */
 	MSG_RELAY,        /* relay: a request of a client that changes something */
 	MSG_RELAYED,      /* relayed: the reply */
+	/* control of any node <-> control of the leader */
+	MSG_CERTIFY,   /* certify: a certificate for this key of mine */
+	MSG_CERTIFIED, /* certified: the reply */
 	MSG_TYPES
 };
 
@@ -294,6 +297,14 @@ struct msg_logged {
 	uint64_t sandbox, ended_ms; /* of `find`; ended_ms: wall clock */
 };
 
+#define CERTIFICATE_MAX 16384
+struct msg_certify {
+	uint8_t use;    /* 0: between nodes; 1: of clients' TLS */
+	struct str csr; /* PEM */
+};
+struct msg_certified {
+	struct str cert; /* PEM */
+};
 struct msg_indexed {
 	uint64_t index;
 };

@@ -38,6 +38,7 @@ struct config {
 	struct str keyring;                            /* empty: this node opens no keys, it is a worker */
 	struct str first_keys; /* of a new cluster; empty: this node cannot begin one */
 	struct str sandboxd_socket, admin_socket, admin_group;
+	uint64_t certificate_lifetime_ms;
 	uint64_t gateway_loops, cpu_milli, memory_bytes, log_level;
 	struct str labels;
 	uint64_t disk_free_min; /* percent */

@@ -11,6 +11,7 @@
 #include "control/api/api.h"
 #include "control/api/relay.h"
 #include "control/keys/unsealing.h"
+#include "control/keys/certificates.h"
 #include "control/links/border.h"
 #include "control/links/inlet.h"
 #include "control/replica.h"
@@ -164,6 +165,10 @@ void control_send(struct control *c, const struct envelope *e)
 			tasks_log(c, e);
 		else if (e->type == MSG_HOLDINGS)
 			node_question(c, e);
+		else if (e->type == MSG_CERTIFY)
+			certificates_question(c, e);
+		else if (e->type == MSG_CERTIFIED)
+			certificates_answered(c, e);
 		else if (e->type == MSG_INDEX)
 			reads_question(c, e);
 		else if (e->type == MSG_ACTIVITY)
@@ -366,6 +371,7 @@ void control_tick(struct loop_timer *timer)
 	c->view_dirty |= silence_look(&c->silence, c->state, c->config.node_id, now);
 	bookkeeping_tick(c, now);
 	activity_tick(c, now);
+	certificates_tick(c, now);
 	/* Not joined yet, declared lost meanwhile, or joined by a copy of the command that came later: with a new epoch. */
 	if (proposer_epoch(c->proposer) == 0 ||
 	    (self != NULL && (self->epoch > proposer_epoch(c->proposer) ||

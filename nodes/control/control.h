@@ -29,6 +29,7 @@
 #include "tls/tls.h"
 
 struct backing;
+struct certificates;
 struct dialer;
 struct feeder;
 struct intake;
@@ -63,8 +64,9 @@ struct control {
 	struct sandboxd_client *sandboxd;
 	struct gateway *gateway;
 	struct dialer *dialer;
-	struct mailbox *mailbox;   /* of gateway loops */
-	struct keyring *ring;      /* of the file; NULL: a worker */
+	struct mailbox *mailbox; /* of gateway loops */
+	struct keyring *ring;    /* of the file; NULL: a worker */
+	struct certificates *certificates;
 	struct keys *keys;         /* of the cluster, from the tables */
 	struct token_keys *tokens; /* made of them; NULL: none are known yet */
 	struct tls_ctx *tls_server, *peer_server, *peer_client;
@@ -102,7 +104,8 @@ struct control {
 	uint64_t resend_ms;                        /* to a leader that did not lead yet; 0: nothing */
 	uint64_t records_handed, trim_ms, disk_ms; /* bookkeeping.c */
 	uint64_t keys_told_ms;                     /* keyholder.c: not again before */
-	bool voter_speaks;                         /* whose commands are looked at right now: a voter's */
+	uint64_t ca_key;   /* of the tables, that signed the certificate between nodes; 0: not known */
+	bool voter_speaks; /* whose commands are looked at right now: a voter's */
 	uint64_t started_boot_ms, complained_ms;
 	uint8_t tag_key[32]; /* of identifier tags in logs and lists */
 	int exit_status;

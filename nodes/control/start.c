@@ -13,6 +13,7 @@
 #include "cast/cast.h"
 #include "control/api/api.h"
 #include "control/control.h"
+#include "control/keys/certificates.h"
 #include "control/links/border.h"
 #include "control/links/dialer.h"
 #include "control/links/inlet.h"
@@ -60,26 +61,6 @@ static void on_network(void *context, const struct sandboxd_network *event)
 }
 
 /* -- Start and end --------------------------------------------------------------------------------------------- */
-
-static int open_tls(struct control *c, struct err *err)
-{
-	const struct config *f = &c->config;
-	char cert[PATH_MAX], key[PATH_MAX], ca[PATH_MAX];
-	int r;
-
-	must(str_copy(f->node_cert, cert, sizeof cert) == 0 && str_copy(f->node_key, key, sizeof key) == 0 &&
-	     str_copy(f->ca_cert, ca, sizeof ca) == 0);
-	r = tls_ctx_new_files(TLS_SERVER, cert, key, ca, &c->peer_server, err);
-	if (r == 0)
-		r = tls_ctx_new_files(TLS_CLIENT, cert, key, ca, &c->peer_client, err);
-	if (r < 0)
-		return err_wrap(err, "certificates between nodes");
-	if (f->listen_tls.n == 0)
-		return 0;
-	must(str_copy(f->tls_cert, cert, sizeof cert) == 0 && str_copy(f->tls_key, key, sizeof key) == 0);
-	r = tls_ctx_new_files(TLS_HTTPS, cert, key, NULL, &c->tls_server, err);
-	return r < 0 ? err_wrap(err, "certificate of listen_tls") : 0;
-}
 
 static int on_propose(void *context, const void *entry, size_t n)
 {
@@ -239,18 +220,9 @@ static void on_signal(uv_signal_t *signal, int number)
 static void on_hangup(uv_signal_t *signal, int number)
 {
 	struct control *c = signal->data;
-	char cert[PATH_MAX], key[PATH_MAX];
-	struct err err = {0};
 
 	(void)number;
-	if (c->tls_server == NULL)
-		return;
-	must(str_copy(c->config.tls_cert, cert, sizeof cert) == 0 &&
-	     str_copy(c->config.tls_key, key, sizeof key) == 0);
-	if (tls_ctx_reload_files(c->tls_server, cert, key, NULL, &err) < 0)
-		log_error("certificate not reloaded: %s", err.message);
-	else
-		log_info("certificate reloaded");
+	certificates_reload(c);
 }
 
 static int start(struct control *c, struct err *err)
@@ -258,7 +230,7 @@ static int start(struct control *c, struct err *err)
 	int r = keyholder_open(c, err);
 
 	if (r == 0)
-		r = open_tls(c, err);
+		r = certificates_open(c, err);
 	if (r == 0)
 		r = loop_init(&c->loop, err);
 	if (r < 0)
@@ -332,6 +304,7 @@ int control_run(const char *config_path)
 	loop_run(&c.loop);
 	gateway_free(c.gateway);
 	bookkeeping_close(&c);
+	certificates_close(&c);
 	keyholder_close(&c);
 	return c.exit_status;
 }

@@ -19,7 +19,8 @@
 #include "crypto/pki.h"
 #include "keys/keys.h"
 
-#define CERT_DAYS 3650
+#define CA_DAYS   3650
+#define CERT_DAYS 90
 
 struct making {
 	const struct cluster_plan *plan;
@@ -53,7 +54,7 @@ static unsigned long long node_id(const struct making *m, unsigned i)
 static int make_ca(struct making *m, struct err *err)
 {
 	struct pki_request request = {
-		.common_name = "Berth cluster CA", .lifetime_s = CERT_DAYS * PKI_DAY_S, .authority = true};
+		.common_name = "Berth cluster CA", .lifetime_s = CA_DAYS * PKI_DAY_S, .authority = true};
 	int r = pki_make_key(&m->ca_key, err);
 
 	if (r == 0)

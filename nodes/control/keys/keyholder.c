@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "control/control.h"
+#include "control/keys/certificates.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/must.h"
@@ -60,12 +61,12 @@ static void publish_tokens(struct control *c)
 static void tell(struct control *c)
 {
 	const struct node_row *self = state_node(c->state, c->config.node_id);
-	struct cmd_node_keys body = {.newest_key = keys_newest(c->keys)};
+	struct cmd_node_keys body = {.newest_key = keys_newest(c->keys), .ca_key = c->ca_key};
 	struct address nobody = {ADDRESS_CONTROL, c->config.node_id, 0};
 	uint64_t now = clock_boot_ms();
 
-	if (self == NULL || proposer_epoch(c->proposer) == 0 || self->newest_key == body.newest_key ||
-	    now < c->keys_told_ms)
+	if (self == NULL || proposer_epoch(c->proposer) == 0 || now < c->keys_told_ms ||
+	    (self->newest_key == body.newest_key && self->ca_key == body.ca_key))
 		return;
 	c->keys_told_ms = now + TELL_MS;
 	proposer_submit(c->proposer, COMMAND_NODE_KEYS, &body, &nobody, 0, now + TELL_MS);
@@ -85,6 +86,8 @@ void keyholder_turn(struct control *c)
 			publish_tokens(c);
 		if (keys_tag(c->keys) != NULL)
 			memcpy(c->tag_key, keys_tag(c->keys), sizeof c->tag_key);
+		certificates_trust(c);
+		c->ca_key = certificates_ca(c);
 	}
 	tell(c);
 }
