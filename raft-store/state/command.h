@@ -161,7 +161,7 @@ struct cmd_node_keys {
 struct cmd_node_token {
 	struct str hash;
 	bool voter;
-	uint64_t life_ms; /* from a minute to a week */
+	uint64_t life_ms; /* from a second to a week */
 };
 struct cmd_node_admit {
 	struct str hash; /* of the token's secret */

@@ -12,6 +12,7 @@ import pathlib
 import pwd
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -127,13 +128,14 @@ def cgroups(name):
 
 
 class Cluster:
-    def __init__(self, nodes=3, settings=(), name="cluster", options=(), workers=0, restore=None):
+    def __init__(self, nodes=3, settings=(), name="cluster", options=(), workers=0, restore=None, more=0):
+        """`more`: ports are kept for so many nodes that join()."""
         need_machine()
         end_left_over()
         self.dir = pathlib.Path(f"/tmp/berth-test.{os.getpid()}.{name}")
         self.n = nodes + workers
         self.voters, self.workers = range(1, nodes + 1), range(nodes + 1, self.n + 1)
-        self.base = free_base_port(self.n)
+        self.base = free_base_port(self.n + more)
         self.user = "berth-test"
         self.tokens = {}
         self.faults = []
@@ -155,6 +157,38 @@ class Cluster:
         if check and r.returncode != 0:
             raise AssertionError(f"berth {' '.join(args)}: exit {r.returncode}\n{r.stdout}{r.stderr}")
         return r
+
+    def join_token(self, *options):
+        return self.berth("node", "token", *options).stdout.strip()
+
+    def join(self, node, token=None, check=True, start=True, name=None):
+        """Makes node<N> of this machine a node of the cluster, by a token that is minted for it."""
+        r = self.berth("node", "join", "--token", token or self.join_token(), "--name", name or f"node{node}", "--dir", str(self.dir),
+                       "--host", "127.0.0.1", "--base-port", str(self.base + 10 * (node - 1)), "--user", self.user, check=check)
+        if r.returncode == 0:
+            self.n = max(self.n, node)
+            if start:
+                self.start()
+        return r
+
+    def nodes(self, node=1):
+        """The rows of nodes as that node shows them, by name."""
+        a = self.admin("GET", "/.berth/v1/nodes", node=node, timeout=10)
+        return {row["name"]: row for row in a.json()["value"]} if a.status == 200 else {}
+
+    def roles(self, node=1):
+        return {name: row["role"] for name, row in self.nodes(node).items()}
+
+    def ended(self, node):
+        """Its supervisor is gone."""
+        path = self.node_dir(node) / "run/supervisor.pid"
+        return not path.exists() or not pathlib.Path(f"/proc/{path.read_text().strip()}").exists()
+
+    def kill_node(self, node):
+        """kill -9 of a node's supervisor and daemons, for good; its containers run on."""
+        pids = [int((self.node_dir(node) / "run/supervisor.pid").read_text()), self.pid(node, "berthd"), self.pid(node, "sandboxd")]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
 
     def start(self):
         self.berth("cluster", "start", "--dir", str(self.dir), timeout=90)

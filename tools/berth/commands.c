@@ -142,7 +142,7 @@ static const struct option_def init_options[] = {
 };
 static const struct option_def node_token_options[] = {
 	{"role", OPTION_VALUE, "voter|worker", "what the node may become (voter)"},
-	{"ttl", OPTION_VALUE, "SECONDS", "60 to 604800 (3600)"},
+	{"ttl", OPTION_VALUE, "SECONDS", "1 to 604800 (3600)"},
 };
 static const struct option_def node_join_options[] = {
 	{"name", OPTION_VALUE, "NODE", "name of the new node (the host's)"},

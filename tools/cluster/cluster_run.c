@@ -171,6 +171,20 @@ static bool is_ready(const struct node *node, char *why, size_t size)
 	return strncmp(answer, "HTTP/1.1 200", 12) == 0;
 }
 
+static bool was_removed(const struct node *node)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof path, "%.*s/berthd/removed", STR_ARGS(node->config.state_dir));
+	return access(path, F_OK) == 0;
+}
+
+/* Ready, or no node any more. */
+static bool is_settled(const struct node *node, char *why, size_t size)
+{
+	return was_removed(node) || is_ready(node, why, size);
+}
+
 int cluster_start(const char *dir, unsigned timeout_s, cluster_progress *say, void *context, struct err *err)
 {
 	CLEANUP_NODES struct nodes nodes = {0};
@@ -180,19 +194,25 @@ int cluster_start(const char *dir, unsigned timeout_s, cluster_progress *say, vo
 			       : find_nodes(dir, &nodes, err);
 
 	for (unsigned i = 0; r == 0 && i < nodes.n; i++) {
-		if (supervisor_pid(&nodes.list[i]) == 0)
+		if (supervisor_pid(&nodes.list[i]) == 0 && !was_removed(&nodes.list[i]))
 			r = spawn_supervisor(&nodes.list[i], err);
 	}
 	for (unsigned i = 0; r == 0 && i < nodes.n; i++) {
-		while (!is_ready(&nodes.list[i], why, sizeof why)) {
+		while (!is_settled(&nodes.list[i], why, sizeof why)) {
 			if (clock_boot_ms() > deadline)
 				return err_set(err, -ETIMEDOUT,
 					       "%s is not ready after %u s: %s (its log: %s/log)",
 					       nodes.list[i].name, timeout_s, why, nodes.list[i].dir);
 			usleep(50000);
 		}
-		snprintf(line, sizeof line, "%s is ready: %.*s", nodes.list[i].name,
-			 STR_ARGS(nodes.list[i].config.api_url));
+		if (was_removed(&nodes.list[i]))
+			snprintf(line, sizeof line,
+				 "%s was removed from its cluster, and does not run; end it with: berth node "
+				 "purge %s",
+				 nodes.list[i].name, nodes.list[i].name);
+		else
+			snprintf(line, sizeof line, "%s is ready: %.*s", nodes.list[i].name,
+				 STR_ARGS(nodes.list[i].config.api_url));
 		say(context, line);
 	}
 	return r;
@@ -265,14 +285,6 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	(void)type;
 	(void)at;
 	return remove(path) < 0 ? -errno : 0;
-}
-
-static bool was_removed(const struct node *node)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof path, "%.*s/berthd/removed", STR_ARGS(node->config.state_dir));
-	return access(path, F_OK) == 0;
 }
 
 int cluster_purge(const char *dir, const char *name, bool force, cluster_progress *say, void *context,

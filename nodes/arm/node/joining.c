@@ -32,7 +32,7 @@ void joining_token(struct call *c)
 		return;
 	r = json_get_str(body, JSON_OPTIONAL, 16, &role, &err, "role");
 	if (r == 0)
-		r = json_get_u64(body, JSON_OPTIONAL, 60, TTL_S_MAX, &ttl_s, &err, "ttlSeconds");
+		r = json_get_u64(body, JSON_OPTIONAL, 1, TTL_S_MAX, &ttl_s, &err, "ttlSeconds");
 	if (r == 0 && !str_eq(role, STR("voter")) && !str_eq(role, STR("worker")))
 		r = err_set(&err, -EINVAL, "role: \"%.*s\", allowed are voter and worker", STR_ARGS(role));
 	if (r < 0) {

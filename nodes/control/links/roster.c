@@ -36,6 +36,13 @@ static void forget(struct roster *r, uint64_t node)
 	}
 }
 
+/* Numbers above the counter are of nodes that these tables have not heard of yet. */
+static bool was_removed(const struct control *c, uint64_t node)
+{
+	return control_caught_up(c) && node <= state_cluster(c->state)->counter &&
+	       !state_node_belongs(c->state, node);
+}
+
 /* `address` empty: it is dialled already. */
 static void bid_farewell(struct control *c, uint64_t node, struct str address)
 {
@@ -83,12 +90,10 @@ void roster_turn(struct control *c)
 		if (row->id != c->config.node_id && row->control_address.n > 0)
 			dial(c, row->id, row->control_address);
 	}
-	if (!control_caught_up(c))
-		return;
 	for (unsigned i = 0; i < r->n_dialled; i++) {
 		uint64_t node = r->dialled[i];
 
-		if (state_node_belongs(c->state, node))
+		if (!was_removed(c, node))
 			continue;
 		log_info("node %" PRIu64 " was removed from the cluster", node);
 		forget(r, node);
@@ -123,7 +128,7 @@ bool roster_admits(void *control, uint64_t node, struct str address)
 {
 	struct control *c = control;
 
-	if (!control_caught_up(c) || state_node_belongs(c->state, node))
+	if (!was_removed(c, node))
 		return true;
 	bid_farewell(c, node, address);
 	return false;
@@ -136,22 +141,16 @@ static void marker_path(const struct control *c, char path[PATH_MAX])
 
 void roster_told(struct control *c, uint64_t from)
 {
-	const struct node_row *row = state_node(c->state, from);
 	char path[PATH_MAX];
 	struct err err = {0};
 
-	if (row == NULL || !row->voter) {
-		log_warn("node %" PRIu64 " says that this node was removed, which is not for it to say",
-			 from);
-		return;
-	}
 	if (c->stopping)
 		return;
 	c->stopping = true;
 	marker_path(c, path);
 	if (fd_write_file(path, 0600, "removed\n", 8, &err) < 0)
 		log_error("%s", err.message);
-	log_error("this node was removed from the cluster: it ends");
+	log_error("this node was removed from the cluster, says node %" PRIu64 ": it ends", from);
 	c->exit_status = EXIT_REMOVED;
 	loop_stop(&c->loop);
 }

@@ -2,7 +2,8 @@
  *
  * Happy path: a row that comes or gets another address is dialled from now on; a row that goes is told so, and dialled no more.
  * A node that was away when it was removed is told when it comes back.
- * Failure modes: nobody is removed before these tables are as new as this node's own joining. A node that is told by a voter
+ * Failure modes: nobody counts as removed before these tables are as new as this node's own joining, nor one whose number these tables have not
+ * come to yet. A node that is told by a voter
  * that it was removed notes that on disk, ends, and does not start again.
  * Thread: the control loop. */
 #ifndef CONTROL_ROSTER_H
@@ -31,7 +32,7 @@ void roster_turn(struct control *c);
 void roster_tick(struct control *c, uint64_t boot_ms);
 /* As peers_options.admits. */
 bool roster_admits(void *control, uint64_t node, struct str address);
-/* A frame PEER_REMOVED. */
+/* A frame PEER_REMOVED, of a voter. */
 void roster_told(struct control *c, uint64_t from);
 /* At the start: err says what to do. */
 bool roster_was_removed(const struct control *c, struct err *err);

@@ -9,7 +9,7 @@
 #include "state/apply/apply.h"
 
 #define HASH_TEXT   64
-#define LIFE_MS_MIN 60000u
+#define LIFE_MS_MIN 1000u
 #define LIFE_MS_MAX (7u * 86400000u)
 #define KEPT_MS     86400000u /* a token that expired, so that its late user is told why */
 #define NAME_MAX    63
@@ -42,7 +42,7 @@ void apply_node_token(struct apply *a, const void *body)
 		return;
 	}
 	if (c->life_ms < LIFE_MS_MIN || c->life_ms > LIFE_MS_MAX) {
-		apply_refuse(a, -EINVAL, "life_ms: %" PRIu64 ", allowed from a minute to seven days",
+		apply_refuse(a, -EINVAL, "life_ms: %" PRIu64 ", allowed from a second to seven days",
 			     c->life_ms);
 		return;
 	}

@@ -79,7 +79,7 @@ static void test_a_token_expires(void **unused)
 {
 	struct machine m;
 	struct cmd_node_admit c = admission(A, KEY1, "node4", "h:1", "h:2", "h:3");
-	struct cmd_node_token short_lived = {.hash = B, .life_ms = 1000};
+	struct cmd_node_token short_lived = {.hash = B, .life_ms = 999};
 
 	(void)unused;
 	start(&m, 1);
