@@ -366,6 +366,36 @@ int cgroup_freeze(const char *freezer_path, bool frozen, struct err *err)
 	return r < 0 ? err_system(err, r, "write %s to %s", word, freezer_path) : 0;
 }
 
+/* Frozen processes neither end nor begin, so their numbers are theirs until they are thawed. */
+void cgroup_kill_frozen(const char *freezer_path)
+{
+	CLEANUP_BUF struct buf b = {0};
+	char path[CGROUP_PATH_MAX + 32], *rest, *line;
+	int dir = (int)(strrchr(freezer_path, '/') - freezer_path);
+
+	if (strstr(freezer_path, "/cgroup.freeze") != NULL) {
+		snprintf(path, sizeof path, "%.*s/cgroup.kill", dir, freezer_path);
+		CLEANUP_FD int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+		if (fd >= 0)
+			(void)!fd_write_all(fd, "1", 1);
+		return;
+	}
+	if (fd_read_file(freezer_path, 64, &b, NULL) < 0 || strncmp(buf_cstr(&b), "THAWED", 6) == 0)
+		return;
+	buf_clear(&b);
+	snprintf(path, sizeof path, "%.*s/cgroup.procs", dir, freezer_path);
+	if (fd_read_file(path, FILE_BYTES_MAX, &b, NULL) < 0)
+		return;
+	rest = (char *)(uintptr_t)buf_cstr(&b);
+	while ((line = strsep(&rest, "\n")) != NULL) {
+		long pid = strtol(line, NULL, 10);
+
+		if (pid > 1)
+			kill((pid_t)pid, SIGKILL);
+	}
+}
+
 /* -- Figures -------------------------------------------------------------------------------------------------- */
 
 /* The first number in a file, or the one behind `key`. */

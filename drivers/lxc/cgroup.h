@@ -92,6 +92,8 @@ int cgroup_check_limits(const struct cgroup_layout *l, pid_t pid, const struct c
 
 /* The file to write and the words for frozen and thawed. */
 int cgroup_freezer_path(const struct cgroup_layout *l, pid_t pid, char *ret, size_t size, struct err *err);
+/* SIGKILL to all that is frozen there: thawed, none of it runs another instruction. */
+void cgroup_kill_frozen(const char *freezer_path);
 int cgroup_freeze(const char *freezer_path, bool frozen, struct err *err);
 
 /* Of the memory: files in it, as a writable layer's. */

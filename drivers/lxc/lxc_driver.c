@@ -60,8 +60,11 @@ static void op_kill(struct driver *d, struct driver_instance *i)
 {
 	(void)d;
 	signal_first(i, SIGKILL);
-	if (i->freezer[0] != '\0')
-		(void)!cgroup_freeze(i->freezer, false, NULL);
+	if (i->freezer[0] == '\0')
+		return;
+	/* Its first process takes the others along, but not before they ran once more: over its lease that is too late. */
+	cgroup_kill_frozen(i->freezer);
+	(void)!cgroup_freeze(i->freezer, false, NULL);
 }
 
 static int op_exit_fd(struct driver *d, struct driver_instance *i)

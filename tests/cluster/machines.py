@@ -84,6 +84,7 @@ class Machines(Cluster):
     def start(self):
         for node in self.machines:
             self.start_node(node)
+            wait_until("its supervisor runs", 10, lambda: (self.node_dir(node) / "run/supervisor.pid").exists())
         return super().start()  # waits until all are ready
 
     def end(self):
