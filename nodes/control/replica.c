@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "control/feed/feeder.h"
@@ -11,6 +12,15 @@
 #include "core/must.h"
 
 /* -- Entries -------------------------------------------------------------------------------------------------- */
+
+/* Somebody claimed what is another's. */
+static void complain(struct control *c, uint64_t node, struct str why)
+{
+	char text[ERR_MESSAGE_MAX];
+
+	snprintf(text, sizeof text, "%.*s", STR_ARGS(why));
+	control_complain(c, node, text);
+}
 
 int replica_apply(struct control *c, uint64_t index, const void *entry, size_t n, struct err *err)
 {
@@ -26,6 +36,10 @@ int replica_apply(struct control *c, uint64_t index, const void *entry, size_t n
 				 table == TABLE_CLUSTER;
 		c->keys_dirty |= table == TABLE_KEYS;
 		c->roster.dirty |= table == TABLE_NODES;
+	}
+	for (uint32_t i = 0; c->leads && i < applied.n_results; i++) {
+		if (applied.results[i].code == -EPERM)
+			complain(c, applied.commands[i].node, applied.results[i].message);
 	}
 	if (c->feeder != NULL)
 		feeder_applied(c->feeder, index, entry, n);
