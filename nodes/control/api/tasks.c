@@ -435,8 +435,23 @@ void tasks_log(struct control *c, const struct envelope *request)
 			     l);
 }
 
+/* Billing records are on voters' disks; what other nodes' sandboxes wrote is not shown to a worker. */
+static bool is_for_voters(const struct api_call *call)
+{
+	return call->outcome.task == ARM_TASK_EXPORT ||
+	       (call->outcome.task == ARM_TASK_LOGS &&
+		call->outcome.logs.node != api_control(call->api)->config.node_id);
+}
+
 void tasks_run(struct api_call *call)
 {
+	if (api_control(call->api)->config.role == CONFIG_WORKER && is_for_voters(call)) {
+		reply_error(
+			call, 403, "NotAVoter",
+			STR("This node is a worker: it has no billing records, and logs of its own sandboxes "
+			    "alone. Ask a voter."));
+		return;
+	}
 	switch ((enum arm_task)call->outcome.task) {
 	case ARM_TASK_TOKEN:
 		run_token(call);

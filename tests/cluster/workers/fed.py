@@ -152,6 +152,20 @@ def test_a_worker_has_changes_made_by_a_voter():
     assert ask("GET", path).status == 404
 
 
+def test_a_worker_shows_what_it_has():
+    """Logs of its own sandboxes; others' logs and bills it says to ask voters for, and shows no part of them."""
+    node = cluster.n
+    a = cluster.admin("GET", "/.berth/v1/billing?format=json", node=node)
+    assert a.status == 403 and a.json()["error"]["code"] == "NotAVoter", a
+    known = rows()
+    mine = next(i for i, r in known.items() if r["node"] == node)
+    others = next(i for i, r in known.items() if r["node"] != node)
+    path = f"/.berth/v1{cluster.arm_path('demo').split('?')[0]}/logs?identifier={{}}"
+    assert cluster.admin("GET", path.format(mine), node=node).status == 200
+    assert cluster.admin("GET", path.format(others), node=node).status == 403
+    assert cluster.admin("GET", path.format(mine), node=1).status == 200, "a voter reads a worker's"
+
+
 def test_the_voter_that_feeds_is_killed():
     for _ in range(ROUNDS):
         known, victim = facts(), feeder_of(cluster.workers[0])
@@ -257,6 +271,6 @@ def test_nothing_is_left():
 
 
 run([test_workers_are_nodes, test_sessions_live_on_workers, test_secrets_reach_the_sandbox_alone, test_a_worker_signs_no_token,
-     test_a_worker_has_changes_made_by_a_voter, test_the_voter_that_feeds_is_killed, test_the_leader_is_killed, test_a_worker_is_killed,
+     test_a_worker_has_changes_made_by_a_voter, test_a_worker_shows_what_it_has, test_the_voter_that_feeds_is_killed, test_the_leader_is_killed, test_a_worker_is_killed,
      test_a_worker_that_was_cut_off_begins_anew, test_without_voters_workers_freeze, test_the_bill_equals_its_recount,
      test_nothing_is_left], cluster)
