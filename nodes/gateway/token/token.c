@@ -331,7 +331,7 @@ int token_verify(const struct token_keys *k, struct str token, enum token_plane 
 	CLEANUP_BUF struct buf raw = {.max = SIGNATURE + 2};
 	struct str header, claims, signature, rest;
 	struct token_claims c = {0};
-	bool ec;
+	bool ec = false;
 	int r;
 
 	if (token.n == 0 || token.n > TOKEN_BYTES_MAX)
