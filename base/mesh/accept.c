@@ -1,6 +1,7 @@
 /* Those who dial us: first a hello that fits the certificate, then the bytes of the protocol. See mesh.h. */
 #include "mesh/mesh_internal.h"
 
+#include <inttypes.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,21 @@ static bool welcome(struct mesh_in *in, const struct hello *hello, enum tls_node
 	return true;
 }
 
+/* The cluster was restored or recovered, and one of the two does not know it. */
+static bool refuse_foreign(struct mesh_in *in, const struct hello *hello, enum tls_node_role role)
+{
+	struct mesh *m = in->mesh;
+	struct mesh_from from = {.node = hello->node, .role = role, .address = hello->address};
+	char why[160];
+
+	snprintf(why, sizeof why,
+		 "node %" PRIu64 " is of the cluster's incarnation %" PRIu64 ", this node of %" PRIu64,
+		 hello->node, hello->incarnation, mesh_incarnation(m));
+	if (m->o.ops->foreign != NULL)
+		m->o.ops->foreign(m->o.context, &from, hello->incarnation);
+	return refuse(in, MESH_BAD_HELLO, why);
+}
+
 static bool take_hello(struct mesh_in *in, const char *p, size_t n)
 {
 	CLEANUP_ARENA struct arena arena = {0};
@@ -58,6 +74,8 @@ static bool take_hello(struct mesh_in *in, const char *p, size_t n)
 	    !str_eq(hello.cluster, m->o.cluster))
 		return refuse(in, MESH_BAD_HELLO,
 			      "its hello names another protocol or cluster, or this node itself");
+	if (hello.incarnation != 0 && mesh_incarnation(m) != 0 && hello.incarnation != mesh_incarnation(m))
+		return refuse_foreign(in, &hello, identity.role);
 	return welcome(in, &hello, identity.role);
 }
 

@@ -20,10 +20,9 @@
 #define COMPLAINT_MS 60000
 
 static const struct codec_field hello_fields[] = {
-	CODEC_STR(struct hello, protocol, 31),
-	CODEC_STR(struct hello, cluster, 64),
-	CODEC_STR(struct hello, address, 63),
-	CODEC_U64(struct hello, node),
+	CODEC_STR(struct hello, protocol, 31), CODEC_STR(struct hello, cluster, 64),
+	CODEC_STR(struct hello, address, 63),  CODEC_U64(struct hello, node),
+	CODEC_U64(struct hello, incarnation),
 };
 const struct codec_type mesh_hello_codec = CODEC_TYPE(struct hello, "hello", hello_fields);
 
@@ -105,7 +104,7 @@ static void out_close(struct mesh_peer *peer)
 static int send_hello(struct mesh *m, struct stream *s)
 {
 	CLEANUP_BUF struct buf bytes = {0};
-	struct hello hello = {m->o.protocol, m->o.cluster, m->o.address, m->o.node};
+	struct hello hello = {m->o.protocol, m->o.cluster, m->o.address, m->o.node, mesh_incarnation(m)};
 
 	codec_encode(&bytes, &mesh_hello_codec, &hello);
 	must(!buf_failed(&bytes) && bytes.n <= MESH_HELLO_MAX);

@@ -3,7 +3,7 @@
  *
  * Happy path: mesh_dial, reached(), mesh_write; on the other side opened(), received(). The certificates decide who is who: the
  * dialled one must name the node that was meant, and the first bytes (a hello: protocol, cluster, node, address) must name the
- * node that the dialler's certificate names.
+ * node that the dialler's certificate names, and this incarnation of the cluster.
  * Failure modes: a node that is away is dialled again after 0.1 to 0.5 s, and at once when it dials us. One that acknowledges
  * nothing for MESH_DEAD_MS is away. Whoever fails the handshake, the hello or its protocol is cut off and told to refused(), each
  * kind once a minute. Strangers who say nothing have MESH_HELLO_MS, and make room for others before that.
@@ -45,6 +45,8 @@ struct mesh_ops {
 	void (*lost)(void *context, uint64_t node, bool was_reached);
 	void (*drained)(void *context, uint64_t node);
 
+	/* Who dialled is of another incarnation of this cluster, and is refused. May be NULL. */
+	void (*foreign)(void *context, const struct mesh_from *from, uint64_t incarnation);
 	/* Somebody was refused; for the log. */
 	void (*refused)(void *context, const char *why);
 };
@@ -53,6 +55,8 @@ struct mesh_options {
 	struct loop *loop;
 	struct str protocol; /* name and version, at most 31 bytes: others are refused */
 	struct str cluster;  /* id */
+	/* Of the cluster, read for each hello, so it may become known later; 0 fits any. NULL: none. */
+	const uint64_t *incarnation;
 	uint64_t node;
 	struct str address; /* host:port: listened on, and told to others */
 	struct tls_ctx *server,

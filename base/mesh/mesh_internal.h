@@ -11,7 +11,7 @@
 
 struct hello {
 	struct str protocol, cluster, address;
-	uint64_t node;
+	uint64_t node, incarnation;
 };
 extern const struct codec_type mesh_hello_codec;
 
@@ -77,6 +77,11 @@ bool mesh_identify(const struct mesh *m, const struct stream *s, uint64_t claime
 void mesh_stream_closed(struct mesh *m);
 /* This node is there: our own connection to it need not wait. */
 void mesh_dial_now(struct mesh *m, uint64_t node);
+
+static inline uint64_t mesh_incarnation(const struct mesh *m)
+{
+	return m->o.incarnation == NULL ? 0 : *m->o.incarnation;
+}
 
 /* accept.c */
 listener_accept mesh_accepted;

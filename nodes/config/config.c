@@ -49,6 +49,8 @@ static const struct option options[] = {
 	{"member", OPTION_MEMBER, 0, true, NULL, 0, 0,
 	 "one line a node: ID NAME RAFT-ADDRESS CONTROL-ADDRESS FORWARD-ADDRESS; of a worker, RAFT-ADDRESS "
 	 "is \"-\""},
+	{"incarnation", OPTION_NUMBER, AT(incarnation), false, "1", 1, INT64_MAX,
+	 "of the cluster when this node became part of it; restoring and recovering begin a new one"},
 	{"joined", OPTION_NUMBER, AT(joined), false, "0", 0, 1,
 	 "1: it joined a cluster that runs; its member lines are its own and those of nodes that it asks "
 	 "first"},

@@ -29,6 +29,8 @@ struct config {
 	uint64_t
 		joined; /* 1: it joined a cluster that runs: member lines are its own, and of nodes that it may ask */
 
+	uint64_t incarnation; /* of the cluster when this node joined it */
+
 	struct str state_dir, run_dir;
 	struct str listen, listen_tls, listen_metrics; /* host:port; empty: not served */
 	struct str api_url;                            /* how clients reach this node */

@@ -27,9 +27,7 @@
 
 uint64_t control_incarnation(const struct control *c)
 {
-	uint64_t known = state_cluster(c->state)->incarnation;
-
-	return known == 0 ? 1 : known;
+	return c->incarnation;
 }
 
 bool control_caught_up(const struct control *c)

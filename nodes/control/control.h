@@ -97,6 +97,7 @@ struct control {
 	uint64_t gather_key;
 
 	struct arm_network network; /* as sandboxd last told */
+	uint64_t incarnation;       /* of the cluster, as far as is known */
 	uint64_t leader;            /* as the actors know it; 0: none */
 	bool disk_nearly_full;
 	bool leads, started, stopping, allowed, view_dirty, keys_dirty, joining;
@@ -114,7 +115,7 @@ struct control {
 /* Runs the node until SIGTERM. Returns the exit status of the program. */
 int control_run(const char *config_path);
 
-/* Of the cluster; a new one begins with 1. Restoring a backup means a restart. */
+/* Of the cluster; it does not change while this process lives. */
 uint64_t control_incarnation(const struct control *c);
 /* The tables are at least as new as this process's own joining: until then they may lack what was acknowledged long ago. */
 bool control_caught_up(const struct control *c);

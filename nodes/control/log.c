@@ -174,6 +174,7 @@ int control_open_log(struct control *c, struct err *err)
 						  .server = c->peer_server,
 						  .client = c->peer_client,
 						  .cluster = f->cluster_id,
+						  .incarnation = &c->incarnation,
 						  .refused = on_refused};
 	struct consensus_options options = {.loop = &c->loop.uv,
 					    .network = &network,

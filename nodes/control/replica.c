@@ -55,6 +55,15 @@ int replica_restore(struct control *c, const void *p, size_t n, struct err *err)
 {
 	int r = state_restore(c->state, p, n, err);
 
+	/* All that was sent so far, and all that listens, is of the other one. */
+	if (r == 0 && state_cluster(c->state)->incarnation > c->incarnation) {
+		c->incarnation = state_cluster(c->state)->incarnation;
+		if (c->started)
+			return err_set(err, -ESTALE,
+				       "the cluster began incarnation %" PRIu64 ": starting anew",
+				       c->incarnation);
+	}
+
 	c->view_dirty = c->keys_dirty = c->roster.dirty = true;
 	if (r == 0 && c->feeder != NULL)
 		feeder_restored(c->feeder);

@@ -82,6 +82,8 @@ static int open_peers(struct control *c, struct err *err)
 	struct peers_options options = {.loop = &c->loop,
 					.node = f->node_id,
 					.cluster = f->cluster_id,
+					.incarnation = &c->incarnation,
+					.foreign = roster_foreign,
 					.listen = config_self(f)->control,
 					.admits = roster_admits,
 					.server = c->peer_server,
@@ -236,6 +238,7 @@ static int start(struct control *c, struct err *err)
 	if (r < 0)
 		return r;
 	c->started_boot_ms = clock_boot_ms();
+	c->incarnation = c->config.incarnation;
 	c->state = state_new();
 	c->api = api_new(c);
 	c->dialer = dialer_new(c->config.sandboxd_socket, c->config.cluster_id, c->config.node_id);

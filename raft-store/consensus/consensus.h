@@ -63,6 +63,7 @@ struct consensus_network {
 	struct loop *loop;               /* around options.loop */
 	struct tls_ctx *server, *client; /* referenced */
 	struct str cluster;              /* id, borrowed until closed */
+	const uint64_t *incarnation;     /* of it; others are refused; borrowed. NULL: none */
 	/* Somebody was refused, or one of the servers was cut off; for the log. May be NULL. */
 	void (*refused)(void *arg, const char *why);
 	void *arg;

@@ -313,6 +313,7 @@ static int rpc_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, r
 	struct mesh_options o = {.loop = r->network.loop,
 				 .protocol = STR(PROTOCOL),
 				 .cluster = r->network.cluster,
+				 .incarnation = r->network.incarnation,
 				 .node = r->id,
 				 .address = str_of(r->address),
 				 .server = r->network.server,

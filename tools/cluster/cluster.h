@@ -19,7 +19,7 @@ struct cluster_given {
 	struct str cluster, tenant;          /* UUIDs */
 	struct str ring;                     /* the key ring file's text */
 	struct str ca_cert, ca_key, ca_file; /* PEM; ca_file: all CAs that are accepted */
-	uint64_t node;                       /* id of its first node */
+	uint64_t node, incarnation;          /* id of its first node */
 };
 
 struct cluster_plan {
@@ -69,7 +69,7 @@ struct str joining_csr(const struct joining *j, bool clients);
 void joining_address(const struct joining *j, unsigned i, char *to, size_t size);
 /* What the cluster answered. */
 struct joined {
-	uint64_t id;
+	uint64_t id, incarnation;
 	bool worker;
 	const char *cluster, *tenant, *audience, *domain, *environment, *region;
 	struct str certificate, clients_certificate, ca,

@@ -202,6 +202,7 @@ static int write_config(struct making *m, unsigned i, const char *node, struct e
 	CLEANUP_BUF struct buf members = {0};
 	char audience[400];
 	struct node_config c = {.id = node_id(m, i),
+				.incarnation = p->given != NULL ? p->given->incarnation : 1,
 				.name = node,
 				.worker = is_worker(m, i),
 				.first_keys = !is_worker(m, i) && m->first_keys.n > 0,

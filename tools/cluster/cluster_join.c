@@ -156,6 +156,7 @@ static int write_config(struct joining *j, const struct joined *a, struct err *e
 				.name = j->plan.name,
 				.worker = a->worker,
 				.joined = true,
+				.incarnation = a->incarnation,
 				.cluster = a->cluster,
 				.tenant = a->tenant,
 				.audience = a->audience,

@@ -151,7 +151,8 @@ static int make_folder(const struct content *c, const struct cluster_plan *plan,
 				      .ca_cert = keys_ca_cert(c->keys),
 				      .ca_key = keys_ca_key(c->keys),
 				      .ca_file = keys_ca_bundle(c->keys),
-				      .node = node};
+				      .node = node,
+				      .incarnation = cluster->incarnation};
 
 	if (given.ca_key.n == 0)
 		return err_set(err, -ENOKEY, "the backup holds no CA key");

@@ -60,6 +60,8 @@ int node_config_write(const struct node_place *p, const struct node_config *c, s
 		   "# One node of a Berth cluster. Every option: berthd --config-reference\n"
 		   "node_id = %" PRIu64 "\nnode_name = %s\nrole = %s\n",
 		   c->id, c->name, c->worker ? "worker" : "voter");
+	if (c->incarnation > 1)
+		buf_printf(&text, "incarnation = %" PRIu64 "\n", c->incarnation);
 	if (c->joined)
 		buf_printf(&text, "joined = 1\n");
 	buf_add_str(&text, c->members);

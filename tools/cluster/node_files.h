@@ -29,7 +29,7 @@ int node_place_put(const struct node_place *p, const char *name, unsigned mode, 
 		   struct str bytes, struct err *err);
 
 struct node_config {
-	uint64_t id;
+	uint64_t id, incarnation;
 	const char *name;
 	bool worker, joined, first_keys;
 	struct str members; /* lines */

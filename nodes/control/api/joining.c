@@ -241,6 +241,7 @@ static void welcome(struct api_call *call, const struct node_row *row, struct st
 	json_put_u64(body, "id", row->id);
 	json_put_cstr(body, "role", row->voter ? "voter" : "worker");
 	json_put_str(body, "cluster", cluster->id);
+	json_put_u64(body, "incarnation", cluster->incarnation);
 	json_put_str(body, "tenant", cluster->settings.tenant);
 	json_put_str(body, "domain", cluster->settings.domain);
 	json_put_str(body, "environment", cluster->settings.environment);

@@ -115,6 +115,15 @@ static void on_lost(void *context, uint64_t node, bool was_reached)
 		p->o.changed(p->o.context, node, false);
 }
 
+static void on_foreign(void *context, const struct mesh_from *from, uint64_t incarnation)
+{
+	struct peers *p = context;
+	const struct peer_from who = {from->node, from->role == TLS_VOTER};
+
+	if (p->o.foreign != NULL)
+		p->o.foreign(p->o.context, &who, from->address, incarnation);
+}
+
 static void on_refused(void *context, const char *why)
 {
 	(void)context;
@@ -128,6 +137,7 @@ int peers_new(const struct peers_options *options, struct peers **ret, struct er
 					    .closed = on_closed,
 					    .reached = on_reached,
 					    .lost = on_lost,
+					    .foreign = on_foreign,
 					    .refused = on_refused};
 	struct peers *p = calloc(1, sizeof *p);
 
@@ -136,6 +146,7 @@ int peers_new(const struct peers_options *options, struct peers **ret, struct er
 	struct mesh_options o = {.loop = options->loop,
 				 .protocol = STR(PEER_PROTOCOL),
 				 .cluster = options->cluster,
+				 .incarnation = options->incarnation,
 				 .node = options->node,
 				 .address = options->listen,
 				 .server = options->server,

@@ -30,12 +30,16 @@ struct peers_options {
 	struct loop *loop;
 	uint64_t node;
 	struct str cluster; /* id */
-	struct str listen;  /* host:port, which the others dial */
+	const uint64_t *incarnation;
+	struct str listen; /* host:port, which the others dial */
 	struct tls_ctx *server, *client;
 	/* The bytes are valid during the call. */
 	void (*received)(void *context, const struct peer_from *from, uint8_t type, const void *p, size_t n);
 	/* False: this node does not belong to the cluster, and is cut off. `address` is its own, valid during the call. */
 	bool (*admits)(void *context, uint64_t node, struct str address);
+	/* It is of another incarnation of the cluster, and was refused. May be NULL. */
+	void (*foreign)(void *context, const struct peer_from *from, struct str address,
+			uint64_t incarnation);
 	/* A peer became reachable, or ceased to be. */
 	void (*changed)(void *context, uint64_t node, bool reachable);
 	void *context;

@@ -139,7 +139,8 @@ static void marker_path(const struct control *c, char path[PATH_MAX])
 	snprintf(path, PATH_MAX, "%.*s/berthd/removed", STR_ARGS(c->config.state_dir));
 }
 
-void roster_told(struct control *c, uint64_t from)
+/* Marks this node as one that does not belong any more, and ends it. */
+static void end_for_good(struct control *c, uint64_t from, const char *why)
 {
 	char path[PATH_MAX];
 	struct err err = {0};
@@ -150,9 +151,26 @@ void roster_told(struct control *c, uint64_t from)
 	marker_path(c, path);
 	if (fd_write_file(path, 0600, "removed\n", 8, &err) < 0)
 		log_error("%s", err.message);
-	log_error("this node was removed from the cluster, says node %" PRIu64 ": it ends", from);
+	log_error("%s, says node %" PRIu64 ": it ends", why, from);
 	c->exit_status = EXIT_REMOVED;
 	loop_stop(&c->loop);
+}
+
+/* It tells of the other incarnation by dialling; so each side hears of it, and the older one gives way. */
+void roster_foreign(void *control, const struct peer_from *from, struct str address, uint64_t incarnation)
+{
+	struct control *c = control;
+
+	if (incarnation < c->incarnation && !state_node_belongs(c->state, from->node))
+		bid_farewell(c, from->node, address);
+	else if (incarnation > c->incarnation && from->voter)
+		end_for_good(c, from->node,
+			     "this node was removed: the cluster was recovered or restored without it");
+}
+
+void roster_told(struct control *c, uint64_t from)
+{
+	end_for_good(c, from, "this node was removed from the cluster");
 }
 
 bool roster_was_removed(const struct control *c, struct err *err)

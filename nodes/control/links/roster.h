@@ -32,6 +32,8 @@ void roster_turn(struct control *c);
 void roster_tick(struct control *c, uint64_t boot_ms);
 /* As peers_options.admits. */
 bool roster_admits(void *control, uint64_t node, struct str address);
+/* As peers_options.foreign: the older incarnation gives way, and ends. */
+void roster_foreign(void *control, const struct peer_from *from, struct str address, uint64_t incarnation);
 /* A frame PEER_REMOVED, of a voter. */
 void roster_told(struct control *c, uint64_t from);
 /* At the start: err says what to do. */

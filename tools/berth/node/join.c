@@ -211,6 +211,7 @@ static int write_node(struct joining *j, const json_t *json, struct err *err)
 {
 	CLEANUP_BUF struct buf members = {0};
 	struct joined a = {.id = (uint64_t)json_integer_value(json_object_get(json, "id")),
+			   .incarnation = (uint64_t)json_integer_value(json_object_get(json, "incarnation")),
 			   .worker = strcmp(text_of(json, "role"), "worker") == 0,
 			   .cluster = text_of(json, "cluster"),
 			   .tenant = text_of(json, "tenant"),
