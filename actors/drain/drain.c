@@ -36,7 +36,9 @@ static uint8_t order(struct actor *a, struct context *c, const struct message *m
 		if (self->orders[i].request != 0)
 			continue;
 		self->orders[i].asker = context_asker(m);
-		self->orders[i].request = context_propose(c, COMMAND_NODE_ORDER, m->body, ORDER_MS);
+		self->orders[i].request = context_propose(
+			c, m->envelope->type == MSG_NODE_ORDER ? COMMAND_NODE_ORDER : COMMAND_CLUSTER_LEVEL,
+			m->body, ORDER_MS);
 		return a->state;
 	}
 	context_reply(c, m, MSG_REFUSED,
@@ -196,27 +198,31 @@ static uint8_t unlead(struct actor *a, struct context *c, const struct message *
 }
 
 #define T(s) SM_TO(DRAIN_##s)
-static const struct sm_cell cells[DRAIN_STATES][MSG_TYPES] = {
-	[DRAIN_FOLLOWING] =
-		{
-			[MSG_TIMER] = IGNORE,
-			[MSG_LEADING] = ON(lead, T(FOLLOWING) | T(LEADING)),
-			[MSG_PROPOSED] = ON(proposed, T(FOLLOWING)),
-			[MSG_NODE_ORDER] = ON(order, T(FOLLOWING)),
-			[MSG_REFUSED] = ON(unknown, T(FOLLOWING)),
-		},
-	[DRAIN_LEADING] =
-		{
-			[MSG_TIMER] = ON(tick, T(LEADING)),
-			[MSG_LEADING] = ON(unlead, T(LEADING) | T(FOLLOWING)),
-			[MSG_PROPOSED] = ON(proposed, T(LEADING)),
-			[MSG_NODE_ORDER] = ON(order, T(LEADING)),
-			[MSG_REFUSED] = ON(unknown, T(LEADING)),
-		},
+static const struct sm_cell cells[DRAIN_STATES][MSG_TYPES] =
+	{
+		[DRAIN_FOLLOWING] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_LEADING] = ON(lead, T(FOLLOWING) | T(LEADING)),
+				[MSG_PROPOSED] = ON(proposed, T(FOLLOWING)),
+				[MSG_NODE_ORDER] = ON(order, T(FOLLOWING)),
+				[MSG_CLUSTER_LEVEL] = ON(order, T(FOLLOWING)),
+				[MSG_REFUSED] = ON(unknown, T(FOLLOWING)),
+			},
+		[DRAIN_LEADING] =
+			{
+				[MSG_TIMER] = ON(tick, T(LEADING)),
+				[MSG_LEADING] = ON(unlead, T(LEADING) | T(FOLLOWING)),
+				[MSG_PROPOSED] = ON(proposed, T(LEADING)),
+				[MSG_NODE_ORDER] = ON(order, T(LEADING)),
+				[MSG_CLUSTER_LEVEL] = ON(order, T(LEADING)),
+				[MSG_REFUSED] = ON(unknown, T(LEADING)),
+			},
 };
 #undef T
 
-static const uint8_t messages[] = {MSG_TIMER, MSG_LEADING, MSG_PROPOSED, MSG_NODE_ORDER, MSG_REFUSED};
+static const uint8_t messages[] = {MSG_TIMER,      MSG_LEADING,       MSG_PROPOSED,
+				   MSG_NODE_ORDER, MSG_CLUSTER_LEVEL, MSG_REFUSED};
 static const char *const states[] = {"following", "leading"};
 
 const struct sm_def drain_sm = {

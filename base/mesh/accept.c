@@ -70,10 +70,13 @@ static bool take_hello(struct mesh_in *in, const char *p, size_t n)
 		return refuse(in, MESH_BAD_HELLO, err.message);
 	if (!mesh_identify(m, in->stream, hello.node, &identity, &why))
 		return refuse(in, MESH_BAD_IDENTITY, why);
-	if (hello.node == 0 || hello.node == m->o.node || !str_eq(hello.protocol, m->o.protocol) ||
-	    !str_eq(hello.cluster, m->o.cluster))
-		return refuse(in, MESH_BAD_HELLO,
-			      "its hello names another protocol or cluster, or this node itself");
+	if (!str_eq(hello.protocol, m->o.protocol)) {
+		err_set(&err, -EPROTO, "it speaks %.*s, this version %.*s", STR_ARGS(hello.protocol),
+			STR_ARGS(m->o.protocol));
+		return refuse(in, MESH_BAD_HELLO, err.message);
+	}
+	if (hello.node == 0 || hello.node == m->o.node || !str_eq(hello.cluster, m->o.cluster))
+		return refuse(in, MESH_BAD_HELLO, "its hello names another cluster, or this node itself");
 	if (hello.incarnation != 0 && mesh_incarnation(m) != 0 && hello.incarnation != mesh_incarnation(m))
 		return refuse_foreign(in, &hello, identity.role);
 	return welcome(in, &hello, identity.role);

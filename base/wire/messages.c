@@ -181,6 +181,12 @@ static const struct codec_field node_order_fields[] = {
 };
 const struct codec_type node_order_codec = CODEC_TYPE(struct msg_node_order, "node_order", node_order_fields);
 
+static const struct codec_field cluster_level_fields[] = {
+	CODEC_U32(struct msg_cluster_level, feature_level),
+};
+const struct codec_type cluster_level_codec =
+	CODEC_TYPE(struct msg_cluster_level, "cluster_level", cluster_level_fields);
+
 static const struct codec_field node_ordered_fields[] = {
 	CODEC_I32(struct msg_node_ordered, code),
 	CODEC_STR(struct msg_node_ordered, message, TEXT_MAX),
@@ -382,6 +388,7 @@ const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_JUDGE] = &orphans_codec,
 	[MSG_JUDGED] = &orphans_codec,
 	[MSG_NODE_ORDER] = &node_order_codec,
+	[MSG_CLUSTER_LEVEL] = &cluster_level_codec,
 	[MSG_NODE_ORDERED] = &node_ordered_codec,
 };
 
@@ -434,5 +441,6 @@ const char *const message_type_name[MSG_TYPES] = {
 	[MSG_ACTIVITY] = "activity",
 	[MSG_ACTIVE] = "active",
 	[MSG_NODE_ORDER] = "node_order",
+	[MSG_CLUSTER_LEVEL] = "cluster_level",
 	[MSG_NODE_ORDERED] = "node_ordered",
 };

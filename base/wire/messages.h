@@ -75,11 +75,12 @@ enum message_type {
 	/* control of a worker <-> control of a voter */
 	MSG_UNSEAL,   /* unseal: the secrets that my sandbox, or an image that I pull, needs */
 	MSG_UNSEALED, /* unsealed: the reply */
+	MSG_RELAY,    /* relay: a request of a client that changes something */
+	MSG_RELAYED,  /* relayed: the reply */
 	/* API -> drain of its node */
-	MSG_NODE_ORDER,   /* node_order: which sandboxes a node may get */
-	MSG_NODE_ORDERED, /* node_ordered: the reply */
-	MSG_RELAY,        /* relay: a request of a client that changes something */
-	MSG_RELAYED,      /* relayed: the reply */
+	MSG_NODE_ORDER,    /* node_order: which sandboxes a node may get */
+	MSG_CLUSTER_LEVEL, /* cluster_level: raise the cluster's feature level */
+	MSG_NODE_ORDERED,  /* node_ordered: the reply to both */
 	/* control of any node <-> control of the leader */
 	MSG_CERTIFY,   /* certify: a certificate for this key of mine */
 	MSG_CERTIFIED, /* certified: the reply */
@@ -273,6 +274,9 @@ struct msg_node_order {
 	uint8_t order;        /* enum node_order */
 	uint64_t deadline_ms; /* DRAIN: from now on; then what is left is stopped */
 };
+struct msg_cluster_level {
+	uint32_t feature_level;
+};
 struct msg_node_ordered {
 	int32_t code;
 	struct str message;
@@ -366,7 +370,7 @@ struct msg_relayed {
 };
 
 extern const struct codec_type session_ref_codec, pool_limits_codec, secret_put_codec, pool_put_codec,
-	pool_delete_codec, node_order_codec, disk_room_codec;
+	pool_delete_codec, node_order_codec, cluster_level_codec, disk_room_codec;
 extern const struct codec_type *const message_body_codec[MSG_TYPES];
 extern const char *const message_type_name[MSG_TYPES];
 

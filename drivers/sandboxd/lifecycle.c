@@ -75,7 +75,7 @@ static void put(struct server *s, const char *event, const struct sandbox *b, ui
 	n = snprintf(line, sizeof line,
 		     "{\"event\":\"%s\",\"time\":\"%s\",\"wall_ms\":%" PRIu64 ",\"node\":%" PRIu64
 		     ",\"sandbox\":%" PRIu64 ",\"pool\":%" PRIu64 ",\"revision\":%" PRIu64 ",\"pid\":%" PRId64
-		     "%s}\n",
+		     "%s,\"v\":1}\n",
 		     event, clock_text(wall_ms, text), wall_ms, s->node, b->id, info.pool_uid, info.revision,
 		     info.pid, more);
 	if (journal_write(s->events, line, (size_t)n, wall_ms) > 0)

@@ -65,6 +65,7 @@ static void put_node(const struct call *c, json_t *to, const struct node_row *ro
 	json_put_str(to, "apiAddress", row->api_address);
 	json_put_str(to, "labels", row->labels);
 	json_put_str(to, "version", row->version);
+	json_put_u64(to, "featureLevel", row->feature_level);
 	json_put_u64(to, "cpuMilli", row->cpu_milli * s->overcommit_cpu);
 	json_put_u64(to, "cpuMilliReserved", row->cpu_reserved);
 	json_put_u64(to, "memoryBytes", row->memory_bytes * s->overcommit_memory);

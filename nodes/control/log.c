@@ -97,6 +97,7 @@ void control_join(struct control *c)
 				     .peer_address = self->peer,
 				     .api_address = f->api_url,
 				     .labels = f->labels,
+				     .feature_level = FEATURE_LEVEL,
 				     .version = STR(BERTH_VERSION),
 				     .boot = str_of(boot),
 				     .voter = self->voter,

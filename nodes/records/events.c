@@ -67,7 +67,7 @@ void events_write(struct events *e, enum event_kind kind, const struct event *ev
 			 event->identifier_tag);
 	n = snprintf(line, sizeof line,
 		     "{\"event\":\"%s\",\"time\":\"%s\",\"wall_ms\":%" PRIu64 ",\"node\":%" PRIu64
-		     ",\"sandbox\":%" PRIu64 ",\"pool\":%" PRIu64 "%s}\n",
+		     ",\"sandbox\":%" PRIu64 ",\"pool\":%" PRIu64 "%s,\"v\":1}\n",
 		     kind_name[kind], clock_text(wall_ms, time), wall_ms, e->node, event->sandbox,
 		     event->pool, more);
 	if (journal_write(e->journal, line, (size_t)n, wall_ms) > 0)

@@ -18,6 +18,7 @@
 #define RETRY_S     1
 #define AT_ONCE     5000 /* rows that one statement removes */
 #define PAGES_FREED 4096 /* at once, to the file system */
+#define FORMAT      1    /* PRAGMA user_version */
 
 /* auto_vacuum comes first: it takes effect in an empty file only. */
 static const char schema[] =
@@ -26,6 +27,7 @@ static const char schema[] =
 	"PRAGMA journal_size_limit = 16777216;"
 	"CREATE TABLE IF NOT EXISTS record (number INTEGER PRIMARY KEY, ready_ms INTEGER NOT NULL,"
 	" stopped_ms INTEGER NOT NULL, row BLOB NOT NULL) STRICT;"
+	"PRAGMA user_version = 1;"
 	"CREATE INDEX IF NOT EXISTS record_stopped ON record (stopped_ms);";
 
 struct records {
@@ -49,12 +51,28 @@ static int fail(sqlite3 *db, struct err *err, const char *what)
 	return err_set(err, -EIO, "%s: %s", what, db == NULL ? "no memory" : sqlite3_errmsg(db));
 }
 
+/* Looked at before anything is written. */
+static bool newer(sqlite3 *db)
+{
+	sqlite3_stmt *s = NULL;
+	bool is = sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &s, NULL) == SQLITE_OK &&
+		  sqlite3_step(s) == SQLITE_ROW && sqlite3_column_int64(s, 0) > FORMAT;
+
+	sqlite3_finalize(s);
+	return is;
+}
+
 static int open_file(const char *path, sqlite3 **ret, struct err *err)
 {
 	sqlite3 *db = NULL;
 	int r = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
 				NULL);
 
+	if (r == SQLITE_OK && newer(db)) {
+		sqlite3_close(db);
+		return err_set(err, -EPROTO, "%s: of a newer version; this one knows format %d", path,
+			       FORMAT);
+	}
 	if (r != SQLITE_OK || sqlite3_exec(db, schema, NULL, NULL, NULL) != SQLITE_OK) {
 		r = sqlite3_errcode(db) == SQLITE_NOTADB || sqlite3_errcode(db) == SQLITE_CORRUPT ? -EBADMSG
 												  : -EIO;

@@ -34,6 +34,7 @@ static const struct codec_field cluster_init_fields[] = {
 	CODEC_STR(struct cmd_cluster_init, id, 64),
 	CODEC_ONE(struct cmd_cluster_init, settings, &settings_codec),
 	CODEC_LIST(struct cmd_cluster_init, keys, KEY_KINDS, &key_put_codec),
+	CODEC_U32(struct cmd_cluster_init, feature_level),
 };
 static const struct codec_type cluster_init_codec =
 	CODEC_TYPE(struct cmd_cluster_init, "cluster_init", cluster_init_fields);
@@ -51,6 +52,7 @@ static const struct codec_field node_join_fields[] = {
 	CODEC_U64(struct cmd_node_join, memory_bytes),
 	CODEC_STR(struct cmd_node_join, control_address, ADDRESS_MAX_BYTES),
 	CODEC_STR(struct cmd_node_join, boot, NAME_MAX_BYTES),
+	CODEC_U32(struct cmd_node_join, feature_level),
 };
 static const struct codec_type node_join_codec =
 	CODEC_TYPE(struct cmd_node_join, "node_join", node_join_fields);
@@ -272,6 +274,7 @@ const struct codec_type *const command_body_codec[COMMAND_TYPES] = {
 	[COMMAND_NODE_DROP] = &node_drop_codec,
 	[COMMAND_MEMBER_BEGIN] = &member_begin_codec,
 	[COMMAND_MEMBER_END] = &member_end_codec,
+	[COMMAND_CLUSTER_LEVEL] = &cluster_level_codec,
 };
 
 const char *const command_type_name[COMMAND_TYPES] = {
@@ -305,6 +308,7 @@ const char *const command_type_name[COMMAND_TYPES] = {
 	[COMMAND_NODE_DROP] = "node-drop",
 	[COMMAND_MEMBER_BEGIN] = "member-begin",
 	[COMMAND_MEMBER_END] = "member-end",
+	[COMMAND_CLUSTER_LEVEL] = "cluster-level",
 };
 
 bool command_of_workers(uint8_t type)

@@ -9,7 +9,11 @@
 #include "core/codec.h"
 #include "state/tables.h"
 
-#define FEATURE_LEVEL      1
+/* What this program may be asked for. A program of a higher level writes, as long as the cluster's is lower, what that level's
+ * programs wrote, field by field; `berth cluster upgrade` raises the cluster's once all nodes have it. */
+#ifndef FEATURE_LEVEL
+#define FEATURE_LEVEL 1
+#endif
 #define ENTRY_COMMANDS_MAX 256
 #define RESULTS_KEPT       1024
 
@@ -44,6 +48,7 @@ enum command_type {
 	COMMAND_NODE_DROP,       /* cmd_node_drop: a leaving node of which nothing is left goes */
 	COMMAND_MEMBER_BEGIN,    /* cmd_member_begin: one change of voters begins; result.operation */
 	COMMAND_MEMBER_END,      /* cmd_member_end: and ends */
+	COMMAND_CLUSTER_LEVEL,   /* msg_cluster_level: every node has it */
 	COMMAND_TYPES
 };
 
@@ -70,9 +75,11 @@ struct cmd_cluster_init {
 	struct settings settings;
 	struct key_put *keys; /* active at once */
 	uint32_t n_keys;
+	uint32_t feature_level; /* to begin with; 0: the program's */
 };
 struct cmd_node_join {
 	uint64_t id;
+	uint32_t feature_level; /* of its program */
 	struct str name, raft_address, control_address, peer_address, api_address, labels, version;
 	struct str boot; /* which boot of its machine; another one than before: nothing of it runs any more */
 	bool voter;

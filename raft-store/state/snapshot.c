@@ -1,6 +1,6 @@
 /* snapshot.c -- the tables as bytes, and back.
  *
- * Format: 8 bytes of magic, then frames of [kind u8][length u32 big endian][msgpack]. The first frame is the header (format,
+ * Format: 7 bytes of magic and the format's number, then frames of [kind u8][length u32 big endian][msgpack]. The first frame is the header (
  * feature level, incarnation, index, hash of the tables), then the rows kind by kind in the order of their keys, last an
  * end frame with the number of rows and an FNV-1a sum of everything before it.
  * Happy path: state_snapshot_new() shares the trees; writing walks them, on any thread.
@@ -21,16 +21,18 @@
 #define FRAME_HEADER 0xf0u
 #define FRAME_END    0xffu
 
-static const char magic[8] = {'b', 'e', 'r', 't', 'h', 's', 'n', 'p'};
+/* The eighth byte is the format: what follows it may be anything in another one. */
+static const char magic[8] = {'b', 'e', 'r', 't', 'h', 's', 'n', FORMAT};
 
 struct header {
-	uint32_t format, feature_level;
+	uint32_t feature_level;
 	uint64_t incarnation, index, hash;
 };
 
 static const struct codec_field header_fields[] = {
-	CODEC_U32(struct header, format),      CODEC_U32(struct header, feature_level),
-	CODEC_U64(struct header, incarnation), CODEC_U64(struct header, index),
+	CODEC_U32(struct header, feature_level),
+	CODEC_U64(struct header, incarnation),
+	CODEC_U64(struct header, index),
 	CODEC_U64(struct header, hash),
 };
 static const struct codec_type header_codec = CODEC_TYPE(struct header, "snapshot header", header_fields);
@@ -60,8 +62,7 @@ struct state_snapshot *state_snapshot_new(struct state *s)
 	must(snapshot != NULL);
 	for (enum kind kind = 0; kind < KINDS; kind++)
 		snapshot->rows[kind] = tree_share(&s->rows[kind]);
-	snapshot->header = (struct header){.format = FORMAT,
-					   .feature_level = cluster->feature_level,
+	snapshot->header = (struct header){.feature_level = cluster->feature_level,
 					   .incarnation = cluster->incarnation,
 					   .index = s->index,
 					   .hash = state_hash(s)};
@@ -257,8 +258,11 @@ static int take_header(struct reader *r)
 	struct str bytes;
 	uint8_t kind;
 
-	if (r->n < sizeof magic || memcmp(r->p, magic, sizeof magic) != 0)
+	if (r->n < sizeof magic || memcmp(r->p, magic, sizeof magic - 1) != 0)
 		return broken(r, "this is no snapshot");
+	if (r->p[sizeof magic - 1] != FORMAT)
+		return err_set(r->err, -EPROTO, "snapshot: format %u; this version knows %d",
+			       r->p[sizeof magic - 1], FORMAT);
 	r->at = sizeof magic;
 	if (next_frame(r, &kind, &bytes) < 0)
 		return -EBADMSG;
@@ -266,10 +270,9 @@ static int take_header(struct reader *r)
 		return broken(r, "it has no header");
 	if (decode(r, bytes, &header_codec, &r->header) < 0)
 		return -EBADMSG;
-	if (r->header.format != FORMAT || r->header.feature_level > FEATURE_LEVEL)
-		return err_set(r->err, -EPROTO,
-			       "snapshot: format %u, feature level %u; this version knows %d and %d",
-			       r->header.format, r->header.feature_level, FORMAT, FEATURE_LEVEL);
+	if (r->header.feature_level > FEATURE_LEVEL)
+		return err_set(r->err, -EPROTO, "snapshot: feature level %u; this version has %d",
+			       r->header.feature_level, FEATURE_LEVEL);
 	return 0;
 }
 

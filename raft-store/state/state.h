@@ -43,6 +43,8 @@ struct applied {
  * NODE_LOST         -ENOENT; -ESTALE a newer renewal, another epoch, or lost already; -EAGAIN less than
  *                   lost_ms since the renewal. Sessions and sandboxes of the node end, billed to renewed_ms
  *                   + lease_ms.
+ * CLUSTER_LEVEL     -EBUSY a node, which the message names, has a lower one. Not above the present one: 0.
+ *                   result.id: the level.
  * NODE_ORDER        -ENOENT; -EINVAL deadline_ms is too far. What is so already: 0.
  * NODE_IMAGES       -EPERM for another node; -EINVAL a digest is empty or too long.
  * POOL_PUT          -EBUSY being deleted; -ESTALE expect_uid is another or gone, expect_operation not the last. The secrets named become

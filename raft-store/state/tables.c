@@ -117,6 +117,7 @@ static const struct codec_field node_fields[] = {
 	CODEC_U64(struct node_row, drained_ms),
 	CODEC_STR(struct node_row, boot, NAME_MAX_BYTES),
 	CODEC_ONE(struct node_row, disk, &disk_room_codec),
+	CODEC_U32(struct node_row, feature_level),
 };
 const struct codec_type node_row_codec = CODEC_TYPE(struct node_row, "node", node_fields);
 

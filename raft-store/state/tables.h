@@ -163,10 +163,11 @@ struct node_row {
 	uint64_t cpu_milli, memory_bytes;       /* capacity before overcommit */
 	uint64_t cpu_reserved, memory_reserved; /* kept by apply */
 	struct str labels, version;
-	struct str boot;       /* of its machine, when it joined */
-	uint64_t newest_key;   /* of the cluster's keys: the node has all up to this one */
-	uint64_t ca_key;       /* the KEY_CA that issued the node's certificate; 0: not told yet */
-	struct disk_room disk; /* as of its last renewal */
+	struct str boot;        /* of its machine, when it joined */
+	uint64_t newest_key;    /* of the cluster's keys: the node has all up to this one */
+	uint64_t ca_key;        /* the KEY_CA that issued the node's certificate; 0: not told yet */
+	struct disk_room disk;  /* as of its last renewal */
+	uint32_t feature_level; /* of its program */
 	/* While it drains. */
 	bool drain_cordoned; /* by the drain itself: its cancelling uncordons */
 	uint64_t drain_started_ms, drain_deadline_ms;

@@ -21,6 +21,7 @@ def read_events(cluster_dir):
         for daemon in ("sandboxd", "berthd"):
             for path in sorted(state.glob(f"{daemon}/events*"), reverse=True):  # events.7 is the oldest
                 events += [json.loads(line) for line in path.read_text().splitlines()]
+                assert {e["v"] for e in events} <= {1}, "events of a version that this does not know"
     return events
 
 

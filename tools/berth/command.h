@@ -83,6 +83,7 @@ int node_show(const struct args *args);
 int node_cordon(const struct args *args);
 int node_uncordon(const struct args *args);
 int node_drain(const struct args *args);
+int cluster_upgrade(const struct args *args);
 int node_token(const struct args *args);
 int node_join(const struct args *args);
 int node_remove(const struct args *args);

@@ -212,6 +212,8 @@ const struct command_def commands[] = {
 	{"cluster recover", "let one stopped voter go on alone when the majority is lost", recover_options,
 	 N(recover_options), cluster_recover_run},
 	{"cluster status", "leader, nodes, settings", NULL, 0, cluster_status_show},
+	{"cluster upgrade", "use what the new version brings, once every node runs it; there is no way back",
+	 NULL, 0, cluster_upgrade},
 	{"node list", "nodes with their capacity and sandboxes", NULL, 0, node_list},
 	{"node show", "one node: state, lease, disk, what it keeps and the bounds", node_one, N(node_one),
 	 node_show},

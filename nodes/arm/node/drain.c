@@ -182,12 +182,42 @@ void drain_begin(struct call *c)
 		post_order(c, NODE_DRAIN, deadline_s * 1000);
 }
 
+/* To what every node has. */
+void drain_upgrade(struct call *c)
+{
+	struct msg_cluster_level *body = arena_alloc(c->arena, sizeof *body);
+
+	must(body != NULL);
+	body->feature_level = FEATURE_LEVEL;
+	continuation_post(c, THEN_ORDER, (struct address){ADDRESS_DRAIN, c->arm->node, 0}, MSG_CLUSTER_LEVEL,
+			  body, (struct arm_continuation){0});
+}
+
+static void answer_level(struct call *c, const struct msg_node_ordered *answer)
+{
+	json_t *body;
+
+	if (answer->code == -EBUSY) {
+		call_error(c, 409, "NodesNotUpgraded", "Not all nodes are upgraded: %.*s.",
+			   STR_ARGS(answer->message));
+		return;
+	}
+	body = json_new_object();
+	json_put_u64(body, "featureLevel", state_cluster(c->state)->feature_level);
+	json_put_cstr(body, "version", BERTH_VERSION);
+	call_json(c, 200, body);
+}
+
 void drain_answer(struct call *c, const struct arm_continuation *then, const struct msg_node_ordered *answer)
 {
 	const struct node_row *row = state_node(c->state, then->node);
 
-	if (answer->code == 0 && row != NULL) {
+	if (then->node == 0 && (answer->code == 0 || answer->code == -EBUSY)) {
+		answer_level(c, answer);
+	} else if (answer->code == 0 && row != NULL) {
 		call_json(c, 200, document(c, row, false));
+	} else if (answer->code == -EBUSY) {
+		call_error(c, 409, "NodeIsLeaving", "The node is being removed.");
 	} else if (answer->code == 0 || answer->code == -ENOENT) {
 		call_error(c, 404, "NodeNotFound", "The node does not exist any more.");
 	} else {

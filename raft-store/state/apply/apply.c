@@ -43,6 +43,7 @@ static apply_handler *const handlers[COMMAND_TYPES] = {
 	[COMMAND_NODE_DROP] = apply_node_drop,
 	[COMMAND_MEMBER_BEGIN] = apply_member_begin,
 	[COMMAND_MEMBER_END] = apply_member_end,
+	[COMMAND_CLUSTER_LEVEL] = apply_cluster_level,
 };
 
 void apply_refuse(struct apply *a, int code, const char *format, ...)

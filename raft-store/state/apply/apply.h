@@ -22,10 +22,11 @@ struct apply {
 typedef void apply_handler(struct apply *a, const void *body);
 
 apply_handler apply_cluster_init, apply_node_join, apply_node_renew, apply_node_lost, apply_node_order,
-	apply_node_images, apply_pool_put, apply_pool_delete, apply_operation_step, apply_sandbox_boot,
-	apply_sandbox_ready, apply_sandbox_stopping, apply_sandbox_gone, apply_session_open,
-	apply_session_closing, apply_session_closed, apply_waiters_expire, apply_records_trim, apply_key_put,
-	apply_key_use, apply_key_retire, apply_secret_reseal, apply_node_keys,
+	apply_cluster_level, apply_node_images, apply_pool_put, apply_pool_delete, apply_operation_step,
+	apply_sandbox_boot, apply_sandbox_ready, apply_sandbox_stopping, apply_sandbox_gone,
+	apply_session_open, apply_session_closing, apply_session_closed, apply_waiters_expire,
+	apply_records_trim, apply_key_put, apply_key_use, apply_key_retire, apply_secret_reseal,
+	apply_node_keys,
 
 	apply_node_token, apply_node_admit, apply_node_leave, apply_node_drop, apply_member_begin,
 	apply_member_end;

@@ -28,6 +28,8 @@ void apply_cluster_init(struct apply *a, const void *body)
 		apply_refuse(a, -EEXIST, "the cluster is initialised already");
 		return;
 	}
+	if (fault == NULL && c->feature_level > FEATURE_LEVEL)
+		fault = "feature_level: above the program's";
 	if (c->id.n == 0 || fault != NULL) {
 		apply_refuse(a, -EINVAL, "%s", fault != NULL ? fault : "id: empty");
 		return;
@@ -44,10 +46,33 @@ void apply_cluster_init(struct apply *a, const void *body)
 	a->cluster.id = c->id;
 	a->cluster.settings = c->settings;
 	a->cluster.incarnation = 1;
-	a->cluster.feature_level = FEATURE_LEVEL;
+	a->cluster.feature_level = c->feature_level != 0 ? c->feature_level : FEATURE_LEVEL;
 	a->cluster.counter = APPLY_FIRST_ID;
 	for (uint32_t i = 0; i < c->n_keys; i++)
 		apply_key_found(a, &c->keys[i]);
+}
+
+/* A level above this program's comes with a row of this node that has it: then this is another program. */
+void apply_cluster_level(struct apply *a, const void *body)
+{
+	const struct msg_cluster_level *c = body;
+
+	for (const struct node_row *node = NULL; (node = state_next_node(a->s, node)) != NULL;) {
+		if (node->feature_level >= c->feature_level)
+			continue;
+		apply_refuse(a, -EBUSY, "node \"%.*s\" (version %.*s) has feature level %u, not %u",
+			     STR_ARGS(node->name), STR_ARGS(node->version), node->feature_level,
+			     c->feature_level);
+		return;
+	}
+	if (c->feature_level > FEATURE_LEVEL) {
+		apply_refuse(a, -EPROTO, "feature level %u: this version has %d", c->feature_level,
+			     FEATURE_LEVEL);
+		return;
+	}
+	if (c->feature_level > a->cluster.feature_level)
+		a->cluster.feature_level = c->feature_level;
+	a->result->id = a->cluster.feature_level;
 }
 
 static void forget_results(struct apply *a, uint64_t node)
@@ -122,6 +147,7 @@ void apply_node_join(struct apply *a, const void *body)
 	row.api_address = c->api_address;
 	row.labels = c->labels;
 	row.version = c->version;
+	row.feature_level = c->feature_level;
 	row.boot = c->boot;
 	row.cpu_milli = at_least(c->cpu_milli, row.cpu_reserved, a->cluster.settings.overcommit_cpu);
 	row.memory_bytes =

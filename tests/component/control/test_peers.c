@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "control/links/peers.h"
+#include "mesh/mesh.h"
 #include "core/clock.h"
 #include "loop/stream.h"
 
@@ -218,6 +219,59 @@ static void test_another_nodes_name_is_refused(void **state)
 		loop_run_once(loop);
 }
 
+static bool newer_reached, newer_lost;
+
+static void on_reached(void *context, uint64_t node)
+{
+	(void)context;
+	(void)node;
+	newer_reached = true;
+}
+
+static void on_lost(void *context, uint64_t node, bool was_reached)
+{
+	(void)context;
+	(void)node;
+	newer_lost |= was_reached;
+}
+
+static void on_refused(void *context, const char *why)
+{
+	(void)context;
+	(void)why;
+}
+
+static bool is_lost(void)
+{
+	return newer_reached && newer_lost;
+}
+
+/* A node of the next version, with a good certificate: not one frame is taken, whatever it means by it. */
+static void test_a_newer_protocol_is_refused(void **state)
+{
+	static const struct mesh_ops ops = {.reached = on_reached, .lost = on_lost, .refused = on_refused};
+	char second[32];
+	struct mesh_options o = {.loop = loop,
+				 .protocol = STR("control/2"),
+				 .cluster = STR("c"),
+				 .node = 2,
+				 .server = server,
+				 .client = client,
+				 .ops = &ops};
+	struct mesh *newer = NULL;
+
+	(void)state;
+	snprintf(second, sizeof second, "127.0.0.1:%u", free_port());
+	o.address = str_of(second);
+	assert_int_equal(mesh_new(&o, &newer, NULL), 0);
+	assert_int_equal(mesh_dial(newer, 1, str_of(listen_text), NULL), 0);
+	assert_true(turn_until(is_lost));
+	assert_int_equal(frames, 0);
+	mesh_close(newer, NULL, NULL);
+	for (int i = 0; i < 20; i++)
+		loop_run_once(loop);
+}
+
 #define PEERS_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -227,6 +281,7 @@ int main(void)
 		PEERS_TEST(test_garbage_is_cut_off),
 		PEERS_TEST(test_silence_is_cut_off),
 		PEERS_TEST(test_another_nodes_name_is_refused),
+		PEERS_TEST(test_a_newer_protocol_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

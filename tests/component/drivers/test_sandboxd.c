@@ -462,6 +462,11 @@ static void hello_comes_first_and_fits(void **state)
 	(void)state;
 	assert_int_equal(client_connect(&other, settings.socket), 0);
 	assert_int_equal(client_call(&other, SANDBOXD_LIST, NULL, NULL, NULL), -EPROTO);
+	struct sandboxd_hello newer = {SANDBOXD_PROTOCOL + 1, STR(CLUSTER), 1};
+	struct sandboxd_reply r = {0};
+
+	assert_int_equal(client_call(&other, SANDBOXD_HELLO, &newer, &r, NULL), -EPROTO);
+	assert_non_null(strstr(r.message.p, "this sandboxd speaks"));
 	assert_int_equal(client_hello(&other, CLUSTER, 2), -EPERM);
 	assert_int_equal(client_hello(&other, "another", 1), -EPERM);
 	assert_int_equal(client_hello(&other, CLUSTER, 1), 0);

@@ -6,10 +6,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -280,6 +282,29 @@ static void test_damaged_file(void **state)
 	records_close(r);
 }
 
+/* Of a newer version: refused, and left as it is. */
+static void test_newer_file(void **state)
+{
+	struct records_options options = {.path = path, .bytes_max = UINT32_MAX, .retention_ms = DAY_MS};
+	struct records *r = open_records(UINT32_MAX);
+	const uint8_t two[4] = {0, 0, 0, 2};
+	uint8_t now[4] = {0};
+	struct err err = {0};
+	int fd;
+
+	(void)state;
+	records_close(r);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pread(fd, now, sizeof now, 60), 4); /* user_version, in SQLite's header */
+	assert_int_equal(now[3], 1);
+	assert_int_equal(pwrite(fd, two, sizeof two, 60), 4);
+	assert_int_equal(records_open(&options, &r, &err), -EPROTO);
+	assert_non_null(strstr(err.message, "of a newer version; this one knows format 1"));
+	assert_int_equal(pread(fd, now, sizeof now, 60), 4);
+	assert_memory_equal(now, two, sizeof two);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,6 +314,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bound_of_bytes, make_directory, remove_directory),
 		cmocka_unit_test_setup_teardown(test_full_disk, make_directory, remove_directory),
 		cmocka_unit_test_setup_teardown(test_damaged_file, make_directory, remove_directory),
+		cmocka_unit_test_setup_teardown(test_newer_file, make_directory, remove_directory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,6 +41,9 @@ static void orders_are_answered(bool leads)
 	answer = stage_next(s, EFFECT_SEND, MSG_NODE_ORDERED);
 	assert_non_null(answer);
 	assert_int_equal(answer->correlation, 32);
+	stage_post(s, ADDRESS_DRAIN, 0, MSG_CLUSTER_LEVEL, 33, &(struct msg_cluster_level){1});
+	stage_proposed(s, stage_next(s, EFFECT_PROPOSE, COMMAND_CLUSTER_LEVEL), 0);
+	assert_int_equal(stage_next(s, EFFECT_SEND, MSG_NODE_ORDERED)->correlation, 33);
 	stage_free(s);
 }
 

@@ -213,6 +213,33 @@ static void test_cut_and_garbled_are_refused(void **unused)
 	machine_done(&m);
 }
 
+#define FORMAT_AT 7  /* of the stream's bytes: the format's number */
+#define LEVEL_AT  14 /* behind kind, length and the array's head: the feature level */
+
+/* Of a newer program, whatever may follow: refused as what it is, and nothing changes. */
+static void test_newer_ones_are_refused(void **unused)
+{
+	struct machine m;
+	CLEANUP_BUF struct buf bytes = {0};
+	struct err err = {0};
+	uint64_t hash;
+
+	(void)unused;
+	machine_init(&m);
+	fill(&m);
+	bytes_of(m.s, &bytes);
+	hash = state_hash(m.s);
+	assert_int_equal(bytes.p[LEVEL_AT], FEATURE_LEVEL);
+	bytes.p[LEVEL_AT] = FEATURE_LEVEL + 1;
+	assert_int_equal(state_restore(m.s, bytes.p, bytes.n, &err), -EPROTO);
+	assert_string_equal(err.message, "snapshot: feature level 2; this version has 1");
+	bytes.p[FORMAT_AT]++;
+	assert_int_equal(state_restore(m.s, bytes.p, FORMAT_AT + 1, &err), -EPROTO);
+	assert_string_equal(err.message, "snapshot: format 2; this version knows 1");
+	assert_int_equal(state_hash(m.s), hash);
+	machine_done(&m);
+}
+
 static void test_empty_state(void **unused)
 {
 	struct state *a = state_new(), *b = state_new();
@@ -234,6 +261,7 @@ int main(void)
 		cmocka_unit_test(test_encoded_on_a_thread),
 		cmocka_unit_test(test_write_error_ends_it),
 		cmocka_unit_test(test_cut_and_garbled_are_refused),
+		cmocka_unit_test(test_newer_ones_are_refused),
 		cmocka_unit_test(test_empty_state),
 	};
 

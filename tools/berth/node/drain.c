@@ -82,6 +82,22 @@ int node_uncordon(const struct args *args)
 	return order(args, "POST", "uncordon", NULL);
 }
 
+int cluster_upgrade(const struct args *args)
+{
+	static const struct column level_columns[] = {{"FEATURE LEVEL", "featureLevel"},
+						      {"VERSION", "version"}};
+	struct response response = {0};
+	struct client c;
+	int r = client_init(&c, args, CLIENT_ANY);
+
+	if (r == EXIT_OK)
+		r = client_call(&c, "POST", "/.berth/v1/cluster/upgrade", NULL, &response);
+	if (r == EXIT_OK)
+		r = output_one(args, response.json, level_columns, N(level_columns));
+	response_done(&response);
+	return r;
+}
+
 /* -- Waiting for a drain ------------------------------------------------------------------------------------------ */
 
 static uint64_t number(const json_t *json, const char *key)
