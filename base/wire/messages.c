@@ -343,6 +343,12 @@ static const struct codec_field relayed_fields[] = {
 static const struct codec_type relayed_codec = CODEC_TYPE(struct msg_relayed, "relayed", relayed_fields);
 
 /* MSG_DRIVEN and MSG_EXITED carry the reply and the event of sandboxd.h. */
+static const struct codec_field pulsed_fields[] = {
+	CODEC_U64(struct msg_pulsed, index),
+	CODEC_U64(struct msg_pulsed, wall_ms),
+};
+static const struct codec_type pulsed_codec = CODEC_TYPE(struct msg_pulsed, "pulsed", pulsed_fields);
+
 const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_LEADING] = &leading_codec,
 	[MSG_CHANGED] = &changed_codec,
@@ -376,6 +382,7 @@ const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_LOG] = &log_codec,
 	[MSG_LOGGED] = &logged_codec,
 	[MSG_HELD] = &held_codec,
+	[MSG_PULSED] = &pulsed_codec,
 	[MSG_UNSEAL] = &unseal_codec,
 	[MSG_UNSEALED] = &unsealed_codec,
 	[MSG_RELAY] = &relay_codec,
@@ -423,6 +430,8 @@ const char *const message_type_name[MSG_TYPES] = {
 	[MSG_LOGGED] = "logged",
 	[MSG_HOLDINGS] = "holdings",
 	[MSG_HELD] = "held",
+	[MSG_PULSE] = "pulse",
+	[MSG_PULSED] = "pulsed",
 	[MSG_UNSEAL] = "unseal",
 	[MSG_UNSEALED] = "unsealed",
 	[MSG_RELAY] = "relay",

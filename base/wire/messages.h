@@ -72,6 +72,8 @@ enum message_type {
 	/* control of any node <-> control of one */
 	MSG_HOLDINGS, /* what do you keep, and how are you? */
 	MSG_HELD,     /* held: the reply */
+	MSG_PULSE,    /* how far are you? */
+	MSG_PULSED,   /* pulsed: the reply, at once */
 	/* control of a worker <-> control of a voter */
 	MSG_UNSEAL,   /* unseal: the secrets that my sandbox, or an image that I pull, needs */
 	MSG_UNSEALED, /* unsealed: the reply */
@@ -322,6 +324,11 @@ struct msg_active { /* two lists of one length */
 	uint32_t n_generations;
 	uint64_t *ago_ms; /* 0: right now */
 	uint32_t n_ago_ms;
+};
+
+struct msg_pulsed {
+	uint64_t index;   /* of the last entry in its tables */
+	uint64_t wall_ms; /* its clock */
 };
 
 #define FIGURES_MAX 32

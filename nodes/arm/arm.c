@@ -57,6 +57,7 @@ static const struct route routes[] = {
 	{"GET", BERTH "keys", ACCESS_READ, 0, cluster_keys},
 	{"GET", BERTH "backup", ACCESS_LOCAL, 0, cluster_backup},
 	{"POST", BERTH "cluster/upgrade", ACCESS_WRITE, 0, drain_upgrade},
+	{"GET", BERTH "cluster/status", ACCESS_READ, 0, cluster_health},
 	{"GET", BERTH "nodes", ACCESS_READ, 0, cluster_nodes},
 	{"GET", BERTH "nodes/{x}", ACCESS_READ, 0, cluster_node},
 	{"POST", BERTH "nodes/{x}/cordon", ACCESS_WRITE, 0, drain_cordon},

@@ -96,7 +96,8 @@ enum arm_task {
 	ARM_TASK_PRUNE, /* remove what nothing uses from this node: answer as IMAGES, of what went. Admin socket alone */
 	ARM_TASK_FORGET, /* forget: remove one image from this node. Admin socket alone */
 	ARM_TASK_IMPORT, /* import: an archive or layout on this host; admin socket alone: answer {"digest","reference"} */
-	ARM_TASK_CA,         /* answer the cluster's CA, PEM: nothing secret */
+	ARM_TASK_STATUS, /* status: ask all nodes how far they are; answer `head`, an object, with that in it */
+	ARM_TASK_CA,     /* answer the cluster's CA, PEM: nothing secret */
 	ARM_TASK_JOIN_TOKEN, /* join_token: mint one; answer {"token","expiresAt","role"} */
 	ARM_TASK_JOIN,       /* join: a machine that shows such a token wants to be a node */
 	ARM_TASK_LEAVE,      /* leave: a node is to go for good */
@@ -172,6 +173,7 @@ struct arm_outcome {
 	struct str forget; /* a digest */
 	struct arm_node_ask node;
 	struct arm_export_ask export;
+	struct str status; /* JSON, of the tables */
 	struct arm_join_token_ask join_token;
 	struct arm_join_ask join;
 	struct arm_leave_ask leave;

@@ -87,7 +87,32 @@ static void put_node(const struct call *c, json_t *to, const struct node_row *ro
 		put_network(c->arm->network, to);
 }
 
-void cluster_status(struct call *c)
+/* The last change of voters: under way, done, or failed and why. */
+static void put_change(const struct call *c, json_t *body)
+{
+	const struct operation_row *last = NULL;
+	json_t *to;
+
+	for (const struct operation_row *row = NULL; (row = state_next_operation(c->state, row)) != NULL;) {
+		if (row->kind == OPERATION_MEMBER)
+			last = row;
+	}
+	if (last == NULL)
+		return;
+	to = json_put_object(body, "memberChange");
+	json_put_u64(to, "operation", last->id);
+	json_put_u64(to, "node", last->node);
+	json_put_cstr(to, "role", member_role_name[last->role]);
+	json_put_cstr(to, "state",
+		      last->phase == PHASE_CHANGE      ? "under way"
+		      : last->phase == PHASE_SUCCEEDED ? "done"
+						       : "failed");
+	json_put_time(to, "started", last->started_ms);
+	if (last->message.n > 0)
+		json_put_str(to, "message", last->message);
+}
+
+static json_t *status_of(const struct call *c)
 {
 	const struct cluster_row *row = state_cluster(c->state);
 	json_t *body = json_new_object(), *nodes, *settings;
@@ -118,11 +143,29 @@ void cluster_status(struct call *c)
 	json_put_str(settings, "environment", row->settings.environment);
 	json_put_str(settings, "region", row->settings.region);
 	json_put_str(settings, "tenant", row->settings.tenant);
+	put_change(c, body);
 	nodes = json_put_array(body, "nodes");
 	for (const struct node_row *node = state_next_node(c->state, NULL); node != NULL;
 	     node = state_next_node(c->state, node))
 		put_node(c, json_push_object(nodes), node);
-	call_json(c, 200, body);
+	return body;
+}
+
+void cluster_status(struct call *c)
+{
+	call_json(c, 200, status_of(c));
+}
+
+void cluster_health(struct call *c)
+{
+	CLEANUP_BUF struct buf text = {0};
+	json_t *body = status_of(c);
+
+	json_print(&text, body, false);
+	json_decref(body);
+	c->out->kind = ARM_TASK;
+	c->out->task = ARM_TASK_STATUS;
+	c->out->status = arena_str(c->arena, buf_str(&text));
 }
 
 void cluster_nodes(struct call *c)

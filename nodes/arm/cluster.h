@@ -10,7 +10,7 @@ const struct node_row *cluster_find_node(struct call *c);
 /* How the node takes part in placement: "open", "disk full", "cordoned", "draining" or "drained". */
 const char *cluster_scheduling(const struct call *c, const struct node_row *row);
 
-call_handler cluster_status, cluster_nodes, cluster_node, cluster_pool_status, cluster_images, cluster_import,
-	cluster_prune, cluster_forget, cluster_token, cluster_keys, cluster_backup;
+call_handler cluster_status, cluster_health, cluster_nodes, cluster_node, cluster_pool_status, cluster_images,
+	cluster_import, cluster_prune, cluster_forget, cluster_token, cluster_keys, cluster_backup;
 
 #endif

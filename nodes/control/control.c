@@ -163,6 +163,8 @@ void control_send(struct control *c, const struct envelope *e)
 			tasks_log(c, e);
 		else if (e->type == MSG_HOLDINGS)
 			node_question(c, e);
+		else if (e->type == MSG_PULSE)
+			status_question(c, e);
 		else if (e->type == MSG_CERTIFY)
 			certificates_question(c, e);
 		else if (e->type == MSG_CERTIFIED)

@@ -53,12 +53,28 @@ static const struct column image_columns[] = {
 	{"REFERENCE", "reference"}, {"DIGEST", "digest"},      {"BYTES", "bytes"},
 	{"USERS", "users"},         {"LAST USED", "lastUsed"},
 };
+/* Of each node, as it is right now. */
+static const struct column health_columns[] = {
+	{"ID", "id"},
+	{"NAME", "name"},
+	{"ROLE", "role"},
+	{"STATE", "state"},
+	{"LEADER", "leader"},
+	{"ANSWERED", "answered"},
+	{"LAG", "lag"},
+	{"CLOCK SKEW MS", "clockSkewMs"},
+	{"DISK FREE", "diskBytesFree/diskBytes"},
+	{"SCHEDULING", "scheduling"},
+	{"VERSION", "version"},
+	{"ADDRESS", "apiAddress"},
+};
 static const struct column status_columns[] = {
-	{"cluster", "id"},      {"health", "health"},
-	{"version", "version"}, {"leader", "leader"},
-	{"asked node", "node"}, {"term", "term"},
-	{"index", "index"},     {"pools", "pools"},
-	{"time", "time"},       {"domain", "settings.domain"},
+	{"cluster", "id"},         {"health", "health"},
+	{"version", "version"},    {"leader", "leader"},
+	{"asked node", "node"},    {"term", "term"},
+	{"index", "index"},        {"pools", "pools"},
+	{"time", "time"},          {"domain", "settings.domain"},
+	{"quorum", "quorum.text"},
 };
 #define N(a) (sizeof(a) / sizeof *(a))
 
@@ -74,14 +90,14 @@ int cluster_status_show(const struct args *args)
 {
 	struct response response = {0};
 	enum output_form form;
-	int r = get(args, "/.berth/v1/cluster", &response);
+	int r = get(args, "/.berth/v1/cluster/status", &response);
 
 	if (r == EXIT_OK)
 		r = output_one(args, response.json, status_columns, N(status_columns));
 	if (r == EXIT_OK && output_form(args, &form) == EXIT_OK && form == OUTPUT_TABLE) {
 		putchar('\n');
-		r = output_list(args, response.json, json_object_get(response.json, "nodes"), node_columns,
-				N(node_columns));
+		r = output_list(args, response.json, json_object_get(response.json, "nodes"), health_columns,
+				N(health_columns));
 	}
 	response_done(&response);
 	return r;

@@ -383,7 +383,7 @@ void api_answered(struct api *a, const struct envelope *e)
 
 	if (call == NULL ||
 	    !(call->proposed != NULL || call->waits || call->reads || call->owners_left > 0 ||
-	      call->finds_left > 0 || call->asks_node) ||
+	      call->finds_left > 0 || call->asks_node || call->status != NULL) ||
 	    type == NULL)
 		return;
 	body = arena_alloc(&call->arena, type->size);
@@ -402,6 +402,8 @@ void api_answered(struct api *a, const struct envelope *e)
 		reads_answered(call, e->type == MSG_INDEXED ? body : NULL);
 	} else if (call->owners_left > 0) {
 		activity_answered(call, e->type, body);
+	} else if (call->status != NULL) {
+		status_answered(call, e->from.node, e->type == MSG_PULSED ? body : NULL);
 	} else if (call->asks_node) {
 		node_answer(call, e->type == MSG_HELD ? body : NULL);
 	} else if (call->finds_left > 0) {
@@ -454,6 +456,8 @@ static void turn_call(struct api *a, struct api_call *call, uint64_t now)
 			return;
 		call->owners_left = 0;
 		api_serve(call);
+	} else if (call->status != NULL) {
+		status_turn(call, now);
 	} else if (call->asks_node) {
 		if (now >= call->deadline_ms)
 			node_answer(call, NULL);

@@ -37,6 +37,7 @@ struct api_call {
 	uint64_t asked_ms;       /* when the leader was asked for it */
 	uint32_t owners_left;    /* of sessions, asked for their activity */
 	bool asks_node;          /* what it keeps; node.c */
+	struct status *status;   /* how far all nodes are; status.c */
 	void (*proposed)(struct api_call *call, const struct msg_proposed *result); /* of api_propose */
 	bool waits;         /* for an actor's answer */
 	bool relayed;       /* for a voter's; relay.c */
@@ -84,6 +85,11 @@ void export_run(struct api_call *call);
 void export_taken(struct api_call *call);
 void export_tick(struct api_call *call, uint64_t now);
 void export_gone(struct api_call *call);
+/* status.c: how far all nodes are. `answer` NULL: it was refused. */
+void status_run(struct api_call *call);
+void status_answered(struct api_call *call, uint64_t node, const struct msg_pulsed *answer);
+void status_turn(struct api_call *call, uint64_t now);
+void status_question(struct control *c, const struct envelope *question);
 /* joining.c: nodes that come and go. */
 void joining_ca_run(struct api_call *call);
 void joining_token_run(struct api_call *call);

@@ -475,6 +475,9 @@ void tasks_run(struct api_call *call)
 	case ARM_TASK_EXPORT:
 		export_run(call);
 		return;
+	case ARM_TASK_STATUS:
+		status_run(call);
+		return;
 	case ARM_TASK_CA:
 		joining_ca_run(call);
 		return;

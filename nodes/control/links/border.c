@@ -28,7 +28,7 @@ static const uint8_t messages[MSG_TYPES] = {
 	[MSG_HELD] = NODES,        [MSG_UNSEAL] = NODES,        [MSG_UNSEALED] = VOTERS,
 	[MSG_NODE_ORDER] = NOBODY, [MSG_NODE_ORDERED] = NOBODY, [MSG_CLUSTER_LEVEL] = NOBODY,
 	[MSG_RELAY] = NODES,       [MSG_RELAYED] = VOTERS,      [MSG_CERTIFY] = NODES,
-	[MSG_CERTIFIED] = VOTERS,
+	[MSG_CERTIFIED] = VOTERS,  [MSG_PULSE] = NODES,         [MSG_PULSED] = NODES,
 };
 
 static const uint8_t commands[COMMAND_TYPES] = {

@@ -2,7 +2,9 @@
 removed; a node that was removed comes back under another number. And those that must not join.
 """
 import json
+import os
 import re
+import signal
 import threading
 import time
 
@@ -98,6 +100,28 @@ def test_one_becomes_three():
     for n in (1, 2, 3):
         assert cluster.session("pool", "before", "/instance", node=n).body == first, n
     assert cluster.session("pool", "after", node=3).status == 200
+
+
+def status():
+    return json.loads(cluster.berth("cluster", "status", "--output", "json").stdout)
+
+
+def test_status():
+    whole = wait_until("all have answered", 10, lambda: (lambda s: s if s["quorum"]["up"] == 3 else None)(status()))
+    assert whole["quorum"] == {"voters": 3, "up": 3, "needed": 2, "margin": 1, "text": "3 of 3 voters up: 1 may be lost"}, whole["quorum"]
+    assert whole["memberChange"]["state"] == "done" and whole["memberChange"]["role"] == "voter", whole["memberChange"]
+    for row in whole["nodes"]:
+        assert row["answered"] and row["lag"] < 1000 and abs(row["clockSkewMs"]) < 2000 and row["version"], row
+    pid = cluster.pid(3, "berthd")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        less = status()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert less["quorum"]["text"] == "2 of 3 voters up: one more loss stops writes", less["quorum"]
+    assert [row["name"] for row in less["nodes"] if not row["answered"]] == ["node3"], less["nodes"]
+    assert "3 of 3 voters up" in wait_until("a table of it", 10, lambda: (lambda r: r.stdout if "3 of 3" in r.stdout else None)(
+        cluster.berth("cluster", "status", "--output", "table")))
 
 
 def test_three_become_five():
@@ -197,5 +221,5 @@ def test_all_restart():
     print("\n".join(timings))
 
 
-run([test_who_must_not_join, test_names_clocks_and_tls, test_a_token_expires, test_one_becomes_three, test_three_become_five,
+run([test_who_must_not_join, test_names_clocks_and_tls, test_a_token_expires, test_one_becomes_three, test_status, test_three_become_five,
      test_a_dead_voter_is_replaced_under_load, test_the_leader_is_removed, test_all_restart], cluster)

@@ -75,6 +75,8 @@ static void task_reply(struct arm_reply *reply)
 		json = STR("line \033[31mone\n");
 	else if (fixture.outcome.task == ARM_TASK_NODE)
 		json = fixture.outcome.node.head;
+	else if (fixture.outcome.task == ARM_TASK_STATUS)
+		json = fixture.outcome.status;
 	else if (fixture.outcome.task == ARM_TASK_EXPORT) {
 		buf_add_str(&text, fixture.outcome.export.head);
 		buf_add_str(&text, arm_export_end(fixture.outcome.export.csv));
