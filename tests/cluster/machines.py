@@ -91,6 +91,7 @@ class Machines(Cluster):
         for node in list(self.machines):
             with contextlib.suppress(subprocess.CalledProcessError):
                 self.heal(node)
+            self.fast(node)
         for node in self.machines:  # one that stands still cannot be stopped
             for program in ("berthd", "sandboxd"):
                 with contextlib.suppress(OSError):
@@ -117,6 +118,34 @@ class Machines(Cluster):
             rules += [f"add chain ip fault {chain} {{ type filter hook {hook} priority -300 ; }}",
                       f"add rule ip fault {chain} ip {field} {{ {others} }} drop"]
         self.machines[node].run("nft -f - <<'END'\n" + "\n".join(rules) + "\nEND\n")
+
+    # --- a slow disk, by version 1's blkio controller: without device mapper there is no other
+
+    def slow(self, node, per_second=5):
+        """berthd's writes come to so many a second. False: this kernel cannot."""
+        root = pathlib.Path("/sys/fs/cgroup/blkio")
+        if not (root / "blkio.throttle.write_iops_device").exists():
+            return False
+        disk = os.stat(self.dir).st_dev
+        whole = pathlib.Path(f"/sys/dev/block/{os.major(disk)}:{os.minor(disk)}/../dev")
+        number = whole.read_text().strip() if (whole.parent / "partition").exists() else f"{os.major(disk)}:{os.minor(disk)}"
+        group = self._slow_group(node)
+        group.mkdir(exist_ok=True)
+        (group / "blkio.throttle.write_iops_device").write_text(f"{number} {per_second}")
+        (group / "cgroup.procs").write_text(str(self.pid(node, "berthd")))
+        return True
+
+    def fast(self, node):
+        group = self._slow_group(node)
+        if group.exists():
+            for pid in (group / "cgroup.procs").read_text().split():
+                with contextlib.suppress(OSError):
+                    (group.parent / "cgroup.procs").write_text(pid)
+            wait_until("nothing is left in the slow group", 10, lambda: not (group / "cgroup.procs").read_text())
+            group.rmdir()
+
+    def _slow_group(self, node):
+        return pathlib.Path(f"/sys/fs/cgroup/blkio/berth-test-{os.getpid()}-{node}")
 
     def heal(self, node):
         self.machines[node].run("nft delete table ip fault 2>/dev/null || true")

@@ -194,6 +194,11 @@ FAULTS = [("SIGSTOP", berthd(signal.SIGSTOP), berthd(signal.SIGCONT)),
           ("a partition", cluster.cut, cluster.heal),
           ("a partition one way, deaf", lambda n: cluster.cut(n, speak=True), cluster.heal),
           ("a partition one way, mute", lambda n: cluster.cut(n, hear=True), cluster.heal)]
+if cluster.slow(1):
+    cluster.fast(1)
+    FAULTS.append(("a disk of five writes a second", cluster.slow, cluster.fast))
+else:
+    print("SKIPPED: a slow disk: this kernel does not throttle writes", flush=True)
 
 
 def test_other_faults_of_the_leader():
