@@ -243,12 +243,13 @@ static void answer_why_not(struct askers *as, struct context *c, struct group *g
 	answer_all(as, c, g, &body);
 }
 
-/* A ready sandbox of the active revision: on the asking node, else on the node with the least reserved. */
+/* A ready sandbox of the active revision: on the asking node, else on the node with the least reserved; of a late one last. */
 static uint64_t preferred(const struct context *c, const struct group *g)
 {
 	const struct pool_row *pool = state_pool(c->state, g->pool);
 	const struct sandbox_row *best = NULL;
 	uint64_t best_reserved = 0;
+	bool best_late = true;
 
 	for (const struct sandbox_row *row = NULL;
 	     (row = state_next_ready(c->state, g->pool, row)) != NULL;) {
@@ -256,10 +257,13 @@ static uint64_t preferred(const struct context *c, const struct group *g)
 
 		if (node == NULL || node->state != NODE_UP || node->cordoned)
 			continue;
-		if (row->node == g->asking_node && row->revision == pool->active_revision)
+		bool late = placement_late(c, node);
+
+		if (row->node == g->asking_node && row->revision == pool->active_revision && !late)
 			return row->id;
-		if (best == NULL || node->memory_reserved < best_reserved) {
+		if (best == NULL || (late == best_late ? node->memory_reserved < best_reserved : best_late)) {
 			best = row;
+			best_late = late;
 			best_reserved = node->memory_reserved;
 		}
 	}

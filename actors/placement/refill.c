@@ -154,15 +154,30 @@ static void count_sandboxes(struct round *round, struct spot *spot, uint64_t clu
 	}
 }
 
+static bool usable(const struct node_row *row)
+{
+	return row->state == NODE_UP && !row->cordoned && !row->disk.nearly_full;
+}
+
+/* Whether some node can be given something that is not late. */
+static bool some_in_time(const struct context *c)
+{
+	for (const struct node_row *row = NULL; (row = state_next_node(c->state, row)) != NULL;) {
+		if (usable(row) && !placement_late(c, row))
+			return true;
+	}
+	return false;
+}
+
 static void find_spots(struct round *round, uint64_t cluster_ms)
 {
 	const struct state *s = round->c->state;
+	bool in_time = some_in_time(round->c);
 
 	for (const struct node_row *row = NULL; (row = state_next_node(s, row)) != NULL;) {
 		struct spot *spot = &round->spots[round->n_spots];
 
-		if (row->state != NODE_UP || row->cordoned || row->disk.nearly_full ||
-		    round->n_spots == NODES_MAX)
+		if (!usable(row) || (in_time && placement_late(round->c, row)) || round->n_spots == NODES_MAX)
 			continue;
 		*spot = (struct spot){
 			.row = row, .cpu_milli = row->cpu_reserved, .memory_bytes = row->memory_reserved};

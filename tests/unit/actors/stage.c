@@ -58,6 +58,8 @@ static void on_effect(void *context, const struct effect *e)
 
 		to->code = step->phase;
 		note(to, step->code.n > 0 ? step->code : step->digest);
+	} else if (e->kind == EFFECT_PROPOSE && e->type == COMMAND_SESSION_OPEN) {
+		to->code = (int32_t)((const struct cmd_session_open *)e->body)->preferred;
 	} else if (e->kind == EFFECT_DRIVE && e->type == SANDBOXD_PULL) {
 		note(to, ((const struct sandboxd_image *)e->body)->digest);
 	}

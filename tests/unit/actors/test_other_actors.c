@@ -200,6 +200,31 @@ static void test_placement_proposes_again(void **state)
 	stage_free(s);
 }
 
+/* A node that renews no more gets nothing new while another can take it, though it is the asking one. */
+static void test_placement_passes_over_a_late_node(void **state)
+{
+	uint64_t here, there;
+
+	(void)state;
+	s = stage_new(true, false);
+	here = stage_boot(s);
+	there = stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_BOOT,
+			    &(struct cmd_sandbox_boot){s->pool, s->revision, STAGE_OTHER})
+			.id;
+	stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){here});
+	stage_apply(s, STAGE_OTHER, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){there});
+	open_one(75);
+	assert_int_equal(stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_OPEN)->code, (int32_t)here);
+	s->now_ms += 5000;
+	struct renewal renewal = {.node = STAGE_OTHER, .epoch = s->epoch[STAGE_OTHER]};
+
+	stage_apply(s, STAGE_NODE, COMMAND_NODE_RENEW, &(struct cmd_node_renew){&renewal, 1});
+	stage_post(s, ADDRESS_PLACEMENT, 0, MSG_OPEN, 76,
+		   &(struct msg_open){.pool = s->pool, .identifier = STR("user-8")});
+	assert_int_equal(stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_OPEN)->code, (int32_t)there);
+	stage_free(s);
+}
+
 /* Whoever leads: its node proposes it, of the generation that was found. */
 static void test_placement_stops_without_leadership(void **state)
 {
@@ -332,6 +357,7 @@ int main(void)
 		cmocka_unit_test(test_session_ends_until_it_is_ended),
 		cmocka_unit_test(test_session_row_goes_while_halting),
 		cmocka_unit_test(test_placement_proposes_again),
+		cmocka_unit_test(test_placement_passes_over_a_late_node),
 		cmocka_unit_test(test_placement_stops_without_leadership),
 		cmocka_unit_test(test_membership_grants_and_ends),
 		cmocka_unit_test(test_membership_declares_lost),
