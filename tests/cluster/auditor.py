@@ -227,9 +227,14 @@ def _hosts(e, wrong):
 
 
 def _told_late(e, complaint):
-    """What was seen on a node that was cut off begins to count once it is committed."""
-    m = re.search(r", (?:ready|its session opened): billed (\d+), seen (\d+): ", complaint)
-    return m and int(m.group(1)) > int(m.group(2)) and any(a - 1000 < int(m.group(2)) and int(m.group(1)) < b + 5000 for a, b in e.faults)
+    """What was seen on a node that was cut off begins to count once it is committed; and an answer that was lost with its leader or its
+    node leaves no `opened`, and no `connected` either when nobody came back for the session."""
+    m = re.search(r", (?:ready|its session opened): billed (\d+), seen (\d+|None)", complaint)
+    if not m or "ready" in complaint and m.group(2) == "None":
+        return False
+    billed = int(m.group(1))
+    seen = billed if m.group(2) == "None" else int(m.group(2))
+    return billed >= seen and any(a - 1000 < seen and billed < b + 5000 for a, b in e.faults)
 
 
 def _bill(e, wrong):
