@@ -37,9 +37,24 @@ static void on_snapshot_free(void *arg, void *snapshot)
 	state_snapshot_free(snapshot);
 }
 
-static int on_restore(void *arg, const void *p, size_t n, struct err *err)
+static int on_restore_read(const void *p, size_t n, void **ret, struct err *err)
 {
-	return replica_restore(arg, p, n, err);
+	struct state *fresh = NULL;
+	int r = state_read(p, n, &fresh, err);
+
+	*ret = fresh;
+	return r;
+}
+
+static void *on_restore(void *arg, void *fresh)
+{
+	replica_restored(arg, fresh);
+	return fresh;
+}
+
+static void on_restore_free(void *tables)
+{
+	state_free(tables);
 }
 
 /* A new cluster has empty tables: its first leader writes what `berth cluster init` fixed. */
@@ -189,7 +204,9 @@ int control_open_log(struct control *c, struct err *err)
 							.snapshot_take = on_snapshot_take,
 							.snapshot_write = on_snapshot_write,
 							.snapshot_free = on_snapshot_free,
-							.restore = on_restore},
+							.restore_read = on_restore_read,
+							.restore = on_restore,
+							.restore_free = on_restore_free},
 					    .leadership = on_leadership,
 					    .leader = on_leader,
 					    .failed = on_failed,

@@ -51,27 +51,24 @@ int replica_apply(struct control *c, uint64_t index, const void *entry, size_t n
 	return 0;
 }
 
-int replica_restore(struct control *c, const void *p, size_t n, struct err *err)
+void replica_restored(struct control *c, struct state *fresh)
 {
-	int r = state_restore(c->state, p, n, err);
-
+	state_swap(c->state, fresh);
 	/* All that was sent so far, and all that listens, is of the other one. */
-	if (r == 0 && state_cluster(c->state)->incarnation > c->incarnation) {
+	if (state_cluster(c->state)->incarnation > c->incarnation) {
 		c->incarnation = state_cluster(c->state)->incarnation;
-		if (c->started)
-			return err_set(err, -ESTALE,
-				       "the cluster began incarnation %" PRIu64 ": starting anew",
-				       c->incarnation);
+		if (c->started) {
+			control_failed(c, "the cluster began another incarnation: starting anew");
+			return;
+		}
 	}
-
 	c->view_dirty = c->keys_dirty = c->roster.dirty = true;
-	if (r == 0 && c->feeder != NULL)
+	if (c->feeder != NULL)
 		feeder_restored(c->feeder);
-	if (r == 0 && c->started) {
+	if (c->started) {
 		runtime_rescan(c->runtime, clock_boot_ms());
 		control_kick(c);
 	}
-	return r;
 }
 
 /* -- A voter feeds ------------------------------------------------------------------------------------------- */
@@ -175,11 +172,15 @@ static int on_entry(void *context, uint64_t index, const void *entry, size_t n, 
 static int on_snapshot(void *context, const void *p, size_t n, struct err *err)
 {
 	struct control *c = context;
-	int r = replica_restore(c, p, n, err);
+	struct state *fresh = NULL;
+	int r = state_read(p, n, &fresh, err);
 
-	if (r == 0)
-		log_info("took a snapshot of %zu bytes, up to entry %" PRIu64, n, replica_applied(c));
-	return r;
+	if (r < 0)
+		return r;
+	replica_restored(c, fresh);
+	state_free(fresh);
+	log_info("took a snapshot of %zu bytes, up to entry %" PRIu64, n, replica_applied(c));
+	return 0;
 }
 
 /* Constant for the life of a cluster. The gateway's threads read it, and serve nobody before it is here. */

@@ -11,7 +11,8 @@
 /* Behind the tables, the log on voters. Before peers are dialled, behind runtime and proposer. */
 int replica_open(struct control *c, struct err *err);
 int replica_apply(struct control *c, uint64_t index, const void *entry, size_t n, struct err *err);
-int replica_restore(struct control *c, const void *p, size_t n, struct err *err);
+/* The tables become `fresh`, and `fresh` what they were. */
+void replica_restored(struct control *c, struct state *fresh);
 /* Once a turn, behind everything else; and four times a second. */
 void replica_turn(struct control *c, uint64_t boot_ms);
 void replica_tick(struct control *c, uint64_t boot_ms);

@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 
 #include "consensus/disk/directory.h"
+#include "consensus/install.h"
 #include "consensus/parts.h"
 #include "consensus/disk/promise.h"
 #include "consensus/disk/remedy.h"
@@ -248,6 +249,7 @@ static int open_io(struct consensus *c, struct err *err)
 	if (rc != 0)
 		return raft_error(err, rc, "open", c->io.errmsg);
 	c->have_raft = true;
+	install_init(c);
 	raft_set_election_timeout(&c->raft, c->options.election_ms);
 	raft_set_heartbeat_timeout(&c->raft, c->options.heartbeat_ms);
 	raft_set_snapshot_threshold(&c->raft, c->options.snapshot_threshold);
@@ -406,7 +408,7 @@ static void close_now(struct consensus *c)
 static void on_turn(uv_prepare_t *turn)
 {
 	struct consensus *c = turn->data;
-	if (c->phase == CONSENSUS_CLOSING)
+	if (c->phase == CONSENSUS_CLOSING && !install_busy(c))
 		close_now(c);
 	if (c->phase != CONSENSUS_RUNNING)
 		return;

@@ -54,8 +54,12 @@ struct consensus_machine {
 	int (*snapshot_write)(const void *snapshot, int (*write)(void *to, const void *p, size_t n),
 			      void *to);
 	void (*snapshot_free)(void *arg, void *snapshot);
-	/* Replaces everything. */
-	int (*restore)(void *arg, const void *p, size_t n, struct err *err);
+	/* What a snapshot's bytes say, beside what is there; on a thread of the pool, or inside consensus_start. */
+	int (*restore_read)(const void *p, size_t n, void **ret, struct err *err);
+	/* Replaces everything by what was read, in no time; what was there before, or NULL. */
+	void *(*restore)(void *arg, void *read);
+	/* Of either; also on a thread of the pool. */
+	void (*restore_free)(void *read);
 };
 
 /* How servers reach each other: mutual TLS, by certificates that name the server's id and the role of a voter. */
@@ -153,6 +157,7 @@ uint64_t consensus_applied(const struct consensus *c);
 
 struct consensus_counts {
 	uint64_t proposed, batches, barriers, reads, snapshots, restores;
+	uint64_t installs;                       /* restores of what a thread had read */
 	uint64_t log_first, log_last, committed; /* indexes */
 	uint64_t watermark;                      /* up to where the log is known to go at the next start */
 	uint64_t unanswered;                     /* proposals */

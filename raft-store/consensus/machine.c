@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "consensus/frame.h"
+#include "consensus/install.h"
 #include "consensus/parts.h"
 #include "consensus/disk/remedy.h"
 #include "core/must.h"
@@ -179,10 +180,7 @@ static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
 {
 	struct consensus *c = fsm->data;
 	struct err err = {0};
-	struct str bytes;
-	int rc = frame_snapshot_read(buffer->base, buffer->len, &bytes, &err);
-	if (rc == 0)
-		rc = c->options.machine.restore(c->options.machine.arg, bytes.p, bytes.n, &err);
+	int rc = install_restore(c, buffer, &err);
 	if (rc != 0) {
 		char why[ERR_MESSAGE_MAX + sizeof REMEDY + 16];
 		snprintf(why, sizeof why, "restore: %s%s", err.message, rc == -EBADMSG ? "; " REMEDY : "");

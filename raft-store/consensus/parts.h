@@ -95,6 +95,19 @@ struct consensus {
 		void *arg;
 	} change; /* members.c */
 
+	struct {
+		int (*put)(struct raft_io *, unsigned, struct raft_io_snapshot_put *,
+			   const struct raft_snapshot *, raft_io_snapshot_put_cb);
+		const struct raft_snapshot *snapshot;
+		raft_io_snapshot_put_cb done;
+		uv_work_t work;
+		bool working;
+		void *tables; /* read, not taken yet */
+		void *old;    /* being freed */
+		int rc;
+		struct err err;
+	} install; /* install.c */
+
 	char why[ERR_MESSAGE_MAX]; /* what failed while starting */
 	void (*closed)(void *arg);
 	void *closed_arg;

@@ -305,7 +305,7 @@ static int take_all(struct reader *r)
 	return state_check(&r->fresh, r->err) < 0 ? err_wrap(r->err, "snapshot") : 0;
 }
 
-int state_restore(struct state *s, const void *p, size_t n, struct err *err)
+int state_read(const void *p, size_t n, struct state **ret, struct err *err)
 {
 	struct reader r = {.p = p, .n = n, .err = err};
 	int code;
@@ -318,7 +318,28 @@ int state_restore(struct state *s, const void *p, size_t n, struct err *err)
 		store_done(&r.fresh);
 		return code == -EPROTO ? -EPROTO : -EBADMSG;
 	}
-	store_done(s);
-	*s = r.fresh;
+	*ret = malloc(sizeof **ret);
+	must(*ret != NULL);
+	**ret = r.fresh;
+	return 0;
+}
+
+void state_swap(struct state *s, struct state *other)
+{
+	struct state was = *s;
+
+	*s = *other;
+	*other = was;
+}
+
+int state_restore(struct state *s, const void *p, size_t n, struct err *err)
+{
+	struct state *fresh = NULL;
+	int code = state_read(p, n, &fresh, err);
+
+	if (code < 0)
+		return code;
+	state_swap(s, fresh);
+	state_free(fresh);
 	return 0;
 }

@@ -109,6 +109,10 @@ void state_snapshot_free(struct state_snapshot *snapshot);
 /* Calls write() with pieces of at most 256 KiB. May run on another thread while the state goes on. Errors of write() end it. */
 int state_snapshot_write(const struct state_snapshot *snapshot,
 			 int (*write)(void *to, const void *p, size_t n), void *to);
+/* What a snapshot's bytes say, as tables of their own; on any thread. -EBADMSG; -EPROTO: a newer format or feature level. */
+int state_read(const void *p, size_t n, struct state **ret, struct err *err);
+/* Each becomes what the other was, at once. */
+void state_swap(struct state *s, struct state *other);
 /* Replaces everything by what a snapshot's bytes say, or leaves all as it was. */
 int state_restore(struct state *s, const void *p, size_t n, struct err *err);
 

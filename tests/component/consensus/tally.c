@@ -2,8 +2,10 @@
 #include "tally.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/str.h"
 
@@ -54,18 +56,42 @@ static void free_view(void *arg, void *snapshot)
 	free(snapshot);
 }
 
-static int restore(void *arg, const void *p, size_t n, struct err *err)
+static atomic_uint reading, slow_ms;
+
+void tally_read_slowly(unsigned ms)
+{
+	slow_ms = ms;
+}
+
+bool tally_reading(void)
+{
+	return reading > 0;
+}
+
+static int read_view(const void *p, size_t n, void **ret, struct err *err)
+{
+	if (n != sizeof(struct tally))
+		return err_set(err, -EBADMSG, "snapshot of %zu bytes", n);
+	*ret = malloc(n);
+	if (*ret == NULL)
+		return err_set(err, -ENOMEM, "no memory");
+	reading++;
+	usleep(slow_ms * 1000);
+	memcpy(*ret, p, n);
+	reading--;
+	return 0;
+}
+
+static void *restore(void *arg, void *view)
 {
 	struct tally *t = arg;
 	uint64_t views = t->views;
-	if (n != sizeof *t)
-		return err_set(err, -EBADMSG, "snapshot of %zu bytes", n);
-	memcpy(t, p, n);
+	memcpy(t, view, sizeof *t);
 	t->views = views;
-	return 0;
+	return view;
 }
 
 struct consensus_machine tally_machine(struct tally *t)
 {
-	return (struct consensus_machine){t, apply, take, write_view, free_view, restore};
+	return (struct consensus_machine){t, apply, take, write_view, free_view, read_view, restore, free};
 }

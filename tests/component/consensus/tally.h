@@ -2,6 +2,7 @@
 #ifndef TESTS_CONSENSUS_TALLY_H
 #define TESTS_CONSENSUS_TALLY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "consensus/consensus.h"
@@ -17,5 +18,9 @@ struct tally {
 };
 
 struct consensus_machine tally_machine(struct tally *t);
+
+/* Snapshots take so long to read, from now on; whether one is being read. For all tallies. */
+void tally_read_slowly(unsigned ms);
+bool tally_reading(void);
 
 #endif

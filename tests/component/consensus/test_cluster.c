@@ -285,9 +285,9 @@ static bool snapshots_taken(void *arg)
 	return counts.snapshots > 0 && counts.log_first > 60;
 }
 
-static void test_lagging_server_gets_a_snapshot(void **state)
+/* One follower is stopped, and what it misses is compacted away. */
+static struct server *leave_one_behind(struct cluster *c)
 {
-	struct cluster *c = *state;
 	c->threshold = 100;
 	c->trailing = 20;
 	c->off = 1u << GUARD_TRAILING;
@@ -299,15 +299,48 @@ static void test_lagging_server_gets_a_snapshot(void **state)
 	server_stop(&c->servers[c->except], &c->loop.uv);
 	propose_many(c, 1000, 20);
 	assert_true(loop_until(&c->loop.uv, snapshots_taken, c, WAIT_MS));
-	start_one(c, c->except);
-	struct server *lagging = &c->servers[c->except];
+	return &c->servers[c->except];
+}
+
+static void expect_installed(struct cluster *c, const struct server *lagging)
+{
+	struct consensus_counts counts;
 	c->except = N;
 	expect_equal(c);
-	struct consensus_counts counts;
 	consensus_count(lagging->consensus, &counts);
 	assert_true(counts.restores > 0);
+	assert_int_equal(counts.installs, counts.restores);
 	propose_many(c, 20, 20);
 	expect_equal(c);
+}
+
+static void test_lagging_server_gets_a_snapshot(void **state)
+{
+	struct cluster *c = *state;
+	struct server *lagging = leave_one_behind(c);
+	start_one(c, c->except);
+	expect_installed(c, lagging);
+}
+
+static bool reading(void *arg)
+{
+	(void)arg;
+	return tally_reading();
+}
+
+/* While a thread reads it: the loop turns, and a server that is closed waits for the thread. */
+static void test_closed_while_a_snapshot_is_read(void **state)
+{
+	struct cluster *c = *state;
+	struct server *lagging = leave_one_behind(c);
+	tally_read_slowly(300);
+	start_one(c, c->except);
+	assert_true(loop_until(&c->loop.uv, reading, NULL, WAIT_MS));
+	server_stop(lagging, &c->loop.uv);
+	assert_false(tally_reading());
+	tally_read_slowly(0);
+	start_one(c, c->except);
+	expect_installed(c, lagging);
 }
 
 static bool failed(void *arg)
@@ -343,6 +376,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_majority_lost, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_unavailable, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_lagging_server_gets_a_snapshot, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_closed_while_a_snapshot_is_read, set_up, tear_down),
 	};
 	int bad = cmocka_run_group_tests_name("plain", tests, NULL, NULL);
 	encrypted = true;

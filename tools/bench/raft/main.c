@@ -89,12 +89,20 @@ static void on_free(void *arg, void *view)
 	free(view);
 }
 
-static int on_restore(void *arg, const void *p, size_t n, struct err *err)
+static int on_restore_read(const void *p, size_t n, void **ret, struct err *err)
 {
 	if (n != sizeof(uint64_t))
 		return err_set(err, -EBADMSG, "snapshot of %zu bytes", n);
-	memcpy(&((struct bench *)arg)->applied, p, n);
+	*ret = malloc(n);
+	must(*ret != NULL);
+	memcpy(*ret, p, n);
 	return 0;
+}
+
+static void *on_restore(void *arg, void *view)
+{
+	((struct bench *)arg)->applied = *(uint64_t *)view;
+	return view;
 }
 
 static void on_failed(void *arg, const char *why)
@@ -196,7 +204,7 @@ static _Noreturn void run_server(const struct settings *s, unsigned i, int pipe)
 		.id = i + 1,
 		.members = members,
 		.n_members = s->servers,
-		.machine = {b, on_apply, on_take, on_write, on_free, on_restore},
+		.machine = {b, on_apply, on_take, on_write, on_free, on_restore_read, on_restore, free},
 		.leadership = on_leadership,
 		.failed = on_failed,
 		.arg = b,
