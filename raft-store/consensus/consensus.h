@@ -83,7 +83,7 @@ struct consensus_options {
 	const char *address;   /* of this server; NULL: as among the members */
 	uint32_t election_ms;  /* 0: 300 */
 	uint32_t heartbeat_ms; /* 0: 50; at most a third of election_ms */
-	uint32_t snapshot_threshold; /* entries between snapshots; 0: 16384 */
+	uint32_t snapshot_threshold; /* entries between snapshots, more once they are large; 0: 16384 */
 	uint32_t snapshot_trailing;  /* entries kept behind one; 0: 8192, which is also the least */
 	struct consensus_machine machine;
 	/* This server leads, and everything committed before its term is applied; or it no longer does. */

@@ -14,31 +14,36 @@
 static void free_old(uv_work_t *work)
 {
 	struct consensus *c = work->data;
-	c->options.machine.restore_free(c->install.old);
+	if (c->install.old != NULL)
+		c->options.machine.restore_free(c->install.old);
+	raft_free(c->install.old_bytes);
 }
 
 static void old_freed(uv_work_t *work, int status)
 {
 	struct consensus *c = work->data;
 	(void)status;
-	c->install.old = NULL;
+	c->install.old = c->install.old_bytes = NULL;
 	c->install.working = false;
 }
 
-/* At most one thread's work at a time, so that closing waits for one flag. */
-static void drop(struct consensus *c, void *tables)
+/* Either may be NULL. At most one thread's work at a time, so that closing waits for one flag. */
+static void drop(struct consensus *c, void *tables, void *bytes)
 {
-	if (tables == NULL)
+	if (tables == NULL && bytes == NULL)
 		return;
 	if (c->phase == CONSENSUS_RUNNING && !c->install.working) {
 		c->install.old = tables;
+		c->install.old_bytes = bytes;
 		c->install.work.data = c;
 		c->install.working =
 			uv_queue_work(c->options.loop, &c->install.work, free_old, old_freed) == 0;
 		if (c->install.working)
 			return;
 	}
-	c->options.machine.restore_free(tables);
+	if (tables != NULL)
+		c->options.machine.restore_free(tables);
+	raft_free(bytes);
 }
 
 static int read_frame(const struct consensus *c, const struct raft_buffer *buffer, void **ret,
@@ -57,7 +62,7 @@ static void read_ahead(uv_work_t *work)
 
 static void end(struct consensus *c, int status)
 {
-	drop(c, c->install.tables);
+	drop(c, c->install.tables, NULL);
 	c->install.tables = NULL;
 	c->install.done(&c->raft.snapshot.put, status);
 }
@@ -66,7 +71,7 @@ static void stored(struct raft_io_snapshot_put *request, int status)
 {
 	struct consensus *c = container_of(request, struct consensus, raft.snapshot.put);
 	c->install.done(request, status);
-	drop(c, c->install.tables); /* it took another turn */
+	drop(c, c->install.tables, NULL); /* it took another turn */
 	c->install.tables = NULL;
 }
 
@@ -122,7 +127,7 @@ int install_restore(struct consensus *c, const struct raft_buffer *buffer, struc
 	else
 		rc = read_frame(c, buffer, &tables, err);
 	if (rc == 0)
-		drop(c, c->options.machine.restore(c->options.machine.arg, tables));
+		drop(c, c->options.machine.restore(c->options.machine.arg, tables), buffer->base);
 	return rc;
 }
 

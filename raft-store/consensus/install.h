@@ -11,7 +11,8 @@
 
 /* Between raft_init and raft_start. */
 void install_init(struct consensus *c);
-/* The machine restores `buffer`: what was read ahead, or, at a start, what is read now. 0, or it says why not. */
+/* The machine restores `buffer`: what was read ahead, or, at a start, what is read now. 0, and the buffer's bytes are freed; or it
+ * says why not. */
 int install_restore(struct consensus *c, const struct raft_buffer *buffer, struct err *err);
 /* A thread is at work: the server may not be closed yet. */
 bool install_busy(const struct consensus *c);

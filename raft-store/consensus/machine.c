@@ -18,7 +18,9 @@
 #include "consensus/disk/remedy.h"
 #include "core/must.h"
 
-#define CHUNK_SIZE (1u << 20)
+#define CHUNK_SIZE               (1u << 20)
+#define SNAPSHOT_BYTES_PER_ENTRY 1024u
+#define SNAPSHOT_ENTRIES_MAX     (1u << 18)
 
 /* Snapshot bytes as the library wants them: an array of buffers, the first of which is the head. */
 struct snapshot_chunks {
@@ -161,11 +163,25 @@ static int on_snapshot_async(struct raft_fsm *fsm, struct raft_buffer *buffers[]
 	return 0;
 }
 
+/* A snapshot costs what the tables hold, and saves what the log holds: large tables get one after more entries, so that an
+ * entry's share of it stays the same, and a start replays no longer than it reads. */
+static void pace_snapshots(struct consensus *c, uint64_t bytes)
+{
+	uint64_t entries = bytes / SNAPSHOT_BYTES_PER_ENTRY;
+	if (entries > SNAPSHOT_ENTRIES_MAX)
+		entries = SNAPSHOT_ENTRIES_MAX;
+	if (entries < c->options.snapshot_threshold)
+		entries = c->options.snapshot_threshold;
+	raft_set_snapshot_threshold(&c->raft, (unsigned)entries);
+}
+
 static int on_snapshot_finalize(struct raft_fsm *fsm, struct raft_buffer *buffers[], unsigned *n)
 {
 	struct consensus *c = fsm->data;
-	if (*n > 0)
+	if (*n > 0) {
 		c->counts.snapshots++;
+		pace_snapshots(c, c->chunks->bytes);
+	}
 	if (c->view != NULL)
 		c->options.machine.snapshot_free(c->options.machine.arg, c->view);
 	chunks_free(c->chunks);
@@ -180,6 +196,7 @@ static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
 {
 	struct consensus *c = fsm->data;
 	struct err err = {0};
+	size_t size = buffer->len;
 	int rc = install_restore(c, buffer, &err);
 	if (rc != 0) {
 		char why[ERR_MESSAGE_MAX + sizeof REMEDY + 16];
@@ -188,7 +205,7 @@ static int on_restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
 		return RAFT_CORRUPT; /* the library frees the buffer */
 	}
 	c->counts.restores++;
-	raft_free(buffer->base);
+	pace_snapshots(c, size);
 	return 0;
 }
 

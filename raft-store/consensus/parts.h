@@ -102,8 +102,8 @@ struct consensus {
 		raft_io_snapshot_put_cb done;
 		uv_work_t work;
 		bool working;
-		void *tables; /* read, not taken yet */
-		void *old;    /* being freed */
+		void *tables;          /* read, not taken yet */
+		void *old, *old_bytes; /* being freed */
 		int rc;
 		struct err err;
 	} install; /* install.c */
