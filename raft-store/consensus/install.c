@@ -32,7 +32,7 @@ static void drop(struct consensus *c, void *tables, void *bytes)
 {
 	if (tables == NULL && bytes == NULL)
 		return;
-	if (c->phase == CONSENSUS_RUNNING && !c->install.working) {
+	if (c->install.put != NULL && c->phase == CONSENSUS_RUNNING && !c->install.working) {
 		c->install.old = tables;
 		c->install.old_bytes = bytes;
 		c->install.work.data = c;

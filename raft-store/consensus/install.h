@@ -9,7 +9,7 @@
 
 #include "consensus/parts.h"
 
-/* Between raft_init and raft_start. */
+/* Between raft_init and raft_start. A server without it, as a simulated one, reads and frees within its callbacks. */
 void install_init(struct consensus *c);
 /* The machine restores `buffer`: what was read ahead, or, at a start, what is read now. 0, and the buffer's bytes are freed; or it
  * says why not. */

@@ -21,6 +21,7 @@
 #define CHUNK_SIZE               (1u << 20)
 #define SNAPSHOT_BYTES_PER_ENTRY 1024u
 #define SNAPSHOT_ENTRIES_MAX     (1u << 18)
+#define SNAPSHOT_LARGE_BYTES     (16u << 20)
 
 /* Snapshot bytes as the library wants them: an array of buffers, the first of which is the head. */
 struct snapshot_chunks {
@@ -170,7 +171,7 @@ static void pace_snapshots(struct consensus *c, uint64_t bytes)
 	uint64_t entries = bytes / SNAPSHOT_BYTES_PER_ENTRY;
 	if (entries > SNAPSHOT_ENTRIES_MAX)
 		entries = SNAPSHOT_ENTRIES_MAX;
-	if (entries < c->options.snapshot_threshold)
+	if (bytes < SNAPSHOT_LARGE_BYTES || entries < c->options.snapshot_threshold)
 		entries = c->options.snapshot_threshold;
 	raft_set_snapshot_threshold(&c->raft, (unsigned)entries);
 }

@@ -138,11 +138,16 @@ static int replay(const struct loaded *l, const struct consensus_machine *machin
 		  struct consensus_survey *ret, struct err *err)
 {
 	struct str bytes;
+	void *tables = NULL;
 	int rc = 0;
 	if (l->snapshot != NULL) {
 		rc = frame_snapshot_read(l->snapshot->bufs[0].base, l->snapshot->bufs[0].len, &bytes, err);
 		if (rc == 0)
-			rc = machine->restore(machine->arg, bytes.p, bytes.n, err);
+			rc = machine->restore_read(bytes.p, bytes.n, &tables, err);
+		if (rc == 0)
+			tables = machine->restore(machine->arg, tables);
+		if (tables != NULL)
+			machine->restore_free(tables);
 		ret->snapshot_index = ret->last_index = l->snapshot->index;
 		ret->last_term = l->snapshot->term;
 	}

@@ -52,16 +52,28 @@ static void on_snapshot_free(void *arg, void *snapshot)
 	state_snapshot_free(snapshot);
 }
 
-static int on_restore(void *arg, const void *p, size_t n, struct err *err)
+static int on_restore_read(const void *p, size_t n, void **ret, struct err *err)
+{
+	struct state *fresh = NULL;
+	int r = state_read(p, n, &fresh, err);
+
+	*ret = fresh;
+	return r;
+}
+
+static void *on_restore(void *arg, void *fresh)
 {
 	struct sim_node *node = arg;
-	int r = state_restore(node->tables, p, n, err);
 
-	if (r == 0) {
-		judge_restored(node);
-		node_restored(node);
-	}
-	return r;
+	state_swap(node->tables, fresh);
+	judge_restored(node);
+	node_restored(node);
+	return fresh;
+}
+
+static void on_restore_free(void *tables)
+{
+	state_free(tables);
 }
 
 /* -- A server's life ------------------------------------------------------------------------------------------------ */
@@ -109,7 +121,9 @@ static struct consensus *consensus_of(struct sim_node *n)
 			    .snapshot_take = on_snapshot_take,
 			    .snapshot_write = on_snapshot_write,
 			    .snapshot_free = on_snapshot_free,
-			    .restore = on_restore},
+			    .restore_read = on_restore_read,
+			    .restore = on_restore,
+			    .restore_free = on_restore_free},
 		.leadership = on_leadership,
 		.failed = on_failed,
 		.arg = n,
