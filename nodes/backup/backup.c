@@ -193,13 +193,14 @@ static int read_identity(const char *path, uint8_t ret[PARCEL_KEY_BYTES], struct
 static int add_file(struct backup_reader *r, const char *path, struct err *err)
 {
 	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-	CLEANUP_FREE char *bytes = malloc(READ_BYTES);
 	ssize_t got = -1;
 	int rc = 0;
 
-	must(bytes != NULL);
 	if (fd < 0)
 		return err_system(err, -errno, "%s", path);
+	CLEANUP_FREE char *bytes = malloc(READ_BYTES);
+
+	must(bytes != NULL);
 	while (rc == 0 && (got = read(fd, bytes, READ_BYTES)) > 0)
 		rc = backup_reader_add(r, bytes, (size_t)got, err);
 	if (rc == 0 && got < 0)

@@ -180,7 +180,8 @@ bool linear_check(struct linear_op *ops, uint32_t n, uint32_t *ret_bad)
 	bool right;
 
 	must(s != NULL && n <= LINEAR_MAX);
-	qsort(ops, n, sizeof *ops, by_begin);
+	if (n > 1)
+		qsort(ops, n, sizeof *ops, by_begin);
 	s->ops = ops;
 	s->n = n;
 	right = go_on(s, (struct object){0}, 0);

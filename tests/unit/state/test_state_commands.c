@@ -477,15 +477,15 @@ static void test_commands_of_voters(void **unused)
 
 	(void)unused;
 	start_worker(&m);
-	for (uint8_t type = 1; type < COMMAND_TYPES; type++) {
-		struct command c = {.type = type,
+	for (unsigned type = 1; type < COMMAND_TYPES; type++) {
+		struct command c = {.type = (uint8_t)type,
 				    .node = WORKER,
 				    .epoch = type == COMMAND_CLUSTER_INIT ? 0 : m.epoch[WORKER],
 				    .sequence = ++m.sequence[WORKER]};
 		uint64_t hash = state_hash(m.s);
 		int code;
 
-		if (command_of_workers(type))
+		if (command_of_workers((uint8_t)type))
 			continue;
 		code = machine_command(&m, &c, 1)->code;
 		if (code != -EPERM)
