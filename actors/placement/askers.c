@@ -31,6 +31,7 @@ struct group {
 	uint64_t told_ms;       /* when its owner was told */
 	uint64_t asking_node;   /* of the first asker: a sandbox of that node is preferred */
 	bool created;
+	char no_room[320];     /* why nothing can be stored */
 	bool was_full;         /* the pool had all of its sessions when this group was looked at */
 	struct str identifier; /* behind the struct */
 };
@@ -197,7 +198,11 @@ static void why_not(const struct context *c, const struct group *g, struct msg_o
 	struct pool_counts n = state_pool_counts(c->state, g->pool);
 
 	ret->retry_after_s = 1;
-	if (pool == NULL || pool->provisioning == PROVISIONING_DELETING) {
+	if (g->no_room[0] != '\0') {
+		ret->code = OPEN_CANNOT_START;
+		ret->retry_after_s = 10;
+		snprintf(text, size, "no session can be opened: %s", g->no_room);
+	} else if (pool == NULL || pool->provisioning == PROVISIONING_DELETING) {
 		ret->code = OPEN_UNKNOWN_POOL;
 		snprintf(text, size, "the session pool does not exist");
 	} else if (row != NULL && row->state != SESSION_WAITING) {
@@ -442,6 +447,11 @@ bool askers_proposed(struct askers *as, struct context *c, uint64_t request, con
 	else
 		g->retry_ms = c->now_ms + RETRY_MS;
 	g->was_full = g->was_full || (body != NULL && body->code == -EUSERS);
+	if (body != NULL && body->code == -ENOSPC) {
+		snprintf(g->no_room, sizeof g->no_room, "%.*s", STR_ARGS(body->message));
+		answer_why_not(as, c, g);
+		return true;
+	}
 	advance(as, c, g);
 	return true;
 }

@@ -181,6 +181,10 @@ static const struct option options[] = {
 	 "of the events that either daemon writes down; the oldest go first"},
 	{"events_retention", OPTION_DURATION, AT(events_retention_ms), false, "90d", 1000, LONGEST_MS,
 	 "how long events are kept"},
+	{"disk_reserve", OPTION_SIZE, AT(disk_reserve), false, "256Mi", 1 << 20, UINT64_MAX / 2,
+	 "below so many free bytes on a voter's disk nothing new begins; they are for what ends sessions"},
+	{"disk_floor", OPTION_SIZE, AT(disk_floor), false, "64Mi", 1 << 20, UINT64_MAX / 2,
+	 "below so many the log takes nothing, so that it can still be compacted; less than disk_reserve"},
 	{"records_disk_max", OPTION_SIZE, AT(records_disk_max), false, "4Gi", 1 << 20, UINT64_MAX / 2,
 	 "of closed billing records on a voter's disk; the oldest go first"},
 	{"records_retention", OPTION_DURATION, AT(records_retention_ms), false, "400d", 3600000, LONGEST_MS,
@@ -419,6 +423,8 @@ static int check_together(const struct config *c, const char *path, struct err *
 			       "%s: labels: expected name=value,name=value of letters, digits and ._/-, no "
 			       "name twice",
 			       path);
+	if (c->disk_reserve <= c->disk_floor)
+		return err_set(err, -EINVAL, "%s: disk_reserve must be above disk_floor", path);
 	if (c->lost_ms <= c->lease_ms)
 		return err_set(err, -EINVAL, "%s: lost_ms must be above lease_ms", path);
 	return 0;

@@ -65,6 +65,7 @@ struct config {
 		egress_connection_rate, egress_packet_rate, egress_bandwidth;
 	/* What either daemon writes down of events. */
 	uint64_t events_disk_max, events_retention_ms;
+	uint64_t disk_reserve, disk_floor;               /* bytes that stay free beside the log */
 	uint64_t records_disk_max, records_retention_ms; /* billing records on disk */
 	uint64_t feed_memory_max;                        /* of a voter: entries for workers */
 };

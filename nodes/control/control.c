@@ -234,6 +234,12 @@ void control_frame(void *context, const struct peer_from *sender, uint8_t type, 
 		replica_frame(c, from, type, p, n);
 		return;
 	}
+	if (type == PEER_REFUSED) {
+		if (from == c->leader && proposer_refused(c->proposer, p, n, &err) < 0)
+			control_complain(c, from, err.message);
+		control_kick(c);
+		return;
+	}
 	if (type == PEER_COMMANDS) {
 		follow_leader(c); /* the sender may know of this node's election before its next turn does */
 		c->voter_speaks = sender->voter;

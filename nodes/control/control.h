@@ -134,6 +134,8 @@ struct envelope control_message(const struct control *c, struct buf *bytes, stru
 
 /* log.c: of a voter */
 int control_open_log(struct control *c, struct err *err);
+/* Why nothing new may begin: what people are told. Valid until the next call. */
+const char *control_log_full(struct control *c);
 /* The tables cannot go on: the program ends, and its supervisor starts it anew. */
 void control_failed(struct control *c, const char *why);
 /* What a node should not have sent; logged once a second at most. */

@@ -165,6 +165,18 @@ static void on_refused(void *arg, const char *why)
 	log_warn("%s", why);
 }
 
+const char *control_log_full(struct control *c)
+{
+	static char text[400];
+
+	snprintf(text, sizeof text,
+		 "the disk of node %.*s that holds the log (%.*s) is nearly full: %" PRIu64
+		 " MiB are free, and the last %" PRIu64 " MiB are kept for what ends sessions",
+		 STR_ARGS(c->config.node_name), STR_ARGS(c->config.state_dir),
+		 consensus_disk_free(c->consensus) >> 20, c->config.disk_reserve >> 20);
+	return text;
+}
+
 int control_open_log(struct control *c, struct err *err)
 {
 	const struct config *f = &c->config;
@@ -198,6 +210,8 @@ int control_open_log(struct control *c, struct err *err)
 					    .id = f->node_id,
 					    .members = members,
 					    .n_members = n,
+					    .disk_reserve = c->config.disk_reserve,
+					    .disk_floor = c->config.disk_floor,
 					    .address = own,
 					    .machine = {.arg = c,
 							.apply = on_apply,

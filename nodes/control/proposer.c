@@ -18,6 +18,7 @@ struct waiting {
 	uint64_t correlation, deadline_ms;
 	uint64_t sequence;
 	uint64_t sent_ms; /* 0: not sent to the present leader */
+	unsigned tries;
 	uint8_t type;
 	struct buf body;
 };
@@ -45,6 +46,12 @@ static const struct codec_field forward_fields[] = {
 	CODEC_LIST(struct forward, commands, ENTRY_COMMANDS_MAX, &command_codec),
 };
 const struct codec_type forward_codec = CODEC_TYPE(struct forward, "forward", forward_fields);
+
+static const struct codec_field refusal_fields[] = {
+	CODEC_LIST(struct refusal, commands, ENTRY_COMMANDS_MAX, &command_codec),
+	CODEC_STR(struct refusal, message, 512),
+};
+const struct codec_type refusal_codec = CODEC_TYPE(struct refusal, "refusal", refusal_fields);
 
 struct proposer *proposer_new(const struct proposer_options *options)
 {
@@ -100,6 +107,11 @@ static uint16_t level(const struct proposer *p)
 
 /* -- Coming in ------------------------------------------------------------------------------------------- */
 
+static const char *why_full(const struct proposer *p, uint8_t type)
+{
+	return p->o.full == NULL || command_ends(type) ? NULL : p->o.full(p->o.context);
+}
+
 void proposer_submit(struct proposer *p, uint8_t type, const void *body, const struct address *to,
 		     uint64_t correlation, uint64_t deadline_ms)
 {
@@ -117,12 +129,16 @@ void proposer_submit(struct proposer *p, uint8_t type, const void *body, const s
 		codec_encode(&w->body, command_body_codec[type], body);
 	struct command command = {.type = type, .node = p->o.node, .body = buf_str(&w->body)};
 	const char *why = p->o.refuses != NULL ? p->o.refuses(p->o.context, p->o.node, &command) : NULL;
+	struct result refused = {.code = -EPERM};
 
+	if (why == NULL && p->leads) {
+		why = why_full(p, type);
+		refused.code = -ENOSPC;
+	}
 	if (why != NULL) {
-		struct result refused = {.code = -EPERM, .message = str_of(why)};
-
+		refused.message = str_of(why);
 		waiting_free(w);
-		p->o.done(p->o.context, to, correlation, -EPERM, &refused);
+		p->o.done(p->o.context, to, correlation, refused.code, &refused);
 		return;
 	}
 	*p->last = w;
@@ -130,10 +146,35 @@ void proposer_submit(struct proposer *p, uint8_t type, const void *body, const s
 	p->n_waiting++;
 }
 
+static void take_foreign(struct proposer *p, const struct command *c)
+{
+	struct foreign *f = calloc(1, sizeof *f);
+
+	must(f != NULL);
+	struct command *copy = codec_clone(&f->memory, &command_codec, c);
+
+	must(copy != NULL);
+	f->command = *copy;
+	*p->foreign_last = f;
+	p->foreign_last = &f->next;
+	p->n_foreign++;
+}
+
+static void send_refusal(struct proposer *p, uint64_t to, const struct refusal *refusal)
+{
+	CLEANUP_BUF struct buf bytes = {0};
+
+	codec_encode(&bytes, &refusal_codec, refusal);
+	if (p->o.refuse != NULL && !buf_failed(&bytes))
+		p->o.refuse(p->o.context, to, bytes.p, bytes.n);
+}
+
 int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, size_t n, struct err *err)
 {
 	CLEANUP_ARENA struct arena arena = {0};
 	struct forward forward;
+	struct command refused[ENTRY_COMMANDS_MAX];
+	struct refusal refusal = {.commands = refused};
 	int r = codec_decode(bytes, n, &forward_codec, &arena, &forward, err);
 
 	if (r < 0)
@@ -156,17 +197,17 @@ int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, siz
 				(unsigned long long)from, c->type, c->feature, level(p));
 		if (p->leader != p->o.node || p->n_foreign >= 4 * ENTRY_COMMANDS_MAX)
 			continue;
-		struct foreign *f = calloc(1, sizeof *f);
-
-		must(f != NULL);
-		struct command *copy = codec_clone(&f->memory, &command_codec, c);
-
-		must(copy != NULL);
-		f->command = *copy;
-		*p->foreign_last = f;
-		p->foreign_last = &f->next;
-		p->n_foreign++;
+		why = why_full(p, c->type);
+		if (why == NULL) {
+			take_foreign(p, c);
+			continue;
+		}
+		refusal.message = str_of(why);
+		refused[refusal.n_commands] = *c;
+		refused[refusal.n_commands++].body = STR_NONE;
 	}
+	if (refusal.n_commands > 0)
+		send_refusal(p, from, &refusal);
 	return 0;
 }
 
@@ -221,6 +262,34 @@ void proposer_applied(struct proposer *p, const struct applied *applied)
 			break;
 		}
 	}
+}
+
+static void refuse_one(struct proposer *p, const struct command *c, struct str message)
+{
+	for (struct waiting **at = &p->first; *at != NULL; at = &(*at)->next) {
+		struct waiting *w = *at;
+
+		if (!answers(p, c, w))
+			continue;
+		/* Another copy may be in the log, or on its way there. */
+		struct result refused = {.code = w->tries > 1 ? -EINPROGRESS : -ENOSPC, .message = message};
+
+		unlink_waiting(p, at);
+		p->o.done(p->o.context, &w->to, w->correlation, refused.code, &refused);
+		waiting_free(w);
+		return;
+	}
+}
+
+int proposer_refused(struct proposer *p, const void *bytes, size_t n, struct err *err)
+{
+	CLEANUP_ARENA struct arena arena = {0};
+	struct refusal refusal;
+	int r = codec_decode(bytes, n, &refusal_codec, &arena, &refusal, err);
+
+	for (uint32_t i = 0; r == 0 && i < refusal.n_commands; i++)
+		refuse_one(p, &refusal.commands[i], refusal.message);
+	return r;
 }
 
 /* What was sent in the epoch before may have been carried out, and its result is forgotten with that epoch: sent once more it
@@ -298,6 +367,7 @@ static uint32_t gather(struct proposer *p, struct command *commands, uint32_t n,
 		if (w->sequence == 0)
 			w->sequence = ++p->sequence;
 		w->sent_ms = now_ms;
+		w->tries++;
 		*bytes += w->body.n + 64;
 		commands[n++] = (struct command){.type = w->type,
 						 .feature = level(p),

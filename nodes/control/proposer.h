@@ -17,7 +17,7 @@
 struct proposer;
 
 /* The result is valid during the call; NULL with code -EINPROGRESS (deadline, new epoch) or -ENOBUFS (too many wait).
- * -EPERM: this node may not propose that. */
+ * -EPERM: this node may not propose that. -ENOSPC, with a message: nothing new may begin. */
 typedef void proposer_done(void *context, const struct address *to, uint64_t correlation, int code,
 			   const struct result *result);
 
@@ -29,6 +29,11 @@ struct proposer_options {
 	int (*propose)(void *context, const void *entry, size_t n);
 	/* Sends encoded struct forward to the leader. 0 or -errno: then it is tried again. */
 	int (*forward)(void *context, uint64_t leader, const void *p, size_t n);
+	/* Why nothing new may begin just now: the disk is nearly full; NULL: it may. Commands that begin something are refused then
+	 * with -ENOSPC, on the leader. Optional, as the next one. */
+	const char *(*full)(void *context);
+	/* Sends encoded struct refusal to a node whose commands were refused so. */
+	void (*refuse)(void *context, uint64_t node, const void *p, size_t n);
 	/* Why a node, this one too, may not propose a command; NULL: it may. Optional. */
 	const char *(*refuses)(void *context, uint64_t from, const struct command *command);
 	void *context;
@@ -41,6 +46,14 @@ struct forward {
 };
 extern const struct codec_type forward_codec;
 
+/* What the leader did not take; without bodies. */
+struct refusal {
+	struct command *commands;
+	uint32_t n_commands;
+	struct str message;
+};
+extern const struct codec_type refusal_codec;
+
 struct proposer *proposer_new(const struct proposer_options *options);
 void proposer_free(struct proposer *p);
 
@@ -50,6 +63,8 @@ void proposer_submit(struct proposer *p, uint8_t type, const void *body, const s
 /* Another node's commands. They are kept while this node is elected, for others know that before it may propose; else
  * they are dropped and come again. -EBADMSG, -EPERM, -EPROTO: none of them is taken. */
 int proposer_forwarded(struct proposer *p, uint64_t from, const void *bytes, size_t n, struct err *err);
+/* The leader refused commands of this node. -EBADMSG. */
+int proposer_refused(struct proposer *p, const void *bytes, size_t n, struct err *err);
 /* The epoch that NODE_JOIN gave this node. Until then only commands without an epoch go out. What was sent in an earlier epoch is
  * answered -EINPROGRESS. */
 void proposer_joined(struct proposer *p, uint64_t epoch);

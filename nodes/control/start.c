@@ -69,6 +69,20 @@ static int on_propose(void *context, const void *entry, size_t n)
 	return consensus_propose(c->consensus, entry, n, inlet_proposed, c);
 }
 
+static const char *on_full(void *context)
+{
+	struct control *c = context;
+
+	return c->consensus != NULL && consensus_disk_low(c->consensus) ? control_log_full(c) : NULL;
+}
+
+static void on_refuse(void *context, uint64_t node, const void *p, size_t n)
+{
+	struct control *c = context;
+
+	(void)peers_send(c->peers, node, PEER_REFUSED, p, n); /* lost: it asks again */
+}
+
 static int on_forward(void *context, uint64_t leader, const void *p, size_t n)
 {
 	struct control *c = context;
@@ -119,6 +133,8 @@ static void make_actors(struct control *c)
 					    .state = c->state,
 					    .done = effects_proposed,
 					    .propose = on_propose,
+					    .full = on_full,
+					    .refuse = on_refuse,
 					    .forward = on_forward,
 					    .refuses = on_refuses,
 					    .context = c};

@@ -129,6 +129,8 @@ int consensus_new(const struct consensus_options *options, struct consensus **re
 	o.election_ms = o.election_ms != 0 ? o.election_ms : 300;
 	o.heartbeat_ms = o.heartbeat_ms != 0 ? o.heartbeat_ms : 50;
 	o.snapshot_threshold = o.snapshot_threshold != 0 ? o.snapshot_threshold : 16384;
+	o.disk_reserve = o.disk_reserve != 0 ? o.disk_reserve : 256ull << 20;
+	o.disk_floor = o.disk_floor != 0 ? o.disk_floor : 64ull << 20;
 	o.snapshot_trailing = o.snapshot_trailing != 0 ? o.snapshot_trailing : GUARD_TRAILING_MIN;
 	int rc = check_options(&o, err);
 	if (rc != 0)
@@ -144,6 +146,7 @@ int consensus_new(const struct consensus_options *options, struct consensus **re
 	STAILQ_INIT(&c->waiting_reads);
 	STAILQ_INIT(&c->running_reads);
 	machine_init(c);
+	c->room.dir = c->dir;
 	must(uv_prepare_init(o.loop, &c->turn) == 0);
 	c->turn.data = c;
 	must(uv_prepare_start(&c->turn, on_turn) == 0);
@@ -481,7 +484,7 @@ uint64_t consensus_applied(const struct consensus *c)
 	return c->raft.last_applied;
 }
 
-void consensus_count(const struct consensus *c, struct consensus_counts *ret)
+void consensus_count(struct consensus *c, struct consensus_counts *ret)
 {
 	*ret = c->counts;
 	ret->log_first = c->raft.log.offset + 1;
@@ -489,6 +492,8 @@ void consensus_count(const struct consensus *c, struct consensus_counts *ret)
 	ret->committed = c->raft.commit_index;
 	ret->watermark = c->promise.record != NULL ? watermark_written(c->promise.record) : 0;
 	ret->unanswered = c->unanswered;
+	ret->disk_free = consensus_disk_free(c);
+	ret->disk_low = consensus_disk_low(c);
 	for (int rule = 0; rule < GUARD_RULES && c->guard != NULL; rule++)
 		ret->guard[rule] = guard_count(c->guard, (enum guard_rule)rule);
 }

@@ -85,6 +85,9 @@ struct consensus_options {
 	uint32_t heartbeat_ms; /* 0: 50; at most a third of election_ms */
 	uint32_t snapshot_threshold; /* entries between snapshots, more once they are large; 0: 16384 */
 	uint32_t snapshot_trailing;  /* entries kept behind one; 0: 8192, which is also the least */
+	/* Bytes free on the disk. Below the reserve consensus_disk_low() asks for nothing but what ends something; below the floor,
+	 * which is what it takes to compact the log, nothing is proposed. 0: 256 MiB and 64 MiB. */
+	uint64_t disk_reserve, disk_floor;
 	struct consensus_machine machine;
 	/* This server leads, and everything committed before its term is applied; or it no longer does. */
 	void (*leadership)(void *arg, bool leads, uint64_t term);
@@ -113,8 +116,8 @@ void consensus_close(struct consensus *c, void (*closed)(void *arg), void *arg);
  * or never. -ECANCELED: closed before it was proposed. */
 typedef void consensus_proposed(void *arg, int status, uint64_t index);
 /* Copies the bytes. 0: `done` will be called once. -EAGAIN: this server does not lead (see
- * consensus_leader), -EMSGSIZE: empty or too long, -ENOBUFS: too many unanswered, -ENOSPC: the disk is
- * nearly full, -ENOMEM. */
+ * consensus_leader), -EMSGSIZE: empty or too long, -ENOBUFS: too many unanswered, -ENOSPC: the disk has
+ * less than disk_floor, -ENOMEM. */
 int consensus_propose(struct consensus *c, const void *entry, size_t n, consensus_proposed *done, void *arg);
 
 /* A linearizable read: once `done` is called with 0, all that was committed before this call is applied here.
@@ -148,6 +151,11 @@ struct consensus_server {
 /* The configuration as this server knows it; how many. */
 uint32_t consensus_servers(const struct consensus *c, struct consensus_server ret[CONSENSUS_MEMBERS_MAX]);
 
+/* Of the disk with this server's files; UINT64_MAX: not known. */
+uint64_t consensus_disk_free(struct consensus *c);
+/* Propose only what ends something: what is left is for that. */
+bool consensus_disk_low(struct consensus *c);
+
 bool consensus_leads(const struct consensus *c);
 /* 0 if none is known. *ret_address, if wanted, is valid until the next turn of the loop; NULL with 0. */
 uint64_t consensus_leader(struct consensus *c, const char **ret_address);
@@ -161,8 +169,10 @@ struct consensus_counts {
 	uint64_t log_first, log_last, committed; /* indexes */
 	uint64_t watermark;                      /* up to where the log is known to go at the next start */
 	uint64_t unanswered;                     /* proposals */
+	uint64_t disk_free;
+	bool disk_low; /* see consensus_disk_low */
 	uint64_t guard[GUARD_RULES];
 };
-void consensus_count(const struct consensus *c, struct consensus_counts *ret);
+void consensus_count(struct consensus *c, struct consensus_counts *ret);
 
 #endif

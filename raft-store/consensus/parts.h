@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "consensus/consensus.h"
+#include "consensus/disk/room.h"
 #include "consensus/disk/watermark.h"
 
 struct proposal {
@@ -112,8 +113,7 @@ struct consensus {
 	void (*closed)(void *arg);
 	void *closed_arg;
 	struct consensus_counts counts;
-	uint64_t space_checked_ms;
-	bool space_low;
+	struct room room;
 };
 
 /* machine.c: the library's state machine callbacks over options.machine. */

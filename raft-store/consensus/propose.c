@@ -13,7 +13,6 @@
  * Invariants: `pending` is ordered by index and by term; an answer is given exactly once. */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/statvfs.h>
 
 #include "consensus/frame.h"
 #include "consensus/parts.h"
@@ -21,8 +20,6 @@
 
 #define BATCH_ENTRIES 256u
 #define BATCH_BYTES   (1u << 20)
-#define SPACE_MIN     (64ull << 20) /* eight segments: enough to compact the log */
-#define SPACE_EACH_MS 1000
 
 /* One call of the library: lives on the stack, for its request alone must outlast the call. */
 struct batch {
@@ -56,16 +53,14 @@ static bool may_propose(const struct consensus *c)
 	return c->phase == CONSENSUS_RUNNING && guard_leads(c->guard) && c->raft.transfer == NULL;
 }
 
-/* A full disk ends the process in the middle of a write; so new entries are refused while little is left. */
-static bool disk_nearly_full(struct consensus *c)
+uint64_t consensus_disk_free(struct consensus *c)
 {
-	struct statvfs st;
-	uint64_t now = uv_now(c->options.loop);
-	if (c->space_checked_ms != 0 && now - c->space_checked_ms < SPACE_EACH_MS)
-		return c->space_low;
-	c->space_checked_ms = now;
-	c->space_low = statvfs(c->dir, &st) == 0 && (uint64_t)st.f_bavail * st.f_frsize < SPACE_MIN;
-	return c->space_low;
+	return room_free(&c->room, uv_now(c->options.loop));
+}
+
+bool consensus_disk_low(struct consensus *c)
+{
+	return consensus_disk_free(c) < c->options.disk_reserve;
 }
 
 int consensus_propose(struct consensus *c, const void *entry, size_t n, consensus_proposed *done, void *arg)
@@ -77,7 +72,7 @@ int consensus_propose(struct consensus *c, const void *entry, size_t n, consensu
 	size_t size = frame_entry_size(n);
 	if (c->unanswered >= CONSENSUS_QUEUE_MAX || c->unanswered_bytes + size > CONSENSUS_BYTES_MAX)
 		return -ENOBUFS;
-	if (disk_nearly_full(c))
+	if (consensus_disk_free(c) < c->options.disk_floor)
 		return -ENOSPC;
 	struct proposal *p = calloc(1, sizeof *p);
 	if (p == NULL)

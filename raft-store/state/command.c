@@ -317,3 +317,14 @@ bool command_of_workers(uint8_t type)
 	       type == COMMAND_SANDBOX_READY || type == COMMAND_SANDBOX_GONE ||
 	       type == COMMAND_SESSION_CLOSING || type == COMMAND_SESSION_CLOSED;
 }
+
+static const bool begins[COMMAND_TYPES] = {
+	[COMMAND_CLUSTER_INIT] = true, [COMMAND_NODE_IMAGES] = true,  [COMMAND_POOL_PUT] = true,
+	[COMMAND_SANDBOX_BOOT] = true, [COMMAND_SESSION_OPEN] = true, [COMMAND_KEY_PUT] = true,
+	[COMMAND_NODE_TOKEN] = true,   [COMMAND_NODE_ADMIT] = true,   [COMMAND_MEMBER_BEGIN] = true,
+};
+
+bool command_ends(uint8_t type)
+{
+	return type < COMMAND_TYPES && !begins[type];
+}

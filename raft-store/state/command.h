@@ -208,4 +208,8 @@ extern const struct codec_type command_codec, entry_codec, result_codec, key_put
 extern const struct codec_type *const command_body_codec[COMMAND_TYPES];
 extern const char *const command_type_name[COMMAND_TYPES];
 
+/* It ends something, keeps a node alive, or answers what is under way: it is proposed also while the disk of the log has only
+ * its reserve left. The others begin something. */
+bool command_ends(uint8_t type);
+
 #endif

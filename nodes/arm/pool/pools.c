@@ -211,6 +211,9 @@ static void refuse(struct call *c, const struct msg_pool_answer *answer)
 	case -EBADMSG:
 		call_error(c, 400, "InvalidRequestContent", "%.*s.", STR_ARGS(text));
 		break;
+	case -ENOSPC:
+		call_error(c, 507, "InsufficientStorage", "Nothing new can be stored: %.*s.", STR_ARGS(text));
+		break;
 	default:
 		call_error(c, 503, "ServiceUnavailable", "%.*s. Try again.", STR_ARGS(text));
 		arm_reply_header(&c->out->reply, "retry-after", STR("2"));

@@ -88,6 +88,10 @@ void metrics_write(struct control *c, struct buf *to)
 	figure(to, "log_term", "gauge", "Term of the log.", replica_term(c));
 	figure(to, "log_applied_index", "gauge", "Last applied entry.", replica_applied(c));
 	figure(to, "log_committed_index", "gauge", "Last committed entry.", log.committed);
+	figure(to, "log_disk_free_bytes", "gauge",
+	       "Free bytes on the disk that holds the log; 0 on a worker.", log.disk_free);
+	figure(to, "log_disk_nearly_full", "gauge", "1 while nothing new may begin for want of room.",
+	       log.disk_low);
 	figure(to, "log_snapshots_total", "counter", "Snapshots taken.", log.snapshots);
 	figure(to, "tables_hash", "gauge", "Hash of the tables at their index: equal on all voters.",
 	       state_hash(c->state) & 0xffffffffffff);

@@ -158,7 +158,10 @@ static void add_figures(struct control *c, const struct records_usage *records, 
 					 {STR("recordsNotWritten"), records->failing},
 					 {STR("logIndex"), replica_applied(c)},
 					 {STR("logTerm"), replica_term(c)},
-					 {STR("logSnapshots"), log.snapshots}};
+					 {STR("logSnapshots"), log.snapshots},
+					 {STR("logDiskBytesFree"), log.disk_free},
+					 {STR("logDiskBytesReserve"), c->config.disk_reserve},
+					 {STR("logDiskNearlyFull"), log.disk_low}};
 
 	for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
 		held->figures[held->n_figures++] = figures[i];

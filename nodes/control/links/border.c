@@ -6,7 +6,7 @@ enum who { FORGOTTEN, NOBODY, VOTERS, NODES };
 
 static const uint8_t frames[PEER_FRAMES] = {
 	[PEER_ENVELOPE] = NODES, [PEER_COMMANDS] = NODES, [PEER_FEED] = VOTERS,
-	[PEER_FEED_ASK] = NODES, [PEER_REMOVED] = VOTERS,
+	[PEER_FEED_ASK] = NODES, [PEER_REMOVED] = VOTERS,  [PEER_REFUSED] = VOTERS,
 };
 
 static const uint8_t messages[MSG_TYPES] = {

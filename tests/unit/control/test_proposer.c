@@ -28,6 +28,10 @@ struct fixture {
 	bool lose;
 	struct answer answers[ANSWERS_MAX];
 	unsigned n_answers;
+	bool full;
+	unsigned n_refusals;
+	struct buf refused; /* the last refusal */
+	char message[256];  /* of the last answer */
 };
 
 static void on_done(void *context, const struct address *to, uint64_t correlation, int code,
@@ -36,7 +40,9 @@ static void on_done(void *context, const struct address *to, uint64_t correlatio
 	struct fixture *f = context;
 
 	(void)to;
-	(void)result;
+	f->message[0] = '\0';
+	if (result != NULL)
+		(void)str_copy(result->message, f->message, sizeof f->message);
 	assert_true(f->n_answers < ANSWERS_MAX);
 	f->answers[f->n_answers++] = (struct answer){correlation, code};
 }
@@ -60,6 +66,21 @@ static int on_forward(void *context, uint64_t leader, const void *p, size_t n)
 	buf_clear(&f->forwarded);
 	buf_add(&f->forwarded, p, n);
 	return f->lose ? -ENOTCONN : 0;
+}
+
+static const char *on_full(void *context)
+{
+	return ((struct fixture *)context)->full ? "the disk of node 1 is nearly full" : NULL;
+}
+
+static void on_refuse(void *context, uint64_t node, const void *p, size_t n)
+{
+	struct fixture *f = context;
+
+	assert_int_equal(node, 2);
+	f->n_refusals++;
+	buf_clear(&f->refused);
+	buf_add(&f->refused, p, n);
 }
 
 /* Commits the last entry. */
@@ -118,6 +139,8 @@ static int set_up(void **state)
 					   .done = on_done,
 					   .propose = on_propose,
 					   .forward = on_forward,
+					   .full = on_full,
+					   .refuse = on_refuse,
 					   .context = &f};
 
 	f.p = proposer_new(&options);
@@ -353,6 +376,80 @@ static void test_what_nobody_knows_is_not_proposed(void **state)
 	assert_int_equal(f->n_entries, 0);
 }
 
+static void submit_boot(struct fixture *f, uint64_t correlation)
+{
+	struct cmd_sandbox_boot boot = {.pool = 1, .revision = 1, .node = 1};
+
+	proposer_submit(f->p, COMMAND_SANDBOX_BOOT, &boot, &(struct address){ADDRESS_CONTROL, 1, 0},
+			correlation, 0);
+}
+
+/* On a disk that is nearly full the leader takes what ends something, and refuses what begins something, also of others. */
+static void test_full(void **state)
+{
+	struct fixture *f = *state;
+	CLEANUP_BUF struct buf bytes = {0};
+	struct err err = {0};
+
+	f->full = true;
+	submit_boot(f, 1);
+	assert_int_equal(f->n_answers, 1);
+	assert_int_equal(f->answers[0].code, -ENOSPC);
+	assert_non_null(strstr(f->message, "node 1 is nearly full"));
+	submit_cordon(f, 2, 0);
+	proposer_turn(f->p, 2000, 5001000);
+	assert_int_equal(f->n_entries, 1);
+	commit(f);
+	assert_int_equal(f->answers[1].code, 0);
+
+	/* What a follower forwards, as this very node would as a follower of itself. */
+	proposer_leader(f->p, 3, false);
+	submit_boot(f, 3);
+	proposer_turn(f->p, 2100, 5001100);
+	assert_int_equal(f->n_forwards, 1);
+	struct forward forward;
+	CLEANUP_ARENA struct arena arena = {0};
+
+	assert_int_equal(codec_decode(f->forwarded.p, f->forwarded.n, &forward_codec, &arena, &forward, &err),
+			 0);
+	assert_int_equal(forward.n_commands, 1);
+	forward.commands[0].node = 2;
+	codec_encode(&bytes, &forward_codec, &forward);
+	proposer_leader(f->p, 1, true);
+	assert_int_equal(proposer_forwarded(f->p, 2, bytes.p, bytes.n, &err), 0);
+	assert_int_equal(f->n_refusals, 1);
+
+	struct refusal refusal;
+
+	assert_int_equal(codec_decode(f->refused.p, f->refused.n, &refusal_codec, &arena, &refusal, &err), 0);
+	assert_int_equal(refusal.n_commands, 1);
+	assert_int_equal(refusal.commands[0].body.n, 0);
+	refusal.commands[0].node = 1;
+	buf_clear(&bytes);
+	codec_encode(&bytes, &refusal_codec, &refusal);
+	assert_int_equal(proposer_refused(f->p, bytes.p, bytes.n - 1, &err), -EBADMSG);
+	assert_int_equal(proposer_refused(f->p, bytes.p, bytes.n, &err), 0);
+	assert_int_equal(f->n_answers, 3);
+	assert_int_equal(f->answers[2].correlation, 3);
+	assert_int_equal(f->answers[2].code, -ENOSPC);
+	/* Once more is nobody's. */
+	assert_int_equal(proposer_refused(f->p, bytes.p, bytes.n, &err), 0);
+	assert_int_equal(f->n_answers, 3);
+
+	/* What went out twice may have been carried out: nobody can say that it was refused. */
+	proposer_leader(f->p, 3, false);
+	submit_boot(f, 4);
+	proposer_turn(f->p, 3000, 5002000);
+	proposer_turn(f->p, 9000, 5008000);
+	assert_int_equal(f->n_forwards, 3);
+	refusal.commands[0].sequence++;
+	buf_clear(&bytes);
+	codec_encode(&bytes, &refusal_codec, &refusal);
+	assert_int_equal(proposer_refused(f->p, bytes.p, bytes.n, &err), 0);
+	assert_int_equal(f->answers[3].code, -EINPROGRESS);
+	buf_done(&f->refused);
+}
+
 /* Wall clocks jump; cluster time does not go back and goes on by the steady clock. */
 static void test_cluster_time(void **state)
 {
@@ -386,6 +483,7 @@ int main(void)
 		CASE(test_forwarded),
 		CASE(test_forwarded_to_the_elected),
 		CASE(test_what_nobody_knows_is_not_proposed),
+		CASE(test_full),
 		CASE(test_cluster_time),
 	};
 
