@@ -4,6 +4,7 @@
 #include "control/api/api.h"
 #include "control/replica.h"
 #include "core/clock.h"
+#include "records/records.h"
 
 static void figure(struct buf *to, const char *name, const char *type, const char *help, uint64_t value)
 {
@@ -72,12 +73,58 @@ static void write_gateway(struct control *c, struct buf *to)
 	       g.bad_responses);
 }
 
+/* What alarms are about: docs/operations.md. */
+static void write_condition(struct control *c, struct buf *to)
+{
+	const struct node_row *own = state_node(c->state, c->config.node_id);
+	uint64_t now = clock_boot_ms(), lease = runtime_lease_ms(c->runtime), up = 0, lost = 0, cordoned = 0;
+	struct records_usage records;
+	CLEANUP_BUF struct buf causes = {0};
+
+	for (const struct node_row *n = NULL; (n = state_next_node(c->state, n)) != NULL;) {
+		up += n->state == NODE_UP;
+		lost += n->state == NODE_LOST;
+		cordoned += n->cordoned;
+	}
+	metrics_not_ready(c, &causes);
+	records_usage(c->records, &records);
+	figure(to, "ready", "gauge", "1 while this node should get requests.", causes.n == 0);
+	figure(to, "leader_known", "gauge", "1 while this node knows a leader.", c->leader != 0);
+	figure(to, "lease_left_ms", "gauge", "How long this node's lease lasts.",
+	       lease > now ? lease - now : 0);
+	figure(to, "sandboxd_connected", "gauge", "1 while sandboxd is connected.",
+	       sandboxd_client_ready(c->sandboxd));
+	figure(to, "disk_bytes", "gauge", "Of the disk of state_dir.", own == NULL ? 0 : own->disk.bytes);
+	figure(to, "disk_free_bytes", "gauge", "Free on the disk of state_dir.",
+	       own == NULL ? 0 : own->disk.free);
+	figure(to, "disk_nearly_full", "gauge", "1 while less than disk_free_min is free.",
+	       c->disk_nearly_full);
+	figure(to, "records_failing", "gauge", "1 while billing records cannot be written.", records.failing);
+	figure(to, "nodes_up", "gauge", "Nodes that renew their leases.", up);
+	figure(to, "nodes_lost", "gauge", "Nodes that are lost.", lost);
+	figure(to, "nodes_cordoned", "gauge", "Nodes that get no new sandbox.", cordoned);
+	figure(to, "incarnation", "gauge", "Of the cluster.", state_cluster(c->state)->incarnation);
+	figure(to, "feature_level", "gauge", "Of the cluster.", state_cluster(c->state)->feature_level);
+}
+
+static void write_failures(struct control *c, struct buf *to)
+{
+	buf_printf(
+		to,
+		"# HELP berth_pool_failures Failed starts of a pool, in a row.\n# TYPE berth_pool_failures "
+		"gauge\n");
+	for (const struct pool_row *p = NULL; (p = state_next_pool(c->state, p)) != NULL;)
+		buf_printf(to, "berth_pool_failures{pool=\"%.*s\"} %" PRIu32 "\n", STR_ARGS(p->name),
+			   p->failures);
+}
+
 void metrics_write(struct control *c, struct buf *to)
 {
 	struct runtime_counters r = runtime_counters(c->runtime);
 	struct consensus_counts log;
 
 	replica_count(c, &log);
+	write_condition(c, to);
 	write_gateway(c, to);
 	figure(to, "actor_messages_total", "counter", "Messages handled by actors.", r.messages);
 	figure(to, "actor_refused_total", "counter", "Messages refused.", r.refused);
@@ -100,6 +147,7 @@ void metrics_write(struct control *c, struct buf *to)
 	figure(to, "network_failing", "gauge", "1 while rules for outbound traffic cannot be written.",
 	       c->network.problem[0] != '\0');
 	write_pools(c, to);
+	write_failures(c, to);
 }
 
 void metrics_health(struct control *c, struct buf *to)
