@@ -11,7 +11,7 @@ import ssl
 import time
 
 import sandboxes
-from harness import SOURCE, Cluster, run, wait_until
+from harness import SANITIZED, SOURCE, Cluster, run, wait_until
 from sandboxes import Load
 
 IDENTIFIERS = [f"user-{i:02d}" for i in range(8)]
@@ -165,7 +165,7 @@ def test_a_flood_of_asks_costs_little():
     grown = memory_kib(pid) - first
     print(f"{FEED_ASKS} asks in {took:.2f} s; slowest request meanwhile {slowest * 1000:.0f} ms; memory {grown:+d} KiB")
     assert not failed, failed[:3]
-    assert grown < 32 << 10, grown
+    assert SANITIZED or grown < 32 << 10, grown
     feeds = len(re.findall(rf"feeds node {BAD} behind", cluster.log(lead)))
     assert feeds < 20, feeds
 
