@@ -14,6 +14,14 @@ void mesh_in_close(struct mesh_in *in)
 	stream_close(in->stream);
 }
 
+void mesh_cut(struct mesh *m, uint64_t node)
+{
+	for (struct mesh_in *in = m->in; in != NULL; in = in->next) {
+		if (in->node == node && !in->closing)
+			mesh_in_close(in);
+	}
+}
+
 static bool refuse(struct mesh_in *in, enum mesh_fault fault, const char *why)
 {
 	mesh_complain(in->mesh, fault, in->stream, why);

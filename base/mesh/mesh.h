@@ -74,6 +74,8 @@ void mesh_close(struct mesh *m, void (*closed)(void *arg), void *arg);
 int mesh_dial(struct mesh *m, uint64_t node, struct str address, struct err *err);
 /* Not dialled any more. Nothing of what it dialled is closed. */
 void mesh_forget(struct mesh *m, uint64_t node);
+/* Closes what a node dialled; it may dial again. */
+void mesh_cut(struct mesh *m, uint64_t node);
 /* STREAM_DONE, STREAM_QUEUED (taken; best wait for drained()); -ENOENT: never dialled; -ENOTCONN. */
 int mesh_write(struct mesh *m, uint64_t node, const struct iovec *iov, int n);
 bool mesh_reached(const struct mesh *m, uint64_t node);

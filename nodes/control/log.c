@@ -203,7 +203,9 @@ int control_open_log(struct control *c, struct err *err)
 						  .client = c->peer_client,
 						  .cluster = f->cluster_id,
 						  .incarnation = &c->incarnation,
-						  .refused = on_refused};
+						  .refused = on_refused,
+						  .admits = roster_knows,
+						  .arg = c};
 	struct consensus_options options = {.loop = &c->loop.uv,
 					    .network = &network,
 					    .dir = dir,

@@ -44,5 +44,6 @@ void views_publish(struct control *c)
 		else
 			must(view_add_node(view, &v) == 0);
 	}
+	view_set_removed(view, state_cluster(c->state)->counter, state_cluster(c->state)->removed_first);
 	gateway_publish(c->gateway, view);
 }

@@ -273,12 +273,14 @@ void client_next(struct client *c)
 static void client_open(struct stream *s, void *arg)
 {
 	struct client *c = arg;
-	struct tls_identity node;
+	struct tls_identity node = {0};
 
-	if (c->kind == CLIENT_NODE && stream_identity(s, &node) < 0)
+	if (c->kind == CLIENT_NODE && stream_identity(s, &node) < 0) {
 		client_close(c);
-	else
-		client_timer(c, c->gw->gateway->config.head_timeout_ms);
+		return;
+	}
+	c->node = node.node;
+	client_timer(c, c->gw->gateway->config.head_timeout_ms);
 }
 
 static void client_eof(struct stream *s, void *arg)

@@ -160,6 +160,7 @@ struct client {
 	struct stream *s;
 	char address[46]; /* as X-Forwarded-For; empty until the first request */
 	uint8_t kind, state;
+	uint64_t node; /* of a CLIENT_NODE: which one; 0 without encryption */
 	bool taking, closed, eof;
 	bool head_begun; /* part of a head is here: its clock runs */
 	struct loop_timer timer;

@@ -152,6 +152,11 @@ void request_begin(struct client *c, const struct scan_head *head)
 		return;
 	}
 	reset(c, &f);
+	if (c->kind == CLIENT_NODE && c->node != 0 && c->gw->view && view_refuses(c->gw->view, c->node)) {
+		c->keep = false;
+		answer(c, 403, "NodeRemoved", "this node was removed from the cluster");
+		return;
+	}
 	if (c->kind == CLIENT_NODE) {
 		node_request(c, head, &f);
 		return;

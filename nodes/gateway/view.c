@@ -9,7 +9,8 @@
 #include "core/arena.h"
 #include "core/map.h"
 
-#define HOST_MAX 255
+#define HOST_MAX       255
+#define FIRST_ADMITTED 1000 /* see raft-store/state */
 
 struct pool_row {
 	struct view_pool pool;
@@ -24,6 +25,7 @@ struct node_row {
 struct view {
 	struct arena arena;
 	struct map hosts, names, uids, nodes;
+	uint64_t newest, removed;
 	atomic_uint refs;
 };
 
@@ -164,4 +166,17 @@ const struct view_node *view_node(const struct view *v, uint64_t id)
 	struct map_node *node = map_find(&v->nodes, map_hash_u64(id), node_match, &id);
 
 	return node ? &container_of(node, struct node_row, by_id)->node : NULL;
+}
+
+void view_set_removed(struct view *v, uint64_t newest, uint64_t removed)
+{
+	v->newest = newest;
+	v->removed = removed;
+}
+
+bool view_refuses(const struct view *v, uint64_t node)
+{
+	if (node < FIRST_ADMITTED) /* the cluster was made with it: it may have no row yet */
+		return node < 64 && (v->removed & 1ull << node) != 0;
+	return node <= v->newest && view_node(v, node) == NULL;
 }

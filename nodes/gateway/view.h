@@ -34,6 +34,10 @@ void view_unref(struct view *v); /* NULL is fine */
 int view_add_pool(struct view *v, const struct view_pool *pool);
 int view_add_node(struct view *v, const struct view_node *node);
 
+/* Which nodes were removed: those up to `newest` that are not in the view, and those below 64 with a bit in `removed`. */
+void view_set_removed(struct view *v, uint64_t newest, uint64_t removed);
+bool view_refuses(const struct view *v, uint64_t node);
+
 /* Borrowed from the view; NULL if there is none. Names and hosts compare without case. `host` may carry a port. */
 const struct view_pool *view_by_host(const struct view *v, struct str host);
 const struct view_pool *view_by_name(const struct view *v, struct str subscription, struct str resource_group,

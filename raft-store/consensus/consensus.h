@@ -70,6 +70,8 @@ struct consensus_network {
 	const uint64_t *incarnation;     /* of it; others are refused; borrowed. NULL: none */
 	/* Somebody was refused, or one of the servers was cut off; for the log. May be NULL. */
 	void (*refused)(void *arg, const char *why);
+	/* False: that server was removed, and is refused. May be NULL. */
+	bool (*admits)(void *arg, uint64_t id);
 	void *arg;
 };
 
@@ -155,6 +157,8 @@ uint32_t consensus_servers(const struct consensus *c, struct consensus_server re
 uint64_t consensus_disk_free(struct consensus *c);
 /* Propose only what ends something: what is left is for that. */
 bool consensus_disk_low(struct consensus *c);
+/* Cuts off a server that was removed; whether it may come again, `admits` says. */
+void consensus_cut(struct consensus *c, uint64_t id);
 
 bool consensus_leads(const struct consensus *c);
 /* 0 if none is known. *ret_address, if wanted, is valid until the next turn of the loop; NULL with 0. */

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "consensus/parts.h"
+#include "consensus/rpc.h"
 
 static const struct raft_server *server_of(const struct consensus *c, uint64_t id)
 {
@@ -152,4 +153,10 @@ uint32_t consensus_servers(const struct consensus *c, struct consensus_server re
 		}
 	}
 	return n;
+}
+
+void consensus_cut(struct consensus *c, uint64_t id)
+{
+	if (c->rpc != NULL)
+		rpc_cut(c->rpc, id);
 }

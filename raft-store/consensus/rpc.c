@@ -2,6 +2,7 @@
 #include "consensus/rpc.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -255,9 +256,12 @@ static void on_drained(void *context, uint64_t node)
 
 static int on_opened(void *context, const struct mesh_from *from, void **ret_connection, struct err *err)
 {
+	struct rpc *r = context;
+
+	if (r->network.admits != NULL && !r->network.admits(r->network.arg, from->node))
+		return err_set(err, -EPERM, "server %" PRIu64 " was removed from the log", from->node);
 	struct rpc_decoder *d = malloc(sizeof *d);
 
-	(void)context;
 	if (d == NULL)
 		return err_set(err, -ENOMEM, "no memory for a connection");
 	rpc_decoder_init(d, from->node, from->address);
@@ -280,6 +284,12 @@ static int on_received(void *context, void *connection, const char *p, size_t n,
 			r->receive(r->io, &m);
 	}
 	return 0;
+}
+
+void rpc_cut(struct rpc *r, uint64_t id)
+{
+	if (r->mesh != NULL)
+		mesh_cut(r->mesh, id);
 }
 
 static void on_connection_closed(void *context, void *connection)

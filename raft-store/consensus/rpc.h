@@ -32,6 +32,8 @@ int rpc_new(const struct rpc_options *options, struct rpc **ret, struct raft_uv_
 void rpc_attach(struct rpc *r, struct raft_io *io);
 /* Why io->start failed, or "". */
 const char *rpc_why(const struct rpc *r);
+/* Closes what a server dialled. */
+void rpc_cut(struct rpc *r, uint64_t id);
 /* After the raft_io is closed, or was never started. NULL is fine. */
 void rpc_free(struct rpc *r);
 

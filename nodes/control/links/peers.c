@@ -29,6 +29,7 @@ int peers_add(struct peers *p, uint64_t node, struct str address, struct err *er
 void peers_remove(struct peers *p, uint64_t node)
 {
 	mesh_forget(p->mesh, node);
+	mesh_cut(p->mesh, node);
 }
 
 bool peers_reachable(const struct peers *p, uint64_t node)

@@ -50,7 +50,7 @@ int peers_new(const struct peers_options *options, struct peers **ret, struct er
 void peers_close(struct peers *p);
 /* Known from now on; dialled until peers_close. */
 int peers_add(struct peers *p, uint64_t node, struct str address, struct err *err);
-/* Not dialled any more. */
+/* Not dialled any more, and cut off. */
 void peers_remove(struct peers *p, uint64_t node);
 /* 0: handed to the connection (it may still be lost). -ENOTCONN, -ENOENT, -ENOBUFS, -EMSGSIZE. */
 int peers_send(struct peers *p, uint64_t node, uint8_t type, const void *payload, size_t n);

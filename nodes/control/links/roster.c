@@ -99,6 +99,8 @@ void roster_turn(struct control *c)
 		forget(r, node);
 		i--;
 		bid_farewell(c, node, STR_NONE);
+		if (c->consensus != NULL)
+			consensus_cut(c->consensus, node);
 	}
 }
 
@@ -122,6 +124,11 @@ void roster_tick(struct control *c, uint64_t boot_ms)
 		peers_remove(c->peers, node);
 		r->farewells[i].node = 0;
 	}
+}
+
+bool roster_knows(void *control, uint64_t node)
+{
+	return !was_removed(control, node);
 }
 
 bool roster_admits(void *control, uint64_t node, struct str address)

@@ -30,6 +30,8 @@ int roster_open(struct control *c, struct err *err);
 /* Once a turn, and four times a second. */
 void roster_turn(struct control *c);
 void roster_tick(struct control *c, uint64_t boot_ms);
+/* As consensus_network.admits. */
+bool roster_knows(void *control, uint64_t node);
 /* As peers_options.admits. */
 bool roster_admits(void *control, uint64_t node, struct str address);
 /* As peers_options.foreign: the older incarnation gives way, and ends. */

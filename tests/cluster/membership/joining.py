@@ -1,10 +1,13 @@
 """A cluster of one node that grows to three and five by `node join`, loses a voter for good under load, and gets another; its leader is
 removed; a node that was removed comes back under another number. And those that must not join.
 """
+import contextlib
 import json
 import os
 import re
 import signal
+import socket
+import ssl
 import threading
 import time
 
@@ -188,6 +191,16 @@ def test_a_dead_voter_is_replaced_under_load():
     assert not cluster.node_dir(number).exists()
 
 
+def hello(node, protocol):
+    """What a node says first: protocol, cluster, address, number, incarnation; see base/mesh."""
+    cluster_id = re.search(r"cluster_id = (\S+)", (cluster.node_dir(1) / "berth.conf").read_text()).group(1)
+    out = b"\x95"
+    for text in (protocol, cluster_id, "127.0.0.1:1"):
+        out += b"\xc6" + len(text).to_bytes(4, "big") + text.encode()
+    out += b"\xcf" + node.to_bytes(8, "big") + b"\x01"
+    return len(out).to_bytes(2, "big") + out
+
+
 def test_the_leader_is_removed():
     gone = leader(2)
     entry = 2 if gone != "node2" else 3
@@ -203,6 +216,23 @@ def test_the_leader_is_removed():
     number = int(gone[4:])
     wait_until("it ends by itself", 20, lambda: "this node was removed from the cluster" in cluster.log(number))
     wait_until("its supervisor ends too", 20, lambda: cluster.ended(number))
+    # Its certificate is good for years, and of no use: neither for requests to sessions, nor for messages.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cluster.node_dir(number) / "ca.pem")
+    context.load_cert_chain(cluster.node_dir(number) / "node.pem", cluster.node_dir(number) / "node.key")
+    answers = {}
+    for which, said in [("forward", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), ("control", hello(before, "control/1")), ("raft", hello(before, "raft/1"))]:
+        with socket.create_connection(("127.0.0.1", cluster.port(entry, which)), 10) as plain, context.wrap_socket(plain) as tls:
+            tls.settimeout(10)
+            tls.sendall(said)
+            answers[which] = b""
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                answers[which] = tls.recv(4096)
+    assert b"403" in answers["forward"] and b"removed" in answers["forward"], answers
+    assert answers["control"] == answers["raft"] == b"", answers
+    for words in ("does not belong to the cluster", "was removed from the log"):  # one of a kind is logged a minute
+        assert words in cluster.log(entry), words
     cluster.berth("node", "purge", gone, "--dir", str(cluster.dir))
     cluster.berth("node", "join", "--token", cluster.berth("node", "token", env=env).stdout.strip(), "--name", gone, "--dir",
                   str(cluster.dir), "--host", "127.0.0.1", "--base-port", str(cluster.base + 10 * (number - 1)), "--user", cluster.user)
