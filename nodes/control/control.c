@@ -19,6 +19,7 @@
 #include "core/log.h"
 #include "core/must.h"
 
+#define YIELD_MS     30000
 #define TICK_MS      250
 #define RESEND_MS    20 /* one that was just elected needs that long to know all that was committed */
 #define COMPLAINT_MS 1000
@@ -361,6 +362,16 @@ static void check_lease(struct control *c, uint64_t now)
 			 : "the lease ended: sessions of this node are not served");
 }
 
+/* Nothing new begins where the log has no room. Another node may have more; if none has, the lead comes around again. */
+static void leave_full_disk(struct control *c, uint64_t now)
+{
+	if (!c->leads || now < c->yield_ms || !consensus_disk_low(c->consensus))
+		return;
+	c->yield_ms = now + YIELD_MS;
+	if (consensus_transfer(c->consensus, 0, NULL, NULL) == 0)
+		log_warn("this node leads and %s: another one shall lead", control_log_full(c));
+}
+
 void control_tick(struct loop_timer *timer)
 {
 	struct control *c = container_of(timer, struct control, tick);
@@ -374,6 +385,7 @@ void control_tick(struct loop_timer *timer)
 	leaderbox_expire(c->leaderbox, now, on_late, c);
 	leaderbox_resend(c->leaderbox, now, send_to_leader, c);
 	check_lease(c, now);
+	leave_full_disk(c, now);
 	c->view_dirty |= silence_look(&c->silence, c->state, c->config.node_id, now);
 	bookkeeping_tick(c, now);
 	activity_tick(c, now);

@@ -102,6 +102,7 @@ struct control {
 	bool disk_nearly_full;
 	bool leads, started, stopping, allowed, view_dirty, keys_dirty, joining;
 	uint64_t join_correlation;
+	uint64_t yield_ms;                         /* no hand-over before */
 	uint64_t resend_ms;                        /* to a leader that did not lead yet; 0: nothing */
 	uint64_t records_handed, trim_ms, disk_ms; /* bookkeeping.c */
 	uint64_t keys_told_ms;                     /* keyholder.c: not again before */

@@ -9,12 +9,14 @@ import atexit
 import contextlib
 import os
 import pathlib
+import pwd
 import signal
 import subprocess
 import sys
 
 from harness import BUILD, Cluster, need_machine, skip, wait_until
 
+SMALL_DISK_MIB = 0  # above 0: each node's log lies on a disk of its own of that size, in memory
 NET, SELF = "10.77.0", "10.77.0.254"
 PUBLIC, PUBLIC_NET = "198.51.100.2", "198.51.100.0/24"
 
@@ -83,6 +85,8 @@ class Machines(Cluster):
 
     def start(self):
         for node in self.machines:
+            if SMALL_DISK_MIB:
+                self._small_disk(node)
             self.start_node(node)
             wait_until("its supervisor runs", 10, lambda: (self.node_dir(node) / "run/supervisor.pid").exists())
         return super().start()  # waits until all are ready
@@ -118,6 +122,33 @@ class Machines(Cluster):
             rules += [f"add chain ip fault {chain} {{ type filter hook {hook} priority -300 ; }}",
                       f"add rule ip fault {chain} ip {field} {{ {others} }} drop"]
         self.machines[node].run("nft -f - <<'END'\n" + "\n".join(rules) + "\nEND\n")
+
+    # --- a full disk
+
+    def _log_disk(self, node):
+        return self.node_dir(node) / "state/berthd"
+
+    def _small_disk(self, node):
+        self._log_disk(node).mkdir(parents=True)
+        user = pwd.getpwnam(self.user)
+        sh(f"mount -t tmpfs -o size={SMALL_DISK_MIB}m,mode=0700,uid={user.pw_uid},gid={user.pw_gid} tmpfs {self._log_disk(node)}")
+
+    def _left_over(self, names):
+        if SMALL_DISK_MIB:
+            for node in self.machines:
+                sh(f"umount -l {self._log_disk(node)}")
+        return super()._left_over(names)
+
+    def fill(self, node, leave=0):
+        """So many bytes are free on the disk of its log."""
+        with open(self._log_disk(node) / "filler", "wb", buffering=0) as f, contextlib.suppress(OSError):
+            v = os.statvfs(self._log_disk(node))
+            while v.f_bavail * v.f_frsize > leave:
+                f.write(bytes(min(1 << 20, v.f_bavail * v.f_frsize - leave)))
+                v = os.statvfs(self._log_disk(node))
+
+    def make_room(self, node):
+        (self._log_disk(node) / "filler").unlink()
 
     # --- a slow disk, by version 1's blkio controller: without device mapper there is no other
 
