@@ -24,6 +24,7 @@ BENCHES = {
     "open": ("first_request", "run", []),
     "start": ("cold_start", "run", ["crun", "runc", "tar"]),
     "refill": ("refill", "run", []),
+    "replication": ("replication", "run", ["wrk", "etcd"]),
 }
 
 

@@ -71,6 +71,7 @@ PLOTS = {  # benchmark: (file, title, how the rows' names begin)
     "open": [("open", "First request of an identifier", ("from the ready pool", "no sandbox ready"))],
     "start": [("start", "From nothing to the first HTTP answer", ("until",))],
     "refill": [("refill", "A warm request while sandboxes start, and end", ("a warm request",))],
+    "replication": [("replication", "Replicated writes, three servers", ("writes",))],
 }
 
 
@@ -124,6 +125,10 @@ TARGETS = [  # what, allowed, how it is written, benchmark, from its tables
     ("first byte of an unseen identifier from the ready pool, p50", "3 ms", "{:.1f} ms", "open",
      lambda t: _median(t, "from the ready pool, p50")),
     ("the same, p99", "15 ms", "{:.1f} ms", "open", lambda t: _median(t, "from the ready pool, p99")),
+    ("replicated writes, CPU to etcd's, highest of 1 to 256 outstanding", "1", "{:.2f}", "replication",
+     lambda t: _worst(t, "CPU of all servers", "etcd") if "etcd" in t.peers else None),
+    ("longest turn of a loop while a million sessions are snapshotted or restored", "50 ms", "{:.1f} ms", "replication",
+     lambda t: max(_median(t, w) for w in _rows(t, "longest turn")) if "etcd" not in t.peers else None),
     ("cold start to crun's", "1.5", "{:.2f}", "start", lambda t: _worst(t, "until the first byte", t.peers[1])),
 ]
 
