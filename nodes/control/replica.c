@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control/feed/feeder.h"
@@ -169,18 +170,57 @@ static int on_entry(void *context, uint64_t index, const void *entry, size_t n, 
 	return r;
 }
 
-static int on_snapshot(void *context, const void *p, size_t n, struct err *err)
+/* Tables that are made of a snapshot, on a thread: a million sessions take seconds. The old ones end there too. */
+struct making {
+	uv_work_t work;
+	struct control *c;
+	struct buf bytes;
+	struct state *tables;
+	struct err err;
+};
+
+static void make_tables(uv_work_t *work)
+{
+	struct making *m = container_of(work, struct making, work);
+
+	state_read(m->bytes.p, m->bytes.n, &m->tables, &m->err);
+}
+
+static void end_tables(uv_work_t *work)
+{
+	state_free(container_of(work, struct making, work)->tables);
+}
+
+static void ended(uv_work_t *work, int status)
+{
+	(void)status;
+	free(container_of(work, struct making, work));
+}
+
+static void made(uv_work_t *work, int status)
+{
+	struct making *m = container_of(work, struct making, work);
+	struct control *c = m->c;
+
+	(void)status;
+	if (m->err.code == 0) {
+		replica_restored(c, m->tables);
+		log_info("took a snapshot of %zu bytes, up to entry %" PRIu64, m->bytes.n,
+			 replica_applied(c));
+	}
+	intake_restored(c->intake, m->err.code == 0 ? NULL : m->err.message, clock_boot_ms());
+	buf_done(&m->bytes);
+	must(uv_queue_work(&c->loop.uv, &m->work, end_tables, ended) == 0);
+}
+
+static void on_snapshot(void *context, struct buf *bytes)
 {
 	struct control *c = context;
-	struct state *fresh = NULL;
-	int r = state_read(p, n, &fresh, err);
+	struct making *m = calloc(1, sizeof *m);
 
-	if (r < 0)
-		return r;
-	replica_restored(c, fresh);
-	state_free(fresh);
-	log_info("took a snapshot of %zu bytes, up to entry %" PRIu64, n, replica_applied(c));
-	return 0;
+	must(m != NULL);
+	*m = (struct making){.c = c, .bytes = *bytes};
+	must(uv_queue_work(&c->loop.uv, &m->work, make_tables, made) == 0);
 }
 
 /* Constant for the life of a cluster. The gateway's threads read it, and serve nobody before it is here. */

@@ -16,6 +16,7 @@ struct intake {
 	uint64_t time_ms, moved_ms;          /* cluster time of the tables, and when it changed last */
 	bool anew;                           /* the tables do not go on: a snapshot is wanted */
 	struct buf snapshot;
+	bool restoring; /* of one that is whole, tables are made */
 	struct intake_counts counts;
 };
 
@@ -98,7 +99,7 @@ static void look_at_time(struct intake *i, uint64_t now)
 	uint64_t incarnation, index, time;
 
 	i->o.tables(i->o.context, &incarnation, &index, &time);
-	if (time != i->time_ms || i->leader == 0 || incarnation == 0 || i->snapshot.n > 0)
+	if (time != i->time_ms || i->leader == 0 || incarnation == 0 || i->snapshot.n > 0 || i->restoring)
 		i->moved_ms = now;
 	i->time_ms = time;
 }
@@ -139,23 +140,30 @@ static void take_snapshot(struct intake *i, const struct feed_piece *piece, uint
 
 static void take_restore(struct intake *i, const struct feed_piece *piece, uint64_t now)
 {
-	struct err err = {0};
-	int r;
+	struct buf bytes = i->snapshot;
 
 	if (piece->index != i->snapshot.n) {
 		ask_anew(i, now);
 		return;
 	}
-	r = i->o.restore(i->o.context, i->snapshot.p, i->snapshot.n, &err);
-	drop_snapshot(i);
-	i->moved_ms = now;
-	if (r < 0) {
-		log_error("the snapshot of voter %" PRIu64 ": %s", i->voter, err.message);
-		ask_next(i, now, "cannot be used");
+	i->snapshot = BUF_MAX(INTAKE_SNAPSHOT_MAX);
+	i->restoring = true;
+	i->o.restore(i->o.context, &bytes);
+}
+
+void intake_restored(struct intake *i, const char *why, uint64_t boot_ms)
+{
+	i->restoring = false;
+	i->moved_ms = boot_ms;
+	if (why != NULL) {
+		log_error("the snapshot that voter %" PRIu64 " sent: %s", i->voter, why);
+		ask_next(i, boot_ms, "cannot be used");
 		return;
 	}
 	i->counts.restores++;
 	i->anew = false;
+	if (i->voter != 0)
+		ask_anew(i, boot_ms); /* for what came meanwhile */
 }
 
 static void take_entry(struct intake *i, const struct feed_piece *piece, uint64_t now)
@@ -179,6 +187,8 @@ static void take(struct intake *i, const struct feed_piece *piece, uint64_t now)
 {
 	i->leader = piece->leader;
 	i->term = piece->term;
+	if (i->restoring && piece->kind != FEED_POSITION)
+		return;
 	switch ((enum feed_kind)piece->kind) {
 	case FEED_POSITION:
 		i->o.tag_key(i->o.context, piece->bytes);

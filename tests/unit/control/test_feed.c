@@ -13,7 +13,6 @@
 
 #include "control/feed/feeder.h"
 #include "control/feed/intake.h"
-#include "control/feed/ring.h"
 #include "core/log.h"
 #include "machine/machine.h"
 
@@ -41,6 +40,9 @@ struct fixture {
 	bool up[VOTERS + 1], hold;
 	unsigned drop_next; /* so many pieces */
 	char tag_key[32];
+	struct buf whole; /* a snapshot that is being restored, and for how many turns */
+	unsigned restoring;
+	bool corrupt; /* the next one */
 };
 
 struct voter {
@@ -118,9 +120,30 @@ static int on_apply(void *context, uint64_t index, const void *p, size_t n, stru
 	return state_apply(((struct fixture *)context)->worker, index, p, n, &applied, err);
 }
 
-static int on_restore(void *context, const void *p, size_t n, struct err *err)
+static void on_restore(void *context, struct buf *bytes)
 {
-	return state_restore(((struct fixture *)context)->worker, p, n, err);
+	struct fixture *f = context;
+
+	assert_int_equal(f->whole.n, 0); /* one at a time */
+	f->whole = *bytes;
+	if (f->corrupt)
+		f->whole.p[f->whole.n / 2] ^= 1;
+	f->corrupt = false;
+}
+
+/* Tables are made of a snapshot some turns after it came. */
+static void restore(struct fixture *f)
+{
+	struct err err = {0};
+	int r;
+
+	if (f->whole.n == 0 || f->restoring++ < 3)
+		return;
+	r = state_restore(f->worker, f->whole.p, f->whole.n, &err);
+	buf_done(&f->whole);
+	f->whole = (struct buf){0};
+	f->restoring = 0;
+	intake_restored(f->intake, r < 0 ? err.message : NULL, f->now_ms);
 }
 
 static void on_tag_key(void *context, struct str key)
@@ -175,6 +198,7 @@ static void end(struct fixture *f)
 		feeder_free(f->feeders[i]);
 	for (unsigned i = 0; i < f->n; i++)
 		buf_done(&f->wire[i].bytes);
+	buf_done(&f->whole);
 	intake_free(f->intake);
 	state_free(f->worker);
 	machine_done(&f->m);
@@ -241,6 +265,7 @@ static void turn(struct fixture *f, unsigned ms)
 	}
 	arrive(f);
 	arrive(f);
+	restore(f);
 }
 
 static bool same(const struct fixture *f)
@@ -365,6 +390,28 @@ static void test_what_was_lost_comes_again(void **state)
 	end(f);
 }
 
+static void test_a_damaged_snapshot_comes_from_another(void **state)
+{
+	struct fixture *f = make(64 << 20);
+
+	(void)state;
+	for (int i = 0; i < 5; i++)
+		commit(f, 100000);
+	f->corrupt = true;
+	for (int i = 0; i < 200 && intake_voter(f->intake) != 2; i++) {
+		if (i % 25 == 0)
+			intake_tick(f->intake, f->now_ms);
+		turn(f, 10);
+		commit(f, 10); /* entries come while tables are made */
+		usleep(200);
+	}
+	assert_int_equal(intake_voter(f->intake), 2);
+	assert_int_equal(state_index(f->worker), 0);
+	settle(f);
+	assert_int_equal(intake_counts(f->intake).restores, 1);
+	end(f);
+}
+
 /* A worker that takes nothing for long is forgotten; its next ask begins a feed again. */
 static void test_a_silent_worker_is_forgotten(void **state)
 {
@@ -372,6 +419,8 @@ static void test_a_silent_worker_is_forgotten(void **state)
 
 	(void)state;
 	settle(f);
+	turn(f, 1); /* what was asked meanwhile */
+	turn(f, 1);
 	assert_int_equal(counts(f, 1).workers, 1);
 	turn(f, FEEDER_SILENT_MS + 1);
 	turn(f, 1);
@@ -499,52 +548,14 @@ static void test_asks_that_are_refused(void **state)
 	end(f);
 }
 
-static void test_ring(void **state)
-{
-	struct ring *r = ring_new(1000);
-	struct str entry;
-	uint64_t index;
-
-	(void)state;
-	assert_false(ring_reaches(r, 0));
-	ring_begin(r, 10);
-	assert_true(ring_reaches(r, 10));
-	assert_false(ring_reaches(r, 9));
-	assert_false(ring_next(r, 10, &index, &entry));
-	for (uint64_t i = 12; i <= 40; i += 2) /* what is between them was no entry */
-		ring_add(r, i,
-			 "01234567890123456789012345678901234567890123456789012345678901234567890123456789012"
-			 "34567890123456789",
-			 100);
-	assert_int_equal(ring_bytes(r), 1000);
-	assert_true(ring_next(r, 20, &index, &entry));
-	assert_int_equal(index, 22);
-	assert_true(ring_next(r, 31, &index, &entry));
-	assert_int_equal(index, 32);
-	assert_int_equal(entry.n, 100);
-	assert_false(ring_next(r, 40, &index, &entry));
-	assert_true(ring_reaches(r, 20));
-	assert_false(ring_reaches(r, 19));
-	ring_add(r, 50, "x", 1);
-	assert_true(ring_reaches(r, 22));
-	assert_false(ring_reaches(r, 21));
-	ring_begin(r, 60);
-	assert_int_equal(ring_bytes(r), 0);
-	for (uint64_t i = 61; i < 61 + 2 * RING_ENTRIES_MAX; i++)
-		ring_add(r, i, "", 0);
-	assert_true(ring_reaches(r, 60 + RING_ENTRIES_MAX));
-	assert_false(ring_reaches(r, 59 + RING_ENTRIES_MAX));
-	ring_free(r);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ring),
 		cmocka_unit_test(test_from_nothing),
 		cmocka_unit_test(test_another_voter),
 		cmocka_unit_test(test_a_slow_worker_costs_a_window),
 		cmocka_unit_test(test_what_was_lost_comes_again),
+		cmocka_unit_test(test_a_damaged_snapshot_comes_from_another),
 		cmocka_unit_test(test_a_silent_worker_is_forgotten),
 		cmocka_unit_test(test_voters_that_do_not_serve_are_left),
 		cmocka_unit_test(test_another_incarnation),
