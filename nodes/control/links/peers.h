@@ -16,7 +16,15 @@
 #define PEER_QUEUE_MAX (8u << 20) /* bytes that wait for one peer */
 #define PEER_PROTOCOL  "control/1"
 
-enum peer_frame { PEER_ENVELOPE, PEER_COMMANDS, PEER_FEED, PEER_FEED_ASK, PEER_REMOVED, PEER_REFUSED, PEER_FRAMES };
+enum peer_frame {
+	PEER_ENVELOPE,
+	PEER_COMMANDS,
+	PEER_FEED,
+	PEER_FEED_ASK,
+	PEER_REMOVED,
+	PEER_REFUSED,
+	PEER_FRAMES
+};
 
 struct peers;
 
