@@ -55,6 +55,7 @@ static const struct route routes[] = {
 
 	{"GET", BERTH "cluster", ACCESS_READ, 0, cluster_status},
 	{"GET", BERTH "keys", ACCESS_READ, 0, cluster_keys},
+	{"POST", BERTH "keys/rotate", ACCESS_LOCAL, 0, cluster_rotate},
 	{"GET", BERTH "backup", ACCESS_LOCAL, 0, cluster_backup},
 	{"POST", BERTH "cluster/upgrade", ACCESS_WRITE, 0, drain_upgrade},
 	{"GET", BERTH "cluster/status", ACCESS_READ, 0, cluster_health},

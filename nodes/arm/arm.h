@@ -101,6 +101,7 @@ enum arm_task {
 	ARM_TASK_JOIN_TOKEN, /* join_token: mint one; answer {"token","expiresAt","role"} */
 	ARM_TASK_JOIN,       /* join: a machine that shows such a token wants to be a node */
 	ARM_TASK_LEAVE,      /* leave: a node is to go for good */
+	ARM_TASK_ROTATE,     /* rotate: new keys of these kinds; answer their ids. Admin socket alone */
 	ARM_TASK_BACKUP,     /* backup: stream the tables, encrypted to its recipient. Admin socket alone */
 	ARM_TASKS
 };
@@ -125,6 +126,9 @@ struct arm_import_ask {
 
 struct arm_backup_ask {
 	struct str recipient; /* as the operator gave it */
+};
+struct arm_rotate_ask {
+	struct str what; /* secrets, issuer, ca or all */
 };
 struct arm_node_ask {
 	uint64_t node;
@@ -178,6 +182,7 @@ struct arm_outcome {
 	struct arm_join_ask join;
 	struct arm_leave_ask leave;
 	struct arm_backup_ask backup;
+	struct arm_rotate_ask rotate;
 
 	struct arm_activity
 		*asks; /* ASK: find these out, as far as possible, and call arm_handle again with them */

@@ -11,6 +11,7 @@ const struct node_row *cluster_find_node(struct call *c);
 const char *cluster_scheduling(const struct call *c, const struct node_row *row);
 
 call_handler cluster_status, cluster_health, cluster_nodes, cluster_node, cluster_pool_status, cluster_images,
-	cluster_import, cluster_prune, cluster_forget, cluster_token, cluster_keys, cluster_backup;
+	cluster_import, cluster_prune, cluster_forget, cluster_token, cluster_keys, cluster_backup,
+	cluster_rotate;
 
 #endif

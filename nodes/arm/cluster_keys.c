@@ -61,3 +61,21 @@ void cluster_backup(struct call *c)
 	c->out->task = ARM_TASK_BACKUP;
 	c->out->backup.recipient = arena_str(c->arena, recipient);
 }
+
+void cluster_rotate(struct call *c)
+{
+	struct str what = STR("all");
+	struct err err = {0};
+	json_t *body = call_body(c);
+
+	if (body == NULL)
+		return;
+	if (json_get_str(body, JSON_OPTIONAL, 16, &what, &err, "what") < 0) {
+		call_error(c, 400, "InvalidRequestContent", "%s.", err.message);
+	} else {
+		c->out->kind = ARM_TASK;
+		c->out->task = ARM_TASK_ROTATE;
+		c->out->rotate.what = arena_str(c->arena, what);
+	}
+	json_decref(body);
+}

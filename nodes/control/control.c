@@ -12,6 +12,7 @@
 #include "control/api/relay.h"
 #include "control/keys/unsealing.h"
 #include "control/keys/certificates.h"
+#include "control/keys/rotation.h"
 #include "control/links/border.h"
 #include "control/links/inlet.h"
 #include "control/replica.h"
@@ -390,6 +391,7 @@ void control_tick(struct loop_timer *timer)
 	bookkeeping_tick(c, now);
 	activity_tick(c, now);
 	certificates_tick(c, now);
+	rotation_tick(c, now);
 	/* Not joined yet, declared lost meanwhile, or joined by a copy of the command that came later: with a new epoch. */
 	if (proposer_epoch(c->proposer) == 0 ||
 	    (self != NULL && (self->epoch > proposer_epoch(c->proposer) ||

@@ -105,6 +105,7 @@ struct control {
 	uint64_t yield_ms;                         /* no hand-over before */
 	uint64_t resend_ms;                        /* to a leader that did not lead yet; 0: nothing */
 	uint64_t records_handed, trim_ms, disk_ms; /* bookkeeping.c */
+	uint64_t rotated_ms;                       /* rotation.c: not again before */
 	uint64_t keys_told_ms;                     /* keyholder.c: not again before */
 	uint64_t ca_key;   /* of the tables, that signed the certificate between nodes; 0: not known */
 	bool voter_speaks; /* whose commands are looked at right now: a voter's */

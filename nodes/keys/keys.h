@@ -10,7 +10,8 @@
 #include "crypto/keyring.h"
 #include "state/state.h"
 
-#define KEYS_TAG_BYTES 32
+#define KEYS_TAG_BYTES      32
+#define KEYS_ISSUER_KEPT_MS (25 * 3600000ull) /* longer than any token lives */
 
 struct keys;
 

@@ -40,7 +40,8 @@ int keys_seal(const struct keyring *ring, struct str cluster, uint8_t kind, stru
 	}
 	*ret = (struct key_put){.kind = kind,
 				.sealed = arena_str(arena, buf_str(&sealed)),
-				.public_part = arena_str(arena, public_part)};
+				.public_part = arena_str(arena, public_part),
+				.keep_ms = kind == KEY_ISSUER ? KEYS_ISSUER_KEPT_MS : 0};
 	must(ret->sealed.p != NULL);
 	return 0;
 }

@@ -27,6 +27,7 @@ static const struct codec_field key_put_fields[] = {
 	CODEC_ENUM(struct key_put, kind, KEY_KINDS),
 	CODEC_SECRET(struct key_put, sealed, KEY_PART_MAX),
 	CODEC_STR(struct key_put, public_part, KEY_PART_MAX),
+	CODEC_U64(struct key_put, keep_ms),
 };
 const struct codec_type key_put_codec = CODEC_TYPE(struct key_put, "key_put", key_put_fields);
 
@@ -155,7 +156,6 @@ static const struct codec_type records_trim_codec =
 
 static const struct codec_field cmd_key_put_fields[] = {
 	CODEC_ONE(struct cmd_key_put, key, &key_put_codec),
-	CODEC_U64(struct cmd_key_put, keep_ms),
 };
 static const struct codec_type cmd_key_put_codec =
 	CODEC_TYPE(struct cmd_key_put, "key_put", cmd_key_put_fields);

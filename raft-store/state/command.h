@@ -69,6 +69,7 @@ struct entry {
 struct key_put {
 	uint8_t kind; /* enum key_kind */
 	struct str sealed, public_part;
+	uint64_t keep_ms; /* how long it is kept while retiring */
 };
 struct cmd_cluster_init {
 	struct str id;
@@ -144,7 +145,6 @@ struct cmd_records_trim {
 
 struct cmd_key_put {
 	struct key_put key;
-	uint64_t keep_ms; /* how long it is kept while retiring */
 };
 struct cmd_key {
 	uint64_t id;

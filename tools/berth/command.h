@@ -103,5 +103,7 @@ int cluster_backup_key_run(const struct args *args);
 int cluster_backup_run(const struct args *args);
 int cluster_restore_run(const struct args *args);
 int cluster_recover_run(const struct args *args);
+int cluster_keys_show(const struct args *args);
+int cluster_rotate_run(const struct args *args);
 
 #endif

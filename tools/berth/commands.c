@@ -192,6 +192,10 @@ static const struct option_def recover_options[] = {
 	{"dir", OPTION_VALUE, "DIR", "the folder of the node, with its berth.conf"},
 	{"yes", OPTION_SWITCH, NULL, "do it; without this, only say what the node has"},
 };
+static const struct option_def rotate_options[] = {
+	{"what", OPTION_VALUE, "secrets|issuer|ca|all", "(all)"},
+	WAIT,
+};
 static const struct option_def stop_options[] = {
 	DIR,
 	{"purge", OPTION_SWITCH, NULL, "also end all sandboxes and what they left on the host"},
@@ -211,6 +215,11 @@ const struct command_def commands[] = {
 	 restore_options, N(restore_options), cluster_restore_run},
 	{"cluster recover", "let one stopped voter go on alone when the majority is lost", recover_options,
 	 N(recover_options), cluster_recover_run},
+	{"cluster keys", "what the cluster signs and seals with: kinds, states, what is still of each", NULL,
+	 0, cluster_keys_show},
+	{"cluster rotate-keys",
+	 "replace keys, with what is under way and without refusing what the former ones signed",
+	 rotate_options, N(rotate_options), cluster_rotate_run},
 	{"cluster status", "leader, quorum, and of each node how far it is, its clock, disk and version",
 	 NULL, 0, cluster_status_show},
 	{"cluster upgrade", "use what the new version brings, once every node runs it; there is no way back",

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "control/api/api.h"
+#include "control/keys/rotation.h"
 #include "core/clock.h"
 #include "core/fd.h"
 #include "core/must.h"
@@ -489,6 +490,9 @@ void tasks_run(struct api_call *call)
 		return;
 	case ARM_TASK_LEAVE:
 		joining_leave_run(call);
+		return;
+	case ARM_TASK_ROTATE:
+		rotation_run(call);
 		return;
 	case ARM_TASK_BACKUP:
 		backup_run(call);

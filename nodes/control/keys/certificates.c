@@ -186,6 +186,8 @@ void certificates_trust(struct control *c)
 	struct str bundle = keys_ca_bundle(c->keys);
 	struct err err = {0};
 
+	/* Should another CA be the active one now, then both are due at once. */
+	all->of[AUTHORITY_PEER].asked_ms = all->of[AUTHORITY_CLIENTS].asked_ms = 0;
 	if (bundle.n == 0 || str_eq(bundle, buf_str(&all->ca)))
 		return;
 	struct buf before = all->ca;

@@ -13,11 +13,12 @@ const char *apply_key_fault(const struct key_put *put)
 		return "sealed: empty";
 	if ((put->kind == KEY_ISSUER || put->kind == KEY_CA) && put->public_part.n == 0)
 		return "public_part: empty";
+	if (put->keep_ms > APPLY_DURATION_MAX)
+		return "keep_ms: above a hundred years";
 	return NULL;
 }
 
-static const struct key_row *put_row(struct apply *a, const struct key_put *put, uint8_t state,
-				     uint64_t keep_ms)
+static const struct key_row *put_row(struct apply *a, const struct key_put *put, uint8_t state)
 {
 	return store_put(a->s, KIND_KEYS,
 			 &(struct key_row){.id = apply_next_id(a),
@@ -27,12 +28,12 @@ static const struct key_row *put_row(struct apply *a, const struct key_put *put,
 					   .public_part = put->public_part,
 					   .created_ms = a->now_ms,
 					   .since_ms = a->now_ms,
-					   .keep_ms = keep_ms});
+					   .keep_ms = put->keep_ms});
 }
 
 void apply_key_found(struct apply *a, const struct key_put *put)
 {
-	put_row(a, put, KEY_ACTIVE, 0);
+	put_row(a, put, KEY_ACTIVE);
 }
 
 bool apply_sealed_is_known(const struct apply *a, struct str sealed)
@@ -69,13 +70,11 @@ void apply_key_put(struct apply *a, const void *body)
 		apply_refuse(a, -EINVAL, "key.%s", fault);
 	else if (c->key.kind == KEY_TAGS && n > 0)
 		apply_refuse(a, -EINVAL, "key.kind: the key of tags does not change");
-	else if (c->keep_ms > APPLY_DURATION_MAX)
-		apply_refuse(a, -EINVAL, "keep_ms: above a hundred years");
 	else if (next || n >= KEYS_OF_A_KIND_MAX)
 		apply_refuse(a, -EBUSY, "keys of %s are being rotated: %u of them are there",
 			     key_kind_name[c->key.kind], n);
 	else
-		a->result->id = put_row(a, &c->key, KEY_NEXT, c->keep_ms)->id;
+		a->result->id = put_row(a, &c->key, KEY_NEXT)->id;
 }
 
 /* The first node that is up and does not have it; NULL: none. */

@@ -27,7 +27,7 @@ static struct str sealed_under(uint64_t key, char text[SEALED_HEAD + 4])
 
 static uint64_t put(struct machine *m, uint8_t kind, uint64_t keep_ms)
 {
-	struct cmd_key_put body = {{kind, STR("sealed"), STR("public")}, keep_ms};
+	struct cmd_key_put body = {{kind, STR("sealed"), STR("public"), keep_ms}};
 	const struct result *result = machine_do(m, 1, COMMAND_KEY_PUT, &body);
 
 	assert_int_equal(result->code, 0);
@@ -55,7 +55,7 @@ static int retire(struct machine *m, uint64_t key, bool early)
 static void test_first_keys(void **unused)
 {
 	struct machine m;
-	struct key_put keys[] = {{KEY_SECRETS, STR("a"), STR_NONE}, {KEY_CA, STR("b"), STR_NONE}};
+	struct key_put keys[] = {{KEY_SECRETS, STR("a"), STR_NONE, 0}, {KEY_CA, STR("b"), STR_NONE, 0}};
 	struct cmd_cluster_init init = {
 		.id = STR("c"),
 		.keys = keys,
@@ -68,10 +68,11 @@ static void test_first_keys(void **unused)
 			 -EINVAL); /* a CA without its certificate */
 	keys[1] = keys[0];
 	assert_int_equal(code(&m, 1, COMMAND_CLUSTER_INIT, &init), -EINVAL); /* two of a kind */
-	keys[1] = (struct key_put){KEY_ISSUER, STR("b"), STR("public")};
+	keys[1] = (struct key_put){KEY_ISSUER, STR("b"), STR("public"), 7};
 	assert_int_equal(code(&m, 1, COMMAND_CLUSTER_INIT, &init), 0);
 	assert_true(str_eq(state_active_key(m.s, KEY_SECRETS)->sealed, STR("a")));
 	assert_true(str_eq(state_active_key(m.s, KEY_ISSUER)->public_part, STR("public")));
+	assert_int_equal(state_active_key(m.s, KEY_ISSUER)->keep_ms, 7);
 	assert_null(state_active_key(m.s, KEY_CA));
 	machine_done(&m);
 }
@@ -80,7 +81,7 @@ static void test_life_of_an_issuer(void **unused)
 {
 	struct machine m;
 	uint64_t first, second;
-	struct cmd_key_put again = {{KEY_ISSUER, STR("sealed"), STR("public")}, 0};
+	struct cmd_key_put again = {{KEY_ISSUER, STR("sealed"), STR("public"), 0}};
 
 	(void)unused;
 	machine_init(&m);
@@ -199,7 +200,7 @@ static void test_workers_have_no_say(void **unused)
 {
 	struct machine m;
 	struct cmd_node_join worker = {.id = 7, .cpu_milli = 1000, .memory_bytes = 1 << 30};
-	struct cmd_key_put key = {{KEY_ISSUER, STR("sealed"), STR("public")}, 0};
+	struct cmd_key_put key = {{KEY_ISSUER, STR("sealed"), STR("public"), 0}};
 	uint64_t id;
 
 	(void)unused;
@@ -219,7 +220,7 @@ static void test_workers_have_no_say(void **unused)
 static void test_bounds(void **unused)
 {
 	struct machine m;
-	struct cmd_key_put key = {{KEY_ISSUER, STR("sealed"), STR_NONE}, 0};
+	struct cmd_key_put key = {{KEY_ISSUER, STR("sealed"), STR_NONE, 0}};
 
 	(void)unused;
 	machine_init(&m);
@@ -230,9 +231,9 @@ static void test_bounds(void **unused)
 	assert_int_equal(code(&m, 1, COMMAND_KEY_PUT, &key), -EINVAL); /* tags stay as they are */
 	for (int i = 0; i < KEYS_OF_A_KIND_MAX; i++)
 		use(&m, put(&m, KEY_CA, 1000000));
-	key.key = (struct key_put){KEY_CA, STR("sealed"), STR("public")};
+	key.key = (struct key_put){KEY_CA, STR("sealed"), STR("public"), 0};
 	assert_int_equal(code(&m, 1, COMMAND_KEY_PUT, &key), -EBUSY);
-	key.keep_ms = UINT64_MAX;
+	key.key.keep_ms = UINT64_MAX;
 	assert_int_equal(code(&m, 1, COMMAND_KEY_PUT, &key), -EINVAL);
 	machine_done(&m);
 }

@@ -240,8 +240,8 @@ static void do_join(struct run *r)
 /* Some key, or one that is not there. */
 static void do_key(struct run *r)
 {
-	struct cmd_key_put put = {{(uint8_t)(KEY_ISSUER + below(r, 2)), STR("sealed"), STR("public")},
-				  below(r, 100000)};
+	struct cmd_key_put put = {
+		{(uint8_t)(KEY_ISSUER + below(r, 2)), STR("sealed"), STR("public"), below(r, 100000)}};
 	const struct key_row *key = state_next_key(r->m.s, NULL);
 	uint64_t id;
 
