@@ -264,8 +264,11 @@ void gateway_opened(struct sim_node *n, const struct sim_ask *open)
 		return;
 	if (v == NULL)
 		return;
-	history_add(n->sim, v->pool, v->identifier, LINEAR_OPENED, ref->generation, open->invoked_ms,
-		    n->sim->now_ms);
+	/* Who finds a session may be told by a leader that does not know yet that it is one no more: the owner's check makes
+	 * that harmless. Who makes one is told by the log. */
+	if (open->opened.created)
+		history_add(n->sim, v->pool, v->identifier, LINEAR_OPENED, ref->generation, open->invoked_ms,
+			    n->sim->now_ms);
 	known = &n->routes[v->slot][v->identifier];
 	if (ref->generation > known->generation)
 		*known = (struct sim_route){ref->generation, ref->sandbox, ref->node, ref->index};

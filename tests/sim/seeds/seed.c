@@ -168,7 +168,7 @@ static struct sim *begin(uint64_t seed, const struct seed_options *o)
 						  : x >> 60 < 12 ? 3
 								 : 5,
 				      .unguarded = o->unguarded,
-				      .snapshot_threshold = 20 + (uint32_t)(x >> 50 & 127),
+				      .snapshot_threshold = 40 + (uint32_t)(x >> 50 & 255),
 				      .snapshot_trailing = 5 + (uint32_t)(x >> 40 & 63)};
 
 	options.n_workers = o->workers >= 0  ? (uint32_t)o->workers
@@ -183,7 +183,7 @@ void seed_run(uint64_t seed, const struct seed_options *options, struct seed_res
 	struct sim *s = begin(seed, options);
 	bool faults = seed % 8 != 0;
 
-	judge_every(s, 15); /* an audit costs as much as many entries */
+	judge_every(s, 60); /* an audit costs as much as many entries */
 	plan.sim = s;
 	plan.pools[0] = sim_put(s, "first", "registry/image:1", 4 + sim_draw(s, 30), 1 + sim_draw(s, 6),
 				1000 + sim_draw(s, 5000));
@@ -195,13 +195,13 @@ void seed_run(uint64_t seed, const struct seed_options *options, struct seed_res
 	faults_end(s);
 	s->faults.duplicate = faults; /* late ones may still come */
 	s->busy = false;
-	sim_run(s, 20000);
-	check_answers(s, faults);
+	sim_run(s, 5000);
 	if (!sim_until(s, at_rest, REST_MS)) {
 		print_stuck(s);
 		sim_fail(s, "it does not come to rest");
 	}
-	sim_run(s, 10000);
+	sim_run(s, faults ? 3000 : 16000);
+	check_answers(s, faults);
 	check_rest(s);
 	history_check(s);
 	*ret = (struct seed_result){.seed = seed,
