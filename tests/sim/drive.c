@@ -150,6 +150,7 @@ static void stop(struct sim *s, struct sim_node *n, const struct effect *effect)
 
 	struct sim_run *r = sim_run_of(n, body->sandbox);
 
+	judge_stop(n, body->sandbox);
 	s->n_stops++;
 	if (r != NULL) {
 		r->stopping = true;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/links/admit.h"
 #include "core/must.h"
 #include "judge/judge.h"
 #include "sim.h"
@@ -90,6 +91,12 @@ void gateway_ended(struct sim_node *n, uint64_t generation)
 
 	if (a != NULL)
 		*a = n->accounts[--n->n_accounts];
+	for (uint32_t i = 0; i < SIM_POOLS * SIM_IDENTIFIERS; i++) {
+		struct sim_route *known = &n->routes[i / SIM_IDENTIFIERS][i % SIM_IDENTIFIERS];
+
+		if (known->generation == generation)
+			*known = (struct sim_route){0};
+	}
 }
 
 /* -- At the owner --------------------------------------------------------------------------------------------------- */
@@ -170,11 +177,8 @@ static void to_sandbox(struct sim_node *n, struct sim_visit *v, struct sim_accou
 /* Whether the tables here show the session as the request names it; wait: they do not go that far yet. */
 static bool admits(const struct sim_node *n, const struct sim_visit *v, bool *ret_wait)
 {
-	const struct session_row *row = state_session_by_generation(n->tables, v->route.generation);
-
 	*ret_wait = state_index(n->tables) < v->route.index;
-	return !*ret_wait && row != NULL && row->pool == v->pool && row->state == SESSION_LIVE &&
-	       row->sandbox == v->route.sandbox && row->node == n->id;
+	return !*ret_wait && admit_vouches(n->tables, n->id, v->pool, v->route.generation, v->route.sandbox);
 }
 
 static void at_owner(struct sim *s, struct sim_event *e)
@@ -299,16 +303,30 @@ void gateway_visit(struct sim *s, uint64_t node, uint32_t slot, uint64_t pool, u
 
 /* -- Stops ---------------------------------------------------------------------------------------------------------- */
 
-void gateway_stop(struct sim *s, uint64_t node, uint64_t pool, uint32_t identifier)
+static void stop_now(struct sim *s, struct sim_event *e)
 {
+	struct sim_node *n = sim_node(s, e->node);
+	const struct sim_stop *stop = &s->stops[e->number];
 	char text[32];
 
+	if (state_index(n->tables) < stop->index) {
+		if (s->now_ms < stop->begun_ms + WAIT_MS)
+			sim_after_on(n, LOOK_MS, stop_now)->number = e->number;
+		return;
+	}
+	snprintf(text, sizeof text, "user-%u", stop->identifier);
+	sim_send(s, n->id, (struct address){ADDRESS_PLACEMENT, n->id, 0}, MSG_STOP,
+		 &(struct msg_stop){stop->pool, str_of(text)}, STOP_CORRELATION + e->number);
+}
+
+/* As the management API does: what is stopped is read behind a barrier, here all that was applied anywhere by now. */
+void gateway_stop(struct sim *s, uint64_t node, uint64_t pool, uint32_t identifier)
+{
 	if (s->n_user_stops == SIM_STOPS_MAX)
 		return;
-	snprintf(text, sizeof text, "user-%u", identifier);
-	s->stops[s->n_user_stops] = (struct sim_stop){pool, s->now_ms, identifier, false};
-	sim_send(s, node, (struct address){ADDRESS_PLACEMENT, NODE_LEADER, 0}, MSG_STOP,
-		 &(struct msg_stop){pool, str_of(text)}, STOP_CORRELATION + s->n_user_stops++);
+	s->stops[s->n_user_stops] = (struct sim_stop){
+		.pool = pool, .begun_ms = s->now_ms, .index = judge_index(s), .identifier = identifier};
+	sim_after_on(sim_node(s, node), 0, stop_now)->number = s->n_user_stops++;
 }
 
 /* Of two answers, as of a copy that was sent again, the first counts: the client has gone on. */
@@ -319,6 +337,8 @@ void gateway_stopped(struct sim *s, uint64_t number, int32_t code)
 	if (number >= s->n_user_stops || stop->answered)
 		return;
 	stop->answered = true;
+	if (code == 0)
+		judge_stopped(s, stop->pool, stop->identifier, stop->begun_ms);
 	if (code == 0 || code == -ENOENT)
 		history_add(s, stop->pool, stop->identifier, code == 0 ? LINEAR_STOPPED : LINEAR_NONE, 0,
 			    stop->begun_ms, s->now_ms);

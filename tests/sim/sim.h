@@ -149,7 +149,7 @@ struct sim_visit {
 #define SIM_VISITS_MAX 8192
 
 struct sim_stop {
-	uint64_t pool, begun_ms;
+	uint64_t pool, begun_ms, index; /* index: that its node must have applied */
 	uint32_t identifier;
 	bool answered;
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "control/api/api.h"
+#include "control/links/admit.h"
 #include "control/replica.h"
 #include "core/clock.h"
 #include "core/must.h"
@@ -96,7 +97,6 @@ void inlet_fill(struct control *c, struct gateway_config *g)
 /* True when it was answered. */
 static bool answer_admit(struct control *c, const struct gateway_admit *a, uint64_t now)
 {
-	const struct session_row *s;
 	int code;
 
 	if (replica_applied(c) < a->index) {
@@ -106,9 +106,7 @@ static bool answer_admit(struct control *c, const struct gateway_admit *a, uint6
 	} else if (!c->allowed) {
 		code = -EAGAIN;
 	} else {
-		s = state_session_by_generation(c->state, a->generation);
-		code = s != NULL && s->pool == a->pool && s->state == SESSION_LIVE &&
-				       s->sandbox == a->sandbox && s->node == c->config.node_id
+		code = admit_vouches(c->state, c->config.node_id, a->pool, a->generation, a->sandbox)
 			       ? 0
 			       : -ESTALE;
 	}

@@ -22,6 +22,8 @@ struct judge {
 	struct judge_session sessions[JUDGE_IDS]; /* by generation */
 	struct history *history;
 	struct bill *bill;
+	struct repeats *repeats;
+	uint64_t newest; /* generation */
 };
 
 struct judge *judge_new(struct sim *s)
@@ -32,6 +34,7 @@ struct judge *judge_new(struct sim *s)
 	j->sim = s;
 	j->history = history_new();
 	j->bill = bill_new();
+	j->repeats = repeats_new();
 	return j;
 }
 
@@ -42,6 +45,7 @@ void judge_free(struct judge *j)
 	free(j->log);
 	history_free(j->history);
 	bill_free(j->bill);
+	repeats_free(j->repeats);
 	free(j);
 }
 
@@ -204,6 +208,9 @@ static void session_changed(struct sim *s, const struct state *tables, uint64_t 
 	    (e->seen && (e->pool != row->pool || e->identifier != identifier_of(row->identifier))) ||
 	    (e->sandbox != 0 && e->sandbox != row->sandbox))
 		sim_fail(s, "(1) generation %llu is used again", (unsigned long long)generation);
+	if (!e->live && row->state == SESSION_LIVE)
+		e->born_ms = s->now_ms;
+	s->judge->newest = generation > s->judge->newest ? generation : s->judge->newest;
 	e->seen = true;
 	e->pool = row->pool;
 	e->identifier = identifier_of(row->identifier);
@@ -265,6 +272,7 @@ void judge_applied(struct sim_node *n, uint64_t index, const struct applied *app
 	t->hash = hash;
 	j->index = index;
 	n->sim->trace = (n->sim->trace ^ hash) * 1099511628211u;
+	repeats_check(j->repeats, n->sim, applied);
 	check_changes(j, n->tables, applied);
 	check_tables(j, n->tables, index);
 }
@@ -288,6 +296,29 @@ void judge_start(struct sim_node *n, uint64_t sandbox)
 	if (b->ready_ms != 0 && sim_run_of(n, sandbox) == NULL)
 		sim_fail(n->sim, "(2) sandbox %llu is started again: it was ready before, and is %s",
 			 (unsigned long long)sandbox, b->ended ? "gone" : "bound or ready");
+}
+
+/* Nobody stops what serves a live session: it is closing first, or it does not run. */
+void judge_stop(struct sim_node *n, uint64_t sandbox)
+{
+	const struct judge_sandbox *b = judge_sandbox_of(n->sim, sandbox);
+
+	if (b->generation != 0 && !b->ended && sim_run_of(n, sandbox) != NULL &&
+	    session_of(n->sim, b->generation)->live)
+		sim_fail(n->sim, "(5) sandbox %llu is stopped, and its session is live",
+			 (unsigned long long)sandbox);
+}
+
+void judge_stopped(struct sim *s, uint64_t pool, uint32_t identifier, uint64_t begun_ms)
+{
+	for (uint64_t generation = 1; generation <= s->judge->newest; generation++) {
+		const struct judge_session *e = session_of(s, generation);
+
+		if (e->live && !e->ended && e->pool == pool && e->identifier == identifier &&
+		    e->born_ms < begun_ms)
+			sim_fail(s, "(5) the stop of user-%u was acknowledged, and its session %llu is live",
+				 identifier, (unsigned long long)generation);
+	}
 }
 
 void judge_over(struct sim_node *n, uint64_t sandbox, bool known)
@@ -317,6 +348,7 @@ void judge_served(struct sim_node *owner, uint64_t generation, uint64_t sandbox,
 {
 	struct sim *s = owner->sim;
 	const struct judge_session *e = session_of(s, generation);
+	const struct session_row *row = state_session_by_generation(owner->tables, generation);
 
 	s->n_served++;
 	if (!e->seen || e->pool != pool || e->identifier != identifier || e->sandbox != sandbox)
@@ -324,5 +356,8 @@ void judge_served(struct sim_node *owner, uint64_t generation, uint64_t sandbox,
 			 (unsigned long long)sandbox, e->identifier);
 	if (e->ended)
 		sim_fail(s, "(4) a request of user-%u reached sandbox %llu, whose session is ended",
+			 identifier, (unsigned long long)sandbox);
+	if (row != NULL && row->state == SESSION_CLOSING)
+		sim_fail(s, "(4) a request of user-%u reached sandbox %llu, and its owner knew that it ends",
 			 identifier, (unsigned long long)sandbox);
 }

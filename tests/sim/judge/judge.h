@@ -26,6 +26,7 @@ struct judge_sandbox {
 
 struct judge_session {
 	uint64_t pool, sandbox, node, opened_ms;
+	uint64_t born_ms;    /* virtual time when it was live first */
 	uint64_t over_ms;    /* virtual time when nothing of its sandbox ran any more; 0: it runs */
 	uint32_t identifier; /* a small number: user-<n> */
 	bool seen, live, ended;
@@ -33,6 +34,7 @@ struct judge_session {
 
 struct history;
 struct bill;
+struct repeats;
 
 struct judge *judge_new(struct sim *s);
 void judge_free(struct judge *j);
@@ -52,6 +54,8 @@ const struct judge_session *judge_session(const struct sim *s, uint64_t generati
 
 /* What happened outside of the tables. */
 void judge_start(struct sim_node *n, uint64_t sandbox);
+void judge_stop(struct sim_node *n, uint64_t sandbox);
+void judge_stopped(struct sim *s, uint64_t pool, uint32_t identifier, uint64_t begun_ms); /* acknowledged */
 void judge_over(struct sim_node *n, uint64_t sandbox,
 		bool known);           /* nothing of it runs any more; known: sandboxd knows when */
 void judge_thawed(struct sim_node *n); /* the fence was moved */
@@ -65,6 +69,11 @@ void history_check(struct sim *s);
 struct history *history_new(void);
 void history_free(struct history *h);
 struct history *judge_history(struct sim *s);
+
+/* repeats.c: a command that comes twice has the result of its first time. */
+struct repeats *repeats_new(void);
+void repeats_free(struct repeats *r);
+void repeats_check(struct repeats *r, struct sim *s, const struct applied *applied);
 
 /* bill.c: the ledger, recounted. */
 struct bill *bill_new(void);
