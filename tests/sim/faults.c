@@ -175,5 +175,7 @@ void faults_end(struct sim *s)
 		n->disk_ms_max = 2;
 		if (!n->up)
 			node_boot(n);
+		else if (n->asleep_until_ms > s->now_ms)
+			sim_restart(s, n);
 	}
 }

@@ -13,8 +13,10 @@ import sys
 
 SESSION, SANDBOX, NODE = (f"raft-store/state/apply/apply_{x}.c" for x in ("session", "sandbox", "node"))
 MUTANTS = {
-    "double_allocation": (30, [(SESSION, "} else if (session != NULL) {",
-                                "} else if (session != NULL && session->state != SESSION_CLOSING) {")]),
+    "double_allocation": (60, [(SESSION, "} else if (session != NULL) {",
+                                "} else if (session != NULL && session->state != SESSION_CLOSING) {"),
+                               ("actors/placement/askers.c", "} else if (row == NULL && g->request == 0 &&",
+                                "} else if ((row == NULL || row->state == SESSION_CLOSING) && g->request == 0 &&")]),
     "missed_fence": (200, [("actors/membership/membership.c", "&(struct sandboxd_fence){until_ms}",
                             "&(struct sandboxd_fence){until_ms + 60000}")]),
     "lost_ledger_close": (30, [(SANDBOX, "\tledger_ended(a->s, &end);\n\tstore_remove(a->s, KIND_SESSIONS, session);",
@@ -49,9 +51,11 @@ MUTANTS = {
     "capacity_exceeded": (100, [(SANDBOX, "node->cpu_reserved + t->cpu_milli > node->cpu_milli * x->overcommit_cpu ||", ""),
                                 ("actors/placement/refill.c", "cpu_max = spot->row->cpu_milli * x->overcommit_cpu;",
                                  "cpu_max = UINT64_MAX;")]),
-    "lost_without_a_look_at_the_renewal": (300, [(NODE, " || node->renewed_ms != c->renewed_ms) {", ") {"),
-                                                 (NODE, "if (a->now_ms < node->renewed_ms + a->cluster.settings.lost_ms) {",
-                                                  "if (a->now_ms < c->renewed_ms + a->cluster.settings.lost_ms) {")]),
+    "lost_without_a_look_at_the_renewal": (60, [("actors/membership/membership.c",
+                                                 "if (heard->at_ms == 0 || heard->renewed_ms != row->renewed_ms) {",
+                                                 "if (heard->at_ms == 0) {"),
+                                                (NODE, "if (a->now_ms < node->renewed_ms + a->cluster.settings.lost_ms) {",
+                                                 "if (a->cluster.settings.lost_ms == 0) {")]),
     "started_by_stale_tables": (200, [("actors/sandbox/sandbox.c", "context_epoch(c) == 0 ? SANDBOX_ACTOR_NEW : start(self, c)",
                                        "start(self, c)")]),
 }

@@ -46,7 +46,7 @@ struct sim_io {
 	struct writes writes;
 	bool writing, dead; /* dead: ends at once, and nothing of it reaches disk or network any more */
 	struct write *beside;
-	struct calls calls;
+	struct calls calls, sent; /* sent: told at the end of the turn */
 };
 
 static struct sim_io *io_of(struct raft_io *io)
@@ -281,22 +281,36 @@ static int io_random(struct raft_io *raft_io, int min, int max)
 static void call_done(struct sim_io *io, struct call *call, int status)
 {
 	TAILQ_REMOVE(&io->calls, call, next);
-	if (call->send != NULL) {
-		if (call->send->cb != NULL)
-			call->send->cb(call->send, status);
-	} else if (call->get != NULL) {
+	if (call->get != NULL)
 		call->get->cb(call->get, status == 0 ? disk_load_snapshot(io->node->disk) : NULL, status);
-	} else {
+	else
 		call->work->cb(call->work, status == 0 ? call->work->work(call->work) : status);
-	}
 	free(call);
+}
+
+/* `cancelled`: what all are told. */
+static void tell_sent(struct sim_io *io, int cancelled)
+{
+	struct call *call;
+
+	while ((call = TAILQ_FIRST(&io->sent)) != NULL) {
+		TAILQ_REMOVE(&io->sent, call, next);
+		if (call->send->cb != NULL)
+			call->send->cb(call->send, cancelled != 0 ? cancelled : call->status);
+		free(call);
+	}
+}
+
+void sim_io_turn(struct sim_node *n)
+{
+	tell_sent(n->io, 0);
 }
 
 static void on_call(struct sim *s, struct sim_event *e)
 {
 	struct call *call = e->arg;
 
-	call_done(sim_node(s, e->node)->io, call, call->status);
+	call_done(sim_node(s, e->node)->io, call, 0);
 }
 
 static struct call *call_new(struct sim_io *io, uint64_t delay_ms)
@@ -368,9 +382,11 @@ static int io_send(struct raft_io *raft_io, struct raft_io_send *request, const 
 	struct sim_event *e;
 
 	request->cb = done;
-	struct call *call = call_new(io, 0);
+	struct call *call = calloc(1, sizeof *call);
 
+	must(call != NULL);
 	call->send = request;
+	TAILQ_INSERT_TAIL(&io->sent, call, next);
 	if (!to->up || !wire_is_open(from->sim, from->id, to->id))
 		call->status = RAFT_NOCONNECTION;
 	if (call->status != 0 || io->dead || !wire_passes(from->sim, from->id, to->id, &delay_ms))
@@ -428,6 +444,7 @@ static void io_close(struct raft_io *raft_io, raft_io_close_cb closed)
 	if (io->beside != NULL)
 		answer(io->beside, RAFT_CANCELED);
 	io->beside = NULL;
+	tell_sent(io, RAFT_CANCELED);
 	while (!TAILQ_EMPTY(&io->calls))
 		call_done(io, TAILQ_FIRST(&io->calls), RAFT_CANCELED);
 	closed(raft_io);
@@ -441,6 +458,7 @@ void sim_io_open(struct sim_node *n, struct raft_io *io)
 	n->io->io = io;
 	TAILQ_INIT(&n->io->writes);
 	TAILQ_INIT(&n->io->calls);
+	TAILQ_INIT(&n->io->sent);
 	*io = (struct raft_io){.version = 2,
 			       .impl = n->io,
 			       .init = io_init,

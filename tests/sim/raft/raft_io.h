@@ -18,5 +18,6 @@ void sim_io_open(struct sim_node *n, struct raft_io *io);
 void sim_io_crash(struct sim_node *n);
 void sim_io_free(struct sim_node *n); /* behind raft_close */
 void sim_io_tick(struct sim_node *n);
+void sim_io_turn(struct sim_node *n); /* at the end of the node's turn */
 
 #endif

@@ -191,4 +191,5 @@ void server_turn(struct sim_node *n)
 		return;
 	propose_flush(c);
 	guard_turn(c->guard);
+	sim_io_turn(n);
 }

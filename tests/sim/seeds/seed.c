@@ -6,7 +6,7 @@
 #include "sim/judge/judge.h"
 
 #define POOLS   2
-#define STEPS   30
+#define STEPS   24
 #define REST_MS 300000
 
 struct plan {
