@@ -14,6 +14,8 @@ static struct sim_node *any(struct sim *s)
 /* Mostly short, sometimes longer than any lease. */
 static uint64_t a_while(struct sim *s)
 {
+	if (s->storm)
+		return 50 + sim_draw(s, 1500);
 	return sim_chance(s, 700) ? 50 + sim_draw(s, 3000) : 3000 + sim_draw(s, 27000);
 }
 

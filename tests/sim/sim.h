@@ -179,6 +179,7 @@ struct sim {
 	uint64_t seed, random, now_ms, trace;
 	struct sim_options options;
 	struct sim_faults faults;
+	bool storm; /* faults of links, disks and daemons are short */
 	uint32_t n_voters, n_nodes;
 	struct sim_node nodes[SIM_NODES_MAX];
 	struct heap events;

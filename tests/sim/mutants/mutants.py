@@ -3,9 +3,9 @@
     mutants.py NAME SOURCE_ROOT OUT...      writes the changed copies, in the order of the mutant's files
     mutants.py --list                       NAME SEEDS FILE... of each, for CMake
 
-Each is a change of one or two places of the product; the place must be there exactly once, so that a mutant cannot rot. The copies are
-compiled into a berth-sim of their own, in front of the libraries; the product's files know nothing of this. SEEDS is within
-how many the fault is found.
+Each is a change of one or two places of the product; the place must be there exactly once. The copies are
+compiled into a berth-sim of their own, in front of the libraries; the product's files know nothing of this. A place that is not there
+is said while building, and the mutant's test fails: there is no fault to find. SEEDS is within how many it is found.
 """
 
 import pathlib
@@ -49,8 +49,8 @@ MUTANTS = {
                                          "w->correlation,\n\t\t\t  w->type == COMMAND_SESSION_CLOSING ? 0 : -EINPROGRESS, NULL);\n"
                                          "\t\twaiting_free(w);\n\t}\n}\n\n/* -- Going out")]),
     "capacity_exceeded": (100, [(SANDBOX, "node->cpu_reserved + t->cpu_milli > node->cpu_milli * x->overcommit_cpu ||", ""),
-                                ("actors/placement/refill.c", "cpu_max = spot->row->cpu_milli * x->overcommit_cpu;",
-                                 "cpu_max = UINT64_MAX;")]),
+                                ("actors/placement/refill.c", "fits(spot->cpu_milli, spot->row->cpu_milli * x->overcommit_cpu, t->cpu_milli)",
+                                 "fits(spot->cpu_milli, UINT64_MAX, t->cpu_milli)")]),
     "lost_without_a_look_at_the_renewal": (60, [("actors/membership/membership.c",
                                                  "if (heard->at_ms == 0 || heard->renewed_ms != row->renewed_ms) {",
                                                  "if (heard->at_ms == 0) {"),
@@ -74,7 +74,7 @@ def main():
             if where != file:
                 continue
             if text.count(old) != 1:
-                sys.exit(f"mutant {name}: its place is {text.count(old)} times in {file}: write it anew in {__file__}")
+                print(f"mutant {name}: its place is {text.count(old)} times in {file}: write it anew in {__file__}", file=sys.stderr)
             text = text.replace(old, new)
         pathlib.Path(out).write_text(text)
 

@@ -376,11 +376,18 @@ static int io_send(struct raft_io *raft_io, struct raft_io_send *request, const 
 		   raft_io_send_cb done)
 {
 	struct sim_io *io = io_of(raft_io);
-	struct sim_node *from = io->node, *to = sim_node(from->sim, m->server_id);
+	struct sim_node *from = io->node, *to;
 	uint64_t delay_ms;
 	struct raft_message *copy;
 	struct sim_event *e;
 
+	/* raft_uv ends the program then. */
+	if (m->server_id == 0)
+		sim_fail(from->sim,
+			 "(5) node %llu answers a leader of an earlier term, for entries that this one never "
+			 "sent",
+			 (unsigned long long)from->id);
+	to = sim_node(from->sim, m->server_id);
 	request->cb = done;
 	struct call *call = calloc(1, sizeof *call);
 

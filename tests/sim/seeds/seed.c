@@ -39,6 +39,20 @@ static void draw_faults(struct sim *s)
 	}
 }
 
+/* Leaders change all the time, with entries half written and half sent: what the library alone does not survive. */
+static void draw_storm(struct sim *s)
+{
+	s->storm = true;
+	s->faults = (struct sim_faults){.lose = 50,
+					.duplicate = 50,
+					.delay = 100 + sim_draw(s, 300),
+					.kills = sim_draw(s, 300),
+					.cuts = 300 + sim_draw(s, 400),
+					.one_way = 300 + sim_draw(s, 400),
+					.slow_disks = 200 + sim_draw(s, 400),
+					.transfers = sim_draw(s, 300)};
+}
+
 static uint64_t any_up(struct sim *s)
 {
 	uint64_t id = 1 + sim_draw(s, s->n_nodes);
@@ -182,6 +196,11 @@ static void print_stuck(struct sim *s)
 	}
 }
 
+static bool storms(uint64_t seed, const struct seed_options *o)
+{
+	return o->unguarded || seed % 8 == 1;
+}
+
 static struct sim *begin(uint64_t seed, const struct seed_options *o)
 {
 	uint64_t x = seed * 0x9e3779b97f4a7c15u;
@@ -192,6 +211,10 @@ static struct sim *begin(uint64_t seed, const struct seed_options *o)
 				      .snapshot_threshold = 40 + (uint32_t)(x >> 50 & 255),
 				      .snapshot_trailing = 5 + (uint32_t)(x >> 40 & 63)};
 
+	if (storms(seed, o)) {
+		options.snapshot_threshold = 10 + (uint32_t)(x >> 50 & 31);
+		options.snapshot_trailing = 3 + (uint32_t)(x >> 40 & 7);
+	}
 	if (x >> 30 & 1)
 		options.cpu_milli = 300 + (x >> 20 & 511);
 	options.n_workers = o->workers >= 0  ? (uint32_t)o->workers
@@ -204,7 +227,7 @@ static struct sim *begin(uint64_t seed, const struct seed_options *o)
 void seed_run(uint64_t seed, const struct seed_options *options, struct seed_result *ret)
 {
 	struct sim *s = begin(seed, options);
-	bool faults = seed % 8 != 0;
+	bool faults = seed % 8 != 0 || options->unguarded;
 
 	judge_every(s, 60); /* an audit costs as much as many entries */
 	plan.sim = s;
@@ -212,7 +235,9 @@ void seed_run(uint64_t seed, const struct seed_options *options, struct seed_res
 				1000 + sim_draw(s, 5000));
 	plan.pools[1] = sim_put(s, "second", "registry/image:2", 4 + sim_draw(s, 30), sim_draw(s, 4),
 				1000 + sim_draw(s, 5000));
-	if (faults)
+	if (storms(seed, options))
+		draw_storm(s);
+	else if (faults)
 		draw_faults(s);
 	disturb(s);
 	faults_end(s);
