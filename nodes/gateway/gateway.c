@@ -59,7 +59,7 @@ static void stop_loop(struct gw *gw)
 	}
 	session_end_all(gw);
 	for (struct map_node *node = NULL; (node = map_next(&gw->peers, node));)
-		upstream_close_all(&container_of(node, struct peer, by_node)->conns, false);
+		upstream_close_all(&container_of(node, struct peer, by_node)->conns, NULL, NULL);
 	if (config->loop_stop)
 		config->loop_stop(config->arg, &gw->loop, gw->index);
 	mailbox_close(gw->mailbox);

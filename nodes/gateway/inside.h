@@ -316,7 +316,8 @@ void conns_init(struct conns *conns, unsigned max);
 void upstream_get(struct client *c); /* c->session is set: to EXCHANGE now or later */
 void upstream_put(struct upstream *u, bool reusable);
 void upstream_close(struct upstream *u);
-void upstream_close_all(struct conns *conns, bool tell);
+/* Clients that wait for their answer get 503 with this code; NULL: their connections are closed. */
+void upstream_close_all(struct conns *conns, const char *code, const char *message);
 void upstream_forget_dial(struct client *c);
 void upstream_silent_nodes(
 	struct gw *gw); /* a new view: lets go of what waits for nodes that it calls silent */

@@ -379,7 +379,7 @@ static void end_session(struct gw *gw, struct session *s)
 	forget(gw, s);
 	while (!loop_list_empty(&s->tunnels))
 		client_close(container_of(s->tunnels.next, struct client, tunnel));
-	upstream_close_all(&s->conns, true);
+	upstream_close_all(&s->conns, "SessionEnded", "the session ended before its answer");
 	for (int i = 0; i < 2; i++) {
 		struct loop_link *list = i ? &s->conns.waiting : &s->held;
 		while (!loop_list_empty(list)) {
@@ -539,6 +539,9 @@ void session_fence(struct gw *gw, bool fenced)
 		struct session *s = container_of(node, struct session, by_generation);
 		while (!loop_list_empty(&s->tunnels))
 			client_close(container_of(s->tunnels.next, struct client, tunnel));
+		/* Their sandboxes are frozen: no answer comes. */
+		if (s->local)
+			upstream_close_all(&s->conns, "NodeFenced", "the session's node has lost its lease");
 	}
 }
 

@@ -130,15 +130,14 @@ void upstream_close(struct upstream *u)
 		serve_waiting(u->conns, NULL);
 }
 
-void upstream_close_all(struct conns *conns, bool tell)
+void upstream_close_all(struct conns *conns, const char *code, const char *message)
 {
 	while (!loop_list_empty(&conns->all)) {
 		struct upstream *u = container_of(conns->all.next, struct upstream, link_all);
 		struct client *c = u->c;
 		if (c) {
-			if (tell && c->state == CLIENT_EXCHANGE)
-				answer_retry(c, 503, "SessionEnded", "the session ended before its answer",
-					     1);
+			if (code && c->state == CLIENT_EXCHANGE)
+				answer_retry(c, 503, code, message, 1);
 			else
 				client_close(c);
 		}

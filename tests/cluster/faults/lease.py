@@ -112,6 +112,35 @@ def test_a_lease_that_ended_freezes_and_thaws():
     assert rows()[identifier]["sandbox"] == row["sandbox"]
 
 
+def test_without_a_majority_warm_sessions_go_on_to_the_leases_end():
+    """Both others stand still: what the third has is served until its lease is over, then refused and frozen; with them it goes on."""
+    alone = leader()
+    there = {i: r for i, r in rows(alone).items() if r["node"] == alone}
+    assert there, "the leader owns some"
+    identifier, row = sorted(there.items())[0]
+    pid = sandboxes.first_process(cluster, alone, row["sandbox"])
+    first = cluster.session("demo", identifier, "/instance", node=alone).body
+    stopped = [cluster.pid(n, "berthd") for n in (1, 2, 3) if n != alone]
+    for other in stopped:
+        os.kill(other, signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+        a = wait_until("it is refused", LEASE_S + 4, lambda: next(
+            (x for x in [cluster.session("demo", identifier, "/instance", node=alone, timeout=20)] if x.status != 200), None))
+        took = time.monotonic() - began
+        assert a.status == 503 and int(a.headers["retry-after"]) >= 1, a
+        assert took >= LEASE_S - 3, took  # renewed within the last 2 s
+        wait_until("its sandboxes are frozen", 3, lambda: frozen(pid))
+    finally:
+        for other in stopped:
+            os.kill(other, signal.SIGCONT)
+    print(f"        served for {took:.1f} s without a majority, then refused and frozen", flush=True)
+    wait_until("it is thawed", 10, lambda: not frozen(pid))
+    a = wait_until("it is served again", 10,
+                   lambda: next((x for x in [cluster.session("demo", identifier, "/instance", node=alone)] if x.status == 200), None))
+    assert a.body == first
+
+
 def test_a_lost_nodes_identifiers_get_new_sandboxes():
     identifier, row, pid = still(LOST_S + 3, lambda *_: None)
     node = row["node"]
@@ -133,5 +162,6 @@ def test_nothing_is_left():
     wait_until("all of it is gone", 15, lambda: sandboxes.left(cluster) == before, 0.5)
 
 
-run([test_sessions_open, test_a_lease_that_ended_freezes_and_thaws, test_a_lost_nodes_identifiers_get_new_sandboxes,
+run([test_sessions_open, test_a_lease_that_ended_freezes_and_thaws, test_without_a_majority_warm_sessions_go_on_to_the_leases_end,
+     test_a_lost_nodes_identifiers_get_new_sandboxes,
      test_nothing_is_left], cluster)
