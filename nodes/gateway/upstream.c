@@ -145,11 +145,12 @@ void upstream_close_all(struct conns *conns, const char *code, const char *messa
 	}
 }
 
+/* Or removed: it will never be back. */
 static bool silent(const struct gw *gw, uint64_t node)
 {
 	const struct view_node *n = gw->view ? view_node(gw->view, node) : NULL;
 
-	return n && n->silent;
+	return n ? n->silent : gw->view && view_refuses(gw->view, node);
 }
 
 static void close_silent(struct conns *conns)
