@@ -107,6 +107,7 @@ static int guarded_start(struct raft_io *io, unsigned ms, raft_io_tick_cb tick, 
 	struct guard *g = guard_of(io);
 	g->tick = tick;
 	g->receive = receive;
+	mark_uncommitted(g);
 	return g->start(io, ms, on_tick, on_message);
 }
 
@@ -201,12 +202,14 @@ int guard_new(struct raft *r, const struct guard_options *options, struct guard 
 	g->start = r->io->start;
 	g->append = r->io->append;
 	g->send = r->io->send;
+	g->load = r->io->load;
 	g->truncate = r->io->truncate;
 	g->snapshot_put = r->io->snapshot_put;
 	g->close = r->io->close;
 	r->io->start = guarded_start;
 	r->io->append = guarded_append;
 	r->io->send = guarded_send;
+	r->io->load = guarded_load;
 	r->io->truncate = guarded_truncate;
 	r->io->snapshot_put = guarded_snapshot_put;
 	r->io->close = guarded_close;

@@ -36,6 +36,8 @@ struct guard {
 	int (*append)(struct raft_io *, struct raft_io_append *, const struct raft_entry *, unsigned,
 		      raft_io_append_cb);
 	int (*send)(struct raft_io *, struct raft_io_send *, const struct raft_message *, raft_io_send_cb);
+	int (*load)(struct raft_io *, raft_term *, raft_id *, struct raft_snapshot **, raft_index *,
+		    struct raft_entry **, size_t *);
 	int (*truncate)(struct raft_io *, raft_index);
 	int (*snapshot_put)(struct raft_io *, unsigned, struct raft_io_snapshot_put *,
 			    const struct raft_snapshot *, raft_io_snapshot_put_cb);
@@ -63,6 +65,7 @@ struct guard {
 	} postponed;                         /* our own snapshot, until the truncation is done */
 	struct raft_configuration committed; /* the last one that was, for a rollback */
 	raft_index committed_index;          /* its entry; 0: none is kept */
+	raft_index loaded_change;            /* the last change that the files hold; 0: none behind it */
 	struct follower followers[FOLLOWERS_MAX];
 	uint64_t counts[GUARD_RULES];
 };
@@ -106,6 +109,9 @@ void end_cut(struct guard *g, bool cancelled);
 /* voting.c */
 bool skip_second_vote(struct guard *g, const struct raft_request_vote *m);
 int check_trailing(const struct raft *r, const struct guard_options *options, struct err *err);
+int guarded_load(struct raft_io *io, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot,
+		 raft_index *start, struct raft_entry **entries, size_t *n);
+void mark_uncommitted(struct guard *g);
 void keep_committed(struct guard *g);
 void roll_back(struct guard *g, const struct raft_append_entries *m);
 

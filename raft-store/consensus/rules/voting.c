@@ -1,5 +1,7 @@
 /* voting.c -- who votes for whom, and which configuration counts. See rules.h. */
+#include <endian.h>
 #include <errno.h>
+#include <string.h>
 
 #include "consensus/rules/rules.h"
 #include "core/must.h"
@@ -37,6 +39,78 @@ static void copy_configuration(const struct raft_configuration *from, struct raf
 					    from->servers[i].role) == 0);
 }
 
+static uint64_t get64(const unsigned char *p)
+{
+	uint64_t x;
+	memcpy(&x, p, sizeof x);
+	return le64toh(x);
+}
+
+/* {u8 format, u64 n, n times {u64 id, address with a zero, u8 role}}, little endian. libraft: configurationDecode. */
+static bool decode_configuration(const struct raft_buffer *buffer, struct raft_configuration *to)
+{
+	const unsigned char *p = buffer->base, *end = p + buffer->len;
+	raft_configuration_init(to);
+	if (buffer->len < 9 || p[0] != 1)
+		return false;
+	uint64_t n = get64(p + 1);
+	p += 9;
+	for (uint64_t i = 0; i < n; i++) {
+		const unsigned char *zero = end - p > 8 ? memchr(p + 8, 0, (size_t)(end - p - 8)) : NULL;
+		if (zero == NULL || end - zero < 2 ||
+		    raft_configuration_add(to, get64(p), (const char *)p + 8, zero[1]) != 0) {
+			raft_configuration_close(to);
+			return false;
+		}
+		p = zero + 2;
+	}
+	return true;
+}
+
+static void keep_configuration(struct guard *g, struct raft_configuration configuration, raft_index index)
+{
+	raft_configuration_close(&g->committed);
+	g->committed = configuration;
+	g->committed_index = index;
+}
+
+/* Rule GUARD_ROLLBACK after a restart: the library takes the last configuration of its log for a committed one. Of several the
+ * last but one is, for there is one change at a time; or else the snapshot's. */
+int guarded_load(struct raft_io *io, raft_term *term, raft_id *vote, struct raft_snapshot **snapshot,
+		 raft_index *start, struct raft_entry **entries, size_t *n)
+{
+	struct guard *g = ((struct raft *)io->data)->data;
+	struct raft_configuration last;
+	int rc = g->load(io, term, vote, snapshot, start, entries, n);
+	if (rc != 0 || !rule_on(g, GUARD_ROLLBACK))
+		return rc;
+	if (*snapshot != NULL) {
+		copy_configuration(&(*snapshot)->configuration, &last);
+		keep_configuration(g, last, (*snapshot)->configuration_index);
+	}
+	raft_configuration_init(&last);
+	for (size_t i = 0; i < *n; i++) {
+		const struct raft_entry *e = &(*entries)[i];
+		if (e->type != RAFT_CHANGE)
+			continue;
+		if (g->loaded_change != 0)
+			keep_configuration(g, last, g->loaded_change);
+		g->loaded_change = decode_configuration(&e->buf, &last) ? *start + i : 0;
+	}
+	raft_configuration_close(&last);
+	return 0;
+}
+
+void mark_uncommitted(struct guard *g)
+{
+	struct raft *r = g->raft;
+	if (g->committed_index == 0 || g->loaded_change <= r->commit_index ||
+	    r->configuration_index != g->loaded_change)
+		return;
+	r->configuration_index = g->committed_index;
+	r->configuration_uncommitted_index = g->loaded_change;
+}
+
 /* Rule GUARD_ROLLBACK, first half: the committed configuration is kept. */
 void keep_committed(struct guard *g)
 {
@@ -44,9 +118,9 @@ void keep_committed(struct guard *g)
 	if (r->configuration_uncommitted_index != 0 || r->configuration_index == 0 ||
 	    r->configuration_index == g->committed_index)
 		return;
-	raft_configuration_close(&g->committed);
-	copy_configuration(&r->configuration, &g->committed);
-	g->committed_index = r->configuration_index;
+	struct raft_configuration copy;
+	copy_configuration(&r->configuration, &copy);
+	keep_configuration(g, copy, r->configuration_index);
 }
 
 /* Rule GUARD_ROLLBACK, second half: when a new leader overwrites a change of the configuration that was not committed, the library

@@ -87,6 +87,14 @@ static int io_load(struct raft_io *io, raft_term *term, raft_id *vote, struct ra
 	}
 	for (unsigned i = 0; i < f->n_terms; i++, e++)
 		*e = (struct raft_entry){f->terms[i], RAFT_COMMAND, {raft_calloc(1, 8), 8}, NULL};
+	if (f->n_changed > 0) {
+		e--;
+		raft_free(e->buf.base);
+		e->type = RAFT_CHANGE;
+		configuration(&c, f->n_changed);
+		assert_int_equal(raft_configuration_encode(&c, &e->buf), 0);
+		raft_configuration_close(&c);
+	}
 	return 0;
 }
 
@@ -214,14 +222,15 @@ static void on_settled(void *arg)
 	((struct fake *)arg)->settled++;
 }
 
-void fake_start_compacted(struct fake *f, raft_term term, raft_index index, const raft_term *terms,
-			  unsigned n_terms, uint32_t off)
+void fake_start_changed(struct fake *f, raft_term term, raft_index index, const raft_term *terms,
+			unsigned n_terms, unsigned n_changed, uint32_t off)
 {
 	struct err err = {0};
 	memset(f, 0, sizeof *f);
 	f->term = term;
 	f->snapshot_index = index;
 	f->n_terms = n_terms;
+	f->n_changed = n_changed;
 	for (unsigned i = 0; i < n_terms; i++)
 		f->terms[i] = terms[i];
 	f->io = (struct raft_io){.version = 1,
@@ -245,6 +254,12 @@ void fake_start_compacted(struct fake *f, raft_term term, raft_index index, cons
 	const struct guard_options options = {on_settled, f, off};
 	assert_int_equal(guard_new(&f->raft, &options, &f->guard, &err), 0);
 	assert_int_equal(raft_start(&f->raft), 0);
+}
+
+void fake_start_compacted(struct fake *f, raft_term term, raft_index index, const raft_term *terms,
+			  unsigned n_terms, uint32_t off)
+{
+	fake_start_changed(f, term, index, terms, n_terms, 0, off);
 }
 
 void fake_start(struct fake *f, raft_term term, const raft_term *terms, unsigned n_terms, uint32_t off)

@@ -29,6 +29,7 @@ struct fake {
 	raft_term term;
 	raft_index snapshot_index; /* 0: none; its term is 1 */
 	unsigned n_terms;
+	unsigned n_changed;  /* servers of the configuration that the last entry is; 0: it is a command */
 	raft_term terms[16]; /* of the commands behind the configuration, or behind the snapshot */
 
 	struct fake_write writes[FAKE_WRITES];
@@ -54,6 +55,9 @@ void fake_start(struct fake *f, raft_term term, const raft_term *terms, unsigned
 /* The same with a snapshot up to `index` in place of all entries up to there. */
 void fake_start_compacted(struct fake *f, raft_term term, raft_index index, const raft_term *terms,
 			  unsigned n_terms, uint32_t off);
+/* The same; the last entry is a configuration of servers 1 to n_changed. */
+void fake_start_changed(struct fake *f, raft_term term, raft_index index, const raft_term *terms,
+			unsigned n_terms, unsigned n_changed, uint32_t off);
 void fake_stop(struct fake *f);
 /* What run(off) says, in a process of its own: without its rule the library may crash. */
 bool fake_survives(bool (*run)(uint32_t off), uint32_t off);

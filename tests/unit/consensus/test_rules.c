@@ -204,9 +204,40 @@ static bool rolls_back(uint32_t off)
 	return servers_after_rollback(off) == 3;
 }
 
+/* The same after a restart, which finds the change in the files and cannot know that it is not committed. */
+static unsigned servers_after_restart(uint32_t off)
+{
+	struct fake f;
+	fake_start_changed(&f, 2, 10, (raft_term[]){1, 2}, 2, 4, off);
+	assert_int_equal(f.raft.configuration.n, 4);
+	fake_hear_entries(&f, 3, 3, 11, 1, 1, 3, 1);
+	unsigned n = f.raft.configuration.n;
+	assert_int_equal(f.raft.configuration_uncommitted_index, 0);
+	fake_stop(&f);
+	return n;
+}
+
+/* One that turns out to be committed stays. */
+static void test_change_committed_after_restart(void **state)
+{
+	struct fake f;
+	(void)state;
+	fake_start_changed(&f, 2, 10, (raft_term[]){1, 2}, 2, 4, 0);
+	assert_int_equal(f.raft.configuration_uncommitted_index, 12);
+	assert_int_equal(f.raft.configuration_index, 1);
+	fake_hear_entries(&f, 2, 2, 12, 2, 0, 0, 12);
+	assert_int_equal(f.raft.commit_index, 12);
+	assert_int_equal(f.raft.configuration_uncommitted_index, 0);
+	assert_int_equal(f.raft.configuration_index, 12);
+	assert_int_equal(f.raft.configuration.n, 4);
+	fake_stop(&f);
+}
+
 static void test_rollback(void **state)
 {
 	(void)state;
+	assert_int_equal(servers_after_restart(OFF(GUARD_ROLLBACK)), 4);
+	assert_int_equal(servers_after_restart(0), 3);
 	assert_false(fake_survives(rolls_back, OFF(GUARD_ROLLBACK)));
 	assert_true(fake_survives(rolls_back, 0));
 	assert_int_equal(servers_after_rollback(0), 3);
@@ -215,9 +246,13 @@ static void test_rollback(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_one_barrier), cmocka_unit_test(test_snapshot_dropped_while_cutting),
-		cmocka_unit_test(test_reappend),    cmocka_unit_test(test_snapshot_sent),
-		cmocka_unit_test(test_one_vote),    cmocka_unit_test(test_rollback),
+		cmocka_unit_test(test_one_barrier),
+		cmocka_unit_test(test_snapshot_dropped_while_cutting),
+		cmocka_unit_test(test_reappend),
+		cmocka_unit_test(test_snapshot_sent),
+		cmocka_unit_test(test_one_vote),
+		cmocka_unit_test(test_rollback),
+		cmocka_unit_test(test_change_committed_after_restart),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
