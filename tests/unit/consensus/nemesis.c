@@ -321,7 +321,7 @@ static unsigned run_all(uint64_t first, uint64_t count, unsigned n, unsigned ste
 }
 
 #define UNGUARDED ((1u << GUARD_RULES) - 1)
-#define SHOWN_MAX 400 /* unguarded schedules until one must have gone wrong; the first is seed 163 */
+#define SHOWN_MAX 400u /* unguarded schedules until one must have gone wrong; the first is seed 163 */
 
 /* Whether the library alone breaks what the guard keeps: two values at one index, or an acknowledged one lost. */
 static bool shows_what_the_guard_is_for(void)
