@@ -159,8 +159,12 @@ static bool reap(struct supervisor *s)
 			if (children[i]->pid != pid)
 				continue;
 			if (children[i] == &s->berthd && WIFEXITED(status) &&
-			    WEXITSTATUS(status) == BERTHD_REMOVED)
+			    WEXITSTATUS(status) == BERTHD_REMOVED) {
+				log_warn("this node was removed from its cluster: nothing is started again");
+				children[i]->pid = 0;
 				belongs = false;
+				continue;
+			}
 			child_ended(children[i], status, clock_boot_ms());
 		}
 	}
