@@ -1,6 +1,6 @@
 /* cluster.h -- what `berth cluster init|start|stop` do on this machine: files, keys and processes of a static cluster.
  *
- * Layout: DIR/ca.pem, DIR/ca.key (root alone), and for each node DIR/<name>/ with berth.conf, its certificates and keys,
+ * Layout: DIR/ca.pem, and for each node DIR/<name>/ with berth.conf, its certificates and keys,
  * state/ and run/. For a cluster over several machines each node's folder is copied to its machine.
  * Progress lines go to the callback; errors name the file or port. */
 #ifndef CLUSTER_CLUSTER_H

@@ -61,8 +61,6 @@ static int make_ca(struct making *m, struct err *err)
 		r = pki_issue(&request, buf_str(&m->ca_key), STR_NONE, STR_NONE, &m->ca_cert, err);
 	if (r == 0)
 		r = node_place_put(&m->place, "ca.pem", 0644, false, buf_str(&m->ca_cert), err);
-	if (r == 0)
-		r = node_place_put(&m->place, "ca.key", 0600, false, buf_str(&m->ca_key), err);
 	return r;
 }
 

@@ -21,8 +21,10 @@ def issue_certificate():
     extensions = cluster.dir / "extensions"
     extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n"
                           "keyUsage=critical,digitalSignature\ncrlDistributionPoints=URI:http://localhost/crl\n")
-    for command in (["req", "-new", "-key", str(node / "tls.key"), "-subj", "/CN=localhost", "-out", "request"],
-                    ["x509", "-req", "-in", "request", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "90", "-extfile",
+    for command in (["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "90", "-subj",
+                     "/CN=an operator's CA", "-keyout", "own.key", "-out", "own.pem"],
+                    ["req", "-new", "-key", str(node / "tls.key"), "-subj", "/CN=localhost", "-out", "request"],
+                    ["x509", "-req", "-in", "request", "-CA", "own.pem", "-CAkey", "own.key", "-days", "90", "-extfile",
                      str(extensions), "-out", str(node / "tls.pem")]):
         subprocess.run(["openssl", *command], cwd=cluster.dir, check=True, capture_output=True)
 
@@ -32,7 +34,7 @@ def test_no_finding_above_low():
     cluster.start()
     report = cluster.dir / "testssl.json"
     r = subprocess.run([PROGRAM, "--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", *"-p -s -f -P -S -h -U".split(), "--ip", "127.0.0.1", "--add-ca",
-                        str(cluster.dir / "ca.pem"), "--jsonfile", str(report), f"localhost:{cluster.port(1, 'https')}"],
+                        str(cluster.dir / "own.pem"), "--jsonfile", str(report), f"localhost:{cluster.port(1, 'https')}"],
                        check=False, capture_output=True, text=True, timeout=400, stdin=subprocess.DEVNULL,
                        env={**os.environ, "HOME": str(cluster.dir)}, cwd=cluster.dir)
     assert report.exists(), r.stdout + r.stderr

@@ -142,9 +142,20 @@ def test_ids_go_on_above():
     assert top(new) > top(cluster) + 2**32, (top(new), top(cluster))
 
 
+def test_another_node_joins_it():
+    """The incarnation goes along with the node, its log, its messages and its forwarded requests."""
+    new.join(2)
+    h.wait_until("node2 is of the restored cluster", 30, lambda: new.nodes(2).get("node2", {}).get("state") == "up")
+    assert f"incarnation = {new.admin('GET', '/.berth/v1/cluster').json()['incarnation']}" in (new.node_dir(2) / "berth.conf").read_text()
+    h.wait_until("a session of node1 is reached through node2", 20,
+                 lambda: new.session("kept", "alive-1", "/count", node=2, headers={"Authorization": "Bearer " + kept["token"]}).status == 200)
+    owner = next(s["node"] for s in new.sessions("kept") if s["identifier"] == "alive-1")
+    assert owner == new.nodes()["node1"]["id"]
+
+
 try:
     h.run([test_start, test_a_backup_under_load, test_what_is_refused, test_restored_beside_the_one_that_goes_on,
-           test_secrets_keys_and_bills_are_there, test_ids_go_on_above], cluster)
+           test_secrets_keys_and_bills_are_there, test_ids_go_on_above, test_another_node_joins_it], cluster)
 finally:
     import shutil
     shutil.rmtree(files, ignore_errors=True)

@@ -8,7 +8,7 @@ sys.dont_write_bytecode = True
 import harness as h
 
 cluster = h.Cluster(3, name="recover", settings=["lease_ms=4000", "lost_ms=7000"])
-kept = {}
+kept, started = {}, {}
 
 
 def supervisor(node):
@@ -36,8 +36,8 @@ def recover(*options, node=1):
 def start_node(node):
     """Its supervisor alone; `cluster start` would begin the others too."""
     log = open(cluster.node_dir(node) / "log", "ab")
-    subprocess.Popen([str(h.BUILD / "bin/berth-supervisor"), str(cluster.node_dir(node) / "berth.conf")],
-                     stdout=log, stderr=log, start_new_session=True)
+    started[node] = subprocess.Popen([str(h.BUILD / "bin/berth-supervisor"), str(cluster.node_dir(node) / "berth.conf")],
+                                     stdout=log, stderr=log, start_new_session=True)
 
 
 def test_start():
@@ -106,4 +106,14 @@ def test_who_comes_back_is_refused():
         assert cluster.session("pool", identifier, "/count").status == 200
 
 
-h.run([test_start, test_it_says_what_it_has_and_waits_for_a_word, test_it_goes_on_alone, test_who_comes_back_is_refused], cluster)
+def test_they_join_anew():
+    for node in (2, 3):
+        started[node].wait(timeout=20)  # its supervisor has ended too
+        cluster.berth("node", "purge", f"node{node}", "--dir", str(cluster.dir))
+    cluster.join(2)
+    h.wait_until("node2 is up", 30, lambda: cluster.nodes(2).get("node2", {}).get("state") == "up")
+    a = cluster.session("pool", kept["own"][0], "/count", node=2)
+    assert a.status == 200, a
+
+
+h.run([test_start, test_it_says_what_it_has_and_waits_for_a_word, test_it_goes_on_alone, test_who_comes_back_is_refused, test_they_join_anew], cluster)
