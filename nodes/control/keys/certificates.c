@@ -72,7 +72,8 @@ static int read_pair(struct certificate *x, struct str cert, struct str key, str
 	if (r < 0)
 		return r;
 	if (fd_read_file(x->kept, FILE_MAX, &kept, NULL) < 0 || pki_times(buf_str(&kept), &times, NULL) < 0 ||
-	    times.until_s <= x->times.until_s)
+	    times.made_s <=
+		    x->times.made_s) /* not who lasts longer: what a node began with may last for years */
 		return 0;
 	x->times = times;
 	buf_clear(&x->cert);
