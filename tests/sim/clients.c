@@ -6,8 +6,7 @@
 #include "core/must.h"
 #include "sim.h"
 
-#define PUT_CORRELATION   1000000
-#define ORDER_CORRELATION 3000000
+#define PUT_CORRELATION 1000000
 
 void sim_send(struct sim *s, uint64_t node, struct address to, uint16_t type, const void *body,
 	      uint64_t correlation)
@@ -84,6 +83,9 @@ void sim_receive(struct sim_node *n, const struct envelope *e)
 		s->put_code = e->type == MSG_REFUSED ? ((struct msg_refused *)body)->code
 						     : ((struct msg_pool_answer *)body)->code;
 		s->put_pool = e->type == MSG_REFUSED ? 0 : ((struct msg_pool_answer *)body)->pool;
+	} else if (e->correlation > PUT_CORRELATION && e->correlation <= PUT_CORRELATION + SIM_UPDATES_MAX) {
+		if (e->type != MSG_REFUSED && ((struct msg_pool_answer *)body)->code == 0)
+			s->updates[e->correlation - PUT_CORRELATION - 1].acknowledged_ms = s->now_ms;
 	} else if (e->correlation >= ORDER_CORRELATION) {
 		s->n_ordered++;
 	} else if (e->correlation >= STOP_CORRELATION) {
@@ -116,29 +118,42 @@ static bool put_answered(struct sim *s)
 	return s->n_put > 0;
 }
 
+static void put(struct sim *s, uint64_t node, const struct sim_put *p, uint64_t correlation)
+{
+	struct msg_pool_put body = {.subscription = STR("s"),
+				    .resource_group = STR("g"),
+				    .name = str_of(p->name),
+				    .document = STR("{}"),
+				    .limits = {.max_sessions = p->max,
+					       .ready_target = p->ready,
+					       .cooldown_ms = p->cooldown_ms,
+					       .egress = s->put_egress},
+				    .template = {.container_name = STR("c"),
+						 .image = str_of(p->image),
+						 .cpu_milli = 250,
+						 .memory_bytes = 64 << 20,
+						 .target_port = 8080},
+				    .new_revision = true};
+
+	sim_send(s, node, (struct address){ADDRESS_POOL, NODE_LEADER, 0}, MSG_POOL_PUT, &body, correlation);
+}
+
 /* Creates or updates the pool; returns its uid, 0 when refused. */
 uint64_t sim_put(struct sim *s, const char *name, const char *image, uint32_t max, uint32_t ready,
 		 uint64_t cooldown_ms)
 {
-	struct msg_pool_put put = {.subscription = STR("s"),
-				   .resource_group = STR("g"),
-				   .name = str_of(name),
-				   .document = STR("{}"),
-				   .limits = {.max_sessions = max,
-					      .ready_target = ready,
-					      .cooldown_ms = cooldown_ms,
-					      .egress = s->put_egress},
-				   .template = {.container_name = STR("c"),
-						.image = str_of(image),
-						.cpu_milli = 250,
-						.memory_bytes = 64 << 20,
-						.target_port = 8080},
-				   .new_revision = true};
-
 	s->n_put = 0;
-	sim_send(s, sim_leader(s), (struct address){ADDRESS_POOL, NODE_LEADER, 0}, MSG_POOL_PUT, &put,
-		 PUT_CORRELATION);
+	put(s, sim_leader(s), &(struct sim_put){name, image, max, ready, cooldown_ms, 0, 0}, PUT_CORRELATION);
 	if (!sim_until(s, put_answered, 10000))
 		sim_fail(s, "PUT is not answered");
 	return s->put_code == 0 ? s->put_pool : 0;
+}
+
+void sim_update(struct sim *s, uint64_t node, const struct sim_put *p)
+{
+	if (s->n_updates == SIM_UPDATES_MAX)
+		return;
+	s->updates[s->n_updates] = *p;
+	s->updates[s->n_updates].begun_ms = s->now_ms;
+	put(s, node, p, PUT_CORRELATION + 1 + s->n_updates++);
 }

@@ -133,7 +133,7 @@ static void serve(struct sim_node *n, struct sim_visit *v, struct sim_account *a
 {
 	struct sim *s = n->sim;
 
-	judge_served(n, v->route.generation, v->route.sandbox, v->pool, v->identifier, v->node != n->id);
+	judge_served(n, v->route.generation, v->route.sandbox, v->pool, v->identifier, a->vouched);
 	history_add(s, v->pool, v->identifier, LINEAR_SERVED, v->route.generation, v->begun_ms, s->now_ms);
 	a->in_flight++;
 	a->served = true;
@@ -202,7 +202,7 @@ static void at_owner(struct sim *s, struct sim_event *e)
 		}
 		if (!wait) {
 			a = account_make(n, v->route.generation);
-			a->admitted = true;
+			a->admitted = a->vouched = true;
 		}
 	}
 	if (wait || a->quiet)

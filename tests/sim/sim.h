@@ -84,7 +84,7 @@ struct sim_run {
 struct sim_account {
 	uint64_t generation, active_ms; /* boot time */
 	uint32_t in_flight;
-	bool quiet, admitted, served;
+	bool quiet, admitted, vouched, served; /* vouched: by the tables, not by placement's word alone */
 };
 
 /* A gateway's route cache: for the identifiers of the run. */
@@ -168,6 +168,16 @@ struct sim_ask {
 	struct sim_visit *visit;  /* the client's request that this is for; NULL: none */
 };
 
+/* A pool as it shall be. */
+struct sim_put {
+	const char *name, *image;
+	uint32_t max, ready;
+	uint64_t cooldown_ms;
+	uint64_t begun_ms, acknowledged_ms; /* acknowledged_ms 0: its outcome is not known */
+};
+#define SIM_UPDATES_MAX   64
+#define ORDER_CORRELATION 3000000
+
 struct sim_options {
 	uint32_t n_voters, n_workers; /* 0 voters: 3 */
 	uint64_t cpu_milli;           /* of each node; 0: 64 cores */
@@ -191,6 +201,8 @@ struct sim {
 	uint32_t n_visits;
 	struct sim_stop stops[SIM_STOPS_MAX];
 	uint32_t n_user_stops;
+	struct sim_put updates[SIM_UPDATES_MAX];
+	uint32_t n_updates;
 	bool busy;          /* what the gateways answer to QUIESCE, beside what is true */
 	uint64_t active_ms; /* and their last activity */
 	uint32_t n_ended, n_reopened, n_starts, n_stops, n_fences, n_served, n_stale, n_refused;
@@ -300,6 +312,7 @@ void sim_receive(struct sim_node *n, const struct envelope *e);
 struct sim_ask *sim_open(struct sim *s, uint64_t node, uint64_t pool, const char *identifier, uint64_t gone);
 uint64_t sim_put(struct sim *s, const char *name, const char *image, uint32_t max, uint32_t ready,
 		 uint64_t cooldown_ms);
+void sim_update(struct sim *s, uint64_t node, const struct sim_put *p); /* does not wait */
 void sim_send(struct sim *s, uint64_t node, struct address to, uint16_t type, const void *body,
 	      uint64_t correlation);
 

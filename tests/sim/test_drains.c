@@ -10,8 +10,7 @@
 #include "blank.h"
 #include "sim.h"
 
-#define ORDER_CORRELATION 3000000
-#define COOLDOWN_MS       20000
+#define COOLDOWN_MS 20000
 
 static uint64_t pool, drained;
 

@@ -344,7 +344,7 @@ void judge_thawed(struct sim_node *n)
 }
 
 void judge_served(struct sim_node *owner, uint64_t generation, uint64_t sandbox, uint64_t pool,
-		  uint32_t identifier, bool forwarded)
+		  uint32_t identifier, bool vouched)
 {
 	struct sim *s = owner->sim;
 	const struct judge_session *e = session_of(s, generation);
@@ -357,7 +357,7 @@ void judge_served(struct sim_node *owner, uint64_t generation, uint64_t sandbox,
 	if (e->ended)
 		sim_fail(s, "(4) a request of user-%u reached sandbox %llu, whose session is ended",
 			 identifier, (unsigned long long)sandbox);
-	if (forwarded && row != NULL && row->state == SESSION_CLOSING)
+	if (vouched && row != NULL && row->state == SESSION_CLOSING)
 		sim_fail(s, "(4) a request of user-%u reached sandbox %llu, and its owner knew that it ends",
 			 identifier, (unsigned long long)sandbox);
 }

@@ -59,9 +59,9 @@ void judge_stopped(struct sim *s, uint64_t pool, uint32_t identifier, uint64_t b
 void judge_over(struct sim_node *n, uint64_t sandbox,
 		bool known);           /* nothing of it runs any more; known: sandboxd knows when */
 void judge_thawed(struct sim_node *n); /* the fence was moved */
-/* forwarded: by another node; then the owner vouched for it. */
+/* vouched: by the owner's tables; placement's word may come so late that the session is ending already. */
 void judge_served(struct sim_node *owner, uint64_t generation, uint64_t sandbox, uint64_t pool,
-		  uint32_t identifier, bool forwarded);
+		  uint32_t identifier, bool vouched);
 
 /* history.c: what clients and owners saw. Of all that is over. */
 void history_add(struct sim *s, uint64_t pool, uint32_t identifier, enum linear_kind kind,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "sim/judge/judge.h"
+#include "sim/seeds/operator.h"
 
 #define POOLS   2
 #define STEPS   24
@@ -90,6 +91,10 @@ static void disturb(struct sim *s)
 			visit_somebody(s);
 		if (sim_chance(s, 200))
 			stop_somebody(s);
+		if (sim_chance(s, 60) && any_up(s) != 0)
+			operator_updates(s, any_up(s), sim_draw(s, POOLS));
+		if (sim_chance(s, 60) && any_up(s) != 0)
+			operator_orders(s, any_up(s));
 		s->busy = sim_chance(s, 100);
 		sim_run(s, 200 + sim_draw(s, 2000));
 	}
@@ -244,6 +249,7 @@ void seed_run(uint64_t seed, const struct seed_options *options, struct seed_res
 	s->faults.duplicate = faults; /* late ones may still come */
 	s->busy = false;
 	sim_run(s, 5000);
+	operator_ends(s);
 	if (!sim_until(s, at_rest, REST_MS)) {
 		print_stuck(s);
 		sim_fail(s, "it does not come to rest");
@@ -251,6 +257,8 @@ void seed_run(uint64_t seed, const struct seed_options *options, struct seed_res
 	sim_run(s, faults ? 3000 : 16000);
 	check_answers(s, faults);
 	check_rest(s);
+	for (uint32_t i = 0; i < POOLS; i++)
+		operator_check(s, i, plan.pools[i]);
 	history_check(s);
 	*ret = (struct seed_result){.seed = seed,
 				    .trace = s->trace,
