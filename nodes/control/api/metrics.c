@@ -2,6 +2,8 @@
 #include <inttypes.h>
 
 #include "control/api/api.h"
+#include "control/feed/feeder.h"
+#include "control/feed/intake.h"
 #include "control/replica.h"
 #include "core/clock.h"
 #include "records/records.h"
@@ -118,6 +120,27 @@ static void write_failures(struct control *c, struct buf *to)
 			   p->failures);
 }
 
+/* Of workers that this voter feeds, or of the voter that feeds this worker. */
+static void write_feeds(struct control *c, struct buf *to)
+{
+	struct feeder_counts fed = {0};
+	struct intake_counts taken = {0};
+
+	if (c->feeder != NULL)
+		feeder_count(c->feeder, &fed);
+	if (c->intake != NULL)
+		taken = intake_counts(c->intake);
+	figure(to, "feeds", "gauge", "Workers that this voter feeds.", fed.workers);
+	figure(to, "feed_memory_bytes", "gauge", "Entries kept for workers.", fed.ring_bytes);
+	figure(to, "feed_snapshots_total", "counter", "Snapshots begun for workers.", fed.snapshots);
+	figure(to, "feeds_behind_total", "counter", "Feeds that fell behind what is kept.", fed.behind);
+	figure(to, "feed_voter", "gauge", "The voter that feeds this worker; 0: none.",
+	       c->intake != NULL ? intake_voter(c->intake) : 0);
+	figure(to, "feed_restores_total", "counter", "Snapshots that this worker took.", taken.restores);
+	figure(to, "feed_voters_total", "counter", "How often this worker asked another voter.",
+	       taken.voters);
+}
+
 void metrics_write(struct control *c, struct buf *to)
 {
 	struct runtime_counters r = runtime_counters(c->runtime);
@@ -126,6 +149,7 @@ void metrics_write(struct control *c, struct buf *to)
 	replica_count(c, &log);
 	write_condition(c, to);
 	write_gateway(c, to);
+	write_feeds(c, to);
 	figure(to, "actor_messages_total", "counter", "Messages handled by actors.", r.messages);
 	figure(to, "actor_refused_total", "counter", "Messages refused.", r.refused);
 	figure(to, "actors", "gauge", "Actors now.", r.actors);

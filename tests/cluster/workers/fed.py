@@ -31,10 +31,12 @@ def rows(node=1):
     return {s["identifier"]: s for s in cluster.sessions("demo", node=node) if s["state"] == "live"}
 
 
+def figure(node, name):
+    return int(re.search(rf"^berth_{name} (\d+)", cluster.admin("GET", "/metrics", node=node).body.decode(), re.M)[1])
+
+
 def feeder_of(worker):
-    """The voter that a worker asked last."""
-    asked = re.findall(r"asks voter (\d+) for a feed", cluster.log(worker))
-    return int(asked[-1]) if asked else None
+    return figure(worker, "feed_voter")
 
 
 def leader():
@@ -170,7 +172,8 @@ def test_the_voter_that_feeds_is_killed():
         others = [i for i in IDENTIFIERS if known[i][1] != victim]
         seen = under_load(lambda: kill(victim), [n for n in ALL if n != victim])
         assert not failures(seen, others), failures(seen, others)[:5]
-        assert all(feeder_of(w) != victim for w in cluster.workers), "another voter feeds them"
+        assert all(feeder_of(w) not in (0, victim) for w in cluster.workers), "another voter feeds them"
+        assert sum(figure(v, "feeds") for v in cluster.voters if v != victim) == WORKERS
         caught_up(victim)
         all_are_served()
         assert facts() == known
