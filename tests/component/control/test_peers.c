@@ -43,6 +43,16 @@ static void on_changed(void *context, uint64_t node, bool now_reachable)
 	reachable = now_reachable;
 }
 
+static uint64_t own_incarnation, foreign_incarnation;
+
+static void on_foreign(void *context, const struct peer_from *from, struct str address, uint64_t incarnation)
+{
+	(void)context;
+	assert_int_equal(from->node, 2);
+	assert_true(from->voter && address.n > 0);
+	foreign_incarnation = incarnation;
+}
+
 static struct peers *make(uint64_t node, const char *listen, struct tls_ctx *as_client)
 {
 	struct peers_options o = {.loop = loop,
@@ -52,7 +62,9 @@ static struct peers *make(uint64_t node, const char *listen, struct tls_ctx *as_
 				  .server = server,
 				  .client = as_client,
 				  .received = on_received,
-				  .changed = on_changed};
+				  .changed = on_changed,
+				  .incarnation = &own_incarnation,
+				  .foreign = on_foreign};
 	struct peers *p = NULL;
 	struct err err = {0};
 
@@ -85,6 +97,7 @@ static int setup(void **state)
 	snprintf(listen_text, sizeof listen_text, "127.0.0.1:%u", port);
 	node1 = make(1, listen_text, client);
 	frames = changes = 0;
+	own_incarnation = foreign_incarnation = 0;
 	reachable = false;
 	return 0;
 }
@@ -272,6 +285,52 @@ static void test_a_newer_protocol_is_refused(void **state)
 		loop_run_once(loop);
 }
 
+static bool heard_foreign(void)
+{
+	return foreign_incarnation != 0;
+}
+
+/* The same cluster before it was restored, or after: refused, and told of. One that does not know yet is let in. */
+static void test_another_incarnation_is_refused(void **state)
+{
+	static const struct mesh_ops ops = {.reached = on_reached, .lost = on_lost, .refused = on_refused};
+	char second[32];
+	uint64_t theirs = 7;
+	struct mesh_options o = {.loop = loop,
+				 .protocol = STR(PEER_PROTOCOL),
+				 .cluster = STR("c"),
+				 .node = 2,
+				 .incarnation = &theirs,
+				 .server = server,
+				 .client = client,
+				 .ops = &ops};
+	struct mesh *other = NULL;
+	char frame[] = {0, 0, 0, 6, PEER_ENVELOPE, 'h', 'e', 'l', 'l', 'o'};
+	struct iovec iov = {frame, sizeof frame};
+
+	(void)state;
+	own_incarnation = 8;
+	newer_reached = newer_lost = false;
+	snprintf(second, sizeof second, "127.0.0.1:%u", free_port());
+	o.address = str_of(second);
+	assert_int_equal(mesh_new(&o, &other, NULL), 0);
+	assert_int_equal(mesh_dial(other, 1, str_of(listen_text), NULL), 0);
+	assert_true(turn_until(heard_foreign));
+	assert_int_equal(foreign_incarnation, 7);
+	assert_true(turn_until(is_lost));
+	assert_int_equal(frames, 0);
+	theirs = 0;
+	for (int i = 0; i < 10000 && frames == 0; i++) {
+		mesh_write(other, 1, &iov, 1);
+		loop_run_once(loop);
+		usleep(1000);
+	}
+	assert_true(got_frame());
+	mesh_close(other, NULL, NULL);
+	for (int i = 0; i < 20; i++)
+		loop_run_once(loop);
+}
+
 #define PEERS_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -282,6 +341,7 @@ int main(void)
 		PEERS_TEST(test_silence_is_cut_off),
 		PEERS_TEST(test_another_nodes_name_is_refused),
 		PEERS_TEST(test_a_newer_protocol_is_refused),
+		PEERS_TEST(test_another_incarnation_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
