@@ -320,14 +320,15 @@ static unsigned run_all(uint64_t first, uint64_t count, unsigned n, unsigned ste
 	return bad;
 }
 
-#define UNGUARDED ((1u << GUARD_RULES) - 1)
-#define SHOWN_MAX 400u /* unguarded schedules until one must have gone wrong; the first is seed 163 */
+#define UNGUARDED   ((1u << GUARD_RULES) - 1)
+#define SHOWN_FIRST 161u /* of those from 1 on, seed 163 is the first that breaks a promise; 3 crash before */
+#define SHOWN_MAX   200u
 
 /* Whether the library alone breaks what the guard keeps: two values at one index, or an acknowledged one lost. */
 static bool shows_what_the_guard_is_for(void)
 {
 	unsigned crashed = 0;
-	for (uint64_t seed = 1; seed <= SHOWN_MAX; seed++) {
+	for (uint64_t seed = SHOWN_FIRST; seed < SHOWN_FIRST + SHOWN_MAX; seed++) {
 		char verdict[128];
 		run_apart(seed, 3, 3000, UNGUARDED, verdict);
 		crashed += strncmp(verdict, "ended by signal", 15) == 0;
