@@ -44,6 +44,8 @@ static void draw_faults(struct sim *s)
 static void draw_storm(struct sim *s)
 {
 	s->storm = true;
+	for (uint64_t id = 1; id <= s->n_nodes; id++)
+		sim_node(s, id)->disk_ms_max = 20 + sim_draw(s, 200);
 	s->faults = (struct sim_faults){.lose = 50,
 					.duplicate = 50,
 					.delay = 100 + sim_draw(s, 300),
