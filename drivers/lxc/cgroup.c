@@ -383,7 +383,7 @@ void cgroup_kill_frozen(const char *freezer_path)
 	}
 	if (fd_read_file(freezer_path, 64, &b, NULL) < 0 || strncmp(buf_cstr(&b), "THAWED", 6) == 0)
 		return;
-	buf_clear(&b);
+	buf_done(&b);
 	snprintf(path, sizeof path, "%.*s/cgroup.procs", dir, freezer_path);
 	if (fd_read_file(path, FILE_BYTES_MAX, &b, NULL) < 0)
 		return;

@@ -60,11 +60,14 @@ static void read_ahead(uv_work_t *work)
 	c->install.rc = read_frame(c, &c->install.snapshot->bufs[0], &c->install.tables, &c->install.err);
 }
 
+/* The library forgets the list of buffers of a snapshot that could not be stored. */
 static void end(struct consensus *c, int status)
 {
+	struct raft_buffer *list = c->install.snapshot->bufs;
 	drop(c, c->install.tables, NULL);
 	c->install.tables = NULL;
 	c->install.done(&c->raft.snapshot.put, status);
+	raft_free(list);
 }
 
 static void stored(struct raft_io_snapshot_put *request, int status)

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 struct room {
-	const char *dir;
+	const char *dir;     /* NULL: a simulated one */
 	uint64_t checked_ms; /* 0: never */
 	uint64_t free;       /* UINT64_MAX: not known */
 };
