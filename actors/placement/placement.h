@@ -13,10 +13,12 @@ extern const struct actor_class placement_class;
 #define PLACEMENT_BOOTS_PER_NODE 4     /* sandboxes of a node that boot at once */
 #define PLACEMENT_LATE_MS        4000  /* four renewals */
 
-/* It did not renew for so long that it may be gone: nothing is given to it while another node can take it. */
+/* Out of reach of this leader, or it did not renew for so long that it may be gone: nothing is given to it while another node can
+ * take it. */
 static inline bool placement_late(const struct context *c, const struct node_row *node)
 {
-	return state_cluster(c->state)->time_ms > node->renewed_ms + PLACEMENT_LATE_MS;
+	return runtime_is_away(c->runtime, node->id) ||
+	       state_cluster(c->state)->time_ms > node->renewed_ms + PLACEMENT_LATE_MS;
 }
 
 #endif

@@ -15,6 +15,8 @@ struct request {
 	uint64_t correlation;
 };
 
+#define AWAY_MAX 64 /* one beyond is found by its missing renewals */
+
 struct runtime {
 	struct runtime_options options;
 	const struct actor_class *classes[CLASSES_MAX]; /* by kind */
@@ -26,6 +28,8 @@ struct runtime {
 	uint64_t now_ms, correlation, epoch, lease_ms, term;
 	bool leading, listed, running;
 	struct disk_room disk;
+	uint64_t away[AWAY_MAX]; /* nodes */
+	uint32_t n_away;
 };
 
 struct context engine_context(struct runtime *r, struct actor *self);

@@ -191,6 +191,25 @@ void runtime_disk(struct runtime *r, const struct disk_room *disk)
 	r->disk = *disk;
 }
 
+void runtime_away(struct runtime *r, uint64_t node, bool away)
+{
+	for (uint32_t i = 0; i < r->n_away; i++) {
+		if (r->away[i] == node)
+			r->away[i--] = r->away[--r->n_away];
+	}
+	if (away && r->n_away < AWAY_MAX)
+		r->away[r->n_away++] = node;
+}
+
+bool runtime_is_away(const struct runtime *r, uint64_t node)
+{
+	for (uint32_t i = 0; i < r->n_away; i++) {
+		if (r->away[i] == node)
+			return true;
+	}
+	return false;
+}
+
 static void tell_orphans(struct runtime *r, const struct sandboxd_sandbox *list, uint32_t n)
 {
 	uint64_t ids[ORPHANS_MAX];

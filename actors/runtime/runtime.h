@@ -88,6 +88,10 @@ void runtime_adopted(struct runtime *r, const struct sandboxd_sandbox *list, uin
 /* Told with the next renewals. */
 void runtime_disk(struct runtime *r, const struct disk_room *disk);
 
+/* The connection to another node broke, or is there again. */
+void runtime_away(struct runtime *r, uint64_t node, bool away);
+bool runtime_is_away(const struct runtime *r, uint64_t node);
+
 /* Handles messages and due timers until none is left. */
 void runtime_run(struct runtime *r, uint64_t now_ms);
 /* When runtime_run should be called again at the latest; UINT64_MAX: only after a post. */

@@ -277,6 +277,7 @@ void control_peer(void *context, uint64_t node, bool reachable)
 
 	log_info("node %" PRIu64 " is %s", node, reachable ? "connected" : "out of reach");
 	replica_peer(c, node, reachable);
+	runtime_away(c->runtime, node, !reachable);
 	if (reachable && node == c->leader) {
 		leaderbox_each(c->leaderbox, send_to_leader, c);
 		control_kick(c);

@@ -222,6 +222,15 @@ static void test_placement_passes_over_a_late_node(void **state)
 	stage_post(s, ADDRESS_PLACEMENT, 0, MSG_OPEN, 76,
 		   &(struct msg_open){.pool = s->pool, .identifier = STR("user-8")});
 	assert_int_equal(stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_OPEN)->code, (int32_t)there);
+	renewal.node = STAGE_NODE;
+	renewal.epoch = s->epoch[STAGE_NODE];
+	stage_apply(s, STAGE_NODE, COMMAND_NODE_RENEW, &(struct cmd_node_renew){&renewal, 1});
+	runtime_away(s->runtime, STAGE_NODE, true);
+	runtime_away(s->runtime, STAGE_OTHER, true);
+	runtime_away(s->runtime, STAGE_OTHER, false);
+	stage_post(s, ADDRESS_PLACEMENT, 0, MSG_OPEN, 77,
+		   &(struct msg_open){.pool = s->pool, .identifier = STR("user-7")});
+	assert_int_equal(stage_next(s, EFFECT_PROPOSE, COMMAND_SESSION_OPEN)->code, (int32_t)there);
 	stage_free(s);
 }
 
