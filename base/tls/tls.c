@@ -27,6 +27,8 @@ struct tls_ctx {
 	SSL_CTX *ssl_ctx; /* under lock */
 	unsigned refs;    /* under lock */
 	enum tls_role role;
+	const char *also_name; /* NULL: none */
+	struct tls_ctx *also;
 };
 
 struct tls_session {
@@ -227,6 +229,38 @@ static int ssl_ctx_make(const struct tls_options *o, SSL_CTX **ret, struct err *
 	return 0;
 }
 
+static int on_name(SSL *ssl, int *alert, void *arg)
+{
+	struct tls_ctx *c = arg;
+	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+
+	(void)alert;
+	if (name == NULL || strcmp(name, c->also_name) != 0)
+		return SSL_TLSEXT_ERR_OK;
+	pthread_mutex_lock(&c->also->lock);
+	SSL_certs_clear(ssl);
+	bool shown = SSL_use_cert_and_key(ssl, SSL_CTX_get0_certificate(c->also->ssl_ctx),
+					  SSL_CTX_get0_privatekey(c->also->ssl_ctx), NULL, 1) == 1;
+	pthread_mutex_unlock(&c->also->lock);
+	ERR_clear_error();
+	return shown ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
+}
+
+static void show_also(struct tls_ctx *c, SSL_CTX *ctx)
+{
+	SSL_CTX_set_tlsext_servername_callback(ctx, on_name);
+	SSL_CTX_set_tlsext_servername_arg(ctx, c);
+}
+
+void tls_ctx_also(struct tls_ctx *c, const char *name, struct tls_ctx *other)
+{
+	pthread_mutex_lock(&c->lock);
+	c->also_name = name;
+	c->also = other;
+	show_also(c, c->ssl_ctx);
+	pthread_mutex_unlock(&c->lock);
+}
+
 int tls_ctx_new(const struct tls_options *options, struct tls_ctx **ret, struct err *err)
 {
 	struct tls_ctx *c = calloc(1, sizeof *c);
@@ -257,6 +291,8 @@ int tls_ctx_reload(struct tls_ctx *c, const struct tls_options *options, struct 
 	if (r)
 		return r;
 	pthread_mutex_lock(&c->lock);
+	if (c->also)
+		show_also(c, fresh);
 	old = c->ssl_ctx;
 	c->ssl_ctx = fresh;
 	pthread_mutex_unlock(&c->lock);

@@ -47,6 +47,9 @@ int tls_ctx_new_files(enum tls_role role, const char *cert_path, const char *key
 int tls_ctx_reload(struct tls_ctx *c, const struct tls_options *options, struct err *err);
 int tls_ctx_reload_files(struct tls_ctx *c, const char *cert_path, const char *key_path, const char *ca_path,
 			 struct err *err);
+/* Clients of `c` that ask for that name are shown the certificate of `other`; both names and `other` stay until `c` goes. Before sessions are
+ * made. */
+void tls_ctx_also(struct tls_ctx *c, const char *name, struct tls_ctx *other);
 /* A new key for session tickets now, rather than in some hours. */
 int tls_ctx_rotate(struct tls_ctx *c);
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *c);

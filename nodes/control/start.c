@@ -22,6 +22,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/must.h"
+#include "crypto/pin.h"
 #include "mesh/mesh.h"
 
 #define FILES_OF_OURS 512 /* Raft, nodes, sandboxd, databases, logs */
@@ -249,6 +250,9 @@ static int start(struct control *c, struct err *err)
 
 	if (r == 0)
 		r = certificates_open(c, err);
+	/* Whoever joins knows the cluster's CA alone, whoever issued the certificate for clients. */
+	if (r == 0 && c->tls_server != NULL && c->config.role == CONFIG_VOTER)
+		tls_ctx_also(c->tls_server, PIN_VOTER_NAME, c->peer_server);
 	if (r == 0)
 		r = loop_init(&c->loop, err);
 	if (r < 0)

@@ -87,7 +87,7 @@ int authority_issue(const struct keys *keys, const struct authority_order *order
 		add_host(&n, order->addresses[i]);
 	if (order->use == AUTHORITY_CLIENTS)
 		add_domain(&n, order->cluster);
-	if (order->use == AUTHORITY_CLIENTS && order->voter)
+	if (order->voter)
 		add(&n, "DNS", PIN_VOTER_NAME);
 	return pki_issue_csr(&n.request, order->csr, keys_ca_cert(keys), keys_ca_key(keys), ret_cert, err);
 }

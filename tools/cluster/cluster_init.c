@@ -130,7 +130,7 @@ static int make_certificates(struct making *m, unsigned i, const char *node, str
 	struct pki_request peer = {
 		.common_name = node,
 		.names = {uri, is_worker(m, i) ? "URI:berth://role/worker" : "URI:berth://role/voter", ip},
-		.n_names = 3,
+		.n_names = 3, /* and a voter's */
 		.lifetime_s = CERT_DAYS * PKI_DAY_S};
 	struct pki_request clients = {.common_name = node,
 				      .names = {ip, "DNS:localhost"},
@@ -139,6 +139,8 @@ static int make_certificates(struct making *m, unsigned i, const char *node, str
 
 	snprintf(uri, sizeof uri, "URI:berth://node/%llu", node_id(m, i));
 	snprintf(ip, sizeof ip, "IP:%s", m->hosts[i - 1]);
+	if (!is_worker(m, i))
+		peer.names[peer.n_names++] = "DNS:" PIN_VOTER_NAME;
 	int r = make_pair(m, node, "node", &peer, err);
 
 	if (r < 0 || p->tls_cert != NULL)
