@@ -57,15 +57,16 @@ void repeats_check(struct repeats *r, struct sim *s, const struct applied *appli
 		    result->code == -ESTALE)
 			continue;
 		e = executed_of(r, c);
-		if (e == NULL)
-			sim_fail(s, "(5) a command of an earlier epoch of node %llu was executed",
-				 (unsigned long long)c->node);
-		if (e->index[c->sequence] != 0 && e->index[c->sequence] != result->index)
+		if (e != NULL && e->index[c->sequence] != 0 && e->index[c->sequence] != result->index)
 			sim_fail(s,
 				 "(5) command %llu of node %llu, %s, was executed at %llu and again at %llu",
 				 (unsigned long long)c->sequence, (unsigned long long)c->node,
 				 command_type_name[c->type], (unsigned long long)e->index[c->sequence],
 				 (unsigned long long)result->index);
-		e->index[c->sequence] = result->index;
+		if (e == NULL)
+			sim_fail(s, "(5) a command of an earlier epoch of node %llu was executed",
+				 (unsigned long long)c->node);
+		else
+			e->index[c->sequence] = result->index;
 	}
 }
