@@ -25,7 +25,7 @@
 #include "consensus/parts.h"
 #include "consensus/disk/promise.h"
 #include "consensus/disk/remedy.h"
-#include "consensus/rpc.h"
+#include "consensus/rpc/rpc.h"
 #include "core/fd.h"
 #include "core/must.h"
 #include "core/str.h"

@@ -4,11 +4,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "control/links/frames.h"
 #include "core/log.h"
 #include "core/must.h"
 #include "loop/stream.h"
-
-#define HEAD_BYTES 5
 
 struct peers {
 	struct peers_options o;
@@ -17,6 +16,7 @@ struct peers {
 
 /* A node that dialled us. */
 struct inbound {
+	struct peers *peers;
 	struct peer_from from;
 	struct buf in;
 };
@@ -39,10 +39,10 @@ bool peers_reachable(const struct peers *p, uint64_t node)
 
 int peers_send(struct peers *p, uint64_t node, uint8_t type, const void *payload, size_t n)
 {
-	uint8_t head[HEAD_BYTES] = {(uint8_t)((n + 1) >> 24), (uint8_t)((n + 1) >> 16),
-				    (uint8_t)((n + 1) >> 8), (uint8_t)(n + 1), type};
+	uint8_t head[FRAMES_HEAD_BYTES];
 	struct iovec iov[2] = {{head, sizeof head}, {(void *)(uintptr_t)payload, n}};
 
+	frames_head(head, type, n);
 	if (n + 1 > PEER_FRAME_MAX)
 		return -EMSGSIZE;
 	if (mesh_queued(p->mesh, node) + n > PEER_QUEUE_MAX)
@@ -62,34 +62,25 @@ static int on_opened(void *context, const struct mesh_from *from, void **ret_con
 
 	if (in == NULL)
 		return err_set(err, -ENOMEM, "no memory for a connection");
-	*in = (struct inbound){.from = {from->node, from->role == TLS_VOTER},
-			       .in = BUF_MAX(PEER_FRAME_MAX + LOOP_READ_BYTES + 4)};
+	*in = (struct inbound){
+		.peers = p, .from = {from->node, from->role == TLS_VOTER}, .in = FRAMES_BUFFER};
 	*ret_connection = in;
 	return 0;
 }
 
-static int on_received(void *context, void *connection, const char *bytes, size_t more, struct err *err)
+static void on_frame(void *context, uint8_t type, const uint8_t *p, size_t n)
 {
-	struct peers *p = context;
+	struct inbound *in = context;
+
+	in->peers->o.received(in->peers->o.context, &in->from, type, p, n);
+}
+
+static int on_received(void *context, void *connection, const char *bytes, size_t n, struct err *err)
+{
 	struct inbound *in = connection;
-	size_t at = 0;
 
-	buf_add(&in->in, bytes, more);
-	if (buf_failed(&in->in))
-		return err_set(err, -ENOMEM, "no memory for a frame");
-	while (in->in.n - at >= HEAD_BYTES) {
-		const uint8_t *head = (const uint8_t *)in->in.p + at;
-		size_t n = (size_t)head[0] << 24 | (size_t)head[1] << 16 | (size_t)head[2] << 8 | head[3];
-
-		if (n == 0 || n > PEER_FRAME_MAX || head[4] >= PEER_FRAMES)
-			return err_set(err, -EPROTO, "a frame of impossible length or type");
-		if (in->in.n - at < 4 + n)
-			break;
-		p->o.received(p->o.context, &in->from, head[4], head + HEAD_BYTES, n - 1);
-		at += 4 + n;
-	}
-	buf_drop(&in->in, at);
-	return 0;
+	(void)context;
+	return frames_take(&in->in, bytes, n, PEER_FRAMES, on_frame, in, err);
 }
 
 static void on_closed(void *context, void *connection)

@@ -6,13 +6,14 @@
 #ifndef CONTROL_PEERS_H
 #define CONTROL_PEERS_H
 
+#include "control/links/frames.h"
 #include "core/err.h"
 #include "loop/loop.h"
 #include "mesh/mesh.h"
 #include "tls/tls.h"
 
 #define PEERS_MAX      MESH_PEERS_MAX
-#define PEER_FRAME_MAX (1u << 20)
+#define PEER_FRAME_MAX FRAMES_BYTES_MAX
 #define PEER_QUEUE_MAX (8u << 20) /* bytes that wait for one peer */
 #define PEER_PROTOCOL  "control/1"
 

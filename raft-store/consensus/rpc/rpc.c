@@ -1,5 +1,5 @@
 /* See rpc.h. */
-#include "consensus/rpc.h"
+#include "consensus/rpc/rpc.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -8,7 +8,7 @@
 #include <sys/queue.h>
 
 #include "consensus/parts.h"
-#include "consensus/rpc_codec.h"
+#include "consensus/rpc/rpc_codec.h"
 #include "core/map.h"
 #include "core/must.h"
 #include "loop/stream.h"

@@ -1,5 +1,5 @@
 /* See rpc_codec.h. One function writes and one reads the fields of each message; both walk a cursor that cannot pass the end. */
-#include "consensus/rpc_codec.h"
+#include "consensus/rpc/rpc_codec.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -7,6 +7,7 @@
 
 #include "core/must.h"
 
+#define PAYLOAD_ROOM_MIN 65536u
 #define RPC_ENTRY_FIELDS 14u               /* bytes of one entry among the fields */
 #define INDEX_MAX        (UINT64_MAX >> 2) /* of log indexes and terms: sums of two do not wrap */
 
@@ -378,21 +379,39 @@ static int take_fields(struct rpc_decoder *d, struct err *err)
 		return err_set(err, rc, "no memory for a message");
 	if (c.failed)
 		return err_set(err, -EBADMSG, "a message of type %u whose fields make no sense", d->type);
-	if (d->payload_size == 0)
-		return 0;
-	d->payload = raft_malloc((size_t)d->payload_size);
-	return d->payload != NULL ? 0 : err_set(err, -ENOMEM, "no memory for a message");
+	d->payload_room = 0;
+	return 0;
 }
 
-static void take_payload(struct rpc_decoder *d, struct str *p)
+/* Memory follows what came, not what is announced. */
+static bool make_room(struct rpc_decoder *d, size_t more)
+{
+	uint64_t need = d->payload_got + more, room = d->payload_room;
+
+	if (need <= room)
+		return true;
+	room = 2 * need > PAYLOAD_ROOM_MIN ? 2 * need : PAYLOAD_ROOM_MIN;
+	room = room < d->payload_size ? room : d->payload_size;
+	char *larger = raft_realloc(d->payload, (size_t)room);
+	if (larger == NULL)
+		return false;
+	d->payload = larger;
+	d->payload_room = room;
+	return true;
+}
+
+static int take_payload(struct rpc_decoder *d, struct str *p, struct err *err)
 {
 	uint64_t want = d->payload_size - d->payload_got;
 	size_t take = want < p->n ? (size_t)want : p->n;
 
+	if (take > 0 && !make_room(d, take))
+		return err_set(err, -ENOMEM, "no memory for a message");
 	if (take > 0)
 		memcpy(d->payload + d->payload_got, p->p, take);
 	d->payload_got += take;
 	*p = str_slice(*p, take, p->n);
+	return 0;
 }
 
 static int whole(struct rpc_decoder *d, struct raft_message *ret, struct err *err)
@@ -430,6 +449,8 @@ int rpc_decoder_take(struct rpc_decoder *d, struct str *p, struct raft_message *
 		if (rc < 0)
 			return rc;
 	}
-	take_payload(d, p);
+	rc = take_payload(d, p, err);
+	if (rc < 0)
+		return rc;
 	return d->payload_got == d->payload_size ? whole(d, ret, err) : 0;
 }

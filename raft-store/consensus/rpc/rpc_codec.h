@@ -41,7 +41,7 @@ struct rpc_decoder {
 	char address[CONSENSUS_ADDRESS_SIZE];
 	struct buf fields; /* the head, then the fields in its place */
 	size_t fields_size;
-	uint64_t payload_size, payload_got;
+	uint64_t payload_size, payload_got, payload_room;
 	char *payload;
 	unsigned type; /* 0: in the head */
 	struct raft_message message;
