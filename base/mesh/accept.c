@@ -41,7 +41,7 @@ static bool welcome(struct mesh_in *in, const struct hello *hello, enum tls_node
 			mesh_in_close(other);
 	}
 	if (m->o.ops->opened(m->o.context, &from, &in->connection, &err) < 0)
-		return refuse(in, MESH_BAD_IDENTITY, err.message);
+		return refuse(in, MESH_NOT_ADMITTED, err.message);
 	in->node = from.node;
 	loop_timer_clear(m->o.loop, &in->patience);
 	buf_done(&in->hello);
@@ -72,12 +72,13 @@ static bool take_hello(struct mesh_in *in, const char *p, size_t n)
 	struct err err = {0};
 	struct hello hello;
 	struct tls_identity identity;
+	enum mesh_fault fault;
 	const char *why;
 
 	if (codec_decode(p, n, &mesh_hello_codec, &arena, &hello, &err) < 0)
 		return refuse(in, MESH_BAD_HELLO, err.message);
-	if (!mesh_identify(m, in->stream, hello.node, &identity, &why))
-		return refuse(in, MESH_BAD_IDENTITY, why);
+	if (!mesh_identify(m, in->stream, hello.node, &identity, &fault, &why))
+		return refuse(in, fault, why);
 	if (!str_eq(hello.protocol, m->o.protocol)) {
 		err_set(&err, -EPROTO, "it speaks %.*s, this version %.*s", STR_ARGS(hello.protocol),
 			STR_ARGS(m->o.protocol));
@@ -117,10 +118,11 @@ static void in_open(struct stream *s, void *arg)
 {
 	struct mesh_in *in = arg;
 	struct tls_identity identity;
+	enum mesh_fault fault;
 	const char *why;
 
-	if (!mesh_identify(in->mesh, s, 0, &identity, &why))
-		refuse(in, MESH_BAD_IDENTITY, why);
+	if (!mesh_identify(in->mesh, s, 0, &identity, &fault, &why))
+		refuse(in, fault, why);
 }
 
 static void in_data(struct stream *s, void *arg, const char *p, size_t n)

@@ -59,17 +59,21 @@ void mesh_complain(struct mesh *m, enum mesh_fault fault, const struct stream *s
 }
 
 bool mesh_identify(const struct mesh *m, const struct stream *s, uint64_t claimed, struct tls_identity *ret,
-		   const char **why)
+		   enum mesh_fault *fault, const char **why)
 {
 	*ret = (struct tls_identity){.node = claimed, .role = TLS_VOTER};
-	*why = NULL;
-	if (m->o.client != NULL && stream_identity(s, ret) < 0)
+	*fault = MESH_FAULTS;
+	if (m->o.client != NULL && stream_identity(s, ret) < 0) {
+		*fault = MESH_NO_NODE;
 		*why = "its certificate is not a node's";
-	else if (claimed != 0 && ret->node != claimed)
+	} else if (claimed != 0 && ret->node != claimed) {
+		*fault = MESH_OTHER_NODE;
 		*why = "its certificate is another node's";
-	else if (ret->role != TLS_VOTER && m->o.voters_only)
+	} else if (ret->role != TLS_VOTER && m->o.voters_only) {
+		*fault = MESH_WORKER;
 		*why = "its certificate is a worker's";
-	return *why == NULL;
+	}
+	return *fault == MESH_FAULTS;
 }
 
 static void ended(struct loop_deferred *deferred)
@@ -119,9 +123,10 @@ static void out_open(struct stream *s, void *arg)
 	struct mesh_peer *peer = arg;
 	struct mesh *m = peer->mesh;
 	struct tls_identity identity;
+	enum mesh_fault fault;
 	const char *why;
 
-	if (!mesh_identify(m, s, peer->node, &identity, &why)) {
+	if (!mesh_identify(m, s, peer->node, &identity, &fault, &why)) {
 		mesh_complain(m, MESH_BAD_ANSWER, s, why);
 		out_close(peer);
 		return;

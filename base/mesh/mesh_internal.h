@@ -18,7 +18,10 @@ extern const struct codec_type mesh_hello_codec;
 /* What is told once a minute each. */
 enum mesh_fault {
 	MESH_BAD_HANDSHAKE, /* of who dialled us */
-	MESH_BAD_IDENTITY,  /* certificate of no node, of another, of a worker where voters belong */
+	MESH_NO_NODE,       /* a certificate of no node */
+	MESH_OTHER_NODE,    /* of another one */
+	MESH_WORKER,        /* of a worker where voters belong */
+	MESH_NOT_ADMITTED,
 	MESH_BAD_HELLO,
 	MESH_BAD_BYTES, /* what the protocol does not allow */
 	MESH_TOO_SLOW,
@@ -70,9 +73,9 @@ struct mesh {
 
 /* `s` (may be NULL) says where it came from. */
 void mesh_complain(struct mesh *m, enum mesh_fault fault, const struct stream *s, const char *why);
-/* The certificate at the other end, as the options want it; `claimed` 0: whoever it is. Without TLS: `claimed`. False: `*why` says what is wrong. */
+/* The certificate at the other end, as the options want it; `claimed` 0: whoever it is. Without TLS: `claimed`. False: `*fault` and `*why` say what is wrong. */
 bool mesh_identify(const struct mesh *m, const struct stream *s, uint64_t claimed, struct tls_identity *ret,
-		   const char **why);
+		   enum mesh_fault *fault, const char **why);
 /* A stream is gone; the last one of a closing mesh ends it. */
 void mesh_stream_closed(struct mesh *m);
 /* This node is there: our own connection to it need not wait. */

@@ -8,8 +8,10 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/log.h"
 #include "core/must.h"
 
+#define REFUSED_MS 60000
 #define IDLE_BYTES 8192 /* of buffers that a connection keeps between requests */
 
 void client_timer(struct client *c, uint64_t ms)
@@ -269,6 +271,17 @@ void client_next(struct client *c)
 
 /* --- the stream's other callbacks --- */
 
+/* Somebody at the port of forwarded requests who is no node: once a minute. */
+static void refused(struct client *c, const char *why)
+{
+	uint64_t now = loop_now(&c->gw->loop);
+
+	if (c->kind != CLIENT_NODE || (c->gw->refused_ms != 0 && now - c->gw->refused_ms < REFUSED_MS))
+		return;
+	c->gw->refused_ms = now;
+	log_warn("a client of the port for forwarded requests was cut off: %s", why);
+}
+
 /* The handshake is done. The cluster's CA also signs certificates for clients' TLS: these name no node. */
 static void client_open(struct stream *s, void *arg)
 {
@@ -276,6 +289,7 @@ static void client_open(struct stream *s, void *arg)
 	struct tls_identity node = {0};
 
 	if (c->kind == CLIENT_NODE && stream_identity(s, &node) < 0) {
+		refused(c, "its certificate is not a node's");
 		client_close(c);
 		return;
 	}
@@ -301,7 +315,10 @@ static void client_eof(struct stream *s, void *arg)
 
 static void client_error(struct stream *s, void *arg, int error)
 {
-	(void)s, (void)error;
+	const char *why = error == -EPROTO ? stream_refusal(s) : NULL;
+
+	if (why != NULL)
+		refused(arg, why);
 	client_close(arg);
 }
 

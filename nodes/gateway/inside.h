@@ -223,6 +223,7 @@ struct gw {
 	struct view *view;
 	struct token_keys *keys;
 	struct token_cache *tokens;
+	uint64_t refused_ms; /* when a stranger at the nodes' port was last told of */
 	bool fenced, stopping;
 	struct map generations, keys_of_sessions, opens, keys_of_opens, peers, apis, accounts;
 	struct loop_link clients;

@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "consensus/parts.h"
-#include "consensus/rpc.h"
+#include "consensus/rpc/rpc.h"
 
 static const struct raft_server *server_of(const struct consensus *c, uint64_t id)
 {
