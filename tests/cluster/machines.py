@@ -42,7 +42,8 @@ class Machine:
 
     def __init__(self, name, address, script=""):
         self.name = name
-        self.holder = subprocess.Popen(["unshare", "--net", "--", "sh", "-c", "echo; exec sleep 100000"], stdout=subprocess.PIPE)
+        self.holder = subprocess.Popen(["unshare", "--net", "--", "sh", "-c", "echo; exec cat"], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE)  # it ends with the test, however that ends
         atexit.register(self.end)
         self.holder.stdout.readline()
         pid = self.holder.pid

@@ -27,7 +27,9 @@ def receive():
         allow_reuse_address, daemon_threads = True, True
     with Server(("0.0.0.0", PORT), Handler) as server:
         print("here", flush=True)
-        server.serve_forever()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        sys.stdin.read()  # until the test is gone
+        os._exit(0)
 
 
 if sys.argv[1:] == ["receive"]:
@@ -41,7 +43,8 @@ from machines import NET, PUBLIC, Machine, Machines, alone  # noqa: E402
 alone()
 LEASE_S, LOST_S = 4, 8
 outside = Machine("outside", PUBLIC, f"ip route add {NET}.0/24 dev eth0")
-receiver = subprocess.Popen(outside.enter(sys.executable, "-B", os.path.abspath(__file__), "receive"), stdout=subprocess.PIPE, text=True)
+receiver = subprocess.Popen(outside.enter(sys.executable, "-B", os.path.abspath(__file__), "receive"), stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, text=True)
 assert receiver.stdout.readline() == "here\n"
 came = []  # (wall_ms, line)
 threading.Thread(target=lambda: came.extend((int(line.split(" ", 1)[0]), line.split(" ", 1)[1].strip()) for line in receiver.stdout),
