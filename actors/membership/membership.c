@@ -60,7 +60,9 @@ static uint8_t renewed(struct actor *a, struct context *c, const struct message 
 	const struct msg_renewed *body = m->body;
 	uint64_t until_ms = body->sent_ms + state_cluster(c->state)->settings.lease_ms;
 
-	if (body->epoch != context_epoch(c) || until_ms <= runtime_lease_ms(c->runtime))
+	/* A renewal thaws. What was frozen here while the node counted as lost may be of sessions that live elsewhere by now. */
+	if (body->epoch != context_epoch(c) || until_ms <= runtime_lease_ms(c->runtime) ||
+	    !context_knows_host(c))
 		return a->state;
 	context_lease(c, until_ms);
 	context_drive(c, SANDBOXD_FENCE, &(struct sandboxd_fence){until_ms}, 0, 0, FENCE_MS);

@@ -174,6 +174,16 @@ void context_lease(struct context *c, uint64_t until_boot_ms)
 	c->runtime->lease_ms = until_boot_ms;
 }
 
+bool context_knows_host(const struct context *c)
+{
+	return c->runtime->listed && !c->runtime->unjudged;
+}
+
+void context_judged(struct context *c)
+{
+	c->runtime->unjudged = false;
+}
+
 uint64_t context_epoch(const struct context *c)
 {
 	return c->runtime->epoch;

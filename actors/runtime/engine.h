@@ -27,6 +27,7 @@ struct runtime {
 	struct runtime_counters counters;
 	uint64_t now_ms, correlation, epoch, lease_ms, term;
 	bool leading, listed, running;
+	bool unjudged; /* something runs here that nobody has judged yet */
 	struct disk_room disk;
 	uint64_t away[AWAY_MAX]; /* nodes */
 	uint32_t n_away;

@@ -177,6 +177,7 @@ void runtime_joined(struct runtime *r, uint64_t epoch, uint64_t now_ms)
 
 	r->now_ms = now_ms;
 	r->epoch = epoch;
+	r->listed = false; /* by tables that may have been older; it is listed anew */
 	if (a != NULL)
 		engine_tell(r, a, MSG_TIMER, NULL, 0);
 }
@@ -222,8 +223,10 @@ static void tell_orphans(struct runtime *r, const struct sandboxd_sandbox *list,
 		if (row == NULL || row->node != r->options.node)
 			ids[body.n_sandboxes++] = list[i].sandbox;
 	}
-	if (a != NULL && body.n_sandboxes > 0)
-		engine_tell(r, a, MSG_ORPHANS, &body, 0);
+	if (a == NULL || body.n_sandboxes == 0)
+		return;
+	r->unjudged = true;
+	engine_tell(r, a, MSG_ORPHANS, &body, 0);
 }
 
 void runtime_adopted(struct runtime *r, const struct sandboxd_sandbox *list, uint32_t n, uint64_t now_ms)

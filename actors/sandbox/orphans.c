@@ -63,6 +63,7 @@ static uint8_t judged(struct actor *a, struct context *c, const struct message *
 			      STOP_MS);
 	}
 	self->n = 0;
+	context_judged(c);
 	return ORPHANS_NONE;
 }
 

@@ -54,12 +54,14 @@ void host_reboot(struct sim_node *n)
 	n->fence_ms = 0;
 }
 
-/* When the last of it was gone; 0: nobody knows. */
+/* When the last of it was gone; 0: nobody knows. One that was booted twice ended twice. */
 static uint64_t over_ms(const struct sim_node *n, uint64_t sandbox)
 {
-	for (uint32_t i = 0; i < SIM_OVER_MAX; i++) {
-		if (n->over[i].sandbox == sandbox)
-			return n->over[i].wall_ms;
+	for (uint32_t i = 1; i <= SIM_OVER_MAX && i <= n->n_over; i++) {
+		uint32_t at = (n->n_over - i) % SIM_OVER_MAX;
+
+		if (n->over[at].sandbox == sandbox)
+			return n->over[at].wall_ms;
 	}
 	return 0;
 }

@@ -58,6 +58,7 @@ static void open_new(struct apply *a, const struct pool_row *pool, const struct 
 		sandbox != NULL ? apply_bind(a, &row, sandbox) : store_put(a->s, KIND_SESSIONS, &row);
 
 	answer(a, session, true);
+	apply_trim(a, pool->uid); /* one of a cordoned node was taken, and what replaces it boots */
 }
 
 void apply_session_open(struct apply *a, const void *body)

@@ -203,8 +203,9 @@ def test_delete_ends_all_and_bills_all():
     bill = wait_until("all is billed", 10, lambda: next((b for b in [cluster.admin("GET", "/.berth/v1/billing").json()]
                                                        if not b["running"]), None))
     assert {r["generation"] for r in bill["records"]} - {0} == live, "each session has one record"
-    ready = {e["sandbox"] for e in events() if e["event"] == "ready"}
-    assert sorted(r["sandbox"] for r in bill["records"]) == sorted(ready), "each sandbox has one record"
+    billed = sorted(r["sandbox"] for r in bill["records"])
+    wait_until("each sandbox that was ready has one record", 10,
+               lambda: billed == sorted({e["sandbox"] for e in events() if e["event"] == "ready"}))
     assert recount.compare(bill, events()) == []
     done = cluster.put_pool("pool", resource=resource("berth/sample:1"))
     assert done["status"] == "Succeeded", done

@@ -54,7 +54,8 @@ void repeats_check(struct repeats *r, struct sim *s, const struct applied *appli
 		struct executed *e;
 
 		if (c->epoch == 0 || c->node > SIM_NODES_MAX || c->sequence >= SEQUENCES_MAX ||
-		    result->code == -ESTALE)
+		    result->code == -ESTALE ||
+		    result->code == -EPERM) /* refused for who asks, before it is looked for */
 			continue;
 		e = executed_of(r, c);
 		if (e != NULL && e->index[c->sequence] != 0 && e->index[c->sequence] != result->index)

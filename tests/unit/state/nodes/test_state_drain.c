@@ -166,6 +166,24 @@ static void test_sessions_go_elsewhere(void **unused)
 	machine_done(&m);
 }
 
+/* The last session of the pool takes the ready one of a cordoned node: what was to replace it is for nobody. */
+static void test_taken_while_it_is_replaced(void **unused)
+{
+	uint64_t sandbox;
+
+	(void)unused;
+	machine_init(&m);
+	machine_start(&m, 3);
+	pool = machine_pool(&m, "echo", 1, 1);
+	sandbox = machine_ready(&m, pool, 2);
+	assert_int_equal(order(2, NODE_CORDON, 0), 0);
+	assert_int_equal(boot(1), 0);
+	assert_int_equal(machine_open(&m, pool, "user-1").session.sandbox, sandbox);
+	assert_int_equal(state_pool_counts(m.s, pool).booting, 0);
+	assert_int_equal(state_pool_counts(m.s, pool).stopping, 1);
+	machine_done(&m);
+}
+
 static void test_when_it_is_drained(void **unused)
 {
 	uint64_t ready, bound;
@@ -213,6 +231,7 @@ int main(void)
 		cmocka_unit_test(test_uncordoned_before_all_moved),
 		cmocka_unit_test(test_what_boots_there_stops),
 		cmocka_unit_test(test_sessions_go_elsewhere),
+		cmocka_unit_test(test_taken_while_it_is_replaced),
 		cmocka_unit_test(test_when_it_is_drained),
 	};
 
