@@ -135,7 +135,8 @@ static void put(struct sim *s, uint64_t node, const struct sim_put *p, uint64_t 
 						 .target_port = 8080},
 				    .new_revision = true};
 
-	sim_send(s, node, (struct address){ADDRESS_POOL, node, 0}, MSG_POOL_PUT, &body, correlation); /* as the API does */
+	sim_send(s, node, (struct address){ADDRESS_POOL, node, 0}, MSG_POOL_PUT, &body,
+		 correlation); /* as the API does */
 }
 
 /* Creates or updates the pool; returns its uid, 0 when refused. */

@@ -357,9 +357,40 @@ static void test_orphans_ask_until_answered(void **state)
 	stage_free(s);
 }
 
+/* The leader renews; whether that moves the fence. */
+static bool thaws(uint64_t correlation)
+{
+	s->looked = s->n_seen;
+	s->now_ms += 1000;
+	stage_post(s, ADDRESS_MEMBERSHIP, 0, MSG_RENEWED, correlation,
+		   &(struct msg_renewed){s->epoch[STAGE_NODE], s->now_ms});
+	return stage_next(s, EFFECT_DRIVE, SANDBOXD_FENCE) != NULL;
+}
+
+/* What a lost node has frozen may be of sessions that live elsewhere: listed and judged first, thawed then. */
+static void test_nothing_is_thawed_unjudged(void **state)
+{
+	uint64_t id = 4711;
+
+	(void)state;
+	s = stage_new(false, false);
+	stage_adopted(s, 0, false);
+	runtime_joined(s->runtime, s->epoch[STAGE_NODE], s->now_ms);
+	assert_false(thaws(0));
+	s->looked = s->n_seen;
+	stage_adopted(s, id, true);
+	uint64_t asked = stage_next(s, EFFECT_SEND, MSG_JUDGE)->correlation;
+
+	assert_false(thaws(0));
+	stage_post(s, ADDRESS_ORPHANS, 0, MSG_JUDGED, asked, &(struct msg_orphans){STAGE_NODE, &id, 1});
+	assert_true(thaws(0));
+	stage_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nothing_is_thawed_unjudged),
 		cmocka_unit_test(test_session_refuses_and_reopens),
 		cmocka_unit_test(test_session_of_a_dead_sandbox),
 		cmocka_unit_test(test_session_is_closed_by_others),
