@@ -39,7 +39,7 @@ function(berth_test target)
 	# A program that lacks what it needs from the machine exits with 77 and says why.
 	set_tests_properties(${A_LABEL}.${target} PROPERTIES
 		LABELS ${A_LABEL} TIMEOUT ${A_TIMEOUT} SKIP_RETURN_CODE 77
-		ENVIRONMENT "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp")
+		ENVIRONMENT "TSAN_OPTIONS=die_after_fork=0:suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp")
 	# These use namespaces, cgroups and ports of the machine: never two at once.
 	if(A_LABEL MATCHES "^(component|cluster|clients)$")
 		set_tests_properties(${A_LABEL}.${target} PROPERTIES RESOURCE_LOCK machine)
