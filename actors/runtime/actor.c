@@ -182,6 +182,7 @@ bool context_knows_host(const struct context *c)
 void context_judged(struct context *c)
 {
 	c->runtime->unjudged = false;
+	engine_renew(c->runtime);
 }
 
 uint64_t context_epoch(const struct context *c)

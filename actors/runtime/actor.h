@@ -102,7 +102,7 @@ void context_reply(struct context *c, const struct message *m, uint16_t type, co
 /* The lease of this node, see runtime_lease_ms. */
 void context_lease(struct context *c, uint64_t until_boot_ms);
 uint64_t context_epoch(const struct context *c); /* 0: not joined */
-/* What runs here was listed since this node joined, and whatever of it has no row was judged. */
+/* What runs here was listed since this node joined, and whatever of it is frozen and has no row was judged. */
 bool context_knows_host(const struct context *c);
 /* The orphans were. */
 void context_judged(struct context *c);

@@ -147,6 +147,14 @@ void engine_effect(struct runtime *r, const struct effect *effect)
 	r->options.effect(r->options.context, effect);
 }
 
+void engine_renew(struct runtime *r)
+{
+	struct actor *a = engine_find(r, ADDRESS_MEMBERSHIP, 0);
+
+	if (a != NULL)
+		engine_tell(r, a, MSG_TIMER, NULL, 0);
+}
+
 void engine_refuse(struct runtime *r, const struct envelope *e, int32_t code, const char *why)
 {
 	CLEANUP_BUF struct buf body = {0};

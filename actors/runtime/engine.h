@@ -27,7 +27,7 @@ struct runtime {
 	struct runtime_counters counters;
 	uint64_t now_ms, correlation, epoch, lease_ms, term;
 	bool leading, listed, running;
-	bool unjudged; /* something runs here that nobody has judged yet */
+	bool unjudged; /* something is frozen here without a row, and nobody has judged it yet */
 	struct disk_room disk;
 	uint64_t away[AWAY_MAX]; /* nodes */
 	uint32_t n_away;
@@ -43,6 +43,8 @@ void engine_deliver(struct runtime *r, struct letter *l);
 /* Puts a message of the runtime itself into the queue. */
 void engine_tell(struct runtime *r, const struct actor *to, uint16_t type, const void *body,
 		 uint64_t correlation);
+/* The lease is asked for now, not with the next second. */
+void engine_renew(struct runtime *r);
 void engine_refuse(struct runtime *r, const struct envelope *e, int32_t code, const char *why);
 /* NULL: nobody waits for it. */
 struct request *engine_request(struct runtime *r, uint64_t correlation);

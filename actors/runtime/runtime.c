@@ -173,13 +173,10 @@ void runtime_leading(struct runtime *r, bool leading, uint64_t term, uint64_t no
 
 void runtime_joined(struct runtime *r, uint64_t epoch, uint64_t now_ms)
 {
-	struct actor *a = engine_find(r, ADDRESS_MEMBERSHIP, 0);
-
 	r->now_ms = now_ms;
 	r->epoch = epoch;
 	r->listed = false; /* by tables that may have been older; it is listed anew */
-	if (a != NULL)
-		engine_tell(r, a, MSG_TIMER, NULL, 0);
+	engine_renew(r);
 }
 
 uint64_t runtime_lease_ms(const struct runtime *r)
@@ -216,16 +213,19 @@ static void tell_orphans(struct runtime *r, const struct sandboxd_sandbox *list,
 	uint64_t ids[ORPHANS_MAX];
 	struct msg_orphans body = {.node = r->options.node, .sandboxes = ids};
 	struct actor *a = engine_find(r, ADDRESS_ORPHANS, 0);
+	bool frozen = false;
 
 	for (uint32_t i = 0; i < n && body.n_sandboxes < ORPHANS_MAX; i++) {
 		const struct sandbox_row *row = state_sandbox(r->options.state, list[i].sandbox);
 
-		if (row == NULL || row->node != r->options.node)
-			ids[body.n_sandboxes++] = list[i].sandbox;
+		if (row != NULL && row->node == r->options.node)
+			continue;
+		ids[body.n_sandboxes++] = list[i].sandbox;
+		frozen = frozen || list[i].frozen;
 	}
 	if (a == NULL || body.n_sandboxes == 0)
 		return;
-	r->unjudged = true;
+	r->unjudged = r->unjudged || frozen;
 	engine_tell(r, a, MSG_ORPHANS, &body, 0);
 }
 
@@ -252,6 +252,8 @@ void runtime_adopted(struct runtime *r, const struct sandboxd_sandbox *list, uin
 	if (images != NULL)
 		engine_tell(r, images, MSG_ADOPTED, &(struct msg_adopted){0}, 0);
 	tell_orphans(r, list, n);
+	if (!r->unjudged)
+		engine_renew(r);
 }
 
 /* One due timer or deadline becomes a letter. */

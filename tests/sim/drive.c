@@ -257,6 +257,7 @@ static void adopt_now(struct sim *s, struct sim_event *e)
 		list[i] = (struct sandboxd_sandbox){.sandbox = n->runs[i].sandbox,
 						    .pid = 1,
 						    .running = true,
+						    .frozen = sim_frozen(n),
 						    .egress = n->runs[i].egress};
 	runtime_adopted(n->runtime, list, n->n_runs, sim_boot_ms(n));
 }

@@ -286,8 +286,11 @@ void stage_refused(struct stage *s, const struct seen *to, int32_t code)
 
 void stage_adopted(struct stage *s, uint64_t sandbox, bool running)
 {
-	struct sandboxd_sandbox one = {
-		.sandbox = sandbox, .pid = 1, .running = true, .egress = s->runs_with_egress};
+	struct sandboxd_sandbox one = {.sandbox = sandbox,
+				       .pid = 1,
+				       .running = true,
+				       .frozen = s->runs_frozen,
+				       .egress = s->runs_with_egress};
 
 	runtime_adopted(s->runtime, &one, running ? 1 : 0, s->now_ms);
 	stage_run(s, 0);

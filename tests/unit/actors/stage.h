@@ -27,7 +27,7 @@ struct stage {
 	uint32_t n_seen, looked; /* what stage_next looks at begins at `looked` */
 	bool with_probes;
 	bool speaks_as_other;          /* stage_post: from node 2 */
-	bool egress, runs_with_egress; /* the pool's; what sandboxd lists */
+	bool egress, runs_with_egress, runs_frozen; /* the pool's; what sandboxd lists */
 };
 
 /* Two nodes, a pool whose image node 1 holds; sandboxd has listed nothing. Node 1 leads if `leads`. */

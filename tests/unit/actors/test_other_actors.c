@@ -378,6 +378,7 @@ static void test_nothing_is_thawed_unjudged(void **state)
 	runtime_joined(s->runtime, s->epoch[STAGE_NODE], s->now_ms);
 	assert_false(thaws(0));
 	s->looked = s->n_seen;
+	s->runs_frozen = true;
 	stage_adopted(s, id, true);
 	uint64_t asked = stage_next(s, EFFECT_SEND, MSG_JUDGE)->correlation;
 
