@@ -26,7 +26,7 @@ struct stage {
 	struct seen seen[STAGE_EFFECTS];
 	uint32_t n_seen, looked; /* what stage_next looks at begins at `looked` */
 	bool with_probes;
-	bool speaks_as_other;          /* stage_post: from node 2 */
+	bool speaks_as_other;                       /* stage_post: from node 2 */
 	bool egress, runs_with_egress, runs_frozen; /* the pool's; what sandboxd lists */
 };
 
