@@ -275,11 +275,14 @@ static uint8_t readopt_rising(struct actor *a, struct context *c, const struct m
 static uint8_t announced(struct actor *a, struct context *c, const struct message *m)
 {
 	const struct msg_proposed *proposed = m->body;
+	uint8_t next = SANDBOX_ACTOR_ANNOUNCING;
 
 	if (!sandbox_awaited((struct sandbox *)a, m))
 		return SANDBOX_ACTOR_ANNOUNCING;
 	if (proposed->code == 0)
-		return rising_changed(a, c, m);
+		next = rising_changed(a, c, m);
+	if (next != SANDBOX_ACTOR_ANNOUNCING)
+		return next;
 	context_timer(c, c->now_ms + SANDBOX_RETRY_MS / 4);
 	return SANDBOX_ACTOR_ANNOUNCING;
 }
