@@ -27,17 +27,25 @@ def free_port():
 
 class Server(unittest.TestCase):
     def setUp(self):
+        for _ in range(5):  # somebody else may have taken the port since
+            if self.begin():
+                return
+        self.fail("the server does not listen")
+
+    def begin(self):
         self.port = free_port()
         self.process = subprocess.Popen([SERVER], env={"PORT": str(self.port), "GREETING": 'a "b"'},
                                         stdout=subprocess.DEVNULL)
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         for _ in range(500):
+            if self.process.poll() is not None:
+                return False
             try:
                 self.connection.connect()
-                return
+                return True
             except OSError:
                 time.sleep(0.02)
-        self.fail("the server does not listen")
+        return False
 
     def tearDown(self):
         self.connection.close()
