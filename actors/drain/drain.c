@@ -14,7 +14,7 @@
 #define TICK_MS    1000
 #define PROPOSE_MS 5000
 #define ORDER_MS   10000
-#define YIELD_MS   3000 /* an election's time, and more */
+#define YIELD_MS   2000 /* an election's time, and more; one that was refused is tried again then */
 
 struct drain {
 	struct actor actor;

@@ -182,7 +182,7 @@ static int find_caller(struct api_call *call, struct arm_caller *ret, struct err
 					: token_of_header(q->authorization, &token);
 
 	if (r == 0 && c->tokens == NULL)
-		r = err_set(err, -EACCES, "the issuer's keys are not known here yet");
+		r = err_set(err, -EAGAIN, "the keys that tokens are checked with are not there yet");
 	if (r == 0)
 		r = token_verify(c->tokens, token, q->pool_uid != 0 ? TOKEN_DATA : TOKEN_MANAGEMENT,
 				 clock_wall_ms() / 1000, claims, err);
@@ -335,7 +335,13 @@ static void handle(struct api_call *call)
 					      .host = q->host,
 					      .now_ms = clock_wall_ms(),
 					      .pool = q->pool_uid};
-	if (!arm_public(q->method, q->path) && find_caller(call, &call->question.caller, &err) < 0) {
+	int r = arm_public(q->method, q->path) ? 0 : find_caller(call, &call->question.caller, &err);
+
+	if (r == -EAGAIN) { /* this node is starting: nothing is said of the token */
+		arm_reply_error(&reply, 503, "ServiceUnavailable", "%s", err.message);
+		arm_reply_header(&reply, "retry-after", STR("1"));
+		api_finish(call, &reply);
+	} else if (r < 0) {
 		log_debug("management request refused: %s", err.message);
 		arm_reply_error(&reply, 401, "InvalidAuthenticationToken",
 				"The access token is missing or invalid.");
