@@ -366,11 +366,27 @@ int cgroup_freeze(const char *freezer_path, bool frozen, struct err *err)
 	return r < 0 ? err_system(err, r, "write %s to %s", word, freezer_path) : 0;
 }
 
+static void kill_listed(const char *procs_path)
+{
+	CLEANUP_BUF struct buf b = {0};
+	char *rest, *line;
+
+	if (fd_read_file(procs_path, FILE_BYTES_MAX, &b, NULL) < 0)
+		return;
+	rest = (char *)(uintptr_t)buf_cstr(&b);
+	while ((line = strsep(&rest, "\n")) != NULL) {
+		long pid = strtol(line, NULL, 10);
+
+		if (pid > 1)
+			kill((pid_t)pid, SIGKILL);
+	}
+}
+
 /* Frozen processes neither end nor begin, so their numbers are theirs until they are thawed. */
 void cgroup_kill_frozen(const char *freezer_path)
 {
 	CLEANUP_BUF struct buf b = {0};
-	char path[CGROUP_PATH_MAX + 32], *rest, *line;
+	char path[CGROUP_PATH_MAX + 32];
 	int dir = (int)(strrchr(freezer_path, '/') - freezer_path);
 
 	if (strstr(freezer_path, "/cgroup.freeze") != NULL) {
@@ -383,17 +399,8 @@ void cgroup_kill_frozen(const char *freezer_path)
 	}
 	if (fd_read_file(freezer_path, 64, &b, NULL) < 0 || strncmp(buf_cstr(&b), "THAWED", 6) == 0)
 		return;
-	buf_done(&b);
 	snprintf(path, sizeof path, "%.*s/cgroup.procs", dir, freezer_path);
-	if (fd_read_file(path, FILE_BYTES_MAX, &b, NULL) < 0)
-		return;
-	rest = (char *)(uintptr_t)buf_cstr(&b);
-	while ((line = strsep(&rest, "\n")) != NULL) {
-		long pid = strtol(line, NULL, 10);
-
-		if (pid > 1)
-			kill((pid_t)pid, SIGKILL);
-	}
+	kill_listed(path);
 }
 
 /* -- Figures -------------------------------------------------------------------------------------------------- */
@@ -472,22 +479,13 @@ void cgroup_find(const struct cgroup_layout *l, const char *prefix, cgroup_each 
 
 static void kill_members(const char *dir)
 {
-	CLEANUP_BUF struct buf b = {0};
-	char path[2 * CGROUP_PATH_MAX + 96], *rest, *line;
+	char path[2 * CGROUP_PATH_MAX + 96];
 
 	snprintf(path, sizeof path, "%s/freezer.state", dir);
 	if (access(path, F_OK) == 0)
 		cgroup_freeze(path, false, NULL);
 	snprintf(path, sizeof path, "%s/cgroup.procs", dir);
-	if (fd_read_file(path, FILE_BYTES_MAX, &b, NULL) < 0)
-		return;
-	rest = (char *)(uintptr_t)buf_cstr(&b);
-	while ((line = strsep(&rest, "\n")) != NULL) {
-		long pid = strtol(line, NULL, 10);
-
-		if (pid > 1)
-			kill((pid_t)pid, SIGKILL);
-	}
+	kill_listed(path);
 }
 
 static bool remove_tree(const char *dir, unsigned depth)

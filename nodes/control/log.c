@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/must.h"
 #include "state/command.h"
+#include "state/untyped.h"
 
 #define JOIN_MS 10000
 
@@ -26,35 +27,10 @@ static void *on_snapshot_take(void *arg)
 	return state_snapshot_new(c->state);
 }
 
-static int on_snapshot_write(const void *snapshot, int (*write)(void *to, const void *p, size_t n), void *to)
-{
-	return state_snapshot_write(snapshot, write, to);
-}
-
-static void on_snapshot_free(void *arg, void *snapshot)
-{
-	(void)arg;
-	state_snapshot_free(snapshot);
-}
-
-static int on_restore_read(const void *p, size_t n, void **ret, struct err *err)
-{
-	struct state *fresh = NULL;
-	int r = state_read(p, n, &fresh, err);
-
-	*ret = fresh;
-	return r;
-}
-
 static void *on_restore(void *arg, void *fresh)
 {
 	replica_restored(arg, fresh);
 	return fresh;
-}
-
-static void on_restore_free(void *tables)
-{
-	state_free(tables);
 }
 
 /* A new cluster has empty tables: its first leader writes what `berth cluster init` fixed. */
@@ -218,11 +194,11 @@ int control_open_log(struct control *c, struct err *err)
 					    .machine = {.arg = c,
 							.apply = on_apply,
 							.snapshot_take = on_snapshot_take,
-							.snapshot_write = on_snapshot_write,
-							.snapshot_free = on_snapshot_free,
-							.restore_read = on_restore_read,
+							.snapshot_write = untyped_snapshot_write,
+							.snapshot_free = untyped_snapshot_free,
+							.restore_read = untyped_read,
 							.restore = on_restore,
-							.restore_free = on_restore_free},
+							.restore_free = untyped_free},
 					    .leadership = on_leadership,
 					    .leader = on_leader,
 					    .failed = on_failed,

@@ -19,6 +19,22 @@ def start_time(pid):
     return None
 
 
+def frozen(pid):
+    """Whether the kernel holds a process in a frozen cgroup, by either version."""
+    for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "freezer" in controllers.split(","):
+            for root in ("/sys/fs/cgroup/freezer", "/sys/fs/cgroup"):
+                state = pathlib.Path(root + path) / "freezer.state"
+                if state.exists():
+                    return state.read_text().strip() == "FROZEN"
+        if controllers == "":
+            events = pathlib.Path("/sys/fs/cgroup" + path) / "cgroup.events"
+            if events.exists() and "frozen 1" in events.read_text():
+                return True
+    return False
+
+
 def parent(pid):
     return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
@@ -38,6 +54,15 @@ def first_process(cluster, node, sandbox):
     pids = [e["pid"] for e in events(cluster, node) if e["event"] == "started" and e["sandbox"] == sandbox]
     assert pids, f"node {node} never started sandbox {sandbox}"
     return pids[-1]
+
+
+def facts(cluster, rows):
+    """Of each session, by identifier as in `rows`: sandbox, node, pid and start time of its container."""
+    found = {}
+    for identifier, row in rows.items():
+        pid = first_process(cluster, row["node"], row["sandbox"])
+        found[identifier] = (row["sandbox"], row["node"], pid, start_time(pid))
+    return found
 
 
 def shim(pid):

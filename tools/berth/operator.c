@@ -313,8 +313,7 @@ static void put_roles(const struct args *args, bool data, json_t *body)
 
 int token_issue(const struct args *args)
 {
-	const char *audience = args_or(args, "audience", NULL, "management"),
-		   *form = args_get(args, "output");
+	const char *audience = args_or(args, "audience", NULL, "management");
 	json_t *body = json_new_object();
 	struct response response = {0};
 	struct client c;
@@ -327,11 +326,8 @@ int token_issue(const struct args *args)
 	put_roles(args, strcmp(audience, "data") == 0 || strstr(audience, "dynamicsessions") != NULL, body);
 	if (r == EXIT_OK)
 		r = client_call(&c, "POST", "/.berth/v1/tokens", body, &response);
-	/* The bare token, for $(berth token); JSON only when it is asked for. */
-	if (r == EXIT_OK && form != NULL && strcmp(form, "json") == 0)
-		r = output_one(args, response.json, NULL, 0);
-	else if (r == EXIT_OK)
-		printf("%s\n", json_string_value(json_object_get(response.json, "token")));
+	if (r == EXIT_OK)
+		r = output_token(args, response.json);
 	response_done(&response);
 	json_decref(body);
 	return r;

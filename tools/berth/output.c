@@ -140,3 +140,13 @@ int output_list(const struct args *args, const json_t *whole, const json_t *list
 			print_tsv(json_array_get(list, i), columns, n);
 	return EXIT_OK;
 }
+
+int output_token(const struct args *args, const json_t *answer)
+{
+	const char *form = args_get(args, "output");
+
+	if (form != NULL && strcmp(form, "json") == 0)
+		return output_one(args, answer, NULL, 0);
+	printf("%s\n", json_string_value(json_object_get(answer, "token")));
+	return EXIT_OK;
+}

@@ -16,6 +16,7 @@
 #include "consensus/disk/founding.h"
 #include "core/clock.h"
 #include "state/state.h"
+#include "state/untyped.h"
 
 static int on_apply(void *arg, uint64_t index, const void *entry, size_t n, struct err *err)
 {
@@ -24,24 +25,10 @@ static int on_apply(void *arg, uint64_t index, const void *entry, size_t n, stru
 	return state_apply(arg, index, entry, n, &applied, err);
 }
 
-static int on_restore_read(const void *p, size_t n, void **ret, struct err *err)
-{
-	struct state *fresh = NULL;
-	int r = state_read(p, n, &fresh, err);
-
-	*ret = fresh;
-	return r;
-}
-
 static void *on_restore(void *arg, void *fresh)
 {
 	state_swap(arg, fresh);
 	return fresh;
-}
-
-static void on_restore_free(void *tables)
-{
-	state_free(tables);
 }
 
 static int look(const struct config *config, struct state *state, struct consensus_survey *ret,
@@ -49,9 +36,9 @@ static int look(const struct config *config, struct state *state, struct consens
 {
 	struct consensus_machine machine = {.arg = state,
 					    .apply = on_apply,
-					    .restore_read = on_restore_read,
+					    .restore_read = untyped_read,
 					    .restore = on_restore,
-					    .restore_free = on_restore_free};
+					    .restore_free = untyped_free};
 	char dir[PATH_MAX], address[128] = "";
 
 	for (uint32_t i = 0; i < config->n_members; i++) {

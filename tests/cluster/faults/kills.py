@@ -31,12 +31,7 @@ def serving_node():
 
 
 def facts():
-    """Of each session: sandbox, node, pid and start time of its container."""
-    found = {}
-    for identifier, row in rows().items():
-        pid = sandboxes.first_process(cluster, row["node"], row["sandbox"])
-        found[identifier] = (row["sandbox"], row["node"], pid, sandboxes.start_time(pid))
-    return found
+    return sandboxes.facts(cluster, rows())
 
 
 def instances():

@@ -2,7 +2,6 @@
 until it is lost everything goes on where it stopped, afterwards its sandboxes are gone and identifiers get new ones.
 """
 import os
-import pathlib
 import signal
 import threading
 import time
@@ -25,22 +24,6 @@ def rows(node=1):
 
 def leader():
     return wait_until("there is a leader", 10, lambda: cluster.admin("GET", "/.berth/v1/cluster").json()["leader"])
-
-
-def frozen(pid):
-    """Whether the kernel holds a process in a frozen cgroup, by either version."""
-    for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if "freezer" in controllers.split(","):
-            for root in ("/sys/fs/cgroup/freezer", "/sys/fs/cgroup"):
-                state = pathlib.Path(root + path) / "freezer.state"
-                if state.exists():
-                    return state.read_text().strip() == "FROZEN"
-        if controllers == "":
-            events = pathlib.Path("/sys/fs/cgroup" + path) / "cgroup.events"
-            if events.exists() and "frozen 1" in events.read_text():
-                return True
-    return False
 
 
 def test_sessions_open():
@@ -73,7 +56,7 @@ def still(seconds, check):
     began = time.monotonic()
     waiting = in_background(identifier)
     try:
-        wait_until("its sandboxes are frozen", LEASE_S + 4, lambda: frozen(pid))
+        wait_until("its sandboxes are frozen", LEASE_S + 4, lambda: sandboxes.frozen(pid))
         assert time.monotonic() - began >= LEASE_S - 3, "not before its lease ended"  # renewed within the last 2 s
         check(identifier, node)
         waiting.join()
@@ -105,7 +88,7 @@ def test_a_lease_that_ended_freezes_and_thaws():
     seconds, a = answers[0]
     assert a.status == 503 and int(a.headers["retry-after"]) >= 1, a
     assert seconds < LEASE_S + 4, seconds
-    wait_until("it is thawed", 10, lambda: not frozen(pid))
+    wait_until("it is thawed", 10, lambda: not sandboxes.frozen(pid))
     a = wait_until("it is served again", 10,
                    lambda: next((x for x in [cluster.session("demo", identifier, "/instance")] if x.status == 200), None))
     assert a.body == first[identifier]
@@ -130,12 +113,12 @@ def test_without_a_majority_warm_sessions_go_on_to_the_leases_end():
         took = time.monotonic() - began
         assert a.status == 503 and int(a.headers["retry-after"]) >= 1, a
         assert took >= LEASE_S - 3, took  # renewed within the last 2 s
-        wait_until("its sandboxes are frozen", 3, lambda: frozen(pid))
+        wait_until("its sandboxes are frozen", 3, lambda: sandboxes.frozen(pid))
     finally:
         for other in stopped:
             os.kill(other, signal.SIGCONT)
     print(f"        served for {took:.1f} s without a majority, then refused and frozen", flush=True)
-    wait_until("it is thawed", 10, lambda: not frozen(pid))
+    wait_until("it is thawed", 10, lambda: not sandboxes.frozen(pid))
     a = wait_until("it is served again", 10,
                    lambda: next((x for x in [cluster.session("demo", identifier, "/instance", node=alone)] if x.status == 200), None))
     assert a.body == first

@@ -4,7 +4,6 @@ up again where they were when a voter, they themselves, or all voters go away.
 BERTH_WORKERS=N: so many beside three voters (5); BERTH_ROUNDS=N: each process is killed so often (1).
 """
 import os
-import pathlib
 import re
 import secrets
 import signal
@@ -44,11 +43,7 @@ def leader():
 
 
 def facts():
-    found = {}
-    for identifier, row in rows().items():
-        pid = sandboxes.first_process(cluster, row["node"], row["sandbox"])
-        found[identifier] = (row["sandbox"], row["node"], pid, sandboxes.start_time(pid))
-    return found
+    return sandboxes.facts(cluster, rows())
 
 
 def caught_up(node, seconds=10):
@@ -219,21 +214,6 @@ def test_a_worker_that_was_cut_off_begins_anew():
     assert facts() == known
 
 
-def frozen(pid):
-    for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if "freezer" in controllers.split(","):
-            for root in ("/sys/fs/cgroup/freezer", "/sys/fs/cgroup"):
-                state = pathlib.Path(root + path) / "freezer.state"
-                if state.exists():
-                    return state.read_text().strip() == "FROZEN"
-        if controllers == "":
-            events = pathlib.Path("/sys/fs/cgroup" + path) / "cgroup.events"
-            if events.exists() and "frozen 1" in events.read_text():
-                return True
-    return False
-
-
 def test_without_voters_workers_freeze():
     known = facts()
     identifier, fact = next((i, f) for i, f in known.items() if f[1] in cluster.workers)
@@ -242,7 +222,7 @@ def test_without_voters_workers_freeze():
         os.kill(pid, signal.SIGSTOP)
     try:
         assert cluster.session("demo", identifier, "/count", node=fact[1]).status == 200, "while the lease lasts"
-        wait_until("it is frozen", LEASE_S + 3, lambda: frozen(fact[2]))
+        wait_until("it is frozen", LEASE_S + 3, lambda: sandboxes.frozen(fact[2]))
         def refused():
             try:
                 a = cluster.session("demo", identifier, "/count", node=fact[1], timeout=1)
@@ -253,7 +233,7 @@ def test_without_voters_workers_freeze():
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-    wait_until("it is thawed", 10, lambda: not frozen(fact[2]))
+    wait_until("it is thawed", 10, lambda: not sandboxes.frozen(fact[2]))
     wait_until("it is served", 10, lambda: cluster.session("demo", identifier, "/count", node=fact[1], timeout=10).status == 200)
     all_are_served()
     assert facts() == known, "none was lost"

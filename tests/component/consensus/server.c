@@ -165,3 +165,17 @@ void loop_end(struct uv_loop_s *loop)
 	uv_run(loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(loop), 0);
 }
+
+int servers_leader(const struct server *servers, unsigned n)
+{
+	int leader = -1;
+	uint64_t term = 0;
+	for (unsigned i = 0; i < n; i++) {
+		const struct server *s = &servers[i];
+		if (s->consensus != NULL && s->leads_term > term && consensus_leads(s->consensus)) {
+			leader = (int)i;
+			term = s->leads_term;
+		}
+	}
+	return leader;
+}

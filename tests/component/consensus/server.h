@@ -32,6 +32,9 @@ void server_start(struct server *s, const struct consensus_options *options);
 /* Runs the loop until it is closed. */
 void server_stop(struct server *s, struct uv_loop_s *loop);
 
+/* Which of n leads, in the highest term that any knows; -1: none. Those without a consensus are passed over. */
+int servers_leader(const struct server *servers, unsigned n);
+
 /* Turns the loop until *done or the time is over; returns whether it was. */
 bool loop_until(struct uv_loop_s *loop, bool (*done)(void *arg), void *arg, uint64_t ms_max);
 /* Lets the last handles close. */

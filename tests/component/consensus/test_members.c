@@ -63,16 +63,7 @@ static void start_one(struct cluster *c, unsigned i, unsigned initial)
 
 static int leader_of(const struct cluster *c)
 {
-	int leader = -1;
-	uint64_t term = 0;
-	for (int i = 0; i < N; i++) {
-		const struct server *s = &c->servers[i];
-		if (s->consensus != NULL && s->leads_term > term && consensus_leads(s->consensus)) {
-			leader = i;
-			term = s->leads_term;
-		}
-	}
-	return leader;
+	return servers_leader(c->servers, N);
 }
 
 static bool has_leader(void *arg)

@@ -10,6 +10,7 @@
 #include "sim/judge/judge.h"
 #include "sim/raft/disk.h"
 #include "sim/raft/raft_io.h"
+#include "state/untyped.h"
 
 const char *server_address(uint64_t node)
 {
@@ -41,26 +42,6 @@ static void *on_snapshot_take(void *arg)
 	return state_snapshot_new(((struct sim_node *)arg)->tables);
 }
 
-static int on_snapshot_write(const void *snapshot, int (*write)(void *to, const void *p, size_t n), void *to)
-{
-	return state_snapshot_write(snapshot, write, to);
-}
-
-static void on_snapshot_free(void *arg, void *snapshot)
-{
-	(void)arg;
-	state_snapshot_free(snapshot);
-}
-
-static int on_restore_read(const void *p, size_t n, void **ret, struct err *err)
-{
-	struct state *fresh = NULL;
-	int r = state_read(p, n, &fresh, err);
-
-	*ret = fresh;
-	return r;
-}
-
 static void *on_restore(void *arg, void *fresh)
 {
 	struct sim_node *node = arg;
@@ -69,11 +50,6 @@ static void *on_restore(void *arg, void *fresh)
 	judge_restored(node);
 	node_restored(node);
 	return fresh;
-}
-
-static void on_restore_free(void *tables)
-{
-	state_free(tables);
 }
 
 /* -- A server's life ------------------------------------------------------------------------------------------------ */
@@ -119,11 +95,11 @@ static struct consensus *consensus_of(struct sim_node *n)
 		.machine = {.arg = n,
 			    .apply = on_apply,
 			    .snapshot_take = on_snapshot_take,
-			    .snapshot_write = on_snapshot_write,
-			    .snapshot_free = on_snapshot_free,
-			    .restore_read = on_restore_read,
+			    .snapshot_write = untyped_snapshot_write,
+			    .snapshot_free = untyped_snapshot_free,
+			    .restore_read = untyped_read,
 			    .restore = on_restore,
-			    .restore_free = on_restore_free},
+			    .restore_free = untyped_free},
 		.leadership = on_leadership,
 		.failed = on_failed,
 		.arg = n,

@@ -8,6 +8,7 @@
 
 #include "core/must.h"
 #include "state/state.h"
+#include "state/untyped.h"
 
 #define NODE    1
 #define WALL_MS 1700000000000u
@@ -226,40 +227,21 @@ static void *on_take(void *arg)
 	return state_snapshot_new(((struct tables *)arg)->state);
 }
 
-static int on_write(const void *snapshot, int (*write)(void *to, const void *p, size_t n), void *to)
-{
-	return state_snapshot_write(snapshot, write, to);
-}
-
-static void on_free(void *arg, void *snapshot)
-{
-	(void)arg;
-	state_snapshot_free(snapshot);
-}
-
-static int on_restore_read(const void *p, size_t n, void **ret, struct err *err)
-{
-	struct state *fresh = NULL;
-	int r = state_read(p, n, &fresh, err);
-
-	*ret = fresh;
-	return r;
-}
-
 static void *on_restore(void *arg, void *fresh)
 {
 	state_swap(((struct tables *)arg)->state, fresh);
 	return fresh;
 }
 
-static void on_restore_free(void *old)
-{
-	state_free(old);
-}
-
 struct consensus_machine tables_machine(struct tables *t)
 {
 	t->filled = state_index(t->state);
-	return (struct consensus_machine){t,       on_apply,        on_take,    on_write,
-					  on_free, on_restore_read, on_restore, on_restore_free};
+	return (struct consensus_machine){.arg = t,
+					  .apply = on_apply,
+					  .snapshot_take = on_take,
+					  .snapshot_write = untyped_snapshot_write,
+					  .snapshot_free = untyped_snapshot_free,
+					  .restore_read = untyped_read,
+					  .restore = on_restore,
+					  .restore_free = untyped_free};
 }

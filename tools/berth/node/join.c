@@ -41,7 +41,6 @@ static int fail(const struct err *err)
 
 int node_token(const struct args *args)
 {
-	const char *form = args_get(args, "output");
 	json_t *body = json_new_object();
 	struct response response = {0};
 	struct client c;
@@ -52,10 +51,8 @@ int node_token(const struct args *args)
 		json_put_i64(body, "ttlSeconds", strtoll(args_get(args, "ttl"), NULL, 10));
 	if (r == EXIT_OK)
 		r = client_call(&c, "POST", "/.berth/v1/joinTokens", body, &response);
-	if (r == EXIT_OK && form != NULL && strcmp(form, "json") == 0)
-		r = output_one(args, response.json, NULL, 0);
-	else if (r == EXIT_OK)
-		printf("%s\n", json_string_value(json_object_get(response.json, "token")));
+	if (r == EXIT_OK)
+		r = output_token(args, response.json);
 	response_done(&response);
 	json_decref(body);
 	return r;
