@@ -41,6 +41,7 @@ struct driver_start {
 	uint32_t uid_base;   /* the first of 65536 host ids that are this sandbox's alone */
 	uint32_t logger_uid; /* outside all sandboxes' ranges, and no other instance has it */
 	const char *root;    /* absolute; the image's flattened tree, read-only, owner ids as in the image */
+	const char *disk;    /* the same as a file system (erofs) in one file; NULL if the driver's wants_disk is false */
 	struct str digest;   /* of the image, kept for info() */
 	struct str *argv;    /* argv[0] is looked up in PATH inside the sandbox */
 	uint32_t n_argv;
@@ -85,6 +86,7 @@ typedef void driver_found(struct driver_instance *instance, void *arg);
 
 struct driver_ops {
 	const char *name;
+	bool wants_disk; /* starts need the image as one file */
 	/* Finds what a former sandboxd started, and removes what is left of starts that never finished. */
 	int (*adopt)(struct driver *d, driver_found *found, void *arg, struct err *err);
 	/* Limits are in force and read back, and egress is set up, before the program's first instruction. On failure *ret

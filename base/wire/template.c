@@ -1,5 +1,7 @@
 #include "template.h"
 
+const char *const isolation_name[ISOLATIONS] = {"container", "vm"};
+
 static const struct codec_field env_var_fields[] = {
 	CODEC_STR(struct env_var, name, 512),
 	CODEC_SECRET(struct env_var, value, TEMPLATE_STRING_MAX),

@@ -16,6 +16,14 @@
 #define DIGEST_MAX           71    /* "sha256:" and 64 hex digits */
 #define IMAGE_REFERENCE_MAX  512
 
+/* What stands between a sandbox and its host. Of a pool, for good. */
+enum isolation {
+	ISOLATION_CONTAINER, /* namespaces, cgroups, seccomp: the host's kernel is shared */
+	ISOLATION_VM,        /* a virtual machine with a kernel of its own */
+	ISOLATIONS
+};
+extern const char *const isolation_name[ISOLATIONS]; /* "container", "vm" */
+
 struct env_var {
 	struct str name;
 	struct str value;      /* empty when secret_ref is set */

@@ -7,7 +7,7 @@
 #include "cgroup.h"
 #include "core/buf.h"
 #include "drivers/driver.h"
-#include "net/egress.h"
+#include "drivers_net/egress.h"
 #include "process.h"
 #include "sandbox_dir.h"
 #include "shims.h"

@@ -13,7 +13,7 @@
 
 #include "core/buf.h"
 #include "documents_page/page.h"
-#include "lxc/net/ranges.h"
+#include "drivers_net/ranges.h"
 
 static void page_is_current(void **state)
 {

@@ -8,8 +8,8 @@
  * way of their own.
  * The machine's ip_forward is turned on for the first pair of any node and back off with the last, if it was off.
  * Thread: one caller at a time; several nodes of a machine share what routing_lock() guards. */
-#ifndef LXC_ROUTING_H
-#define LXC_ROUTING_H
+#ifndef NET_ROUTING_H
+#define NET_ROUTING_H
 
 #include <stdbool.h>
 #include <stdint.h>

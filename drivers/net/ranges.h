@@ -1,6 +1,6 @@
 /* ranges.h -- which IPv4 addresses sandboxes may reach: all but special ones, the operator's and our own. Pure. */
-#ifndef LXC_RANGES_H
-#define LXC_RANGES_H
+#ifndef NET_RANGES_H
+#define NET_RANGES_H
 
 #include <stdint.h>
 

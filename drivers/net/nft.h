@@ -1,6 +1,6 @@
 /* nft.h -- runs the nft program with one batch on its standard input. libnftables is GPL and is not linked. */
-#ifndef LXC_NFT_H
-#define LXC_NFT_H
+#ifndef NET_NFT_H
+#define NET_NFT_H
 
 #include <stdbool.h>
 #include <stdint.h>

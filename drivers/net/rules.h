@@ -4,8 +4,8 @@
  * node's mark (egress.h tells the routing side), and every rule there that can be deleted, every set and element,
  * only ever leads to a mark. So whatever is missing from it closes, and never opens.
  * What bounds the traffic stands in a table of its own, `berth_<node>_limits`, because its sets remember: it is written once. */
-#ifndef LXC_RULES_H
-#define LXC_RULES_H
+#ifndef NET_RULES_H
+#define NET_RULES_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* conntrack.h -- ends connections that the kernel tracks, over netlink. Acts in the network namespace of the calling thread. */
-#ifndef LXC_CONNTRACK_H
-#define LXC_CONNTRACK_H
+#ifndef NET_CONNTRACK_H
+#define NET_CONNTRACK_H
 
 #include <stdint.h>
 

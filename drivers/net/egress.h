@@ -8,8 +8,8 @@
  * Each second egress_tend() repairs what others did to rules and routes: flushed, deleted, or changed.
  * Failure: when nft refuses, nothing changed, and the caller is told; egress_tend() tells it too until it works again.
  * Ingress does not come this way: it is dialled inside. Thread: any; calls are serialised inside. */
-#ifndef LXC_EGRESS_H
-#define LXC_EGRESS_H
+#ifndef NET_EGRESS_H
+#define NET_EGRESS_H
 
 #include <stdbool.h>
 #include <stddef.h>

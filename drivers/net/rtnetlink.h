@@ -1,7 +1,7 @@
 /* rtnetlink.h -- the few link, address and route changes that egress needs, spoken to the kernel directly. Each call acts
  * in the network namespace of the calling thread. Codes are the kernel's. */
-#ifndef LXC_RTNETLINK_H
-#define LXC_RTNETLINK_H
+#ifndef NET_RTNETLINK_H
+#define NET_RTNETLINK_H
 
 #include <stdbool.h>
 #include <stdint.h>
