@@ -41,9 +41,10 @@ struct driver_start {
 	uint32_t uid_base;   /* the first of 65536 host ids that are this sandbox's alone */
 	uint32_t logger_uid; /* outside all sandboxes' ranges, and no other instance has it */
 	const char *root;    /* absolute; the image's flattened tree, read-only, owner ids as in the image */
-	const char *disk;    /* the same as a file system (erofs) in one file; NULL if the driver's wants_disk is false */
-	struct str digest;   /* of the image, kept for info() */
-	struct str *argv;    /* argv[0] is looked up in PATH inside the sandbox */
+	const char *
+		disk; /* the same as a file system (erofs) in one file; NULL if the driver's wants_disk is false */
+	struct str digest; /* of the image, kept for info() */
+	struct str *argv;  /* argv[0] is looked up in PATH inside the sandbox */
 	uint32_t n_argv;
 	struct str *env; /* NAME=VALUE; any byte but NUL */
 	uint32_t n_env;
