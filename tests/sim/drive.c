@@ -39,8 +39,10 @@ static void remove_run(struct sim_node *n, uint64_t sandbox, bool known)
 
 	if (r == NULL)
 		return;
-	n->over[n->n_over % SIM_OVER_MAX].sandbox = sandbox;
-	n->over[n->n_over++ % SIM_OVER_MAX].wall_ms = sim_wall_ms(n);
+	if (known) { /* sandboxd writes it down, and reads it after a reboot too */
+		n->over[n->n_over % SIM_OVER_MAX].sandbox = sandbox;
+		n->over[n->n_over++ % SIM_OVER_MAX].wall_ms = sim_wall_ms(n);
+	}
 	judge_over(n, sandbox, known);
 	*r = n->runs[--n->n_runs];
 }
@@ -49,8 +51,6 @@ void host_reboot(struct sim_node *n)
 {
 	while (n->n_runs > 0)
 		remove_run(n, n->runs[0].sandbox, false);
-	memset(n->over, 0, sizeof n->over);
-	n->n_over = 0;
 	n->fence_ms = 0;
 }
 
