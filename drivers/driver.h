@@ -42,7 +42,8 @@ struct driver_start {
 	uint32_t logger_uid; /* outside all sandboxes' ranges, and no other instance has it */
 	const char *root;    /* absolute; the image's flattened tree, read-only, owner ids as in the image */
 	const char *
-		disk; /* the same as a file system (erofs) in one file; NULL if the driver's wants_disk is false */
+		disk; /* the same as a file system (erofs) in one file, which only root reaches by this path: to be linked for who
+		       * reads it; NULL if the driver's wants_disk is false */
 	struct str digest; /* of the image, kept for info() */
 	struct str *argv;  /* argv[0] is looked up in PATH inside the sandbox */
 	uint32_t n_argv;

@@ -101,6 +101,13 @@ struct image {
 int image_acquire(struct image_store *s, struct str digest, const struct image **ret, struct err *err);
 void image_release(struct image_store *s, const struct image *image);
 
+/* The same root as a file system (erofs) in one file, for machines: made at the first call, in a child that has a few privileges over
+ * this root and none over anything else; callers for one image share one making. Borrowed from the image: on disk while that is
+ * acquired. The file's mode is 0444, and nobody but root can come near it by this path: for whoever shall read it, link it (link(2),
+ * the same disk) into a directory that only he enters. So who broke out of one machine does not read another's image.
+ * -ENOENT: mkfs.erofs is not installed; -ENOSPC. */
+int image_disk(struct image_store *s, const struct image *image, const char **ret_path, struct err *err);
+
 /* What disk_bytes_max came to. */
 uint64_t image_disk_bytes_max(const struct image_store *s);
 
