@@ -24,6 +24,7 @@ static const struct codec_field start_fields[] = {
 	CODEC_U64(struct sandboxd_start, memory_bytes),
 	CODEC_U16(struct sandboxd_start, target_port),
 	CODEC_BOOL(struct sandboxd_start, egress),
+	CODEC_ENUM(struct sandboxd_start, isolation, ISOLATIONS),
 };
 static const struct codec_type start_codec = CODEC_TYPE(struct sandboxd_start, "start", start_fields);
 
@@ -109,6 +110,12 @@ static const struct codec_field network_fields[] = {
 const struct codec_type sandboxd_network_codec =
 	CODEC_TYPE(struct sandboxd_network, "network", network_fields);
 
+static const struct codec_field able_fields[] = {
+	CODEC_U32(struct sandboxd_able, isolations),
+	CODEC_STR(struct sandboxd_able, no_vm, NO_VM_MAX),
+};
+const struct codec_type sandboxd_able_codec = CODEC_TYPE(struct sandboxd_able, "able", able_fields);
+
 static const struct codec_field reply_fields[] = {
 	CODEC_I32(struct sandboxd_reply, code),
 	CODEC_STR(struct sandboxd_reply, message, MESSAGE_TEXT_MAX),
@@ -123,6 +130,8 @@ static const struct codec_field reply_fields[] = {
 	CODEC_U32(struct sandboxd_reply, memory_mb),
 	CODEC_U32(struct sandboxd_reply, cpus),
 	CODEC_LIST(struct sandboxd_reply, holdings, HOLDINGS_MAX, &holding_codec),
+	CODEC_U32(struct sandboxd_reply, isolations),
+	CODEC_STR(struct sandboxd_reply, no_vm, NO_VM_MAX),
 };
 const struct codec_type sandboxd_reply_codec = CODEC_TYPE(struct sandboxd_reply, "reply", reply_fields);
 
@@ -152,6 +161,7 @@ const struct codec_type *const sandboxd_body_codec[SANDBOXD_TYPES] = {
 	[SANDBOXD_REPLY] = &sandboxd_reply_codec,
 	[SANDBOXD_EXITED] = &sandboxd_exited_codec,
 	[SANDBOXD_NETWORK] = &sandboxd_network_codec,
+	[SANDBOXD_ABLE] = &sandboxd_able_codec,
 };
 
 const char *const sandboxd_type_name[SANDBOXD_TYPES] = {
@@ -160,5 +170,5 @@ const char *const sandboxd_type_name[SANDBOXD_TYPES] = {
 	[SANDBOXD_PULL] = "pull",     [SANDBOXD_IMPORT] = "import",     [SANDBOXD_IMAGES] = "images",
 	[SANDBOXD_FORGET] = "forget", [SANDBOXD_LOG] = "log",           [SANDBOXD_FENCE] = "fence",
 	[SANDBOXD_EGRESS] = "egress", [SANDBOXD_HOLDINGS] = "holdings", [SANDBOXD_REPLY] = "reply",
-	[SANDBOXD_EXITED] = "exited", [SANDBOXD_NETWORK] = "network",
+	[SANDBOXD_EXITED] = "exited", [SANDBOXD_NETWORK] = "network",   [SANDBOXD_ABLE] = "able",
 };

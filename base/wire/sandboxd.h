@@ -34,6 +34,7 @@ enum sandboxd_type {
 	SANDBOXD_REPLY,
 	SANDBOXD_EXITED,  /* event: the sandbox's first process is gone */
 	SANDBOXD_NETWORK, /* event: what became of the rules for outbound traffic; also after each hello */
+	SANDBOXD_ABLE,    /* event: what this node can run is another than its hello's reply said */
 	SANDBOXD_TYPES
 };
 
@@ -67,6 +68,7 @@ struct sandboxd_start {
 	uint64_t memory_bytes;
 	uint16_t target_port;
 	bool egress;
+	uint8_t isolation; /* enum isolation */
 };
 
 struct sandboxd_stop {
@@ -148,6 +150,12 @@ struct sandboxd_network {
 	struct str problem; /* why rules cannot be written now; empty: they can */
 };
 
+/* Which sandboxes this node can run. Not known yet (a canary is under way) counts as not. */
+struct sandboxd_able {
+	uint32_t isolations; /* 1 << enum isolation, or'ed */
+	struct str no_vm;    /* without 1 << ISOLATION_VM: why not, in one sentence */
+};
+
 struct sandboxd_reply {
 	int32_t code; /* 0 or -errno */
 	struct str message;
@@ -165,6 +173,8 @@ struct sandboxd_reply {
 	uint32_t n_holdings;
 	struct str version;       /* HELLO, HOLDINGS */
 	uint32_t memory_mb, cpus; /* HELLO: of the machine */
+	uint32_t isolations;      /* HELLO: as in struct sandboxd_able */
+	struct str no_vm;
 };
 
 struct sandboxd_message {
@@ -174,7 +184,7 @@ struct sandboxd_message {
 };
 
 extern const struct codec_type sandboxd_message_codec, sandboxd_reply_codec, sandboxd_exited_codec,
-	sandboxd_network_codec;
+	sandboxd_network_codec, sandboxd_able_codec;
 /* The body's struct by type; NULL for those that have none. */
 extern const struct codec_type *const sandboxd_body_codec[SANDBOXD_TYPES];
 extern const char *const sandboxd_type_name[SANDBOXD_TYPES];

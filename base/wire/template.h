@@ -23,6 +23,7 @@ enum isolation {
 	ISOLATIONS
 };
 extern const char *const isolation_name[ISOLATIONS]; /* "container", "vm" */
+#define NO_VM_MAX 256                                /* bytes of why a node cannot run virtual machines */
 
 struct env_var {
 	struct str name;

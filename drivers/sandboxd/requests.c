@@ -19,12 +19,16 @@ struct request {
 	int fd; /* owned by the handler; -1 when it has taken it */
 };
 
+/* As long as lxc is the only driver. */
+#define NO_VM "this version of sandboxd runs containers only"
+
 typedef void handler(struct server *s, struct request *q);
 
 static void on_hello(struct server *s, struct request *q)
 {
 	const struct sandboxd_hello *h = &q->p->body.hello;
-	struct sandboxd_reply r = {.version = STR(BERTH_VERSION)};
+	struct sandboxd_reply r = {
+		.version = STR(BERTH_VERSION), .isolations = 1u << ISOLATION_CONTAINER, .no_vm = STR(NO_VM)};
 	struct sysinfo info;
 	struct err err = {0};
 	int code = 0;
@@ -66,7 +70,12 @@ static struct sandbox *find(struct server *s, struct request *q, uint64_t id)
 
 static void on_start(struct server *s, struct request *q)
 {
-	sandbox_start(s, &q->p->body.start, q->asker);
+	struct err err;
+
+	if (q->p->body.start.isolation != ISOLATION_CONTAINER)
+		reply_code(s, &q->asker, err_set(&err, -ENODEV, "isolation vm: " NO_VM), &err);
+	else
+		sandbox_start(s, &q->p->body.start, q->asker);
 }
 
 /* False: refused. */

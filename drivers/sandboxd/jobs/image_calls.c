@@ -107,6 +107,7 @@ static void run_image(struct job *job)
 	case SANDBOXD_REPLY:
 	case SANDBOXD_EXITED:
 	case SANDBOXD_NETWORK:
+	case SANDBOXD_ABLE:
 	case SANDBOXD_TYPES:
 		break;
 	}
