@@ -89,8 +89,13 @@ typedef void driver_found(struct driver_instance *instance, void *arg);
 struct driver_ops {
 	const char *name;
 	bool wants_disk; /* starts need the image as one file */
-	/* Finds what a former sandboxd started, and removes what is left of starts that never finished. */
+	/* Finds what a former sandboxd started, and removes what is left of starts that never finished. Goes by the driver's
+	 * own files and waits for nobody: slots are given out only after it. */
 	int (*adopt)(struct driver *d, driver_found *found, void *arg, struct err *err);
+	/* Tries whether what it starts will run: connects, lets a machine answer. May take half a minute, on a thread, after
+	 * adopt() and beside all other calls but start(), which comes only after a success; a failure is tried again later.
+	 * The error says in one sentence why this node cannot. NULL: it will. */
+	int (*prove)(struct driver *d, struct err *err);
 	/* Limits are in force and read back, and egress is set up, before the program's first instruction. On failure *ret
 	 * is NULL, or what could not be cleared away: an instance that is over, whose slot stays taken until it is stopped. */
 	int (*start)(struct driver *d, const struct driver_start *how, struct driver_instance **ret,

@@ -69,12 +69,24 @@ static const struct codec_field egress_fields[] = {
 };
 static const struct codec_type egress_codec = CODEC_TYPE(struct sandboxd_egress, "egress", egress_fields);
 
+static const struct codec_field park_fields[] = {
+	CODEC_U64(struct sandboxd_park, sandbox),
+	CODEC_BOOL(struct sandboxd_park, on),
+};
+static const struct codec_type park_codec = CODEC_TYPE(struct sandboxd_park, "park", park_fields);
+
 static const struct codec_field sandbox_fields[] = {
-	CODEC_U64(struct sandboxd_sandbox, sandbox),  CODEC_U64(struct sandboxd_sandbox, pool_uid),
-	CODEC_U64(struct sandboxd_sandbox, revision), CODEC_U64(struct sandboxd_sandbox, started_boot_ms),
-	CODEC_I64(struct sandboxd_sandbox, pid),      CODEC_U16(struct sandboxd_sandbox, target_port),
-	CODEC_BOOL(struct sandboxd_sandbox, running), CODEC_BOOL(struct sandboxd_sandbox, frozen),
+	CODEC_U64(struct sandboxd_sandbox, sandbox),
+	CODEC_U64(struct sandboxd_sandbox, pool_uid),
+	CODEC_U64(struct sandboxd_sandbox, revision),
+	CODEC_U64(struct sandboxd_sandbox, started_boot_ms),
+	CODEC_I64(struct sandboxd_sandbox, pid),
+	CODEC_U16(struct sandboxd_sandbox, target_port),
+	CODEC_BOOL(struct sandboxd_sandbox, running),
+	CODEC_BOOL(struct sandboxd_sandbox, frozen),
 	CODEC_BOOL(struct sandboxd_sandbox, egress),
+	CODEC_BOOL(struct sandboxd_sandbox, parked),
+	CODEC_ENUM(struct sandboxd_sandbox, isolation, ISOLATIONS),
 };
 static const struct codec_type sandbox_codec = CODEC_TYPE(struct sandboxd_sandbox, "sandbox", sandbox_fields);
 
@@ -158,6 +170,7 @@ const struct codec_type *const sandboxd_body_codec[SANDBOXD_TYPES] = {
 	[SANDBOXD_FENCE] = &fence_codec,
 	[SANDBOXD_EGRESS] = &egress_codec,
 	[SANDBOXD_HOLDINGS] = NULL,
+	[SANDBOXD_PARK] = &park_codec,
 	[SANDBOXD_REPLY] = &sandboxd_reply_codec,
 	[SANDBOXD_EXITED] = &sandboxd_exited_codec,
 	[SANDBOXD_NETWORK] = &sandboxd_network_codec,
@@ -169,6 +182,7 @@ const char *const sandboxd_type_name[SANDBOXD_TYPES] = {
 	[SANDBOXD_LIST] = "list",     [SANDBOXD_DIAL] = "dial",         [SANDBOXD_RESOLVE] = "resolve",
 	[SANDBOXD_PULL] = "pull",     [SANDBOXD_IMPORT] = "import",     [SANDBOXD_IMAGES] = "images",
 	[SANDBOXD_FORGET] = "forget", [SANDBOXD_LOG] = "log",           [SANDBOXD_FENCE] = "fence",
-	[SANDBOXD_EGRESS] = "egress", [SANDBOXD_HOLDINGS] = "holdings", [SANDBOXD_REPLY] = "reply",
-	[SANDBOXD_EXITED] = "exited", [SANDBOXD_NETWORK] = "network",   [SANDBOXD_ABLE] = "able",
+	[SANDBOXD_EGRESS] = "egress", [SANDBOXD_HOLDINGS] = "holdings", [SANDBOXD_PARK] = "park",
+	[SANDBOXD_REPLY] = "reply",   [SANDBOXD_EXITED] = "exited",     [SANDBOXD_NETWORK] = "network",
+	[SANDBOXD_ABLE] = "able",
 };

@@ -13,7 +13,7 @@
 #include "wire/template.h"
 
 #define SANDBOXD_PACKET_MAX (512u * 1024)
-#define SANDBOXD_PROTOCOL   1
+#define SANDBOXD_PROTOCOL   2
 #define SESSION_TAG_MAX     32 /* hex digits */
 
 enum sandboxd_type {
@@ -31,6 +31,7 @@ enum sandboxd_type {
 	SANDBOXD_FENCE, /* fence: freeze everything at boot_ms unless moved again; 0 ends fencing and thaws */
 	SANDBOXD_EGRESS,   /* egress: turn outbound traffic of a running sandbox off or on */
 	SANDBOXD_HOLDINGS, /* -> reply.holdings: what is kept here, and its bounds */
+	SANDBOXD_PARK, /* park: a ready machine that serves nobody stands still; a dial wakes it by itself; -ENOTSUP: not this one */
 	SANDBOXD_REPLY,
 	SANDBOXD_EXITED,  /* event: the sandbox's first process is gone */
 	SANDBOXD_NETWORK, /* event: what became of the rules for outbound traffic; also after each hello */
@@ -122,13 +123,20 @@ struct sandboxd_egress {
 	bool on;
 };
 
+struct sandboxd_park {
+	uint64_t sandbox;
+	bool on;
+};
+
 struct sandboxd_sandbox {
 	uint64_t sandbox, pool_uid, revision;
 	uint64_t started_boot_ms;
 	int64_t pid; /* of its first process, in the host's pid namespace */
 	uint16_t target_port;
-	bool running, frozen;
-	bool egress; /* it may send to the outside now */
+	bool running, frozen; /* frozen: by the lease, not parked */
+	bool egress;          /* it may send to the outside now */
+	bool parked;
+	uint8_t isolation;
 };
 
 struct sandboxd_image_state {

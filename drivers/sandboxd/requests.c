@@ -233,12 +233,22 @@ static void on_holdings(struct server *s, struct request *q)
 	holdings_call(s, q->asker);
 }
 
+static void on_park(struct server *s, struct request *q)
+{
+	struct sandbox *b = find(s, q, q->p->body.park.sandbox);
+	struct err err;
+
+	if (b != NULL)
+		reply_code(s, &q->asker, err_set(&err, -ENOTSUP, "sandbox %" PRIu64 " is no machine", b->id),
+			   &err);
+}
+
 static handler *const handlers[SANDBOXD_REPLY] = {
 	[SANDBOXD_HELLO] = on_hello,   [SANDBOXD_START] = on_start,       [SANDBOXD_STOP] = on_stop,
 	[SANDBOXD_LIST] = on_list,     [SANDBOXD_DIAL] = on_dial,         [SANDBOXD_RESOLVE] = on_image,
 	[SANDBOXD_PULL] = on_image,    [SANDBOXD_IMPORT] = on_image,      [SANDBOXD_IMAGES] = on_image,
 	[SANDBOXD_FORGET] = on_image,  [SANDBOXD_LOG] = on_log,           [SANDBOXD_FENCE] = on_fence,
-	[SANDBOXD_EGRESS] = on_egress, [SANDBOXD_HOLDINGS] = on_holdings,
+	[SANDBOXD_EGRESS] = on_egress, [SANDBOXD_HOLDINGS] = on_holdings, [SANDBOXD_PARK] = on_park,
 };
 
 void request_handle(struct server *s, struct connection *c, uint64_t connection, const struct packet *p,

@@ -17,6 +17,7 @@ union packet_body {
 	struct sandboxd_log log;
 	struct sandboxd_fence fence;
 	struct sandboxd_egress egress;
+	struct sandboxd_park park;
 };
 
 struct packet {

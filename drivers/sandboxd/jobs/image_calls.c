@@ -104,6 +104,7 @@ static void run_image(struct job *job)
 	case SANDBOXD_FENCE:
 	case SANDBOXD_EGRESS:
 	case SANDBOXD_HOLDINGS:
+	case SANDBOXD_PARK:
 	case SANDBOXD_REPLY:
 	case SANDBOXD_EXITED:
 	case SANDBOXD_NETWORK:
