@@ -18,6 +18,8 @@
 #include "core/err.h"
 #include "rules.h"
 
+#define EGRESS_MAC 6
+
 struct egress;
 
 struct egress_options {
@@ -35,13 +37,25 @@ int egress_attach(struct egress *e, uint32_t slot, int netns, struct err *err);
 int egress_switch(struct egress *e, uint32_t slot, bool on, struct err *err);
 /* Nothing for a slot that has none. */
 int egress_detach(struct egress *e, uint32_t slot, struct err *err);
-/* After a restart: a slot that has a pair already; then egress_settle() once, which writes the rules anew and removes
- * pairs of this node that nobody named. */
+/* After a restart: a slot that has a pair already; then egress_settle() once, after all drivers adopted theirs: it writes the
+ * rules anew and removes what of this node nobody named. */
 void egress_adopt(struct egress *e, uint32_t slot, bool on);
 int egress_settle(struct egress *e, struct err *err);
 /* Looks whether rules, routes and forwarding are as they should be, and restores them. 0: they were; 1: restored. Costs a
  * question to the kernel unless some rule on the machine was changed since. */
 int egress_tend(struct egress *e, struct err *err);
+
+/* A tap for a virtual machine, which QEMU opens by that name (persistent; root may; with or without IFF_VNET_HDR). The guest
+ * has to have the slot's MAC and address (/31), and routes by the gateway, which answers its ARP. With `on` false nothing
+ * passes but what was dialled; egress_switch() and egress_detach() as with a pair. On failure nothing is left. */
+int egress_attach_tap(struct egress *e, uint32_t slot, bool on, char ret_name[16], struct err *err);
+void egress_adopt_tap(struct egress *e, uint32_t slot, bool on);
+/* In host byte order. Neither needs an attached slot. */
+void egress_addresses(const struct egress *e, uint32_t slot, uint32_t *ret_guest, uint32_t *ret_gateway);
+void egress_mac(const struct egress *e, uint32_t slot, uint8_t ret[EGRESS_MAC]);
+/* A TCP socket, non-blocking, to the machine at the slot's tap; its connect may still be under way. Never blocks. */
+int egress_dial(const struct egress *e, uint32_t slot, uint16_t port, int *ret_fd, struct err *err);
+
 /* What /etc/resolv.conf says inside. */
 void egress_resolv_conf(const struct egress *e, char *ret, size_t size);
 
