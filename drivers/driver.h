@@ -7,7 +7,7 @@
  *
  * Ownership: the driver owns instances; sandboxd holds each from start() or adopt() until release(). Everything in
  * struct driver_start is borrowed until start() returns.
- * Threads: adopt, start, stop and egress block, and run on any thread of sandboxd, never two of them at once for one
+ * Threads: adopt, start, stop, egress, save and go_on block, and run on any thread of sandboxd, never two of them at once for one
  * instance; a driver serves many instances at once. The others never block, and run on sandboxd's loop, also while
  * stop() or egress() of the same instance runs elsewhere. release() comes last and alone.
  * Errors: 0 or -errno, and a message for people that names the cause. -ENOTSUP: this driver does not do that. */
@@ -55,6 +55,10 @@ struct driver_start {
 	uint16_t target_port;
 	bool egress;
 	struct driver_limits limits;
+	/* > 0: what save() wrote, maybe on another node, from its beginning, for reading: the program is not started, it goes on from
+	 * there; loaded, and paused until go_on(). Slot, uids and addresses are those of this start, argv and env count for nothing.
+	 * 0 or -1: none. */
+	int saved;
 };
 
 struct driver_exit {
@@ -111,6 +115,13 @@ struct driver_ops {
 	int (*dial)(struct driver *d, struct driver_instance *i, uint16_t port, int *ret_fd, struct err *err);
 	/* Stops or continues all its processes. */
 	int (*freeze)(struct driver *d, struct driver_instance *i, bool frozen, struct err *err);
+	/* Pauses all of it and writes its memory, its devices and its files to `fd`, which stays the caller's: a regular file, from its
+	 * beginning. 0: it stays paused, for stop() or go_on(). On failure it runs on, as if nothing had been asked. After a failure,
+	 * or a sandboxd that ended meanwhile, it may be called again. NULL: this driver cannot. Blocks, as start() does. */
+	int (*save)(struct driver *d, struct driver_instance *i, int fd, struct err *err);
+	/* What save() paused or start() loaded runs, with the present time; 0 also if it runs already. A frozen one begins when it is
+	 * thawed. NULL where save is. Blocks. */
+	int (*go_on)(struct driver *d, struct driver_instance *i, struct err *err);
 	/* SIGKILL to all of it, now, frozen or not; stop() still has to follow. */
 	void (*kill)(struct driver *d, struct driver_instance *i);
 	/* The instance's own; -1 if it was over when adopted. */

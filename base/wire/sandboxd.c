@@ -25,6 +25,7 @@ static const struct codec_field start_fields[] = {
 	CODEC_U16(struct sandboxd_start, target_port),
 	CODEC_BOOL(struct sandboxd_start, egress),
 	CODEC_ENUM(struct sandboxd_start, isolation, ISOLATIONS),
+	CODEC_U64(struct sandboxd_start, save),
 };
 static const struct codec_type start_codec = CODEC_TYPE(struct sandboxd_start, "start", start_fields);
 
@@ -87,6 +88,8 @@ static const struct codec_field sandbox_fields[] = {
 	CODEC_BOOL(struct sandboxd_sandbox, egress),
 	CODEC_BOOL(struct sandboxd_sandbox, parked),
 	CODEC_ENUM(struct sandboxd_sandbox, isolation, ISOLATIONS),
+	CODEC_BOOL(struct sandboxd_sandbox, loaded),
+	CODEC_U64(struct sandboxd_sandbox, save),
 };
 static const struct codec_type sandbox_codec = CODEC_TYPE(struct sandboxd_sandbox, "sandbox", sandbox_fields);
 
@@ -122,6 +125,13 @@ static const struct codec_field network_fields[] = {
 const struct codec_type sandboxd_network_codec =
 	CODEC_TYPE(struct sandboxd_network, "network", network_fields);
 
+static const struct codec_field save_fields[] = {
+	CODEC_U64(struct sandboxd_save, sandbox),
+	CODEC_U64(struct sandboxd_save, save),
+	CODEC_U64(struct sandboxd_save, bytes),
+};
+static const struct codec_type save_codec = CODEC_TYPE(struct sandboxd_save, "save", save_fields);
+
 static const struct codec_field able_fields[] = {
 	CODEC_U32(struct sandboxd_able, isolations),
 	CODEC_STR(struct sandboxd_able, no_vm, NO_VM_MAX),
@@ -144,6 +154,7 @@ static const struct codec_field reply_fields[] = {
 	CODEC_LIST(struct sandboxd_reply, holdings, HOLDINGS_MAX, &holding_codec),
 	CODEC_U32(struct sandboxd_reply, isolations),
 	CODEC_STR(struct sandboxd_reply, no_vm, NO_VM_MAX),
+	CODEC_U64(struct sandboxd_reply, bytes),
 };
 const struct codec_type sandboxd_reply_codec = CODEC_TYPE(struct sandboxd_reply, "reply", reply_fields);
 
@@ -175,6 +186,11 @@ const struct codec_type *const sandboxd_body_codec[SANDBOXD_TYPES] = {
 	[SANDBOXD_EXITED] = &sandboxd_exited_codec,
 	[SANDBOXD_NETWORK] = &sandboxd_network_codec,
 	[SANDBOXD_ABLE] = &sandboxd_able_codec,
+	[SANDBOXD_SAVE] = &save_codec,
+	[SANDBOXD_GO_ON] = &save_codec,
+	[SANDBOXD_SAVED] = &save_codec,
+	[SANDBOXD_RECEIVE] = &save_codec,
+	[SANDBOXD_RECEIVED] = &save_codec,
 };
 
 const char *const sandboxd_type_name[SANDBOXD_TYPES] = {
@@ -184,5 +200,6 @@ const char *const sandboxd_type_name[SANDBOXD_TYPES] = {
 	[SANDBOXD_FORGET] = "forget", [SANDBOXD_LOG] = "log",           [SANDBOXD_FENCE] = "fence",
 	[SANDBOXD_EGRESS] = "egress", [SANDBOXD_HOLDINGS] = "holdings", [SANDBOXD_PARK] = "park",
 	[SANDBOXD_REPLY] = "reply",   [SANDBOXD_EXITED] = "exited",     [SANDBOXD_NETWORK] = "network",
-	[SANDBOXD_ABLE] = "able",
+	[SANDBOXD_ABLE] = "able",     [SANDBOXD_SAVE] = "save",         [SANDBOXD_GO_ON] = "go-on",
+	[SANDBOXD_SAVED] = "saved",   [SANDBOXD_RECEIVE] = "receive",   [SANDBOXD_RECEIVED] = "received",
 };

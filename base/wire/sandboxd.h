@@ -36,6 +36,14 @@ enum sandboxd_type {
 	SANDBOXD_EXITED,  /* event: the sandbox's first process is gone */
 	SANDBOXD_NETWORK, /* event: what became of the rules for outbound traffic; also after each hello */
 	SANDBOXD_ABLE,    /* event: what this node can run is another than its hello's reply said */
+
+	/* Of virtual machines, whose memory becomes a file here, named by (sandbox, save). While it is whole nothing of the sandbox
+	 * runs here; whatever goes on does so after the file is removed. STOP removes it too. All these take a sandboxd_save. */
+	SANDBOXD_SAVE,     /* pauses it, writes the file, removes the rest; on failure it runs on */
+	SANDBOXD_GO_ON,    /* what START loaded from a file runs; 0 also if it does already */
+	SANDBOXD_SAVED,    /* a read-only descriptor of the file, and its length, for another node */
+	SANDBOXD_RECEIVE,  /* from another node: a descriptor to write the file to */
+	SANDBOXD_RECEIVED, /* all of its bytes were written: it is whole, if it is as long as that */
 	SANDBOXD_TYPES
 };
 
@@ -70,6 +78,7 @@ struct sandboxd_start {
 	uint16_t target_port;
 	bool egress;
 	uint8_t isolation; /* enum isolation */
+	uint64_t save;     /* != 0: loaded from this file, and paused until GO_ON */
 };
 
 struct sandboxd_stop {
@@ -118,6 +127,12 @@ struct sandboxd_fence {
 	uint64_t boot_ms; /* CLOCK_BOOTTIME */
 };
 
+struct sandboxd_save {
+	uint64_t sandbox;
+	uint64_t save;  /* which; a later one has a higher number */
+	uint64_t bytes; /* RECEIVE, RECEIVED */
+};
+
 struct sandboxd_egress {
 	uint64_t sandbox;
 	bool on;
@@ -137,6 +152,8 @@ struct sandboxd_sandbox {
 	bool egress;          /* it may send to the outside now */
 	bool parked;
 	uint8_t isolation;
+	bool loaded;   /* from the file `save`, and it did not go on yet */
+	uint64_t save; /* a whole file of it is here; 0: none. Not running and not loaded: nothing else is */
 };
 
 struct sandboxd_image_state {
@@ -183,6 +200,7 @@ struct sandboxd_reply {
 	uint32_t memory_mb, cpus; /* HELLO: of the machine */
 	uint32_t isolations;      /* HELLO: as in struct sandboxd_able */
 	struct str no_vm;
+	uint64_t bytes; /* SAVE, SAVED: of the file */
 };
 
 struct sandboxd_message {

@@ -243,12 +243,22 @@ static void on_park(struct server *s, struct request *q)
 			   &err);
 }
 
-static handler *const handlers[SANDBOXD_REPLY] = {
-	[SANDBOXD_HELLO] = on_hello,   [SANDBOXD_START] = on_start,       [SANDBOXD_STOP] = on_stop,
-	[SANDBOXD_LIST] = on_list,     [SANDBOXD_DIAL] = on_dial,         [SANDBOXD_RESOLVE] = on_image,
-	[SANDBOXD_PULL] = on_image,    [SANDBOXD_IMPORT] = on_image,      [SANDBOXD_IMAGES] = on_image,
-	[SANDBOXD_FORGET] = on_image,  [SANDBOXD_LOG] = on_log,           [SANDBOXD_FENCE] = on_fence,
-	[SANDBOXD_EGRESS] = on_egress, [SANDBOXD_HOLDINGS] = on_holdings, [SANDBOXD_PARK] = on_park,
+static void on_saving(struct server *s, struct request *q)
+{
+	struct err err;
+
+	reply_code(s, &q->asker,
+		   err_set(&err, -ENOTSUP, "%s: no driver can yet", sandboxd_type_name[q->p->type]), &err);
+}
+
+static handler *const handlers[SANDBOXD_TYPES] = {
+	[SANDBOXD_HELLO] = on_hello,    [SANDBOXD_START] = on_start,       [SANDBOXD_STOP] = on_stop,
+	[SANDBOXD_LIST] = on_list,      [SANDBOXD_DIAL] = on_dial,         [SANDBOXD_RESOLVE] = on_image,
+	[SANDBOXD_PULL] = on_image,     [SANDBOXD_IMPORT] = on_image,      [SANDBOXD_IMAGES] = on_image,
+	[SANDBOXD_FORGET] = on_image,   [SANDBOXD_LOG] = on_log,           [SANDBOXD_FENCE] = on_fence,
+	[SANDBOXD_EGRESS] = on_egress,  [SANDBOXD_HOLDINGS] = on_holdings, [SANDBOXD_PARK] = on_park,
+	[SANDBOXD_SAVE] = on_saving,    [SANDBOXD_GO_ON] = on_saving,      [SANDBOXD_SAVED] = on_saving,
+	[SANDBOXD_RECEIVE] = on_saving, [SANDBOXD_RECEIVED] = on_saving,
 };
 
 void request_handle(struct server *s, struct connection *c, uint64_t connection, const struct packet *p,

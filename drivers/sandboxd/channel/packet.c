@@ -18,7 +18,7 @@ int packet_decode(const void *p, size_t n, struct arena *arena, struct packet *r
 	r = codec_decode(p, n, &sandboxd_message_codec, arena, &m, err);
 	if (r < 0)
 		return r;
-	if (m.type >= SANDBOXD_REPLY)
+	if (m.type >= SANDBOXD_REPLY && m.type <= SANDBOXD_ABLE)
 		return err_set(err, -EBADMSG, "packet: type %u is not a request", m.type);
 	packet.type = (enum sandboxd_type)m.type;
 	packet.correlation = m.correlation;

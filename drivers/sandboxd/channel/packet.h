@@ -18,6 +18,7 @@ union packet_body {
 	struct sandboxd_fence fence;
 	struct sandboxd_egress egress;
 	struct sandboxd_park park;
+	struct sandboxd_save save;
 };
 
 struct packet {

@@ -109,6 +109,11 @@ static void run_image(struct job *job)
 	case SANDBOXD_EXITED:
 	case SANDBOXD_NETWORK:
 	case SANDBOXD_ABLE:
+	case SANDBOXD_SAVE:
+	case SANDBOXD_GO_ON:
+	case SANDBOXD_SAVED:
+	case SANDBOXD_RECEIVE:
+	case SANDBOXD_RECEIVED:
 	case SANDBOXD_TYPES:
 		break;
 	}
