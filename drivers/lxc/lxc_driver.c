@@ -75,7 +75,7 @@ static int op_exit_fd(struct driver *d, struct driver_instance *i)
 
 static void op_exit_status(struct driver *d, struct driver_instance *i, struct driver_exit *ret)
 {
-	struct shim_exit e;
+	struct sandbox_exit e;
 
 	if (!i->exited) {
 		i->exit = (struct driver_exit){.how = SANDBOX_EXIT_UNKNOWN, .wall_ms = clock_wall_ms()};

@@ -8,10 +8,10 @@
 #include "core/buf.h"
 #include "drivers/driver.h"
 #include "drivers_net/egress.h"
-#include "process.h"
-#include "sandbox_dir.h"
 #include "shims.h"
 #include "lxc_shim/shim/seccomp_filter.h"
+#include "sandbox/process.h"
+#include "sandbox/sandbox_dir.h"
 
 #define CONTAINER_NAME_MAX 40
 
@@ -28,8 +28,8 @@ struct lxc_driver {
 };
 
 struct driver_instance {
-	struct lxc_meta meta;
-	struct shim_report running;
+	struct sandbox_meta meta;
+	struct sandbox_running running;
 	char digest[DIGEST_MAX + 1];
 	char dir[SANDBOX_DIR_MAX];
 	char keep[SANDBOX_DIR_MAX];         /* where its log goes; "": it ends with the sandbox */

@@ -15,6 +15,7 @@
 
 #include "core/fd.h"
 #include "lxc_instance.h"
+#include "lxc_shim/shim_config.h"
 
 #define REPORT_WAIT_MS 90000
 #define SHIM_END_MS    10000
@@ -93,7 +94,7 @@ static int read_report(int control, enum shim_event want, struct shim_report *re
 		return err_set(err, r.code < 0 ? r.code : -EIO, "%.*s", STR_ARGS(r.message));
 	if (r.event != want)
 		return err_set(err, -EPROTO, "the shim reports out of order");
-	r.message = r.boot_id = STR_NONE;
+	r.message = STR_NONE;
 	*ret = r;
 	return 0;
 }
@@ -120,6 +121,16 @@ int lxc_hold(struct lxc_driver *d, struct driver_instance *i, struct err *err)
 	return r;
 }
 
+static struct sandbox_running running_of(const struct shim_report *r)
+{
+	return (struct sandbox_running){.pid = r->pid,
+					.shim_pid = r->shim_pid,
+					.pid_start = r->pid_start,
+					.shim_start = r->shim_start,
+					.started_boot_ms = r->started_boot_ms,
+					.started_wall_ms = r->started_wall_ms};
+}
+
 static int start_with(struct lxc_driver *d, struct driver_instance *i, int control,
 		      const struct driver_start *how, struct err *err)
 {
@@ -127,13 +138,15 @@ static int start_with(struct lxc_driver *d, struct driver_instance *i, int contr
 				       .read_bytes = how->limits.read_bytes,
 				       .cpu_milli = how->limits.cpu_milli,
 				       .pids_max = how->limits.pids_max};
-	struct shim_report done;
+	struct shim_report ready, done;
 	struct stat image;
 	char go = SHIM_GO;
-	int r = read_report(control, SHIM_READY, &i->running, err);
+	int r = read_report(control, SHIM_READY, &ready, err);
 
-	if (r == 0)
-		r = lxc_hold(d, i, err);
+	if (r < 0)
+		return r;
+	i->running = running_of(&ready);
+	r = lxc_hold(d, i, err);
 	if (r == 0 && stat(how->root, &image) != 0)
 		r = err_system(err, -errno, "%s", how->root);
 	/* Those of the process that runs, not of the group that was meant for it. */
@@ -175,14 +188,14 @@ static struct driver_instance *new_instance(struct lxc_driver *d, const struct d
 
 	if (i == NULL)
 		return NULL;
-	i->meta = (struct lxc_meta){.sandbox = how->sandbox,
-				    .pool_uid = how->pool_uid,
-				    .revision = how->revision,
-				    .slot = how->slot,
-				    .uid_base = how->uid_base,
-				    .target_port = how->target_port,
-				    .egress = how->egress,
-				    .stop_signal = how->stop_signal};
+	i->meta = (struct sandbox_meta){.sandbox = how->sandbox,
+					.pool_uid = how->pool_uid,
+					.revision = how->revision,
+					.slot = how->slot,
+					.uid_base = how->uid_base,
+					.target_port = how->target_port,
+					.egress = how->egress,
+					.stop_signal = how->stop_signal};
 	(void)str_copy(how->digest, i->digest, sizeof i->digest);
 	i->meta.digest = str_of(i->digest);
 	i->pidfd = i->shim_pidfd = i->netns = -1;

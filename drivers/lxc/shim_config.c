@@ -1,7 +1,5 @@
 #include "shim_config.h"
 
-#include "wire/sandboxd.h"
-
 #define PATH_BYTES 4096
 
 static const struct codec_field shim_config_fields[] = {
@@ -37,22 +35,5 @@ static const struct codec_field shim_report_fields[] = {
 	CODEC_U64(struct shim_report, started_wall_ms),
 	CODEC_I32(struct shim_report, code),
 	CODEC_STR(struct shim_report, message, 1024),
-	CODEC_STR(struct shim_report, boot_id, 64),
 };
 const struct codec_type shim_report_codec = CODEC_TYPE(struct shim_report, "shim report", shim_report_fields);
-
-static const struct codec_field shim_exit_fields[] = {
-	CODEC_ENUM(struct shim_exit, how, SANDBOX_EXITS),
-	CODEC_I32(struct shim_exit, value),
-	CODEC_U64(struct shim_exit, wall_ms),
-};
-const struct codec_type shim_exit_codec = CODEC_TYPE(struct shim_exit, "shim exit", shim_exit_fields);
-
-static const struct codec_field lxc_meta_fields[] = {
-	CODEC_U64(struct lxc_meta, sandbox),     CODEC_U64(struct lxc_meta, pool_uid),
-	CODEC_U64(struct lxc_meta, revision),    CODEC_U32(struct lxc_meta, slot),
-	CODEC_U16(struct lxc_meta, target_port), CODEC_BOOL(struct lxc_meta, egress),
-	CODEC_I32(struct lxc_meta, stop_signal), CODEC_STR(struct lxc_meta, digest, DIGEST_MAX),
-	CODEC_U32(struct lxc_meta, uid_base),
-};
-const struct codec_type lxc_meta_codec = CODEC_TYPE(struct lxc_meta, "lxc meta", lxc_meta_fields);

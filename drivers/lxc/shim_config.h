@@ -5,8 +5,7 @@
  *   sandboxd -> shim  SHIM_GO      one byte; the end of the socket instead means: give up
  *   shim -> sandboxd  SHIM_RUNNING or SHIM_FAILED with a message; then the shim closes the socket
  *
- * Files in a sandbox's directory: `meta` (struct lxc_meta) and `running` (struct shim_report) by sandboxd, `exit`
- * (struct shim_exit) by the shim's logger. */
+ * The files in a sandbox's directory: sandbox/records.h. */
 #ifndef LXC_SHIM_CONFIG_H
 #define LXC_SHIM_CONFIG_H
 
@@ -47,25 +46,8 @@ struct shim_report {
 	uint64_t started_boot_ms, started_wall_ms;
 	int32_t code;
 	struct str message; /* SHIM_FAILED */
-	struct str boot_id; /* in the file `running` only */
 };
 
-struct shim_exit {
-	uint8_t how; /* enum sandboxd_exit */
-	int32_t value;
-	uint64_t wall_ms;
-};
-
-struct lxc_meta {
-	uint64_t sandbox, pool_uid, revision;
-	uint32_t slot;
-	uint16_t target_port;
-	bool egress;
-	int32_t stop_signal;
-	struct str digest; /* of the image */
-	uint32_t uid_base;
-};
-
-extern const struct codec_type shim_config_codec, shim_report_codec, shim_exit_codec, lxc_meta_codec;
+extern const struct codec_type shim_config_codec, shim_report_codec;
 
 #endif

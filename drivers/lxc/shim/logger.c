@@ -15,6 +15,7 @@
 #include "core/fd.h"
 #include "init_spec.h"
 #include "lxc_shim/shim_config.h"
+#include "sandbox/records.h"
 #include "wire/sandboxd.h"
 
 #define LINE_MAX_BYTES 16384
@@ -149,9 +150,9 @@ static void take_oom(struct logger *l, struct oom *o)
 
 /* -- The end -------------------------------------------------------------------------------------------------- */
 
-static struct shim_exit exit_of(int error_num, bool oom)
+static struct sandbox_exit exit_of(int error_num, bool oom)
 {
-	struct shim_exit e = {.how = SANDBOX_EXIT_CODE, .value = (error_num >> 8) & 0xff};
+	struct sandbox_exit e = {.how = SANDBOX_EXIT_CODE, .value = (error_num >> 8) & 0xff};
 
 	if ((error_num & 0x7f) != 0)
 		e.how = SANDBOX_EXIT_SIGNAL;
@@ -164,7 +165,7 @@ static struct shim_exit exit_of(int error_num, bool oom)
 
 static void write_exit(struct logger *l, bool oom)
 {
-	struct shim_exit e = {.how = SANDBOX_EXIT_UNKNOWN};
+	struct sandbox_exit e = {.how = SANDBOX_EXIT_UNKNOWN};
 	struct init_result result;
 	CLEANUP_BUF struct buf b = {0};
 
@@ -172,7 +173,7 @@ static void write_exit(struct logger *l, bool oom)
 	    result.magic == INIT_RESULT_MAGIC)
 		e = exit_of(result.error_num, oom);
 	e.wall_ms = clock_wall_ms();
-	codec_encode(&b, &shim_exit_codec, &e);
+	codec_encode(&b, &sandbox_exit_codec, &e);
 	(void)!pwrite(l->exit, b.p, b.n, 0);
 }
 

@@ -40,7 +40,7 @@
 #include "init_spec.h"
 #include "logger.h"
 #include "lxc_shim/pass_fd.h"
-#include "lxc_shim/process.h"
+#include "sandbox/process.h"
 #include "rootfs.h"
 #include "lxc_shim/shim_config.h"
 

@@ -58,27 +58,27 @@ static int read_struct(const char *dir, const char *name, const struct codec_typ
 	return r < 0 ? r : codec_decode(b.p, b.n, type, arena, ret, err);
 }
 
-int sandbox_dir_make(const char *dir, const struct lxc_meta *meta, struct err *err)
+int sandbox_dir_make(const char *dir, const struct sandbox_meta *meta, struct err *err)
 {
 	if (mkdir(dir, 0711) != 0)
 		return err_system(err, -errno, "mkdir %s", dir);
 	if (chmod(dir, 0711) != 0)
 		return err_system(err, -errno, "chmod %s", dir);
-	return write_struct(dir, "meta", &lxc_meta_codec, meta, err);
+	return write_struct(dir, "meta", &sandbox_meta_codec, meta, err);
 }
 
 int sandbox_dir_write_shim(const char *dir, int64_t pid, uint64_t start, struct err *err)
 {
-	struct shim_report r = {.shim_pid = pid, .shim_start = start};
+	struct sandbox_running r = {.shim_pid = pid, .shim_start = start};
 
-	return write_struct(dir, "shim", &shim_report_codec, &r, err);
+	return write_struct(dir, "shim", &sandbox_running_codec, &r, err);
 }
 
 int sandbox_dir_read_shim(const char *dir, int64_t *ret_pid, uint64_t *ret_start, struct err *err)
 {
 	CLEANUP_ARENA struct arena a = {0};
-	struct shim_report r;
-	int result = read_struct(dir, "shim", &shim_report_codec, &a, &r, err);
+	struct sandbox_running r;
+	int result = read_struct(dir, "shim", &sandbox_running_codec, &a, &r, err);
 
 	if (result < 0)
 		return result;
@@ -87,21 +87,21 @@ int sandbox_dir_read_shim(const char *dir, int64_t *ret_pid, uint64_t *ret_start
 	return 0;
 }
 
-int sandbox_dir_write_running(const char *dir, const struct shim_report *r, struct err *err)
+int sandbox_dir_write_running(const char *dir, const struct sandbox_running *r, struct err *err)
 {
-	struct shim_report with_boot = *r;
+	struct sandbox_running with_boot = *r;
 	char boot[CLOCK_BOOT_ID_SIZE];
 
 	clock_boot_id(boot);
 	with_boot.boot_id = str_of(boot);
-	return write_struct(dir, "running", &shim_report_codec, &with_boot, err);
+	return write_struct(dir, "running", &sandbox_running_codec, &with_boot, err);
 }
 
-int sandbox_dir_read_meta(const char *dir, struct lxc_meta *ret, char *ret_digest, struct err *err)
+int sandbox_dir_read_meta(const char *dir, struct sandbox_meta *ret, char *ret_digest, struct err *err)
 {
 	CLEANUP_ARENA struct arena a = {0};
-	struct lxc_meta m;
-	int r = read_struct(dir, "meta", &lxc_meta_codec, &a, &m, err);
+	struct sandbox_meta m;
+	int r = read_struct(dir, "meta", &sandbox_meta_codec, &a, &m, err);
 
 	if (r < 0)
 		return r;
@@ -111,28 +111,28 @@ int sandbox_dir_read_meta(const char *dir, struct lxc_meta *ret, char *ret_diges
 	return 0;
 }
 
-int sandbox_dir_read_running(const char *dir, struct shim_report *ret, struct err *err)
+int sandbox_dir_read_running(const char *dir, struct sandbox_running *ret, struct err *err)
 {
 	CLEANUP_ARENA struct arena a = {0};
-	struct shim_report r;
+	struct sandbox_running r;
 	char boot[CLOCK_BOOT_ID_SIZE];
-	int result = read_struct(dir, "running", &shim_report_codec, &a, &r, err);
+	int result = read_struct(dir, "running", &sandbox_running_codec, &a, &r, err);
 
 	if (result < 0)
 		return result;
 	clock_boot_id(boot);
 	if (!str_eq(r.boot_id, str_of(boot)))
 		result = err_set(err, -ESTALE, "%s: from before the machine was booted", dir);
-	r.message = r.boot_id = STR_NONE;
+	r.boot_id = STR_NONE;
 	*ret = r;
 	return result;
 }
 
-bool sandbox_dir_read_exit(const char *dir, struct shim_exit *ret)
+bool sandbox_dir_read_exit(const char *dir, struct sandbox_exit *ret)
 {
 	CLEANUP_ARENA struct arena a = {0};
 
-	return read_struct(dir, "exit", &shim_exit_codec, &a, ret, NULL) == 0;
+	return read_struct(dir, "exit", &sandbox_exit_codec, &a, ret, NULL) == 0;
 }
 
 static void egress_path(const char *dir, char ret[SANDBOX_DIR_MAX + 32])

@@ -1,6 +1,6 @@
 /* process.h -- small facts about processes from /proc, for telling one from a later one with the same number. */
-#ifndef LXC_PROCESS_H
-#define LXC_PROCESS_H
+#ifndef SANDBOX_PROCESS_H
+#define SANDBOX_PROCESS_H
 
 #include <stdint.h>
 #include <sys/types.h>
