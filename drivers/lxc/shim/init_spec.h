@@ -11,10 +11,9 @@
 
 #include <stdint.h>
 
-#define INIT_HELLO        'h'
-#define INIT_BYTES_MAX    (1u << 20)
-#define INIT_PATH         "/dev/.berth-init" /* in the container */
-#define INIT_DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define INIT_HELLO     'h'
+#define INIT_BYTES_MAX (1u << 20)
+#define INIT_PATH      "/dev/.berth-init" /* in the container */
 
 struct init_head {
 	uint32_t bytes;

@@ -18,57 +18,21 @@
 #include "sandbox/records.h"
 #include "wire/sandboxd.h"
 
-#define LINE_MAX_BYTES 16384
-#define READS_AT_END   256 /* what a dead container's pipes can hold, and more */
-#define OOM_RECENT_MS  10000
-#define OOM_LINE_MS    1000
+#define READS_AT_END  256 /* what a dead container's pipes can hold, and more */
+#define OOM_RECENT_MS 10000
+#define OOM_LINE_MS   1000
 
 struct stream {
 	int *fd;
-	const char *name;
-	char line[LINE_MAX_BYTES];
-	size_t n;
+	struct log_stream lines;
 };
 
 /* -- Lines ---------------------------------------------------------------------------------------------------- */
 
-static void rotate(struct logger *l)
-{
-	char now[600], before[600];
-	int fd;
-
-	snprintf(now, sizeof now, "%s/log", l->dir);
-	snprintf(before, sizeof before, "%s/log.1", l->dir);
-	(void)!rename(now, before);
-	fd = open(now, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
-	if (fd < 0)
-		return;
-	close(l->log);
-	l->log = fd;
-	l->bytes = 0;
-}
-
-static void write_line(struct logger *l, struct stream *s, bool whole)
-{
-	char text[CLOCK_TEXT_SIZE], line[LINE_MAX_BYTES + 64];
-	int n = snprintf(line, sizeof line, "%s %s %c ", clock_text(clock_wall_ms(), text), s->name,
-			 whole ? 'F' : 'P');
-	size_t size = (size_t)n + s->n + 1;
-
-	memcpy(line + n, s->line, s->n);
-	line[size - 1] = '\n';
-	s->n = 0;
-	if (l->bytes + size > l->bytes_max / 2)
-		rotate(l);
-	/* A full disk costs lines, never the sandbox. */
-	if (fd_write_all(l->log, line, size) == 0)
-		l->bytes += size;
-}
-
 /* False at the end of the stream, or when there is nothing to read now. */
 static bool read_stream(struct logger *l, struct stream *s)
 {
-	char chunk[LINE_MAX_BYTES];
+	char chunk[LOG_WRITER_LINE_MAX];
 	ssize_t got = read(*s->fd, chunk, sizeof chunk);
 
 	if (got < 0)
@@ -77,15 +41,7 @@ static bool read_stream(struct logger *l, struct stream *s)
 		fd_close(s->fd);
 		return false;
 	}
-	for (ssize_t i = 0; i < got; i++) {
-		if (chunk[i] == '\n') {
-			write_line(l, s, true);
-			continue;
-		}
-		s->line[s->n++] = chunk[i];
-		if (s->n == sizeof s->line)
-			write_line(l, s, false);
-	}
+	log_writer_add(&l->log, &s->lines, chunk, (size_t)got);
 	return true;
 }
 
@@ -98,15 +54,11 @@ struct oom {
 
 static void killed_for_memory(struct logger *l, struct oom *o)
 {
-	static const char text[] = "a process of this sandbox was killed: out of memory";
 	uint64_t now = clock_boot_ms();
-	struct stream system = {.name = "system"};
 
-	if (o->at_ms == 0 || now - o->at_ms > OOM_LINE_MS) {
-		memcpy(system.line, text, sizeof text - 1);
-		system.n = sizeof text - 1;
-		write_line(l, &system, true);
-	}
+	if (o->at_ms == 0 || now - o->at_ms > OOM_LINE_MS)
+		log_writer_line(&l->log, "system",
+				STR("a process of this sandbox was killed: out of memory"));
 	o->at_ms = now;
 }
 
@@ -181,8 +133,7 @@ static void drain(struct logger *l, struct stream *s)
 {
 	for (int i = 0; i < READS_AT_END && *s->fd >= 0 && read_stream(l, s); i++)
 		;
-	if (s->n > 0)
-		write_line(l, s, true);
+	log_writer_end(&l->log, &s->lines);
 }
 
 void logger_run(struct logger *l)
@@ -192,8 +143,10 @@ void logger_run(struct logger *l)
 
 	if (out == NULL || err == NULL)
 		return;
-	*out = (struct stream){.fd = &l->out, .name = "stdout"};
-	*err = (struct stream){.fd = &l->err, .name = "stderr"};
+	out->fd = &l->out;
+	out->lines.name = "stdout";
+	err->fd = &l->err;
+	err->lines.name = "stderr";
 	fd_set_nonblocking(l->out, 1);
 	fd_set_nonblocking(l->err, 1);
 	for (;;) {

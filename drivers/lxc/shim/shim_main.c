@@ -21,7 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
@@ -40,6 +39,7 @@
 #include "init_spec.h"
 #include "logger.h"
 #include "lxc_shim/pass_fd.h"
+#include "program/rlimits.h"
 #include "sandbox/process.h"
 #include "rootfs.h"
 #include "lxc_shim/shim_config.h"
@@ -54,7 +54,7 @@ struct shim {
 	struct shim_config config;
 	struct cgroup_layout layout;
 	struct arena arena;
-	char name[65], dir[512], log_dir[600], mounts[512];
+	char name[65], dir[512], mounts[512];
 	struct logger logger;
 	int init;        /* our end of the first process's descriptor 0 */
 	int exec_report; /* from berth-init: ends when the program runs */
@@ -101,7 +101,6 @@ static int read_config(struct shim *s, struct err *err)
 		r = err_set(err, -ENAMETOOLONG, "directory of the sandbox");
 	if (r == 0 && str_copy(s->config.lxc_path, s->mounts, sizeof s->mounts) < 0)
 		r = err_set(err, -ENAMETOOLONG, "directory of the mounts");
-	snprintf(s->log_dir, sizeof s->log_dir, "%s/log", s->dir);
 	return r;
 }
 
@@ -115,36 +114,6 @@ static void forget_environment(struct shim *s)
 }
 
 /* -- The monitor: a child ------------------------------------------------------------------------------------- */
-
-/* Inherited by the container: what no cgroup counts. Never above our own: a restricted root may not raise them. */
-static const struct {
-	__rlimit_resource_t resource;
-	rlim_t soft, hard;
-} rlimits[] = {
-	{RLIMIT_CORE, 0, 0},
-	{RLIMIT_NOFILE, 1024, 65536},
-	{RLIMIT_MEMLOCK, 64u << 20, 64u << 20}, /* also of what the kernel pins for it */
-	{RLIMIT_MSGQUEUE, 819200, 819200},
-	{RLIMIT_SIGPENDING, 4096, 4096},
-	{RLIMIT_RTPRIO, 0, 0},
-	{RLIMIT_NICE, 0, 0},
-};
-
-static bool set_rlimits(void)
-{
-	for (size_t i = 0; i < sizeof rlimits / sizeof *rlimits; i++) {
-		struct rlimit l, back;
-
-		if (getrlimit(rlimits[i].resource, &l) != 0)
-			return false;
-		l.rlim_max = l.rlim_max > rlimits[i].hard ? rlimits[i].hard : l.rlim_max;
-		l.rlim_cur = l.rlim_max > rlimits[i].soft ? rlimits[i].soft : l.rlim_max;
-		if (setrlimit(rlimits[i].resource, &l) != 0 || getrlimit(rlimits[i].resource, &back) != 0 ||
-		    back.rlim_cur != l.rlim_cur || back.rlim_max != l.rlim_max)
-			return false;
-	}
-	return true;
-}
 
 static struct cgroup_home home; /* where the monitor returns when its child is in the container's groups */
 
@@ -187,7 +156,7 @@ static void monitor(struct shim *s, int sock, int out, int err_pipe, pid_t paren
 
 	/* Until the logger gives its privileges away its death ends the monitor; afterwards whoever watches it (the
 	 * driver) ends the container. liblxc makes the monitor's death end the container, always. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent || !set_rlimits() || !may_go_home())
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent || !rlimits_set() || !may_go_home())
 		_exit(1);
 	if (dup2(sock, 0) != 0 || dup2(out, 1) != 1 || dup2(err_pipe, 2) != 2)
 		_exit(1);
@@ -402,24 +371,15 @@ static int make_groups(struct shim *s, dev_t image, struct err *err)
 	return r == 0 ? cgroup_home_open(&s->layout, HOME_FD_MIN, &home, err) : r;
 }
 
-/* The log's directory belongs to the logger, so that it can rotate without privileges. */
 static int open_files(struct shim *s, struct err *err)
 {
-	uint32_t owner = s->config.logger_uid;
 	char path[640];
-	struct stat st;
+	int r;
 
-	if (mkdir(s->log_dir, 0700) != 0 && errno != EEXIST)
-		return err_system(err, -errno, "mkdir %s", s->log_dir);
-	if (chown(s->log_dir, owner, owner) != 0)
-		return err_system(err, -errno, "chown %s", s->log_dir);
-	snprintf(path, sizeof path, "%s/log", s->log_dir);
-	s->logger.log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
-	if (s->logger.log < 0 || fchown(s->logger.log, owner, owner) != 0 || fstat(s->logger.log, &st) != 0)
-		return err_system(err, -errno, "open %s", path);
-	s->logger.bytes = (uint64_t)st.st_size;
-	s->logger.bytes_max = s->config.log_bytes;
-	s->logger.dir = s->log_dir;
+	snprintf(path, sizeof path, "%s/log", s->dir);
+	r = log_writer_open(&s->logger.log, path, s->config.logger_uid, s->config.log_bytes, err);
+	if (r < 0)
+		return r;
 	snprintf(path, sizeof path, "%s/exit", s->dir);
 	s->logger.exit = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	return s->logger.exit < 0 ? err_system(err, -errno, "open %s", path) : 0;
@@ -495,7 +455,7 @@ static int run(void)
 {
 	struct shim s = {.init = -1,
 			 .exec_report = -1,
-			 .logger = {.out = -1, .err = -1, .log = -1, .oom = -1, .oom_file = -1, .exit = -1}};
+			 .logger = {.out = -1, .err = -1, .oom = -1, .oom_file = -1, .exit = -1}};
 	struct err err = {0};
 
 	setsid();
