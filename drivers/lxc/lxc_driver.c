@@ -259,11 +259,6 @@ static int op_egress(struct driver *base, struct driver_instance *i, bool on, st
 	return r == 0 && on ? sandbox_dir_set_egress(i->dir, true, err) : r;
 }
 
-static int op_tend(struct driver *base, struct err *err)
-{
-	return egress_tend(((struct lxc_driver *)base)->egress, err);
-}
-
 static void op_release(struct driver *d, struct driver_instance *i)
 {
 	(void)d;
@@ -279,7 +274,6 @@ static void op_close(struct driver *base)
 
 	sem_destroy(&d->ends);
 	shims_free(d->shims);
-	egress_free(d->egress);
 	fd_close(&d->own_netns);
 	buf_done(&d->filter);
 	free(d);
@@ -300,7 +294,6 @@ static const struct driver_ops lxc_ops = {
 	.info = op_info,
 	.stats = op_stats,
 	.log = op_log,
-	.tend = op_tend,
 	.release = op_release,
 	.close = op_close,
 };
@@ -339,7 +332,6 @@ static int prepare_dirs(struct lxc_driver *d, const char *state_dir, struct err 
 int lxc_driver_new(const struct lxc_driver_options *o, struct driver **ret, struct err *err)
 {
 	struct lxc_driver *d = calloc(1, sizeof *d);
-	struct egress_options egress;
 	int r;
 
 	if (d == NULL)
@@ -349,11 +341,7 @@ int lxc_driver_new(const struct lxc_driver_options *o, struct driver **ret, stru
 	d->hash = (uint32_t)str_hash_stable(o->cluster, o->node);
 	d->own_netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	snprintf(d->bin_dir, sizeof d->bin_dir, "%s", o->bin_dir);
-	egress = (struct egress_options){.hash = d->hash,
-					 .base = o->egress_base,
-					 .resolvers = o->resolvers,
-					 .denied = o->denied,
-					 .limits = o->egress_limits};
+	d->egress = o->egress;
 	r = d->own_netns < 0 ? err_system(err, -errno, "open the network namespace") : 0;
 	if (r == 0)
 		r = prepare_dirs(d, o->state_dir, err);
@@ -362,11 +350,8 @@ int lxc_driver_new(const struct lxc_driver_options *o, struct driver **ret, stru
 	if (r == 0)
 		r = seccomp_filter_build(&d->filter, err);
 	if (r == 0)
-		r = egress_new(&egress, &d->egress, err);
-	if (r == 0)
 		r = shims_new(d->bin_dir, &d->shims, err);
 	if (r < 0) {
-		egress_free(d->egress);
 		fd_close(&d->own_netns);
 		buf_done(&d->filter);
 		free(d);

@@ -6,15 +6,14 @@
 
 #include "drivers/driver.h"
 
+struct egress;
+
 struct lxc_driver_options {
 	struct str cluster;
 	uint64_t node;
 	const char *state_dir; /* absolute; sandboxes/ is made in it */
 	const char *bin_dir;   /* of berth-shim and berth-init */
-	const char *resolvers; /* IPv4 addresses with spaces between, for sandboxes with egress */
-	const char *denied;    /* more IPv4 ranges that egress must not reach, with spaces between */
-	struct egress_limits egress_limits;
-	uint32_t egress_base; /* network order not: 10.1.0.0 is 0x0a010000; two addresses a slot from here */
+	struct egress *egress; /* borrowed for life; whoever made it settles and tends it */
 };
 
 /* Strings are copied. The driver's close() frees it. */

@@ -20,8 +20,8 @@ struct lxc_driver {
 	uint32_t hash; /* of cluster and node */
 	char sandboxes[256], lxc_path[256], bin_dir[256];
 	struct cgroup_layout layout;
-	struct buf filter; /* seccomp */
-	struct egress *egress;
+	struct buf filter;     /* seccomp */
+	struct egress *egress; /* borrowed */
 	struct shims *shims;
 	sem_t ends; /* how many sandboxes may be killed and removed at once */
 	int own_netns;

@@ -10,6 +10,7 @@
 
 #include "core/fd.h"
 #include "core/log.h"
+#include "drivers_net/egress.h"
 #include "sandboxd/server_state.h"
 
 struct identity {
@@ -28,15 +29,33 @@ static void path_of(const struct server *s, char ret[SETTINGS_PATH_MAX + 16])
 	snprintf(ret, SETTINGS_PATH_MAX + 16, "%s/identity", s->o.settings->state_dir);
 }
 
+static int open_egress(struct server *s, struct str cluster, uint64_t node, struct err *err)
+{
+	const struct settings *o = s->o.settings;
+	/* 65,536 addresses a node, of the range for carriers' NAT, which is nobody's public address. */
+	uint32_t base = (100u << 24) | (64u + (uint32_t)(node % 64)) << 16;
+	const struct egress_options egress = {.hash = (uint32_t)str_hash_stable(cluster, node),
+					      .base = o->egress_base != 0 ? o->egress_base : base,
+					      .resolvers = o->resolvers,
+					      .denied = o->denied,
+					      .limits = o->egress_limits};
+
+	return s->egress != NULL ? 0 : egress_new(&egress, &s->egress, err);
+}
+
 static int begin(struct server *s, struct str cluster, uint64_t node, struct err *err)
 {
-	int r = s->o.open_driver(s->o.settings, cluster, node, &s->driver, err);
+	int r = open_egress(s, cluster, node, err);
 
+	if (r == 0)
+		r = s->o.open_driver(s->o.settings, cluster, node, s->egress, &s->driver, err);
 	if (r < 0)
 		return r;
 	(void)str_copy(cluster, s->cluster, sizeof s->cluster);
 	s->node = node;
 	r = sandboxes_adopt(s, err);
+	if (r == 0)
+		r = egress_settle(s->egress, err);
 	log_info("node %" PRIu64 " of cluster %s, driver %s", node, s->cluster, s->driver->ops->name);
 	return r;
 }

@@ -19,20 +19,14 @@
 
 static char bin_dir[SETTINGS_PATH_MAX];
 
-static int open_lxc(const struct settings *s, struct str cluster, uint64_t node, struct driver **ret,
-		    struct err *err)
+static int open_lxc(const struct settings *s, struct str cluster, uint64_t node, struct egress *egress,
+		    struct driver **ret, struct err *err)
 {
-	/* 65,536 addresses a node, of the range for carriers' NAT, which is nobody's public address. */
-	uint32_t base =
-		s->egress_base != 0 ? s->egress_base : (100u << 24) | (64u + (uint32_t)(node % 64)) << 16;
 	struct lxc_driver_options o = {.cluster = cluster,
 				       .node = node,
 				       .state_dir = s->state_dir,
 				       .bin_dir = bin_dir,
-				       .resolvers = s->resolvers,
-				       .denied = s->denied,
-				       .egress_base = base,
-				       .egress_limits = s->egress_limits};
+				       .egress = egress};
 
 	return lxc_driver_new(&o, ret, err);
 }

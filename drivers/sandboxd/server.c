@@ -11,6 +11,7 @@
 
 #include "core/fd.h"
 #include "core/log.h"
+#include "drivers_net/egress.h"
 #include "sandboxd/server_state.h"
 
 #define WORK_THREADS_MAX 512
@@ -174,6 +175,8 @@ void server_free(struct server *s)
 	map_done(&s->sandboxes);
 	if (s->driver != NULL)
 		s->driver->ops->close(s->driver);
+	if (s->egress != NULL)
+		egress_free(s->egress);
 	close_watch(s, &s->listener);
 	close_watch(s, &s->signals);
 	close_watch(s, &s->fence);

@@ -14,6 +14,7 @@
 #include "drivers/driver.h"
 #include "sandboxd/settings.h"
 
+struct egress;
 struct image_store;
 struct server;
 
@@ -22,8 +23,8 @@ struct server_options {
 	uid_t peer_uid;                  /* may connect, as root may */
 	struct image_store *store; /* NULL: sandboxes start without an image, for drivers that need none */
 	/* Called at the first hello ever, or at the start when an earlier sandboxd was told cluster and node. */
-	int (*open_driver)(const struct settings *s, struct str cluster, uint64_t node, struct driver **ret,
-			   struct err *err);
+	int (*open_driver)(const struct settings *s, struct str cluster, uint64_t node, struct egress *egress,
+			   struct driver **ret, struct err *err);
 };
 
 int server_new(const struct server_options *o, struct server **ret, struct err *err);

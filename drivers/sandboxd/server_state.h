@@ -86,7 +86,8 @@ struct network_health {
 
 struct server {
 	struct server_options o;
-	struct driver *driver; /* NULL before the first hello */
+	struct egress *egress; /* of the whole node; as the driver, NULL before the first hello */
+	struct driver *driver;
 	char cluster[65];
 	uint64_t node;
 	int poll;

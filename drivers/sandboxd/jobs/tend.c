@@ -1,5 +1,5 @@
-/* tend.c -- once a second, on a thread, one look at a time: the driver looks after what it set up on the host for all its
- * sandboxes, and what somebody else changed there is repaired and told: to the log, and to berthd, for health. Logs and events
+/* tend.c -- once a second, on a thread, one look at a time: at what is set up on the host for all
+ * sandboxes; what somebody else changed there is repaired and told: to the log, and to berthd, for health. Logs and events
  * over their bounds go. */
 #include <errno.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "drivers_net/egress.h"
 #include "sandboxd/server_state.h"
 
 #define PERIOD_S 1
@@ -21,8 +22,12 @@ static void run_tend(struct job *job)
 
 	journal_trim(s->events, now);
 	t->disk_full = kept_logs_trim(s->logs, now);
-	if (s->driver->ops->tend != NULL)
-		t->code = s->driver->ops->tend(s->driver, &t->err);
+	t->code = egress_tend(s->egress, &t->err);
+	if (t->code >= 0 && s->driver->ops->tend != NULL) {
+		int r = s->driver->ops->tend(s->driver, &t->err);
+
+		t->code = r != 0 ? r : t->code;
+	}
 }
 
 static void done_tend(struct job *job)

@@ -37,7 +37,7 @@ static void end_all(struct world *w)
 	struct found found = {.n = 0};
 	struct err err = {0};
 
-	if (world_open_driver(w, &err) < 0 || w->driver->ops->adopt(w->driver, on_found, &found, &err) < 0) {
+	if (world_open_driver(w, &err) < 0 || world_adopt(w, on_found, &found, &err) < 0) {
 		fprintf(stderr, "keeper: %s\n", err.message);
 		return;
 	}
@@ -47,7 +47,7 @@ static void end_all(struct world *w)
 			fprintf(stderr, "keeper: %s\n", err.message);
 		w->driver->ops->release(w->driver, found.list[k]);
 	}
-	w->driver->ops->close(w->driver);
+	world_close_driver(w);
 }
 
 static void keep(struct world *w, int fd)

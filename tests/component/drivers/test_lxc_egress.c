@@ -19,6 +19,7 @@
 
 #include "core/clock.h"
 #include "core/fd.h"
+#include "drivers_net/egress.h"
 #include "drivers_world/world.h"
 
 static struct world world;
@@ -221,21 +222,20 @@ static void what_others_change_is_restored(void **state)
 	static const char *const break_it[] = {"nft flush ruleset", "nft delete table inet berth_forward",
 					       FLUSH_OURS, "echo 0 >/proc/sys/net/ipv4/ip_forward"};
 	static const char *const wanted[] = {"public reached", "private blocked", "done", NULL};
-	const struct driver_ops *ops = world.driver->ops;
 	struct driver_instance *first = begin("sleep 600", true), *i;
 	struct err err = {0};
 
 	(void)state;
-	assert_int_equal(ops->tend(world.driver, &err), 0);
+	assert_int_equal(egress_tend(world.egress, &err), 0);
 	for (size_t n = 0; n < sizeof break_it / sizeof *break_it; n++) {
 		shell("%s", break_it[n]);
-		if (ops->tend(world.driver, &err) != 1)
+		if (egress_tend(world.egress, &err) != 1)
 			fail_msg("not restored after: %s", break_it[n]);
-		assert_int_equal(ops->tend(world.driver, &err), 0);
-		assert_int_equal(ops->tend(world.driver, &err), 0);
+		assert_int_equal(egress_tend(world.egress, &err), 0);
+		assert_int_equal(egress_tend(world.egress, &err), 0);
 	}
 	shell("nft add table inet berth_test_other && nft delete table inet berth_test_other");
-	assert_int_equal(ops->tend(world.driver, &err), 0); /* of somebody else: none of our business */
+	assert_int_equal(egress_tend(world.egress, &err), 0); /* of somebody else: none of our business */
 	i = begin(PROBE "get public 198.51.100.2 80; get private 10.9.9.2 80; echo done; sleep 60", true);
 	expect(i, wanted);
 	stop(i);
@@ -260,7 +260,7 @@ static bool reaches(struct driver_instance *i, const char *addresses)
 static bool restored(void)
 {
 	struct err err = {0};
-	int r = world.driver->ops->tend(world.driver, &err);
+	int r = egress_tend(world.egress, &err);
 
 	if (r < 0)
 		fail_msg("%s", err.message);
@@ -329,13 +329,16 @@ static void two_nodes_have_the_same_addresses(void **state)
 	assert_true(reaches(theirs, PUBLIC));
 	assert_false(reaches(theirs, NEVER));
 	world.driver = first.driver;
+	world.egress = first.egress;
 	assert_true(reaches(mine, PUBLIC));
 	assert_false(reaches(mine, NEVER));
 	assert_false(restored());
 	world.driver = second.driver;
+	world.egress = second.egress;
 	stop(theirs);
-	world.driver->ops->close(world.driver);
+	world_close_driver(&world);
 	world.driver = first.driver;
+	world.egress = first.egress;
 	world.node = first.node;
 	assert_false(restored());
 	assert_true(reaches(mine, PUBLIC));
@@ -355,13 +358,13 @@ static void what_a_killed_one_left_is_adopted_or_removed(void **state)
 
 	(void)state;
 	world.driver->ops->release(world.driver, i);
-	world.driver->ops->close(world.driver);
+	world_close_driver(&world);
 	shell("ip link add $(ip -o link | sed -n 's/.*: \\(bth......n\\).*/\\1/p' | head -1)999 type veth "
 	      "peer name "
 	      "stray1 && ip link add bth000000n1 type veth peer name stray2 && nft delete table "
 	      "inet " OUR_TABLE " && nft add table inet berth_000000 && ip rule del pref 98");
 	assert_int_equal(world_open_driver(&world, &err), 0);
-	assert_int_equal(world.driver->ops->adopt(world.driver, adopted, &again, &err), 0);
+	assert_int_equal(world_adopt(&world, adopted, &again, &err), 0);
 	assert_non_null(again);
 	assert_true(reaches(again, PUBLIC));
 	assert_false(reaches(again, NEVER));

@@ -31,9 +31,10 @@ static pid_t server_pid;
 static char scratch[128];
 static struct client client;
 
-static int open_scripted(const struct settings *s, struct str cluster, uint64_t node, struct driver **ret,
-			 struct err *err)
+static int open_scripted(const struct settings *s, struct str cluster, uint64_t node, struct egress *egress,
+			 struct driver **ret, struct err *err)
 {
+	(void)egress;
 	(void)s;
 	(void)cluster;
 	(void)node;

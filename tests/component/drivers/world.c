@@ -16,6 +16,7 @@
 #include "core/clock.h"
 #include "core/fd.h"
 #include "core/must.h"
+#include "drivers_net/egress.h"
 #include "keeper.h"
 #include "lxc/lxc_driver.h"
 #include "scripted/scripted_driver.h"
@@ -83,16 +84,34 @@ static void make_root(struct world *w)
 
 int world_open_driver(struct world *w, struct err *err)
 {
-	struct lxc_driver_options o = {.cluster = STR("test"),
-				       .node = w->node,
-				       .state_dir = w->dir,
-				       .bin_dir = BERTH_BIN,
-				       .resolvers = "198.51.100.53",
-				       .denied = "",
-				       .egress_base = 0x64400000,
-				       .egress_limits = {1000, 1000, 100000, 1u << 30}};
+	const struct egress_options net = {.hash = (uint32_t)str_hash_stable(STR("test"), w->node),
+					   .base = 0x64400000,
+					   .resolvers = "198.51.100.53",
+					   .denied = "",
+					   .limits = {1000, 1000, 100000, 1u << 30}};
+	struct lxc_driver_options o = {
+		.cluster = STR("test"), .node = w->node, .state_dir = w->dir, .bin_dir = BERTH_BIN};
+	int r = egress_new(&net, &w->egress, err);
 
-	return lxc_driver_new(&o, &w->driver, err);
+	o.egress = w->egress;
+	return r == 0 ? lxc_driver_new(&o, &w->driver, err) : r;
+}
+
+int world_adopt(struct world *w, driver_found *found, void *arg, struct err *err)
+{
+	int r = w->driver->ops->adopt(w->driver, found, arg, err);
+
+	return r == 0 ? egress_settle(w->egress, err) : r;
+}
+
+void world_close_driver(struct world *w)
+{
+	if (w->driver != NULL)
+		w->driver->ops->close(w->driver);
+	if (w->egress != NULL)
+		egress_free(w->egress);
+	w->driver = NULL;
+	w->egress = NULL;
 }
 
 /* -- Counting -------------------------------------------------------------------------------------------------- */
@@ -211,8 +230,7 @@ int world_close(struct world *w)
 {
 	struct world_counts after = count_host(w), before = w->before;
 
-	if (w->driver != NULL)
-		w->driver->ops->close(w->driver);
+	world_close_driver(w);
 	keeper_end(&w->keeper);
 	nftw(w->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 	if (memcmp(&before, &after, sizeof after) == 0)

@@ -14,6 +14,7 @@ struct world_counts {
 
 struct world {
 	char dir[128], root[160];
+	struct egress *egress; /* of its containers */
 	struct driver *driver;
 	uint64_t next_id;
 	uint64_t node; /* as the driver is told: this process's id */
@@ -28,6 +29,8 @@ int world_open(struct world *w, bool lxc);
  * more is on the host than after world_open: a test leaves nothing behind. */
 int world_close(struct world *w);
 int world_open_driver(struct world *w, struct err *err);
+int world_adopt(struct world *w, driver_found *found, void *arg, struct err *err);
+void world_close_driver(struct world *w);
 
 /* A start of this program (terminated by NULL) with a slot of its own and limits of 0.5 CPU and 64 MiB. */
 struct world_start {
