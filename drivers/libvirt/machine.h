@@ -1,0 +1,66 @@
+/* machine.h -- what the files of the libvirt driver share: its own struct and that of one instance. Private.
+ *
+ *   <state>/vm/boot/               kernel and initrd, see boot/boot_files.h
+ *   <state>/vm/libvirtd/           the node's own libvirtd, see launcher/
+ *   <state>/vm/machines/<id>/      root's, 0711: meta, running, what the shim keeps (shim/guest_shim.h)
+ *   <state>/vm/machines/<id>/qemu/ 0710, the group is QEMU's: `disk`, a link to the image's, and `agent`, the channel's socket */
+#ifndef LIBVIRT_MACHINE_H
+#define LIBVIRT_MACHINE_H
+
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "connection.h"
+#include "core/buf.h"
+#include "drivers/driver.h"
+#include "drivers_net/egress.h"
+#include "libvirt_boot/accel.h"
+#include "libvirt_shim/guest_shim.h"
+#include "sandbox/process.h"
+#include "sandbox/sandbox_dir.h"
+
+#define MACHINE_NAME_MAX 40
+#define MACHINE_PATH_MAX 320
+
+struct libvirt_driver {
+	struct driver base;
+	uint32_t hash; /* of cluster and node */
+	char vm_dir[MACHINE_PATH_MAX], machines[MACHINE_PATH_MAX], bin_dir[256];
+	char pids[MACHINE_PATH_MAX]; /* where libvirt writes <name>.pid */
+	struct egress *egress;
+	struct connection *connection;
+	bool emulation; /* allowed */
+	uint32_t canary_uid;
+	sem_t boots; /* how many machines may boot at once */
+	/* Set by prove(), which comes before any start(). */
+	struct boot_files files;
+	struct accel accel;
+	char command_line[BOOT_COMMAND_LINE_SIZE];
+};
+
+struct driver_instance {
+	struct sandbox_meta meta;
+	struct sandbox_running running; /* pid: QEMU's */
+	char digest[DIGEST_MAX + 1];
+	char dir[SANDBOX_DIR_MAX];
+	char keep[SANDBOX_DIR_MAX]; /* where its log goes; "": it ends with the sandbox */
+	int pidfd;                  /* QEMU's; -1: over */
+	struct guest_shim *shim;    /* NULL: it never had one */
+	bool killed, exited;        /* by us */
+	struct driver_exit exit;
+};
+
+void machine_name(const struct libvirt_driver *d, uint64_t sandbox, char ret[MACHINE_NAME_MAX]);
+/* The QEMU of a domain, from libvirt's file, if it is one and runs as `uid`. -ESRCH: there is none. */
+int machine_qemu(const struct libvirt_driver *d, const char *name, uint32_t uid, pid_t *ret_pid,
+		 uint64_t *ret_start, int *ret_pidfd, struct err *err);
+/* The domain, if libvirt knows it, interface and files; its processes are gone. */
+int machine_remove(struct libvirt_driver *d, const char *dir, uint64_t sandbox, uint32_t slot,
+		   struct err *err);
+
+int machine_start(struct driver *d, const struct driver_start *how, struct driver_instance **ret,
+		  struct err *err);
+int machine_adopt(struct driver *d, driver_found *found, void *arg, struct err *err);
+int machine_prove(struct driver *d, struct err *err);
+
+#endif
