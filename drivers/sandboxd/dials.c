@@ -59,16 +59,19 @@ static int start(struct server *s, struct sandbox *b, uint16_t port, struct dial
 			       b->id);
 	if (b->state != SANDBOX_RUNNING)
 		return err_set(err, -ECONNREFUSED, "sandbox %" PRIu64 " is not running", b->id);
+	r = b->parked ? sandbox_still(b, false, false, err) : 0;
+	if (r < 0)
+		return r;
 	if (s->n_dials >= DIALS_MAX)
 		return err_set(err, -EAGAIN, "%u connections into sandboxes are under way already",
 			       DIALS_MAX);
 	if (port == 0) {
 		struct driver_info info = {.sandbox = b->id};
 
-		s->driver->ops->info(s->driver, b->instance, &info);
+		b->driver->ops->info(b->driver, b->instance, &info);
 		port = info.target_port;
 	}
-	r = s->driver->ops->dial(s->driver, b->instance, port, &fd, err);
+	r = b->driver->ops->dial(b->driver, b->instance, port, &fd, err);
 	if (r == 0)
 		r = watch_add(s, &d->watch, fd, EPOLLOUT, err);
 	if (r == 0)

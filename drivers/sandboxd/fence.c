@@ -1,8 +1,10 @@
-/* fence.c -- the node's lease, kept here too: at its end everything is frozen, also when berthd no longer runs.
+/* fence.c -- what stands still: all, by the node's lease, which is kept here too, also when berthd no longer runs; and machines that
+ * are parked because they serve nobody. These are two facts: a lease that ends and comes back leaves parked what was.
  * Happy path: each renewal moves a timer and the file <state>/lease; when the timer fires all that runs is frozen until a renewal.
  * Failure modes: a sandboxd that was started anew goes on with the file's deadline: if that is over, what it adopts is frozen before
  * anything else. One that stands still is killed by its supervisor, which reads the file too, and so becomes that case. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -12,6 +14,27 @@
 #include "core/log.h"
 #include "sandboxd/server_state.h"
 
+int sandbox_still(struct sandbox *b, bool frozen, bool parked, struct err *err)
+{
+	bool is = b->frozen || b->parked, shall = frozen || parked;
+	int r = is == shall ? 0 : b->driver->ops->freeze(b->driver, b->instance, shall, err);
+
+	if (r == 0) {
+		b->frozen = frozen;
+		b->parked = parked;
+	}
+	return r;
+}
+
+int sandbox_park(struct sandbox *b, bool on, struct err *err)
+{
+	if (b->isolation != ISOLATION_VM)
+		return err_set(err, -ENOTSUP, "park sandbox %" PRIu64 ": it is no machine", b->id);
+	if (b->state != SANDBOX_RUNNING)
+		return err_set(err, -ESRCH, "park sandbox %" PRIu64 ": it is not running", b->id);
+	return sandbox_still(b, b->frozen, on, err);
+}
+
 static void set_all(struct server *s, bool frozen)
 {
 	for (struct map_node *n = map_next(&s->sandboxes, NULL); n != NULL; n = map_next(&s->sandboxes, n)) {
@@ -20,13 +43,12 @@ static void set_all(struct server *s, bool frozen)
 
 		/* One that is being stopped may not use its grace beyond the lease. */
 		if (b->state == SANDBOX_STOPPING && frozen)
-			s->driver->ops->kill(s->driver, b->instance);
+			b->driver->ops->kill(b->driver, b->instance);
 		if (b->state != SANDBOX_RUNNING || b->frozen == frozen)
 			continue;
-		if (s->driver->ops->freeze(s->driver, b->instance, frozen, &err) == 0) {
-			b->frozen = frozen;
+		if (sandbox_still(b, frozen, b->parked, &err) == 0)
 			lifecycle_frozen(s, b);
-		} else
+		else
 			log_error("sandbox %lu: %s: %s", (unsigned long)b->id, frozen ? "freeze" : "thaw",
 				  err.message);
 	}

@@ -47,17 +47,12 @@ static int begin(struct server *s, struct str cluster, uint64_t node, struct err
 {
 	int r = open_egress(s, cluster, node, err);
 
-	if (r == 0)
-		r = s->o.open_driver(s->o.settings, cluster, node, s->egress, &s->driver, err);
 	if (r < 0)
 		return r;
 	(void)str_copy(cluster, s->cluster, sizeof s->cluster);
 	s->node = node;
-	r = sandboxes_adopt(s, err);
-	if (r == 0)
-		r = egress_settle(s->egress, err);
-	log_info("node %" PRIu64 " of cluster %s, driver %s", node, s->cluster, s->driver->ops->name);
-	return r;
+	log_info("node %" PRIu64 " of cluster %s", node, s->cluster);
+	return carriers_open(s, cluster, node, err);
 }
 
 int identity_load(struct server *s, struct err *err)
@@ -86,7 +81,7 @@ int identity_take(struct server *s, struct str cluster, uint64_t node, struct er
 
 	if (cluster.n == 0 || node == 0)
 		return err_set(err, -EINVAL, "hello: cluster and node have to be named");
-	if (s->driver != NULL) {
+	if (carriers_opened(s)) {
 		if (str_eq(cluster, str_of(s->cluster)) && node == s->node)
 			return 0;
 		return err_set(err, -EPERM, "hello: this state belongs to node %" PRIu64 " of cluster %s",

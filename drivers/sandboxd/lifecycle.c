@@ -71,7 +71,7 @@ static void put(struct server *s, const char *event, const struct sandbox *b, ui
 	int n;
 
 	if (b->instance != NULL)
-		s->driver->ops->info(s->driver, b->instance, &info);
+		b->driver->ops->info(b->driver, b->instance, &info);
 	n = snprintf(line, sizeof line,
 		     "{\"event\":\"%s\",\"time\":\"%s\",\"wall_ms\":%" PRIu64 ",\"node\":%" PRIu64
 		     ",\"sandbox\":%" PRIu64 ",\"pool\":%" PRIu64 ",\"revision\":%" PRIu64 ",\"pid\":%" PRId64
@@ -85,10 +85,11 @@ static void put(struct server *s, const char *event, const struct sandbox *b, ui
 void lifecycle_started(struct server *s, const struct sandbox *b, const struct driver_limits *limits,
 		       uint64_t wall_ms)
 {
-	char more[80];
+	char more[120];
 
-	snprintf(more, sizeof more, ",\"cpu_milli\":%" PRIu32 ",\"memory_bytes\":%" PRIu64, limits->cpu_milli,
-		 limits->memory_bytes);
+	snprintf(more, sizeof more,
+		 ",\"isolation\":\"%s\",\"cpu_milli\":%" PRIu32 ",\"memory_bytes\":%" PRIu64,
+		 isolation_name[b->isolation], limits->cpu_milli, limits->memory_bytes);
 	put(s, "started", b, wall_ms, more);
 }
 

@@ -19,9 +19,11 @@
 
 static char bin_dir[SETTINGS_PATH_MAX];
 
-static int open_lxc(const struct settings *s, struct str cluster, uint64_t node, struct egress *egress,
-		    struct driver **ret, struct err *err)
+static int open_driver(const struct settings *s, enum isolation isolation, struct str cluster, uint64_t node,
+		       struct egress *egress, struct driver **ret, struct err *err)
 {
+	if (isolation != ISOLATION_CONTAINER)
+		return err_set(err, -ENODEV, "this version of sandboxd runs containers only");
 	struct lxc_driver_options o = {.cluster = cluster,
 				       .node = node,
 				       .state_dir = s->state_dir,
@@ -47,7 +49,7 @@ static int find_bin_dir(struct err *err)
 static int run(const char *config, struct err *err)
 {
 	struct settings *settings = calloc(1, sizeof *settings);
-	struct server_options o = {.settings = settings, .open_driver = open_lxc};
+	struct server_options o = {.settings = settings, .open_driver = open_driver};
 	struct server *server = NULL;
 	struct passwd *user;
 	int r = settings == NULL ? -ENOMEM : settings_load(config, settings, err);

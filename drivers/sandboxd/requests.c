@@ -19,16 +19,13 @@ struct request {
 	int fd; /* owned by the handler; -1 when it has taken it */
 };
 
-/* As long as lxc is the only driver. */
-#define NO_VM "this version of sandboxd runs containers only"
-
 typedef void handler(struct server *s, struct request *q);
 
 static void on_hello(struct server *s, struct request *q)
 {
 	const struct sandboxd_hello *h = &q->p->body.hello;
-	struct sandboxd_reply r = {
-		.version = STR(BERTH_VERSION), .isolations = 1u << ISOLATION_CONTAINER, .no_vm = STR(NO_VM)};
+	struct sandboxd_reply r = {.version = STR(BERTH_VERSION)};
+	struct sandboxd_able able;
 	struct sysinfo info;
 	struct err err = {0};
 	int code = 0;
@@ -43,6 +40,9 @@ static void on_hello(struct server *s, struct request *q)
 		reply_code(s, &q->asker, code, &err);
 		return;
 	}
+	able = carriers_able(s);
+	r.isolations = able.isolations;
+	r.no_vm = able.no_vm;
 	if (sysinfo(&info) == 0)
 		r.memory_mb = (uint32_t)((uint64_t)info.totalram * info.mem_unit >> 20);
 	r.cpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
@@ -70,12 +70,7 @@ static struct sandbox *find(struct server *s, struct request *q, uint64_t id)
 
 static void on_start(struct server *s, struct request *q)
 {
-	struct err err;
-
-	if (q->p->body.start.isolation != ISOLATION_CONTAINER)
-		reply_code(s, &q->asker, err_set(&err, -ENODEV, "isolation vm: " NO_VM), &err);
-	else
-		sandbox_start(s, &q->p->body.start, q->asker);
+	sandbox_start(s, &q->p->body.start, q->asker);
 }
 
 /* False: refused. */
@@ -129,7 +124,7 @@ static void on_list(struct server *s, struct request *q)
 					   .egress = true}; /* of one being started: it may */
 
 		if (b->instance != NULL)
-			s->driver->ops->info(s->driver, b->instance, &info);
+			b->driver->ops->info(b->driver, b->instance, &info);
 		r.sandboxes[r.n_sandboxes++] =
 			(struct sandboxd_sandbox){.sandbox = b->id,
 						  .pool_uid = info.pool_uid,
@@ -139,6 +134,8 @@ static void on_list(struct server *s, struct request *q)
 						  .target_port = info.target_port,
 						  .running = b->state != SANDBOX_OVER && !b->exit_known,
 						  .frozen = b->frozen,
+						  .parked = b->parked,
+						  .isolation = (uint8_t)b->isolation,
 						  .egress = info.egress};
 	}
 	reply(s, &q->asker, &r, -1);
@@ -179,15 +176,14 @@ static void on_kept_log(struct server *s, struct request *q)
 		reply(s, &q->asker, &r, fd);
 }
 
-static int open_log(struct server *s, const struct sandbox *b, uint64_t pool_uid, int *ret_fd,
-		    struct err *err)
+static int open_log(const struct sandbox *b, uint64_t pool_uid, int *ret_fd, struct err *err)
 {
 	struct driver_info info;
 
-	s->driver->ops->info(s->driver, b->instance, &info);
+	b->driver->ops->info(b->driver, b->instance, &info);
 	if (pool_uid != 0 && pool_uid != info.pool_uid)
 		return err_set(err, -ENOENT, "sandbox %" PRIu64 " is of another pool", b->id);
-	return s->driver->ops->log(s->driver, b->instance, ret_fd, err);
+	return b->driver->ops->log(b->driver, b->instance, ret_fd, err);
 }
 
 static void on_log(struct server *s, struct request *q)
@@ -203,7 +199,7 @@ static void on_log(struct server *s, struct request *q)
 		return;
 	}
 	if (b->instance != NULL)
-		code = open_log(s, b, q->p->body.log.pool_uid, &fd, &err);
+		code = open_log(b, q->p->body.log.pool_uid, &fd, &err);
 	else
 		err_set(&err, code, "sandbox %" PRIu64 " is being started", b->id);
 	if (code < 0) {
@@ -236,11 +232,10 @@ static void on_holdings(struct server *s, struct request *q)
 static void on_park(struct server *s, struct request *q)
 {
 	struct sandbox *b = find(s, q, q->p->body.park.sandbox);
-	struct err err;
+	struct err err = {0};
 
 	if (b != NULL)
-		reply_code(s, &q->asker, err_set(&err, -ENOTSUP, "sandbox %" PRIu64 " is no machine", b->id),
-			   &err);
+		reply_code(s, &q->asker, sandbox_park(b, q->p->body.park.on, &err), &err);
 }
 
 static void on_saving(struct server *s, struct request *q)

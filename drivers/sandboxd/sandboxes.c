@@ -53,7 +53,7 @@ static int take_slot(struct server *s, uint32_t *ret)
 	return -ENOSPC;
 }
 
-static struct sandbox *add(struct server *s, uint64_t id, uint32_t slot)
+static struct sandbox *add(struct server *s, uint64_t id, enum isolation isolation, uint32_t slot)
 {
 	struct sandbox *b = calloc(1, sizeof *b);
 
@@ -62,20 +62,22 @@ static struct sandbox *add(struct server *s, uint64_t id, uint32_t slot)
 		return NULL;
 	}
 	b->id = id;
+	b->isolation = isolation;
+	b->driver = s->carriers[isolation].driver;
 	b->slot = slot;
 	b->exit_watch.fd = -1;
 	slot_set(s, slot, true);
 	return b;
 }
 
-struct sandbox *sandbox_new(struct server *s, uint64_t id)
+struct sandbox *sandbox_new(struct server *s, uint64_t id, enum isolation isolation)
 {
 	uint32_t slot;
 	struct sandbox *b;
 
 	if (take_slot(s, &slot) < 0)
 		return NULL;
-	b = add(s, id, slot);
+	b = add(s, id, isolation, slot);
 	if (b == NULL)
 		slot_set(s, slot, false);
 	return b;
@@ -85,7 +87,7 @@ void sandbox_forget(struct server *s, struct sandbox *b)
 {
 	watch_remove(s, &b->exit_watch);
 	if (b->instance != NULL)
-		s->driver->ops->release(s->driver, b->instance);
+		b->driver->ops->release(b->driver, b->instance);
 	if (b->image != NULL)
 		image_release(s->o.store, b->image);
 	while (b->stops != NULL) {
@@ -103,7 +105,7 @@ void sandbox_forget(struct server *s, struct sandbox *b)
 
 static void over(struct server *s, struct sandbox *b)
 {
-	s->driver->ops->exit_status(s->driver, b->instance, &b->exit);
+	b->driver->ops->exit_status(b->driver, b->instance, &b->exit);
 	b->exit_known = true;
 	if (b->state == SANDBOX_RUNNING)
 		b->state = SANDBOX_OVER;
@@ -125,7 +127,7 @@ static void on_exit_fd(struct server *s, struct watch *w, uint32_t events)
 
 void sandbox_watch_exit(struct server *s, struct sandbox *b)
 {
-	int fd = s->driver->ops->exit_fd(s->driver, b->instance);
+	int fd = b->driver->ops->exit_fd(b->driver, b->instance);
 
 	b->exit_watch.on = on_exit_fd;
 	if (fd < 0 || watch_add(s, &b->exit_watch, fd, EPOLLIN, NULL) < 0)
@@ -136,6 +138,7 @@ void sandbox_watch_exit(struct server *s, struct sandbox *b)
 
 struct adoption {
 	struct server *s;
+	enum isolation isolation;
 	unsigned running, over;
 };
 
@@ -143,21 +146,22 @@ static void on_found(struct driver_instance *i, void *arg)
 {
 	struct adoption *a = arg;
 	struct server *s = a->s;
+	struct driver *d = s->carriers[a->isolation].driver;
 	struct driver_info info;
 	struct sandbox *b;
 	struct err err = {0};
 
-	s->driver->ops->info(s->driver, i, &info);
+	d->ops->info(d, i, &info);
 	if (info.slot >= s->n_slots || slot_taken(s, info.slot) ||
 	    (info.uid_base != 0 && info.uid_base != sandbox_uid_base(s, info.slot))) {
 		log_error("sandbox %lu has slot %u, which is taken or outside the span: it is stopped",
 			  (unsigned long)info.sandbox, info.slot);
-		if (s->driver->ops->stop(s->driver, i, 0, &err) < 0)
+		if (d->ops->stop(d, i, 0, &err) < 0)
 			log_error("%s", err.message);
-		s->driver->ops->release(s->driver, i);
+		d->ops->release(d, i);
 		return;
 	}
-	b = add(s, info.sandbox, info.slot);
+	b = add(s, info.sandbox, a->isolation, info.slot);
 	if (b == NULL)
 		return;
 	b->instance = i;
@@ -172,13 +176,14 @@ static void on_found(struct driver_instance *i, void *arg)
 		a->over++;
 }
 
-int sandboxes_adopt(struct server *s, struct err *err)
+int sandboxes_adopt(struct server *s, enum isolation isolation, struct err *err)
 {
-	struct adoption a = {.s = s};
-	int r = s->driver->ops->adopt(s->driver, on_found, &a, err);
+	struct adoption a = {.s = s, .isolation = isolation};
+	struct driver *d = s->carriers[isolation].driver;
+	int r = d->ops->adopt(d, on_found, &a, err);
 
 	if (r == 0 && a.running + a.over > 0)
-		log_info("adopted %u running sandboxes and %u that are over", a.running, a.over);
-	fence_adopted(s);
+		log_info("driver %s: adopted %u running sandboxes and %u that are over", d->ops->name,
+			 a.running, a.over);
 	return r;
 }

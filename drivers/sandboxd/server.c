@@ -173,8 +173,7 @@ void server_free(struct server *s)
 	while ((n = map_next(&s->sandboxes, NULL)) != NULL)
 		sandbox_forget(s, container_of(n, struct sandbox, node));
 	map_done(&s->sandboxes);
-	if (s->driver != NULL)
-		s->driver->ops->close(s->driver);
+	carriers_close(s);
 	if (s->egress != NULL)
 		egress_free(s->egress);
 	close_watch(s, &s->listener);

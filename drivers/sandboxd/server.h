@@ -22,9 +22,10 @@ struct server_options {
 	const struct settings *settings; /* borrowed for life */
 	uid_t peer_uid;                  /* may connect, as root may */
 	struct image_store *store; /* NULL: sandboxes start without an image, for drivers that need none */
-	/* Called at the first hello ever, or at the start when an earlier sandboxd was told cluster and node. */
-	int (*open_driver)(const struct settings *s, struct str cluster, uint64_t node, struct egress *egress,
-			   struct driver **ret, struct err *err);
+	/* For each isolation, at the first hello ever, or at the start when an earlier sandboxd was told cluster and node.
+	 * Does not wait for anybody. Without the one for containers nothing runs; -ENODEV of another says why there is none. */
+	int (*open_driver)(const struct settings *s, enum isolation isolation, struct str cluster,
+			   uint64_t node, struct egress *egress, struct driver **ret, struct err *err);
 };
 
 int server_new(const struct server_options *o, struct server **ret, struct err *err);

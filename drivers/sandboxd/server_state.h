@@ -48,10 +48,13 @@ struct sandbox {
 	struct map_node node;
 	uint64_t id;
 	enum sandbox_state state;
+	enum isolation isolation;
+	struct driver *driver;            /* the isolation's */
 	struct driver_instance *instance; /* NULL while starting */
 	const struct image *image;
 	uint32_t slot;
-	bool frozen;
+	bool frozen; /* by the lease */
+	bool parked; /* until it is dialled; apart from the lease */
 	struct watch exit_watch;
 	struct driver_exit exit;    /* when over */
 	bool exit_known, switching; /* switching: a job turns its egress on or off */
@@ -77,6 +80,14 @@ struct tending {
 	struct err err;
 };
 
+/* A driver, and whether what it starts runs here. */
+struct carrier {
+	struct driver *driver; /* NULL before the first hello, or there is none */
+	bool proven, proving;
+	struct err why_not; /* as long as it is not proven */
+	uint64_t again_boot_ms, wait_ms;
+};
+
 /* What the looks found. */
 struct network_health {
 	uint32_t repairs;
@@ -86,8 +97,8 @@ struct network_health {
 
 struct server {
 	struct server_options o;
-	struct egress *egress; /* of the whole node; as the driver, NULL before the first hello */
-	struct driver *driver;
+	struct egress *egress; /* of the whole node; as the drivers, NULL before the first hello */
+	struct carrier carriers[ISOLATIONS];
 	char cluster[65];
 	uint64_t node;
 	int poll;
@@ -127,6 +138,7 @@ void reply_code(struct server *s, const struct asker *to, int code, const struct
 /* `only` NULL: to all. */
 void send_exited(struct server *s, const struct sandbox *b, struct connection *only);
 void send_network(struct server *s, struct connection *only);
+void send_able(struct server *s); /* to all */
 
 /* requests.c: one packet; fd (or -1) came with it and is taken. */
 void request_handle(struct server *s, struct connection *c, uint64_t connection, const struct packet *p,
@@ -136,10 +148,11 @@ void connection_set_hello(struct connection *c);
 
 /* sandboxes.c */
 struct sandbox *sandbox_find(struct server *s, uint64_t id);
-struct sandbox *sandbox_new(struct server *s, uint64_t id); /* NULL: no slot, no memory */
+struct sandbox *sandbox_new(struct server *s, uint64_t id,
+			    enum isolation isolation); /* NULL: no slot, no memory */
 void sandbox_forget(struct server *s, struct sandbox *b);
 uint32_t sandbox_uid_base(const struct server *s, uint32_t slot);
-int sandboxes_adopt(struct server *s, struct err *err);
+int sandboxes_adopt(struct server *s, enum isolation isolation, struct err *err);
 void sandbox_watch_exit(struct server *s, struct sandbox *b);
 
 /* start_stop.c */
@@ -150,6 +163,15 @@ void sandbox_stop_if_asked(struct server *s, struct sandbox *b);
 
 /* switch_egress.c */
 void sandbox_egress(struct server *s, struct sandbox *b, bool on, struct asker asker);
+
+/* carriers.c */
+int carriers_open(struct server *s, struct str cluster, uint64_t node, struct err *err);
+bool carriers_opened(const struct server *s);
+void carriers_close(struct server *s);
+/* Tries those that are due to be tried. */
+void carriers_prove(struct server *s);
+/* The text is the server's. */
+struct sandboxd_able carriers_able(const struct server *s);
 
 /* holdings.c */
 void holdings_call(struct server *s, struct asker asker);
@@ -164,6 +186,9 @@ int dials_expire(struct server *s);
 void dials_drop(struct server *s);
 
 /* fence.c */
+/* On the loop, at once: SIGSTOP or a cgroup's freezer. Both false: it runs. */
+int sandbox_still(struct sandbox *b, bool frozen, bool parked, struct err *err);
+int sandbox_park(struct sandbox *b, bool on, struct err *err);
 int fence_open(struct server *s, struct err *err);
 void fence_set(struct server *s, uint64_t boot_ms);
 /* After what runs was found: the lease that a former sandboxd kept is kept on. */
@@ -172,7 +197,7 @@ void fence_adopted(struct server *s);
 /* image_calls.c */
 void image_call(struct server *s, const struct packet *p, int fd, struct asker asker);
 
-/* identity.c: cluster and node, kept in <state>/identity; opens the driver and adopts. */
+/* identity.c: cluster and node, kept in <state>/identity; opens the drivers. */
 int identity_load(struct server *s, struct err *err);
 int identity_take(struct server *s, struct str cluster, uint64_t node, struct err *err);
 

@@ -17,7 +17,7 @@
 #define DAY_MS         86400000ull
 #define LONGEST_MS     (3650 * DAY_MS)
 
-enum kind { TEXT, LIST, NUMBER32, SIZE, DURATION, ADDRESS, LEVEL };
+enum kind { TEXT, LIST, NUMBER32, SIZE, DURATION, ADDRESS, LEVEL, SWITCH };
 
 struct name {
 	const char *name;
@@ -66,6 +66,10 @@ static const struct name names[] = {
 	{"egress_connection_rate", NUMBER32, TEXT_AT(egress_limits.connections_second), 1, 1000000},
 	{"egress_packet_rate", NUMBER32, TEXT_AT(egress_limits.packets_second), 10, 100000000},
 	{"egress_bandwidth", SIZE, TEXT_AT(egress_limits.bytes_second), 65536, UINT64_MAX / 2},
+	{"vm", SWITCH, TEXT_AT(vm), 0, 0},
+	{"vm_emulation", SWITCH, TEXT_AT(vm_emulation), 0, 0},
+	{"vm_kernel", TEXT, TEXT_AT(vm_kernel), 0, SETTINGS_PATH_MAX - 1},
+	{"libvirt_uri", TEXT, TEXT_AT(libvirt_uri), 0, SETTINGS_PATH_MAX - 1},
 	{"log_level", LEVEL, TEXT_AT(log_level), 0, 0},
 };
 
@@ -96,6 +100,7 @@ void settings_defaults(struct settings *s)
 						 .connections_second = 200,
 						 .packets_second = 50000,
 						 .bytes_second = 128ull * MIB},
+			       .vm = 1,
 			       .log_level = LOG_INFO};
 }
 
@@ -148,13 +153,17 @@ static int take_number(const struct name *n, struct str value, struct settings *
 	return 0;
 }
 
-static int take_level(struct str value, struct settings *s)
+/* One of the words, as its number. */
+static int take_word(const struct name *n, struct str value, struct settings *s)
 {
-	static const char *const levels[] = {"debug", "info", "warn", "error"};
+	static const char *const levels[] = {"debug", "info", "warn", "error", NULL}, *const switches[] = {
+											      "off", "on",
+											      NULL};
+	const char *const *words = n->kind == LEVEL ? levels : switches;
 
-	for (uint32_t i = 0; i < 4; i++) {
-		if (str_eq(value, str_of(levels[i]))) {
-			s->log_level = i;
+	for (uint32_t i = 0; words[i] != NULL; i++) {
+		if (str_eq(value, str_of(words[i]))) {
+			memcpy((char *)s + n->offset, &i, sizeof i);
 			return 0;
 		}
 	}
@@ -182,7 +191,8 @@ static int take(const struct name *n, struct str value, struct settings *s)
 		s->egress_base = ntohl(a.s_addr);
 		return 0;
 	case LEVEL:
-		return take_level(value, s);
+	case SWITCH:
+		return take_word(n, value, s);
 	}
 	return -EINVAL;
 }
@@ -195,7 +205,8 @@ static int refuse(const char *path, int line, const struct name *n, struct err *
 					      [SIZE] = "a size such as 512Mi",
 					      [DURATION] = "a time such as 7d, in milliseconds",
 					      [ADDRESS] = "an IPv4 address",
-					      [LEVEL] = "debug, info, warn or error"};
+					      [LEVEL] = "debug, info, warn or error",
+					      [SWITCH] = "on or off"};
 
 	if (n->max > 0)
 		return err_set(err, -EINVAL, "%s:%d: %s: not %s of %" PRIu64 " to %" PRIu64 "%s", path, line,

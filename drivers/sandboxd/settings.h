@@ -35,6 +35,8 @@ struct settings {
 	char denied[1024];    /* egress_denied and the members' addresses: IPv4, spaces between */
 	uint32_t egress_base; /* egress_base: first address of sandboxes with egress; 0: from the node's id */
 	struct egress_limits egress_limits;
+	uint32_t vm, vm_emulation; /* 1: on */
+	char vm_kernel[SETTINGS_PATH_MAX], libvirt_uri[SETTINGS_PATH_MAX];
 	uint32_t log_level;
 };
 

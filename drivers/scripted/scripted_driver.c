@@ -33,6 +33,7 @@ struct driver_instance {
 	pthread_mutex_t lock;
 	struct driver_exit exit;
 	bool exited;
+	_Atomic bool frozen; /* it answers nobody */
 };
 
 static void finish(struct driver_instance *i, enum sandboxd_exit how, int32_t value)
@@ -65,7 +66,11 @@ static void *serve(void *arg)
 			continue;
 		CLEANUP_FD int fd = accept4(i->listener, NULL, NULL, SOCK_CLOEXEC);
 
-		if (fd >= 0 && recv(fd, request, sizeof request, 0) > 0)
+		bool asked = fd >= 0 && recv(fd, request, sizeof request, 0) > 0;
+
+		while (i->frozen && poll(&p[1], 1, 1) == 0)
+			;
+		if (asked)
 			(void)!send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL);
 	}
 }
@@ -250,9 +255,8 @@ static int op_dial(struct driver *d, struct driver_instance *i, uint16_t port, i
 static int op_freeze(struct driver *d, struct driver_instance *i, bool frozen, struct err *err)
 {
 	(void)d;
-	(void)i;
-	(void)frozen;
 	(void)err;
+	i->frozen = frozen;
 	return 0;
 }
 

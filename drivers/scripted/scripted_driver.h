@@ -1,7 +1,7 @@
 /* scripted_driver.h -- sandboxes that are played: no process, no privileges. For sandboxd's own tests.
  *
  * The program's words (argv) are the script:
- *   serve            listens on 127.0.0.1 and answers each connection with an HTTP 200; ends at its stop signal
+ *   serve            listens on 127.0.0.1 and answers each connection with an HTTP 200, unless it is frozen; ends at its stop signal
  *   deaf             as serve, but ignores the stop signal
  *   exit N           is over at once with exit code N
  *   signal N, oom    is over at once, by a signal or for want of memory

@@ -25,6 +25,7 @@ enum option_type {
 	OPTION_PATH,
 	OPTION_LEVEL,
 	OPTION_ROLE,
+	OPTION_SWITCH,
 	OPTION_MEMBER
 };
 
@@ -225,6 +226,15 @@ static const struct option options[] = {
 	 "token servers outside of their registry's domain that may see its credentials, comma separated"},
 	{"resolvers", OPTION_TEXT, AT(resolvers), false, NULL, 0, 256,
 	 "DNS servers that sandboxes with egress may ask"},
+	{"vm", OPTION_SWITCH, AT(vm), false, "on", 0, 1,
+	 "on or off: virtual machines run here, if QEMU, libvirt and a kernel are installed and a guest "
+	 "answers"},
+	{"vm_emulation", OPTION_SWITCH, AT(vm_emulation), false, "off", 0, 1,
+	 "on or off: without KVM they may run emulated, which is much slower and no hardware's boundary"},
+	{"vm_kernel", OPTION_PATH, AT(vm_kernel), false, NULL, 0, 0,
+	 "the guests' kernel, a Debian vmlinuz; empty: the newest /boot/vmlinuz-*-cloud-amd64"},
+	{"libvirt_uri", OPTION_TEXT, AT(libvirt_uri), false, NULL, 0, 255,
+	 "of the libvirt that runs them; empty: a private libvirtd of this node"},
 };
 
 #define N_OPTIONS (sizeof options / sizeof *options)
@@ -248,6 +258,16 @@ static bool is_address(struct str s)
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
 static const char *const role_names[] = {"voter", "worker", NULL};
+static const char *const switch_names[] = {"off", "on", NULL};
+
+/* Of a type whose values are words; else NULL. */
+static const char *const *names_of(enum option_type type)
+{
+	return type == OPTION_LEVEL    ? level_names
+	       : type == OPTION_ROLE   ? role_names
+	       : type == OPTION_SWITCH ? switch_names
+				       : NULL;
+}
 
 static int parse_name(const char *const *names, struct str s, uint64_t *ret)
 {
@@ -301,14 +321,14 @@ static int take_number(struct reading *r, const struct option *o, struct str val
 	int bad = o->type == OPTION_NUMBER     ? str_u64(value, UINT64_MAX, &n)
 		  : o->type == OPTION_SIZE     ? str_size(value, &n)
 		  : o->type == OPTION_DURATION ? str_duration(value, &n)
-		  : o->type == OPTION_LEVEL    ? parse_name(level_names, value, &n)
-					       : parse_name(role_names, value, &n);
+					       : parse_name(names_of(o->type), value, &n);
 
 	if (bad < 0 || n < o->min || n > o->max)
 		return err_set(err, -EINVAL, "%s:%d: %s: \"%.*s\" is not %s", r->path, r->line, o->name,
 			       STR_ARGS(value),
 			       o->type == OPTION_LEVEL      ? "one of debug, info, warn, error"
 			       : o->type == OPTION_ROLE     ? "voter or worker"
+			       : o->type == OPTION_SWITCH   ? "on or off"
 			       : o->type == OPTION_SIZE     ? "a size such as 512Mi or 4Gi in range"
 			       : o->type == OPTION_DURATION ? "a time such as 90s, 36h or 7d in range"
 							    : "a number in range");
@@ -342,6 +362,7 @@ static int take_value(struct reading *r, const struct option *o, struct str valu
 	case OPTION_DURATION:
 	case OPTION_LEVEL:
 	case OPTION_ROLE:
+	case OPTION_SWITCH:
 		return take_number(r, o, value, err);
 	case OPTION_TEXT:
 	case OPTION_ADDRESS:
@@ -500,11 +521,9 @@ void config_print(const struct config *c, struct buf *to)
 		if (o->type == OPTION_MEMBER) {
 			for (uint32_t k = 0; k < c->n_members; k++)
 				print_member(&c->members[k], to);
-		} else if (o->type == OPTION_LEVEL || o->type == OPTION_ROLE) {
+		} else if (names_of(o->type) != NULL) {
 			buf_printf(to, "%s = %s\n", o->name,
-				   (o->type == OPTION_LEVEL
-					    ? level_names
-					    : role_names)[*(const uint64_t *)(const void *)at]);
+				   names_of(o->type)[*(const uint64_t *)(const void *)at]);
 		} else if (o->type == OPTION_DURATION) {
 			buf_printf(to, "%s = %" PRIu64 "s\n", o->name,
 				   *(const uint64_t *)(const void *)at / 1000);
@@ -520,7 +539,7 @@ void config_print(const struct config *c, struct buf *to)
 void config_reference(struct buf *to)
 {
 	static const char *const types[] = {"text", "number", "size", "duration", "host:port",
-					    "path", "level",  "role", "member"};
+					    "path", "level",  "role", "switch",   "member"};
 
 	buf_printf(to, "| option | type | default | meaning |\n| --- | --- | --- | --- |\n");
 	for (size_t i = 0; i < N_OPTIONS; i++)

@@ -57,7 +57,8 @@ struct config {
 
 	/* sandboxd's part of the file; berthd only checks that it is well-formed. */
 	struct str user, image_ca, insecure_registries, allowed_registries, registry_mirror,
-		registry_token_hosts, resolvers, egress_denied, egress_base;
+		registry_token_hosts, resolvers, egress_denied, egress_base, vm_kernel, libvirt_uri;
+	uint64_t vm, vm_emulation;
 	uint64_t image_parallel, image_fetch_max, image_layer_max, image_unpacked_max, image_entries_max,
 		image_layers_max, image_depth_max, image_disk_max, image_retention_ms;
 	uint64_t uid_base, uid_count, sandbox_memory_max, sandbox_disk_max, sandbox_read_max, sandbox_cpu_max,

@@ -193,6 +193,13 @@ void send_network(struct server *s, struct connection *only)
 	send_event(s, SANDBOXD_NETWORK, &e, only);
 }
 
+void send_able(struct server *s)
+{
+	struct sandboxd_able able = carriers_able(s);
+
+	send_event(s, SANDBOXD_ABLE, &able, NULL);
+}
+
 /* -- Receiving ------------------------------------------------------------------------------------------------ */
 
 static void close_connection(struct server *s, struct connection *c)

@@ -18,7 +18,7 @@ struct holdings_job {
 	struct holding kinds[KINDS];
 };
 
-static void count_sandbox(struct server *s, const struct sandbox *b, struct holding kinds[KINDS])
+static void count_sandbox(const struct sandbox *b, struct holding kinds[KINDS])
 {
 	struct driver_stats stats = {0};
 	CLEANUP_FD int fd = -1;
@@ -28,9 +28,9 @@ static void count_sandbox(struct server *s, const struct sandbox *b, struct hold
 	kinds[RUNNING].n++;
 	if (b->instance == NULL)
 		return;
-	if (s->driver->ops->stats(s->driver, b->instance, &stats, NULL) == 0)
+	if (b->driver->ops->stats(b->driver, b->instance, &stats, NULL) == 0)
 		kinds[LAYERS].bytes += stats.files_bytes;
-	if (s->driver->ops->log(s->driver, b->instance, &fd, NULL) == 0 && fstat(fd, &st) == 0)
+	if (b->driver->ops->log(b->driver, b->instance, &fd, NULL) == 0 && fstat(fd, &st) == 0)
 		kinds[RUNNING].bytes += (uint64_t)st.st_size;
 }
 
@@ -103,7 +103,7 @@ void holdings_call(struct server *s, struct asker asker)
 				      .bytes_max = s->o.store == NULL ? 0 : image_disk_bytes_max(s->o.store),
 				      .age_ms_max = o->image_retention_ms}}};
 	for (struct map_node *n = map_next(&s->sandboxes, NULL); n != NULL; n = map_next(&s->sandboxes, n))
-		count_sandbox(s, container_of(n, struct sandbox, node), j->kinds);
+		count_sandbox(container_of(n, struct sandbox, node), j->kinds);
 	j->kinds[RUNNING].bytes_max = j->kinds[RUNNING].n * o->log_bytes_max;
 	j->kinds[LAYERS].bytes_max = j->kinds[LAYERS].n * o->disk_bytes_max;
 	if (jobs_post(s->work, &j->job) == 0)

@@ -24,6 +24,7 @@ struct start_job {
 	struct arena arena; /* a copy of the request, and argv and env from it */
 	struct sandboxd_start *request;
 	uint64_t sandbox;
+	struct driver *driver;
 	const struct image *image;
 	struct driver_start how;
 	struct driver_instance *instance;
@@ -137,7 +138,7 @@ static int prepare(struct start_job *j)
 static void run_start(struct job *job)
 {
 	struct start_job *j = container_of(job, struct start_job, job);
-	struct driver *d = j->s->driver;
+	struct driver *d = j->driver;
 
 	j->code = prepare(j);
 	if (j->code == 0)
@@ -163,7 +164,7 @@ static void started(struct server *s, struct start_job *j, struct sandbox *b)
 
 	b->instance = j->instance;
 	b->image = j->image;
-	s->driver->ops->info(s->driver, b->instance, &info);
+	b->driver->ops->info(b->driver, b->instance, &info);
 	struct sandboxd_reply r = {.sandbox = b->id,
 				   .pid = info.pid,
 				   .wall_ms = info.started_wall_ms,
@@ -172,10 +173,8 @@ static void started(struct server *s, struct start_job *j, struct sandbox *b)
 	lifecycle_started(s, b, &j->how.limits, info.started_wall_ms);
 	reply(s, &j->asker, &r, -1);
 	b->state = SANDBOX_RUNNING;
-	if (s->fenced && s->driver->ops->freeze(s->driver, b->instance, true, NULL) == 0) {
-		b->frozen = true;
+	if (s->fenced && sandbox_still(b, true, false, NULL) == 0)
 		lifecycle_frozen(s, b);
-	}
 	sandbox_watch_exit(s, b);
 	sandbox_stop_if_asked(s, b);
 }
@@ -257,13 +256,17 @@ void sandbox_start(struct server *s, const struct sandboxd_start *how, struct as
 		r = err_set(&err, -EEXIST, "sandbox %" PRIu64 " is here already", how->sandbox);
 	if (r == 0 && s->fenced)
 		r = err_set(&err, -EAGAIN, "the node's lease has ended: nothing is started");
+	if (r == 0 && !s->carriers[how->isolation].proven)
+		r = err_set(&err, -ENODEV, "isolation %s: %s", isolation_name[how->isolation],
+			    s->carriers[how->isolation].why_not.message);
 	if (r < 0) {
 		reply_code(s, &asker, r, &err);
 		return;
 	}
-	b = sandbox_new(s, how->sandbox);
+	b = sandbox_new(s, how->sandbox, (enum isolation)how->isolation);
 	j = b == NULL ? NULL : new_start_job(s, how, asker);
 	if (j != NULL) {
+		j->driver = b->driver;
 		j->how.slot = b->slot;
 		j->how.uid_base = sandbox_uid_base(s, b->slot);
 		j->how.logger_uid = settings->uid_base + b->slot;
@@ -296,7 +299,7 @@ struct stop_job {
 static void run_stop(struct job *job)
 {
 	struct stop_job *j = container_of(job, struct stop_job, job);
-	struct driver *d = j->s->driver;
+	struct driver *d = j->b->driver;
 
 	j->code = d->ops->stop(d, j->b->instance, j->grace_ms, &j->err);
 	if (j->code == 0 && d->ops->keep_log != NULL)
@@ -347,13 +350,13 @@ static void keep_log(struct server *s, struct sandbox *b, struct stop_job *j)
 	char path[KEPT_LOGS_PATH_MAX];
 	struct driver_info info;
 
-	if (s->driver->ops->keep_log == NULL)
+	if (b->driver->ops->keep_log == NULL)
 		return;
-	s->driver->ops->info(s->driver, b->instance, &info);
+	b->driver->ops->info(b->driver, b->instance, &info);
 	j->pool_uid = info.pool_uid;
 	memcpy(j->tag, b->tag, sizeof j->tag);
 	kept_logs_path(s->logs, b->id, info.pool_uid, path);
-	s->driver->ops->keep_log(s->driver, b->instance, path);
+	b->driver->ops->keep_log(b->driver, b->instance, path);
 }
 
 static void run_stop_now(struct server *s, struct sandbox *b)
@@ -363,6 +366,8 @@ static void run_stop_now(struct server *s, struct sandbox *b)
 	int r = -ENOMEM;
 
 	watch_remove(s, &b->exit_watch);
+	if (b->parked && !b->frozen)
+		(void)sandbox_still(b, false, false, NULL); /* it has to run to hear its signal */
 	if (j != NULL) {
 		/* A frozen sandbox is over its lease: it gets no time to run again. */
 		*j = (struct stop_job){.job = {.run = run_stop, .done = done_stop},
@@ -389,7 +394,7 @@ void sandbox_stop(struct server *s, struct sandbox *b, uint32_t grace_ms, struct
 	struct err err = {0};
 
 	if (b->state == SANDBOX_STOPPING && grace_ms == 0)
-		s->driver->ops->kill(s->driver, b->instance);
+		b->driver->ops->kill(b->driver, b->instance);
 	if (a == NULL) {
 		reply_code(s, &asker,
 			   err_set(&err, -EBUSY, "stop sandbox %" PRIu64 ": %u wait for it already", b->id,

@@ -19,7 +19,7 @@ static void run_egress(struct job *job)
 {
 	struct egress_job *j = container_of(job, struct egress_job, job);
 
-	j->code = j->s->driver->ops->egress(j->s->driver, j->b->instance, j->on, &j->err);
+	j->code = j->b->driver->ops->egress(j->b->driver, j->b->instance, j->on, &j->err);
 }
 
 static void done_egress(struct job *job)

@@ -23,8 +23,9 @@ static void run_tend(struct job *job)
 	journal_trim(s->events, now);
 	t->disk_full = kept_logs_trim(s->logs, now);
 	t->code = egress_tend(s->egress, &t->err);
-	if (t->code >= 0 && s->driver->ops->tend != NULL) {
-		int r = s->driver->ops->tend(s->driver, &t->err);
+	for (int i = 0; i < ISOLATIONS && t->code >= 0; i++) {
+		struct driver *d = s->carriers[i].driver;
+		int r = d == NULL || d->ops->tend == NULL ? 0 : d->ops->tend(d, &t->err);
 
 		t->code = r != 0 ? r : t->code;
 	}
@@ -58,8 +59,10 @@ static void on_tick(struct server *s, struct watch *w, uint32_t events)
 	uint64_t count;
 
 	(void)events;
-	if (read(w->fd, &count, sizeof count) != (ssize_t)sizeof count || s->driver == NULL ||
-	    s->tending.server != NULL)
+	if (read(w->fd, &count, sizeof count) != (ssize_t)sizeof count || !carriers_opened(s))
+		return;
+	carriers_prove(s);
+	if (s->tending.server != NULL)
 		return;
 	s->tending = (struct tending){.job = {.run = run_tend, .done = done_tend}, .server = s};
 	if (jobs_post(s->work, &s->tending.job) < 0)

@@ -100,6 +100,11 @@ static void take_event(struct client *c, const struct sandboxd_message *m)
 	if (m->type == SANDBOXD_EXITED && c->n_exits < 64)
 		must(codec_decode(m->body.p, m->body.n, sandboxd_body_codec[SANDBOXD_EXITED], &c->arena,
 				  &c->exits[c->n_exits++], NULL) == 0);
+	if (m->type == SANDBOXD_ABLE) {
+		must(codec_decode(m->body.p, m->body.n, &sandboxd_able_codec, &c->arena, &c->able, NULL) ==
+		     0);
+		c->told_able = true;
+	}
 }
 
 int client_wait(struct client *c, uint64_t correlation, struct sandboxd_reply *ret, int *ret_fd)
@@ -157,4 +162,20 @@ bool client_wait_exit(struct client *c, uint64_t sandbox, struct sandboxd_exited
 			return false;
 		take_event(c, &m);
 	}
+}
+
+bool client_wait_able(struct client *c, struct sandboxd_able *ret)
+{
+	uint64_t end = clock_boot_ms() + WAIT_MS;
+
+	while (!c->told_able) {
+		struct sandboxd_message m;
+		CLEANUP_FD int fd = -1;
+
+		if (receive(c, end, &m, &fd) < 0)
+			return false;
+		take_event(c, &m);
+	}
+	*ret = c->able;
+	return true;
 }

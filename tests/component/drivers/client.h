@@ -11,6 +11,8 @@ struct client {
 	struct arena arena;               /* of what was received; freed by client_close */
 	struct sandboxd_exited exits[64]; /* events that came between */
 	unsigned n_exits;
+	struct sandboxd_able able; /* as last told by the event */
+	bool told_able;
 };
 
 /* Tries for 10 s. */
@@ -26,5 +28,6 @@ int client_call(struct client *c, enum sandboxd_type type, const void *body, str
 int client_hello(struct client *c, const char *cluster, uint64_t node);
 /* Waits up to 20 s for the event. */
 bool client_wait_exit(struct client *c, uint64_t sandbox, struct sandboxd_exited *ret);
+bool client_wait_able(struct client *c, struct sandboxd_able *ret);
 
 #endif

@@ -118,6 +118,7 @@ static void test_bad_lines(void **state)
 		{"gateway_loops = 99999999999999999999999\n", "gateway_loops"},
 		{"memory = 12Q\n", "memory: \"12Q\" is not a size"},
 		{"memory = 99999999999Gi\n", "memory"},
+		{"vm = maybe\n", "vm: \"maybe\" is not on or off"},
 		{"log_level = loud\n", "one of debug, info, warn, error"},
 		{"listen_tls = nowhere\n", "listen_tls: expected host:port"},
 		{"listen_tls = 127.0.0.1:99999\n", "listen_tls"},

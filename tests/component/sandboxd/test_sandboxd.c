@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,133 +21,7 @@
 #include "core/clock.h"
 #include "core/fd.h"
 #include "core/log.h"
-#include "drivers_world/client.h"
-#include "sandboxd/server.h"
-#include "scripted/scripted_driver.h"
-
-#define CLUSTER "00000000-0000-4000-8000-000000000001"
-
-static struct settings settings;
-static pid_t server_pid;
-static char scratch[128];
-static struct client client;
-
-static int open_scripted(const struct settings *s, struct str cluster, uint64_t node, struct egress *egress,
-			 struct driver **ret, struct err *err)
-{
-	(void)egress;
-	(void)s;
-	(void)cluster;
-	(void)node;
-	return scripted_driver_new(ret, err);
-}
-
-static void serve(uid_t peer)
-{
-	struct server_options o = {.settings = &settings, .peer_uid = peer, .open_driver = open_scripted};
-	struct server *server;
-	struct err err = {0};
-	sigset_t set;
-
-	log_init("sandboxd", LOG_ERROR);
-	(void)setrlimit(RLIMIT_NOFILE, &(struct rlimit){8192, 8192});
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	if (server_new(&o, &server, &err) < 0 || server_run(server, &err) < 0) {
-		fprintf(stderr, "%s\n", err.message);
-		_exit(1);
-	}
-	_exit(0);
-}
-
-static int open_server(void **state)
-{
-	(void)state;
-	settings_defaults(&settings);
-	settings.uid_base = 100000;
-	settings.uid_count = 65536 * 9; /* eight sandboxes */
-	snprintf(scratch, sizeof scratch, "/tmp/berth-test.%d", (int)getpid());
-	snprintf(settings.state_dir, sizeof settings.state_dir, "%s", scratch);
-	snprintf(settings.socket, sizeof settings.socket, "%s/socket", scratch);
-	if (mkdir(scratch, 0700) != 0)
-		return -1;
-	server_pid = fork();
-	if (server_pid == 0)
-		serve(getuid());
-	return client_connect(&client, settings.socket) < 0 || client_hello(&client, CLUSTER, 1) < 0 ? -1 : 0;
-}
-
-static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
-{
-	(void)st;
-	(void)kind;
-	(void)where;
-	return remove(path);
-}
-
-static int close_server(void **state)
-{
-	int status = 0;
-
-	(void)state;
-	client_close(&client);
-	kill(server_pid, SIGTERM);
-	waitpid(server_pid, &status, 0);
-	nftw(scratch, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-	return status == 0 ? 0 : -1;
-}
-
-static void restart_server(void)
-{
-	client_close(&client);
-	kill(server_pid, SIGTERM);
-	waitpid(server_pid, NULL, 0);
-	client = (struct client){0};
-	server_pid = fork();
-	if (server_pid == 0)
-		serve(getuid());
-	assert_int_equal(client_connect(&client, settings.socket), 0);
-	assert_int_equal(client_hello(&client, CLUSTER, 1), 0);
-}
-
-static struct str words[4];
-
-static struct sandboxd_start program(uint64_t sandbox, const char *first, const char *second)
-{
-	words[0] = str_of(first);
-	words[1] = str_of(second);
-	return (struct sandboxd_start){.sandbox = sandbox,
-				       .pool = STR("p"),
-				       .pool_uid = 5,
-				       .revision = 2,
-				       .command = words,
-				       .n_command = second == NULL ? 1 : 2,
-				       .cpu_milli = 500,
-				       .memory_bytes = 64u << 20,
-				       .target_port = 8080};
-}
-
-static int start(uint64_t sandbox, const char *first, const char *second, struct sandboxd_reply *ret)
-{
-	struct sandboxd_start s = program(sandbox, first, second);
-
-	return client_call(&client, SANDBOXD_START, &s, ret, NULL);
-}
-
-static int stop(uint64_t sandbox, uint32_t grace_ms)
-{
-	struct sandboxd_stop s = {.sandbox = sandbox, .grace_ms = grace_ms};
-
-	return client_call(&client, SANDBOXD_STOP, &s, NULL, NULL);
-}
-
-static int dial(uint64_t sandbox, uint16_t port, int *ret_fd)
-{
-	struct sandboxd_dial d = {.sandbox = sandbox, .port = port, .timeout_ms = 2000};
-
-	return client_call(&client, SANDBOXD_DIAL, &d, NULL, ret_fd);
-}
+#include "played.h"
 
 static void runs_dials_and_stops(void **state)
 {
@@ -157,43 +32,44 @@ static void runs_dials_and_stops(void **state)
 	int fd = -1;
 
 	(void)state;
-	assert_int_equal(start(1, "serve", NULL, &r), 0);
+	assert_int_equal(played_start(1, "serve", NULL, &r), 0);
 	assert_true(r.sandbox == 1 && r.pid > 0 && r.wall_ms > 0);
-	assert_int_equal(dial(1, 8080, &fd), 0);
+	assert_int_equal(played_dial(1, 8080, &fd), 0);
 	assert_true(fd >= 0);
 	fd_set_nonblocking(fd, 0);
 	assert_true(send(fd, request, sizeof request - 1, MSG_NOSIGNAL) > 0);
 	assert_true(recv(fd, answer, sizeof answer - 1, 0) > 0);
 	assert_non_null(strstr(answer, "200 OK"));
 	close(fd);
-	assert_int_equal(client_call(&client, SANDBOXD_LIST, NULL, &r, NULL), 0);
+	assert_int_equal(client_call(&played.client, SANDBOXD_LIST, NULL, &r, NULL), 0);
 	assert_int_equal(r.n_sandboxes, 1);
 	assert_true(r.sandboxes[0].sandbox == 1 && r.sandboxes[0].running && r.sandboxes[0].pool_uid == 5);
-	assert_int_equal(stop(1, 1000), 0);
-	assert_int_equal(client_call(&client, SANDBOXD_STOP, &(struct sandboxd_stop){.sandbox = 1}, &r, NULL),
-			 -ENOENT);
+	assert_int_equal(played_stop(1, 1000), 0);
+	assert_int_equal(
+		client_call(&played.client, SANDBOXD_STOP, &(struct sandboxd_stop){.sandbox = 1}, &r, NULL),
+		-ENOENT);
 	assert_true(r.wall_ms >= began && r.wall_ms <= clock_wall_ms());
-	assert_int_equal(dial(1, 8080, NULL), -ENOENT);
+	assert_int_equal(played_dial(1, 8080, NULL), -ENOENT);
 }
 
 /* Whoever asks again and again for the end of one fills no memory. */
 static void bounds_those_who_wait_for_a_stop(void **state)
 {
-	struct sandboxd_start slow = program(60, "slow", "1000");
+	struct sandboxd_start slow = played_program(60, "slow", "1000");
 	struct sandboxd_stop end = {.sandbox = 60};
 	uint64_t asked[100], started;
 	struct sandboxd_reply r;
 
 	(void)state;
-	words[2] = STR("serve");
+	played.words[2] = STR("serve");
 	slow.n_command = 3;
-	started = client_send(&client, SANDBOXD_START, &slow, -1);
+	started = client_send(&played.client, SANDBOXD_START, &slow, -1);
 	for (unsigned i = 0; i < 100; i++)
-		asked[i] = client_send(&client, SANDBOXD_STOP, &end, -1);
-	assert_int_equal(client_wait(&client, asked[99], &r, NULL), 0);
+		asked[i] = client_send(&played.client, SANDBOXD_STOP, &end, -1);
+	assert_int_equal(client_wait(&played.client, asked[99], &r, NULL), 0);
 	assert_int_equal(r.code, -EBUSY);
-	assert_int_equal(client_wait(&client, started, &r, NULL), 0);
-	assert_int_equal(client_wait(&client, asked[0], &r, NULL), 0);
+	assert_int_equal(client_wait(&played.client, started, &r, NULL), 0);
+	assert_int_equal(client_wait(&played.client, asked[0], &r, NULL), 0);
 	assert_int_equal(r.code, 0);
 }
 
@@ -203,15 +79,15 @@ static void tells_everybody_of_an_exit(void **state)
 	struct client late;
 
 	(void)state;
-	assert_int_equal(start(2, "exit", "7", NULL), 0);
-	assert_true(client_wait_exit(&client, 2, &e));
+	assert_int_equal(played_start(2, "exit", "7", NULL), 0);
+	assert_true(client_wait_exit(&played.client, 2, &e));
 	assert_true(e.how == SANDBOX_EXIT_CODE && e.value == 7 && e.wall_ms > 0);
 	/* And whoever comes later, until it is stopped. */
-	assert_int_equal(client_connect(&late, settings.socket), 0);
+	assert_int_equal(client_connect(&late, played.settings.socket), 0);
 	assert_int_equal(client_hello(&late, CLUSTER, 1), 0);
 	assert_true(client_wait_exit(&late, 2, &e));
 	client_close(&late);
-	assert_int_equal(stop(2, 0), 0);
+	assert_int_equal(played_stop(2, 0), 0);
 }
 
 static void a_failed_start_names_the_cause(void **state)
@@ -219,46 +95,46 @@ static void a_failed_start_names_the_cause(void **state)
 	struct sandboxd_reply r;
 
 	(void)state;
-	assert_int_equal(start(3, "fail", "no luck today", &r), -EIO);
+	assert_int_equal(played_start(3, "fail", "no luck today", &r), -EIO);
 	assert_true(r.message.n > 0);
 	assert_non_null(memmem(r.message.p, r.message.n, "no luck today", 13));
-	assert_int_equal(start(3, "serve", NULL, &r), 0);
-	assert_int_equal(start(3, "serve", NULL, &r), -EEXIST);
-	assert_int_equal(stop(3, 0), 0);
+	assert_int_equal(played_start(3, "serve", NULL, &r), 0);
+	assert_int_equal(played_start(3, "serve", NULL, &r), -EEXIST);
+	assert_int_equal(played_stop(3, 0), 0);
 }
 
 static void refuses_bad_starts(void **state)
 {
-	struct sandboxd_start s = program(0, "serve", NULL);
+	struct sandboxd_start s = played_program(0, "serve", NULL);
 	struct env_var env = {.name = STR("A=B"), .value = STR("x")};
 
 	(void)state;
-	assert_int_equal(client_call(&client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
+	assert_int_equal(client_call(&played.client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
 	s.sandbox = 4;
 	s.target_port = 0;
-	assert_int_equal(client_call(&client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
+	assert_int_equal(client_call(&played.client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
 	s.target_port = 80;
 	s.env = &env;
 	s.n_env = 1;
-	assert_int_equal(client_call(&client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
+	assert_int_equal(client_call(&played.client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
 	env = (struct env_var){.name = STR("A"), .secret_ref = STR("s")};
-	assert_int_equal(client_call(&client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
+	assert_int_equal(client_call(&played.client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
 	s.n_env = 0;
 	s.n_command = 0;
-	assert_int_equal(client_call(&client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
+	assert_int_equal(client_call(&played.client, SANDBOXD_START, &s, NULL, NULL), -EINVAL);
 }
 
 static void slots_are_bounded_and_come_back(void **state)
 {
 	(void)state;
 	for (uint64_t i = 10; i < 18; i++)
-		assert_int_equal(start(i, "serve", NULL, NULL), 0);
-	assert_int_equal(start(18, "serve", NULL, NULL), -ENOSPC);
-	assert_int_equal(stop(12, 0), 0);
-	assert_int_equal(start(18, "serve", NULL, NULL), 0);
+		assert_int_equal(played_start(i, "serve", NULL, NULL), 0);
+	assert_int_equal(played_start(18, "serve", NULL, NULL), -ENOSPC);
+	assert_int_equal(played_stop(12, 0), 0);
+	assert_int_equal(played_start(18, "serve", NULL, NULL), 0);
 	for (uint64_t i = 10; i < 19; i++) {
 		if (i != 12)
-			assert_int_equal(stop(i, 0), 0);
+			assert_int_equal(played_stop(i, 0), 0);
 	}
 }
 
@@ -267,23 +143,23 @@ static void a_slot_stays_taken_until_all_is_gone(void **state)
 {
 	(void)state;
 	for (uint64_t i = 61; i < 68; i++)
-		assert_int_equal(start(i, "serve", NULL, NULL), 0);
-	assert_int_equal(start(60, "sticky", "2", NULL), 0);
+		assert_int_equal(played_start(i, "serve", NULL, NULL), 0);
+	assert_int_equal(played_start(60, "sticky", "2", NULL), 0);
 	for (int fails = 0; fails < 2; fails++) {
-		assert_int_equal(stop(60, 0), -EBUSY);
-		assert_int_equal(start(68, "serve", NULL, NULL), -ENOSPC);
+		assert_int_equal(played_stop(60, 0), -EBUSY);
+		assert_int_equal(played_start(68, "serve", NULL, NULL), -ENOSPC);
 	}
-	assert_int_equal(stop(60, 0), 0);
-	assert_int_equal(start(68, "debris", "1", NULL), -EIO);
-	assert_int_equal(start(69, "serve", NULL, NULL), -ENOSPC);
-	assert_int_equal(start(68, "serve", NULL, NULL), -EEXIST);
-	assert_int_equal(stop(68, 0), -EBUSY);
-	assert_int_equal(start(69, "serve", NULL, NULL), -ENOSPC);
-	assert_int_equal(stop(68, 0), 0);
-	assert_int_equal(start(69, "serve", NULL, NULL), 0);
+	assert_int_equal(played_stop(60, 0), 0);
+	assert_int_equal(played_start(68, "debris", "1", NULL), -EIO);
+	assert_int_equal(played_start(69, "serve", NULL, NULL), -ENOSPC);
+	assert_int_equal(played_start(68, "serve", NULL, NULL), -EEXIST);
+	assert_int_equal(played_stop(68, 0), -EBUSY);
+	assert_int_equal(played_start(69, "serve", NULL, NULL), -ENOSPC);
+	assert_int_equal(played_stop(68, 0), 0);
+	assert_int_equal(played_start(69, "serve", NULL, NULL), 0);
 	for (uint64_t i = 61; i < 70; i++) {
 		if (i != 68)
-			assert_int_equal(stop(i, 0), 0);
+			assert_int_equal(played_stop(i, 0), 0);
 	}
 }
 
@@ -297,48 +173,48 @@ static void slow_calls_delay_nobody(void **state)
 	int fd = -1;
 
 	(void)state;
-	assert_int_equal(start(20, "serve", NULL, NULL), 0);
-	slow = program(21, "slow", "1500");
-	words[2] = STR("serve");
+	assert_int_equal(played_start(20, "serve", NULL, NULL), 0);
+	slow = played_program(21, "slow", "1500");
+	played.words[2] = STR("serve");
 	slow.n_command = 3;
 	uint64_t before = clock_boot_ms();
 
-	started = client_send(&client, SANDBOXD_START, &slow, -1);
-	stopped = client_send(&client, SANDBOXD_STOP, &end, -1);
-	assert_int_equal(dial(20, 0, &fd), 0); /* the port that it was started with */
+	started = client_send(&played.client, SANDBOXD_START, &slow, -1);
+	stopped = client_send(&played.client, SANDBOXD_STOP, &end, -1);
+	assert_int_equal(played_dial(20, 0, &fd), 0); /* the port that it was started with */
 	assert_true(clock_boot_ms() - before < 1500);
 	close(fd);
-	assert_int_equal(client_wait(&client, started, &r, NULL), 0);
+	assert_int_equal(client_wait(&played.client, started, &r, NULL), 0);
 	assert_int_equal(r.code, 0);
-	assert_int_equal(client_wait(&client, stopped, &r, NULL), 0);
+	assert_int_equal(client_wait(&played.client, stopped, &r, NULL), 0);
 	assert_int_equal(r.code, 0);
-	assert_int_equal(stop(20, 0), 0);
+	assert_int_equal(played_stop(20, 0), 0);
 }
 
 /* Hundreds that ignore their signal, each for its whole grace: a start, a stop and a quick end of one of them wait for none. */
 static void deaf_ones_delay_nobody(void **state)
 {
 	enum { DEAF = 600 };
-	uint32_t before = settings.uid_count;
+	uint32_t before = played.settings.uid_count;
 	struct sandboxd_stop end = {.grace_ms = 600000};
 	struct sandboxd_reply r;
 
 	(void)state;
-	settings.uid_count = 65536u * (DEAF + 10);
-	restart_server();
+	played.settings.uid_count = 65536u * (DEAF + 10);
+	played_restart();
 	for (uint64_t id = 1000; id < 1000 + DEAF; id++)
-		assert_int_equal(start(id, "deaf", NULL, NULL), 0);
+		assert_int_equal(played_start(id, "deaf", NULL, NULL), 0);
 	for (end.sandbox = 1000; end.sandbox < 1000 + DEAF; end.sandbox++)
-		client_send(&client, SANDBOXD_STOP, &end, -1);
-	assert_int_equal(start(90, "serve", NULL, NULL), 0);
-	assert_int_equal(stop(90, 10000), 0);
-	assert_int_equal(stop(1000 + DEAF - 1, 0), 0);
-	assert_int_equal(client_call(&client, SANDBOXD_LIST, NULL, &r, NULL), 0);
+		client_send(&played.client, SANDBOXD_STOP, &end, -1);
+	assert_int_equal(played_start(90, "serve", NULL, NULL), 0);
+	assert_int_equal(played_stop(90, 10000), 0);
+	assert_int_equal(played_stop(1000 + DEAF - 1, 0), 0);
+	assert_int_equal(client_call(&played.client, SANDBOXD_LIST, NULL, &r, NULL), 0);
 	assert_int_equal(r.n_sandboxes, DEAF - 1);
 	for (uint64_t id = 1000; id < 1000 + DEAF - 1; id++)
-		assert_int_equal(stop(id, 0), 0);
-	settings.uid_count = before;
-	restart_server();
+		assert_int_equal(played_stop(id, 0), 0);
+	played.settings.uid_count = before;
+	played_restart();
 }
 
 static void the_fence_freezes_and_thaws(void **state)
@@ -348,24 +224,24 @@ static void the_fence_freezes_and_thaws(void **state)
 	int fd = -1;
 
 	(void)state;
-	assert_int_equal(start(30, "serve", NULL, NULL), 0);
-	assert_int_equal(client_call(&client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
+	assert_int_equal(played_start(30, "serve", NULL, NULL), 0);
+	assert_int_equal(client_call(&played.client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
 	for (int i = 0; i < 400; i++) {
-		assert_int_equal(client_call(&client, SANDBOXD_LIST, NULL, &r, NULL), 0);
+		assert_int_equal(client_call(&played.client, SANDBOXD_LIST, NULL, &r, NULL), 0);
 		if (r.sandboxes[0].frozen)
 			break;
 		usleep(10000);
 	}
 	assert_true(r.sandboxes[0].frozen);
-	assert_int_equal(dial(30, 8080, NULL), -EBUSY);
-	assert_int_equal(start(31, "serve", NULL, NULL), -EAGAIN);
+	assert_int_equal(played_dial(30, 8080, NULL), -EBUSY);
+	assert_int_equal(played_start(31, "serve", NULL, NULL), -EAGAIN);
 	fence.boot_ms = clock_boot_ms() + 60000;
-	assert_int_equal(client_call(&client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
-	assert_int_equal(dial(30, 8080, &fd), 0);
+	assert_int_equal(client_call(&played.client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
+	assert_int_equal(played_dial(30, 8080, &fd), 0);
 	close(fd);
 	fence.boot_ms = 0;
-	assert_int_equal(client_call(&client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
-	assert_int_equal(stop(30, 0), 0);
+	assert_int_equal(client_call(&played.client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
+	assert_int_equal(played_stop(30, 0), 0);
 }
 
 /* The next one goes on with the deadline of the one before. */
@@ -374,17 +250,17 @@ static void the_fence_outlives_the_server(void **state)
 	struct sandboxd_fence fence = {.boot_ms = clock_boot_ms() + 1};
 
 	(void)state;
-	assert_int_equal(client_call(&client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
+	assert_int_equal(client_call(&played.client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
 	usleep(2000);
-	restart_server();
-	assert_int_equal(start(33, "serve", NULL, NULL), -EAGAIN);
+	played_restart();
+	assert_int_equal(played_start(33, "serve", NULL, NULL), -EAGAIN);
 	fence.boot_ms = clock_boot_ms() + 60000;
-	assert_int_equal(client_call(&client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
-	restart_server();
-	assert_int_equal(start(33, "serve", NULL, NULL), 0);
+	assert_int_equal(client_call(&played.client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
+	played_restart();
+	assert_int_equal(played_start(33, "serve", NULL, NULL), 0);
 	fence.boot_ms = 0;
-	assert_int_equal(client_call(&client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
-	assert_int_equal(stop(33, 0), 0);
+	assert_int_equal(client_call(&played.client, SANDBOXD_FENCE, &fence, NULL, NULL), 0);
+	assert_int_equal(played_stop(33, 0), 0);
 }
 
 static void gives_the_log(void **state)
@@ -394,19 +270,19 @@ static void gives_the_log(void **state)
 	int fd = -1;
 
 	(void)state;
-	assert_int_equal(start(40, "serve", NULL, NULL), 0);
-	assert_int_equal(client_call(&client, SANDBOXD_LOG, &l, NULL, &fd), 0);
+	assert_int_equal(played_start(40, "serve", NULL, NULL), 0);
+	assert_int_equal(client_call(&played.client, SANDBOXD_LOG, &l, NULL, &fd), 0);
 	assert_true(read(fd, text, sizeof text - 1) > 0);
 	assert_non_null(strstr(text, "stdout F serving"));
 	close(fd);
 	l.pool_uid = 6;
-	assert_int_equal(client_call(&client, SANDBOXD_LOG, &l, NULL, NULL), -ENOENT);
-	assert_int_equal(stop(40, 0), 0);
+	assert_int_equal(client_call(&played.client, SANDBOXD_LOG, &l, NULL, NULL), -ENOENT);
+	assert_int_equal(played_stop(40, 0), 0);
 }
 
 static int kept_log(struct sandboxd_log ask, struct sandboxd_reply *ret, char *text, size_t size)
 {
-	int fd = -1, code = client_call(&client, SANDBOXD_LOG, &ask, ret, &fd);
+	int fd = -1, code = client_call(&played.client, SANDBOXD_LOG, &ask, ret, &fd);
 	ssize_t n = code == 0 ? read(fd, text, size - 1) : 0;
 
 	text[n < 0 ? 0 : n] = '\0';
@@ -425,15 +301,15 @@ static void logs_outlive_their_sandboxes(void **state)
 	struct stat st;
 
 	(void)state;
-	assert_int_equal(start(41, "serve", NULL, NULL), 0);
-	assert_int_equal(start(42, "serve", NULL, NULL), 0);
+	assert_int_equal(played_start(41, "serve", NULL, NULL), 0);
+	assert_int_equal(played_start(42, "serve", NULL, NULL), 0);
 	end.tag = STR("0123456789ABCDEF0123456789abcdef");
-	assert_int_equal(client_call(&client, SANDBOXD_STOP, &end, NULL, NULL), -EINVAL);
+	assert_int_equal(client_call(&played.client, SANDBOXD_STOP, &end, NULL, NULL), -EINVAL);
 	end.tag = STR("../../../etc/passwd/..");
-	assert_int_equal(client_call(&client, SANDBOXD_STOP, &end, NULL, NULL), -EINVAL);
+	assert_int_equal(client_call(&played.client, SANDBOXD_STOP, &end, NULL, NULL), -EINVAL);
 	end.tag = str_of(tag);
-	assert_int_equal(client_call(&client, SANDBOXD_STOP, &end, NULL, NULL), 0);
-	assert_int_equal(stop(42, 0), 0);
+	assert_int_equal(client_call(&played.client, SANDBOXD_STOP, &end, NULL, NULL), 0);
+	assert_int_equal(played_stop(42, 0), 0);
 	for (int restarted = 0; restarted < 2; restarted++) {
 		assert_int_equal(kept_log((struct sandboxd_log){.sandbox = 41}, &r, text, sizeof text), 0);
 		assert_non_null(strstr(text, "stdout F serving"));
@@ -449,9 +325,9 @@ static void logs_outlive_their_sandboxes(void **state)
 		assert_int_equal(kept_log(by_tag, &r, text, sizeof text), -ENOENT);
 		by_tag.older = false;
 		if (restarted == 0)
-			restart_server();
+			played_restart();
 	}
-	snprintf(path, sizeof path, "%s/logs", scratch);
+	snprintf(path, sizeof path, "%s/logs", played.dir);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0700);
 }
@@ -461,7 +337,7 @@ static void hello_comes_first_and_fits(void **state)
 	struct client other;
 
 	(void)state;
-	assert_int_equal(client_connect(&other, settings.socket), 0);
+	assert_int_equal(client_connect(&other, played.settings.socket), 0);
 	assert_int_equal(client_call(&other, SANDBOXD_LIST, NULL, NULL, NULL), -EPROTO);
 	struct sandboxd_hello newer = {SANDBOXD_PROTOCOL + 1, STR(CLUSTER), 1};
 	struct sandboxd_reply r = {0};
@@ -480,11 +356,11 @@ static void nonsense_ends_the_connection_alone(void **state)
 	struct sandboxd_reply r;
 
 	(void)state;
-	assert_int_equal(client_connect(&other, settings.socket), 0);
+	assert_int_equal(client_connect(&other, played.settings.socket), 0);
 	assert_true(send(other.fd, "nonsense", 8, MSG_NOSIGNAL) == 8);
 	assert_int_equal(client_wait(&other, 1, &r, NULL), -ECONNRESET);
 	client_close(&other);
-	assert_int_equal(client_call(&client, SANDBOXD_LIST, NULL, &r, NULL), 0);
+	assert_int_equal(client_call(&played.client, SANDBOXD_LIST, NULL, &r, NULL), 0);
 }
 
 static void images_are_not_pretended(void **state)
@@ -492,9 +368,10 @@ static void images_are_not_pretended(void **state)
 	struct sandboxd_image i = {.reference = STR("localhost/x:1")};
 
 	(void)state;
-	assert_int_equal(client_call(&client, SANDBOXD_PULL, &i, NULL, NULL), -ENOTSUP);
-	assert_int_equal(client_call(&client, SANDBOXD_IMAGES, &(struct sandboxd_images){0}, NULL, NULL),
-			 -ENOTSUP);
+	assert_int_equal(client_call(&played.client, SANDBOXD_PULL, &i, NULL, NULL), -ENOTSUP);
+	assert_int_equal(
+		client_call(&played.client, SANDBOXD_IMAGES, &(struct sandboxd_images){0}, NULL, NULL),
+		-ENOTSUP);
 }
 
 /* Ends are told to whoever asks later, of this sandboxd or the next. */
@@ -505,11 +382,11 @@ static void remembers_ends(void **state)
 	uint64_t ended;
 
 	(void)state;
-	assert_int_equal(start(55, "serve", NULL, NULL), 0);
-	assert_int_equal(client_call(&client, SANDBOXD_STOP, &again, &r, NULL), 0);
+	assert_int_equal(played_start(55, "serve", NULL, NULL), 0);
+	assert_int_equal(client_call(&played.client, SANDBOXD_STOP, &again, &r, NULL), 0);
 	ended = r.wall_ms;
-	restart_server();
-	assert_int_equal(client_call(&client, SANDBOXD_STOP, &again, &r, NULL), -ENOENT);
+	played_restart();
+	assert_int_equal(client_call(&played.client, SANDBOXD_STOP, &again, &r, NULL), -ENOENT);
 	assert_int_equal(r.wall_ms, ended);
 }
 
@@ -519,9 +396,9 @@ static void records_what_ran(void **state)
 	char path[256];
 
 	(void)state;
-	assert_int_equal(start(50, "exit", "7", NULL), 0);
-	assert_int_equal(stop(50, 1000), 0);
-	snprintf(path, sizeof path, "%s/events", scratch);
+	assert_int_equal(played_start(50, "exit", "7", NULL), 0);
+	assert_int_equal(played_stop(50, 1000), 0);
+	snprintf(path, sizeof path, "%s/events", played.dir);
 	assert_int_equal(fd_read_file(path, 65536, &b, NULL), 0);
 	assert_non_null(strstr(buf_cstr(&b), "\"event\":\"started\""));
 	assert_non_null(strstr(buf_cstr(&b), "\"event\":\"stopped\""));
@@ -534,13 +411,14 @@ static int load(const char *file, struct err *err)
 	struct settings s;
 	char path[256];
 
-	snprintf(path, sizeof path, "%s/conf", scratch);
+	snprintf(path, sizeof path, "%s/conf", played.dir);
 	assert_int_equal(fd_write_file(path, 0644, file, strlen(file), err), 0);
 	int r = settings_load(path, &s, err);
 
 	if (r == 0) {
 		assert_string_equal(s.state_dir, "/s/sandboxd");
 		assert_true(s.memory_max == 1ull << 30 && s.egress_base == 0);
+		assert_true(s.vm == 1 && s.vm_emulation == 1);
 		assert_string_equal(s.denied, "10.1.2.3 9.9.9.0/24");
 	}
 	return r;
@@ -556,13 +434,16 @@ static void reads_the_nodes_file(void **state)
 	(void)state;
 	if (geteuid() != 0)
 		skip();
-	if (load(FILE_HEAD "listen = :80\nmember = 1 n 10.1.2.3:1 host:2\negress_denied = 9.9.9.0/24\n",
+	if (load(FILE_HEAD "listen = :80\nmember = 1 n 10.1.2.3:1 host:2\negress_denied = 9.9.9.0/24\n"
+			   "vm_emulation = on\n",
 		 &err) < 0)
 		fail_msg("%s", err.message);
 	assert_int_equal(load(FILE_HEAD "uid_base = 12\n", &err), -EINVAL);
 	assert_non_null(strstr(err.message, "conf:6: uid_base: not a number of 100000 to 4000000000"));
 	assert_int_equal(load(FILE_HEAD "resolvers = 1.1.1.1; drop\n", &err), -EINVAL);
 	assert_non_null(strstr(err.message, "resolvers: not IPv4 addresses"));
+	assert_int_equal(load(FILE_HEAD "vm_emulation = yes\n", &err), -EINVAL);
+	assert_non_null(strstr(err.message, "vm_emulation: not on or off"));
 }
 
 int main(void)
@@ -589,5 +470,5 @@ int main(void)
 		cmocka_unit_test(reads_the_nodes_file),
 	};
 
-	return cmocka_run_group_tests_name("sandboxd", cases, open_server, close_server);
+	return cmocka_run_group_tests_name("sandboxd", cases, played_open, played_close);
 }
