@@ -29,6 +29,7 @@
 #define GUEST_OUTPUT_BYTES     8192
 #define GUEST_ANSWER_FRAME_MAX (GUEST_FRAME_HEAD + GUEST_OUTPUT_BYTES + 64) /* to the host */
 #define GUEST_MESSAGE_BYTES    512
+#define GUEST_RELEASE_BYTES    96
 #define GUEST_SEED_BYTES       64
 #define GUEST_MAC_BYTES        6
 
@@ -123,6 +124,10 @@ int guest_frame_write(struct buf *to, enum guest_frame_type type, const struct c
  * -EPROTONOSUPPORT: another version; -EBADMSG. */
 int guest_frame_read(const void *p, size_t n, size_t max, struct guest_frame *ret, size_t *ret_size,
 		     struct err *err);
+
+/* Decodes it strictly; type NULL: the body has to be empty. */
+int guest_frame_body(const struct guest_frame *f, const struct codec_type *type, struct arena *arena,
+		     void *ret, struct err *err);
 
 /* Of a struct guest_start beyond what its codec checks: what a kernel would refuse or silently cut. */
 int guest_start_check(const struct guest_start *s, struct err *err);
