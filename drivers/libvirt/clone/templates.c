@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libvirt/virterror.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -22,10 +21,8 @@
 #include "core/clock.h"
 #include "core/fd.h"
 #include "core/must.h"
-#include "vmstate.h"
 
 #define KEY_SIZE     512
-#define SAVE_MS      30000
 #define SEAL_MS      10000
 #define SEAL_US      2000
 #define WAIT_S       120 /* for another's build, which has bounds of its own */
@@ -180,34 +177,29 @@ static int open_files(uint64_t bytes, int *ret_memory, int *ret_state, struct er
 	return 0;
 }
 
-static int save(virDomainPtr domain, int state, struct err *err)
+/* What was sealed empty loads into nothing, and what is still mapped cannot be sealed. */
+static int seal_both(int memory, int state, struct err *err)
 {
-	if (virDomainSuspend(domain) != 0)
-		return err_set(err, -EIO, "suspend: %s", virGetLastErrorMessage());
-	return vmstate_save(domain, VMSTATE_DEVICES, state, TEMPLATES_STATE_BYTES, SAVE_MS, err);
+	struct stat st;
+	int r;
+
+	if (fstat(state, &st) != 0 || st.st_size == 0)
+		return err_set(err, -EIO, "no state was saved");
+	r = seal(memory, "memory", err);
+	return r < 0 ? r : seal(state, "state", err);
 }
 
-static int build(const struct templates_key *key, const struct templates_boot *boot, int *ret_memory,
-		 int *ret_state, struct err *err)
+static int make_one(uint64_t bytes, templates_make *make, void *arg, int *ret_memory, int *ret_state,
+		    struct err *err)
 {
 	CLEANUP_FD int memory = -1;
 	CLEANUP_FD int state = -1;
-	virDomainPtr domain = NULL;
-	int r = open_files(key->memory_bytes, &memory, &state, err);
+	int r = open_files(bytes, &memory, &state, err);
 
 	if (r == 0)
-		r = boot->boot(boot->arg, memory, &domain, err);
-	if (r < 0)
-		return r;
-	r = save(domain, state, err);
-	int ended = boot->end(boot->arg, domain, r == 0 ? err : NULL);
-
+		r = make(arg, memory, state, err);
 	if (r == 0)
-		r = ended;
-	if (r == 0)
-		r = seal(memory, "memory", err);
-	if (r == 0)
-		r = seal(state, "state", err);
+		r = seal_both(memory, state, err);
 	if (r < 0)
 		return r;
 	*ret_memory = fd_take(&memory);
@@ -248,15 +240,15 @@ static int wait_built(struct templates *t, struct templates_entry *e, struct err
 	return 0;
 }
 
-static int build_into(struct templates *t, struct templates_entry *e, const struct templates_key *key,
-		      const struct templates_boot *boot, struct err *err)
+static int make_into(struct templates *t, struct templates_entry *e, const struct templates_key *key,
+		     templates_make *make, void *arg, struct err *err)
 {
 	struct err why = {.code = 0};
 	int memory = -1, state = -1, r;
 
 	e->phase = TEMPLATES_BUILDING;
 	pthread_mutex_unlock(&t->lock);
-	r = build(key, boot, &memory, &state, &why);
+	r = make_one(key->memory_bytes, make, arg, &memory, &state, &why);
 	if (r < 0)
 		err_wrap(&why, "template of pool %llu", (unsigned long long)key->pool_uid);
 	pthread_mutex_lock(&t->lock);
@@ -268,7 +260,6 @@ static int build_into(struct templates *t, struct templates_entry *e, const stru
 		e->memory = memory;
 		e->state = state;
 		e->phase = TEMPLATES_READY;
-		e->failures = 0;
 	}
 	pthread_cond_broadcast(&t->built);
 	return r;
@@ -276,12 +267,12 @@ static int build_into(struct templates *t, struct templates_entry *e, const stru
 
 /* Of an entry that the caller holds. */
 static int usable(struct templates *t, struct templates_entry *e, const struct templates_key *key,
-		  const struct templates_boot *boot, bool fresh, struct err *err)
+		  templates_make *make, void *arg, bool fresh, struct err *err)
 {
 	uint64_t now_ms = clock_boot_ms();
 
 	if (fresh)
-		return build_into(t, e, key, boot, err);
+		return make_into(t, e, key, make, arg, err);
 	switch (e->phase) {
 	case TEMPLATES_READY:
 		return 0;
@@ -289,14 +280,14 @@ static int usable(struct templates *t, struct templates_entry *e, const struct t
 		return wait_built(t, e, err);
 	case TEMPLATES_FAILED:
 		if (now_ms >= e->retry_ms)
-			return build_into(t, e, key, boot, err);
+			return make_into(t, e, key, make, arg, err);
 		return err_set(err, -EAGAIN, "tried again in %llu s: %.300s",
 			       (unsigned long long)(e->retry_ms - now_ms) / 1000 + 1, e->why.message);
 	}
 	must(false);
 }
 
-int templates_get(struct templates *t, const struct templates_key *key, const struct templates_boot *boot,
+int templates_get(struct templates *t, const struct templates_key *key, templates_make *make, void *arg,
 		  struct templates_entry **ret, struct err *err)
 {
 	char text[KEY_SIZE];
@@ -318,7 +309,7 @@ int templates_get(struct templates *t, const struct templates_key *key, const st
 	if (r == 0) {
 		e->holders++;
 		e->used_ms = clock_boot_ms();
-		r = usable(t, e, key, boot, fresh, err);
+		r = usable(t, e, key, make, arg, fresh, err);
 		if (r == 0) {
 			*ret = e;
 		} else {
@@ -334,6 +325,7 @@ void templates_put(struct templates *t, struct templates_entry *held)
 {
 	pthread_mutex_lock(&t->lock);
 	held->holders--;
+	held->failures = 0;
 	held->used_ms = clock_boot_ms();
 	release(held);
 	pthread_mutex_unlock(&t->lock);
