@@ -6,13 +6,15 @@
 #include "core/must.h"
 #include "emulator.h"
 
-#define FROM_FILE "memory-backend-file,mem-path=/proc/self/fd/" EMULATOR_FD_TEXT
+/* Not in cores, and never merged with what others hold: who could measure merging would learn of them. */
+#define ALONE     ",merge=off,dump=off"
+#define FROM_FILE "memory-backend-file" ALONE ",mem-path=/proc/self/fd/" EMULATOR_FD_TEXT
 
 static const char *const backend[] = {
-	[MACHINE_MEMORY_OWN] = "memory-backend-ram",
+	[MACHINE_MEMORY_OWN] = "memory-backend-ram" ALONE,
 	[MACHINE_MEMORY_TEMPLATE] = FROM_FILE ",share=on",
 	[MACHINE_MEMORY_CLONE] = FROM_FILE ",share=off",
-	[MACHINE_MEMORY_LOADED] = "memory-backend-ram",
+	[MACHINE_MEMORY_LOADED] = "memory-backend-ram" ALONE,
 };
 
 static bool handed_over(enum machine_memory kind)
