@@ -14,11 +14,12 @@
 
 typedef unsigned __int128 wide;
 
-enum { COLUMN_CPU, COLUMN_MEMORY, COLUMN_SANDBOX, COLUMN_SESSION, COLUMNS };
-static const char *const exact_name[COLUMNS] = {"cpuMilliMs", "memoryByteMs", "sandboxMs", "sessionMs"};
+enum { COLUMN_CPU, COLUMN_MEMORY, COLUMN_SANDBOX, COLUMN_SESSION, COLUMN_ASLEEP, COLUMNS };
+static const char *const exact_name[COLUMNS] = {"cpuMilliMs", "memoryByteMs", "sandboxMs", "sessionMs",
+						"asleepByteMs"};
 static const char *const seconds_name[COLUMNS] = {"vcpuSeconds", "memoryGibSeconds", "sandboxSeconds",
-						  "sessionSeconds"};
-static const double divisor[COLUMNS] = {1e6, 1e3 * 1073741824.0, 1e3, 1e3};
+						  "sessionSeconds", "asleepGibSeconds"};
+static const double divisor[COLUMNS] = {1e6, 1e3 * 1073741824.0, 1e3, 1e3, 1e3 * 1073741824.0};
 
 struct export
 {
@@ -98,7 +99,8 @@ static void add_buckets(struct export *e, json_t *body)
 	for (const struct bucket_row *row = state_next_any_bucket(e->call->state, NULL); row != NULL;
 	     row = state_next_any_bucket(e->call->state, row)) {
 		wide sums[COLUMNS] = {widen(row->cpu_milli_ms), widen(row->memory_byte_ms),
-				      widen(row->sandbox_ms), widen(row->session_ms)};
+				      widen(row->sandbox_ms), widen(row->session_ms),
+				      widen(row->asleep_byte_ms)};
 
 		if (overlaps(e, row->start_ms, row->start_ms + row->width_ms))
 			add_line(e, list, "bucket", row->pool, row->start_ms, row->start_ms + row->width_ms,
@@ -122,7 +124,8 @@ static void add_running(struct export *e, json_t *body)
 		if (from_ms < to_ms) {
 			wide ms = to_ms - from_ms;
 			wide sums[COLUMNS] = {ms * rate->cpu_milli, ms * rate->memory_bytes,
-					      ms * rate->sandboxes, ms * rate->sessions};
+					      ms * rate->sandboxes, ms * rate->sessions,
+					      ms * rate->asleep_bytes};
 
 			add_line(e, list, "running", pool->uid, from_ms, to_ms, false, sums);
 		}
@@ -136,7 +139,8 @@ static void add_corrections(struct export *e, json_t *body)
 	for (const struct correction_row *row = state_next_correction(e->call->state, NULL); row != NULL;
 	     row = state_next_correction(e->call->state, row)) {
 		wide sums[COLUMNS] = {widen(row->cpu_milli_ms), widen(row->memory_byte_ms),
-				      widen(row->sandbox_ms), widen(row->session_ms)};
+				      widen(row->sandbox_ms), widen(row->session_ms),
+				      widen(row->asleep_byte_ms)};
 
 		if (overlaps(e, row->from_ms, row->to_ms))
 			add_line(e, list, "correction", row->pool, row->from_ms, row->to_ms, true, sums);
@@ -147,9 +151,10 @@ static void csv_record(struct buf *to, const struct record_row *row)
 {
 	char ready[CLOCK_TEXT_SIZE], stopped[CLOCK_TEXT_SIZE], opened[CLOCK_TEXT_SIZE] = "",
 							       closed[CLOCK_TEXT_SIZE] = "";
-	uint64_t ms = row->stopped_ms - row->ready_ms;
+	uint64_t ms = row->stopped_ms - row->ready_ms - row->asleep_ms;
 	wide sums[COLUMNS] = {(wide)ms * row->cpu_milli, (wide)ms * row->memory_bytes, ms,
-			      row->opened_ms == 0 ? 0 : row->closed_ms - row->opened_ms};
+			      row->opened_ms == 0 ? 0 : row->closed_ms - row->opened_ms,
+			      (wide)row->asleep_ms * row->memory_bytes};
 	char text[48];
 
 	if (row->opened_ms != 0) {
@@ -182,6 +187,8 @@ static void json_record(struct buf *to, const struct record_row *row)
 	if (row->opened_ms != 0)
 		buf_printf(to, ",\"opened\":\"%s\",\"closed\":\"%s\"", clock_text(row->opened_ms, a),
 			   clock_text(row->closed_ms, b));
+	if (row->asleep_ms != 0)
+		buf_printf(to, ",\"asleepMs\":%llu", (unsigned long long)row->asleep_ms);
 	buf_printf(to, ",\"stopped\":\"%s\",\"cpuMilli\":%llu,\"memoryBytes\":%llu,\"reason\":\"%s\"}",
 		   clock_text(row->stopped_ms, a), (unsigned long long)row->cpu_milli,
 		   (unsigned long long)row->memory_bytes,
@@ -233,6 +240,8 @@ static void put_units(json_t *body)
 		      "sandboxes x seconds, from ready to stopped; sandboxMs is exact");
 	json_put_cstr(units, "sessionSeconds",
 		      "sessions x seconds, from opened to closed; sessionMs is exact");
+	json_put_cstr(units, "asleepGibSeconds",
+		      "2^30 bytes of suspended sandboxes' memory x seconds; asleepByteMs is exact");
 	json_put_cstr(units, "corrections", "to be subtracted");
 }
 
@@ -261,7 +270,8 @@ void billing_export(struct call *c)
 	put_units(body);
 	buf_printf(&e.text, "kind,pool,pool_name,from,to,final,vcpu_seconds,cpu_milli_ms,memory_gib_seconds,"
 			    "memory_byte_ms,"
-			    "sandbox_seconds,sandbox_ms,session_seconds,session_ms,number,sandbox,generation,"
+			    "sandbox_seconds,sandbox_ms,session_seconds,session_ms,asleep_gib_seconds,asleep_"
+			    "byte_ms,number,sandbox,generation,"
 			    "node,revision,"
 			    "opened,closed,reason\r\n");
 	add_buckets(&e, body);

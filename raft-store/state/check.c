@@ -42,6 +42,18 @@ static int check_cluster(const struct state *s, struct err *err)
 	return 0;
 }
 
+/* What is reserved at the node for sandboxes that are on their way to it. */
+static void add_arrivals(const struct state *s, uint64_t node, unsigned __int128 *cpu,
+			 unsigned __int128 *memory)
+{
+	for (const struct sandbox_row *b = NULL; (b = state_next_sandbox(s, b)) != NULL;) {
+		if (b->target != node || b->asleep)
+			continue;
+		*cpu += b->cpu_milli;
+		*memory += b->memory_bytes;
+	}
+}
+
 static int check_nodes(const struct state *s, struct err *err)
 {
 	const struct cluster_row *c = state_cluster(s);
@@ -52,9 +64,10 @@ static int check_nodes(const struct state *s, struct err *err)
 
 		for (const struct sandbox_row *b = NULL; (b = state_next_node_sandbox(s, n->id, b)) != NULL;
 		     seen++) {
-			cpu += b->cpu_milli;
-			memory += b->memory_bytes;
+			cpu += b->asleep ? 0 : b->cpu_milli;
+			memory += b->asleep ? 0 : b->memory_bytes;
 		}
+		add_arrivals(s, n->id, &cpu, &memory);
 		HOLDS(n->id != 0 && n->id <= c->counter && n->epoch <= c->counter,
 		      "node %" PRIu64 ": id or epoch", n->id);
 		HOLDS(n->cpu_milli <= UINT64_MAX / 2000 && n->memory_bytes <= UINT64_MAX / 2000,
@@ -263,6 +276,30 @@ static int check_sandbox(const struct state *s, const struct sandbox_row *b, str
 	return 0;
 }
 
+static int check_rest(const struct state *s, const struct sandbox_row *b, struct err *err)
+{
+	const struct session_row *e =
+		b->generation == 0 ? NULL : state_session_by_generation(s, b->generation);
+
+	HOLDS(b->state == SANDBOX_BOUND || (b->rest == REST_AWAKE && b->save == 0),
+	      "sandbox %" PRIu64 ": %s, and %s", b->id, sandbox_state_name[b->state],
+	      sandbox_rest_name[b->rest]);
+	HOLDS(e == NULL || e->rest == b->rest, "sandbox %" PRIu64 ": its session rests otherwise", b->id);
+	HOLDS(b->rest == REST_AWAKE || (b->save != 0 && b->save <= state_cluster(s)->counter),
+	      "sandbox %" PRIu64 ": %s, save %" PRIu64, b->id, sandbox_rest_name[b->rest], b->save);
+	HOLDS(b->target == 0 || (b->target != b->node && state_node(s, b->target) != NULL &&
+				 state_node(s, b->target)->state == NODE_UP && e->state == SESSION_LIVE &&
+				 (b->rest == REST_SAVING || b->rest == REST_SAVED)),
+	      "sandbox %" PRIu64 ": moves to node %" PRIu64, b->id, b->target);
+	HOLDS(!b->asleep || b->rest == REST_SAVED, "sandbox %" PRIu64 ": asleep, and %s", b->id,
+	      sandbox_rest_name[b->rest]);
+	HOLDS(b->rest != REST_SAVED || b->asleep || b->target != 0 || e->state == SESSION_CLOSING,
+	      "sandbox %" PRIu64 ": saved for nothing", b->id);
+	HOLDS(b->slept_ms <= state_cluster(s)->time_ms && (b->slept_ms != 0 || !b->asleep),
+	      "sandbox %" PRIu64 ": sleep", b->id);
+	return 0;
+}
+
 static int check_session(const struct state *s, const struct session_row *e, struct err *err)
 {
 	const struct sandbox_row *b = e->sandbox == 0 ? NULL : state_sandbox(s, e->sandbox);
@@ -302,12 +339,16 @@ static int check_rates(const struct state *s, struct err *err)
 	for (const struct pool_row *p = NULL; (p = state_next_pool(s, p)) != NULL;) {
 		const struct rate_row none = {0}, *rate = state_rate(s, p->uid);
 		struct pool_counts n = recount(s, p->uid);
-		uint64_t cpu = 0, memory = 0, running = 0;
+		uint64_t cpu = 0, memory = 0, running = 0, asleep = 0;
 
 		for (const struct sandbox_row *b = NULL;
 		     (b = state_next_pool_sandbox(s, p->uid, b)) != NULL;) {
 			if (b->ready_ms == 0)
 				continue;
+			if (b->asleep) {
+				asleep += b->memory_bytes;
+				continue;
+			}
 			running++;
 			cpu += b->cpu_milli;
 			memory += b->memory_bytes;
@@ -316,7 +357,7 @@ static int check_rates(const struct state *s, struct err *err)
 		HOLDS(rate->since_ms <= state_cluster(s)->time_ms, "rate of pool %" PRIu64 ": in the future",
 		      p->uid);
 		HOLDS(rate->sandboxes == running && rate->cpu_milli == cpu && rate->memory_bytes == memory &&
-			      rate->sessions == n.live + n.closing,
+			      rate->sessions == n.live + n.closing && rate->asleep_bytes == asleep,
 		      "rate of pool %" PRIu64 ": (6) not what runs", p->uid);
 	}
 	return 0;
@@ -376,7 +417,7 @@ int state_check(const struct state *s, struct err *err)
 	if (r == 0)
 		r = check_keys(s, err);
 	for (const struct sandbox_row *b = NULL; r == 0 && (b = state_next_sandbox(s, b)) != NULL;)
-		r = check_sandbox(s, b, err);
+		r = check_sandbox(s, b, err) < 0 ? -EILSEQ : check_rest(s, b, err);
 	for (const struct row *row = tree_first(&s->rows[KIND_SESSIONS]); r == 0 && row != NULL;
 	     row = tree_seek(&s->rows[KIND_SESSIONS], s->rows[KIND_SESSIONS].key(row->value), true))
 		r = check_session(s, (const void *)row->value, err);

@@ -148,6 +148,26 @@ static const struct codec_field session_closed_fields[] = {
 static const struct codec_type session_closed_codec =
 	CODEC_TYPE(struct cmd_session_closed, "session_closed", session_closed_fields);
 
+static const struct codec_field session_fields[] = {
+	CODEC_U64(struct cmd_session, pool),
+	CODEC_U64(struct cmd_session, generation),
+};
+static const struct codec_type session_codec = CODEC_TYPE(struct cmd_session, "session", session_fields);
+
+static const struct codec_field sandbox_move_fields[] = {
+	CODEC_U64(struct cmd_sandbox_move, sandbox),
+	CODEC_U64(struct cmd_sandbox_move, target),
+};
+static const struct codec_type sandbox_move_codec =
+	CODEC_TYPE(struct cmd_sandbox_move, "sandbox_move", sandbox_move_fields);
+
+static const struct codec_field sandbox_save_fields[] = {
+	CODEC_U64(struct cmd_sandbox_save, sandbox),
+	CODEC_U64(struct cmd_sandbox_save, save),
+};
+static const struct codec_type sandbox_save_codec =
+	CODEC_TYPE(struct cmd_sandbox_save, "sandbox_save", sandbox_save_fields);
+
 static const struct codec_field records_trim_fields[] = {
 	CODEC_U64(struct cmd_records_trim, up_to),
 };
@@ -275,6 +295,13 @@ const struct codec_type *const command_body_codec[COMMAND_TYPES] = {
 	[COMMAND_MEMBER_BEGIN] = &member_begin_codec,
 	[COMMAND_MEMBER_END] = &member_end_codec,
 	[COMMAND_CLUSTER_LEVEL] = &cluster_level_codec,
+	[COMMAND_SESSION_SUSPEND] = &session_codec,
+	[COMMAND_SESSION_WAKE] = &session_codec,
+	[COMMAND_SANDBOX_MOVE] = &sandbox_move_codec,
+	[COMMAND_SANDBOX_SAVED] = &sandbox_save_codec,
+	[COMMAND_SANDBOX_KEPT] = &sandbox_save_codec,
+	[COMMAND_SANDBOX_MOVED] = &sandbox_save_codec,
+	[COMMAND_SANDBOX_AWAKE] = &sandbox_save_codec,
 };
 
 const char *const command_type_name[COMMAND_TYPES] = {
@@ -309,19 +336,29 @@ const char *const command_type_name[COMMAND_TYPES] = {
 	[COMMAND_MEMBER_BEGIN] = "member-begin",
 	[COMMAND_MEMBER_END] = "member-end",
 	[COMMAND_CLUSTER_LEVEL] = "cluster-level",
+	[COMMAND_SESSION_SUSPEND] = "session-suspend",
+	[COMMAND_SESSION_WAKE] = "session-wake",
+	[COMMAND_SANDBOX_MOVE] = "sandbox-move",
+	[COMMAND_SANDBOX_SAVED] = "sandbox-saved",
+	[COMMAND_SANDBOX_KEPT] = "sandbox-kept",
+	[COMMAND_SANDBOX_MOVED] = "sandbox-moved",
+	[COMMAND_SANDBOX_AWAKE] = "sandbox-awake",
 };
 
 bool command_of_workers(uint8_t type)
 {
 	return type == COMMAND_NODE_JOIN || type == COMMAND_NODE_IMAGES || type == COMMAND_NODE_KEYS ||
 	       type == COMMAND_SANDBOX_READY || type == COMMAND_SANDBOX_GONE ||
-	       type == COMMAND_SESSION_CLOSING || type == COMMAND_SESSION_CLOSED;
+	       type == COMMAND_SESSION_CLOSING || type == COMMAND_SESSION_CLOSED ||
+	       type == COMMAND_SANDBOX_SAVED || type == COMMAND_SANDBOX_KEPT ||
+	       type == COMMAND_SANDBOX_MOVED || type == COMMAND_SANDBOX_AWAKE;
 }
 
 static const bool begins[COMMAND_TYPES] = {
-	[COMMAND_CLUSTER_INIT] = true, [COMMAND_NODE_IMAGES] = true,  [COMMAND_POOL_PUT] = true,
-	[COMMAND_SANDBOX_BOOT] = true, [COMMAND_SESSION_OPEN] = true, [COMMAND_KEY_PUT] = true,
-	[COMMAND_NODE_TOKEN] = true,   [COMMAND_NODE_ADMIT] = true,   [COMMAND_MEMBER_BEGIN] = true,
+	[COMMAND_CLUSTER_INIT] = true,    [COMMAND_NODE_IMAGES] = true,  [COMMAND_POOL_PUT] = true,
+	[COMMAND_SANDBOX_BOOT] = true,    [COMMAND_SESSION_OPEN] = true, [COMMAND_KEY_PUT] = true,
+	[COMMAND_NODE_TOKEN] = true,      [COMMAND_NODE_ADMIT] = true,   [COMMAND_MEMBER_BEGIN] = true,
+	[COMMAND_SESSION_SUSPEND] = true, [COMMAND_SESSION_WAKE] = true, [COMMAND_SANDBOX_MOVE] = true,
 };
 
 bool command_ends(uint8_t type)

@@ -49,6 +49,13 @@ enum command_type {
 	COMMAND_MEMBER_BEGIN,    /* cmd_member_begin: one change of voters begins; result.operation */
 	COMMAND_MEMBER_END,      /* cmd_member_end: and ends */
 	COMMAND_CLUSTER_LEVEL,   /* msg_cluster_level: every node has it */
+	COMMAND_SESSION_SUSPEND, /* cmd_session: a session of a virtual machine is to sleep: awake -> saving */
+	COMMAND_SESSION_WAKE,    /* cmd_session: asleep -> waking, if there is room */
+	COMMAND_SANDBOX_MOVE,    /* cmd_sandbox_move: awake -> saving, or asleep, with room at the target */
+	COMMAND_SANDBOX_SAVED, /* cmd_sandbox_save: by its node: the file is whole, nothing of it runs: saving -> saved */
+	COMMAND_SANDBOX_KEPT, /* cmd_sandbox_save: it stays: saving, or saved for a move -> waking */
+	COMMAND_SANDBOX_MOVED, /* cmd_sandbox_save: by the target, which has all of it: it is the target's from here on */
+	COMMAND_SANDBOX_AWAKE, /* cmd_sandbox_save: by its node: it runs: waking -> awake */
 	COMMAND_TYPES
 };
 
@@ -138,6 +145,15 @@ struct cmd_session_closed {
 	uint64_t pool, generation;
 	uint64_t stopped_ms;
 	bool unserved;
+};
+struct cmd_session {
+	uint64_t pool, generation;
+};
+struct cmd_sandbox_move {
+	uint64_t sandbox, target;
+};
+struct cmd_sandbox_save {
+	uint64_t sandbox, save; /* of the row, as it is while this is true */
 };
 struct cmd_records_trim {
 	uint64_t up_to;

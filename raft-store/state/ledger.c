@@ -4,8 +4,16 @@
 
 /* What runs: per millisecond. */
 struct rates {
-	uint64_t cpu_milli, memory_bytes, sandboxes, sessions;
+	uint64_t cpu_milli, memory_bytes, sandboxes, sessions, asleep_bytes;
 };
+
+/* What one sandbox is counted with. */
+static struct rates rates_of(const struct sandbox_row *sandbox, bool session)
+{
+	if (sandbox->asleep)
+		return (struct rates){.sessions = session, .asleep_bytes = sandbox->memory_bytes};
+	return (struct rates){sandbox->cpu_milli, sandbox->memory_bytes, 1, session, 0};
+}
 
 uint64_t ledger_final_before(uint64_t now_ms)
 {
@@ -48,6 +56,7 @@ static void bucket_add(struct state *s, uint64_t pool, uint64_t start_ms, uint32
 	b.memory_byte_ms = sum_add(b.memory_byte_ms, r->memory_bytes, ms);
 	b.sandbox_ms = sum_add(b.sandbox_ms, r->sandboxes, ms);
 	b.session_ms = sum_add(b.session_ms, r->sessions, ms);
+	b.asleep_byte_ms = sum_add(b.asleep_byte_ms, r->asleep_bytes, ms);
 	store_put(s, KIND_BUCKETS, &b);
 }
 
@@ -64,6 +73,7 @@ static void bucket_take(struct state *s, uint64_t pool, uint64_t start_ms, const
 	b.memory_byte_ms = sum_take(b.memory_byte_ms, r->memory_bytes, ms);
 	b.sandbox_ms = sum_take(b.sandbox_ms, r->sandboxes, ms);
 	b.session_ms = sum_take(b.session_ms, r->sessions, ms);
+	b.asleep_byte_ms = sum_take(b.asleep_byte_ms, r->asleep_bytes, ms);
 	store_put(s, KIND_BUCKETS, &b);
 }
 
@@ -74,7 +84,8 @@ static struct rate_row accrue(struct state *s, uint64_t pool, uint64_t now_ms)
 {
 	const struct rate_row *old = state_rate(s, pool);
 	struct rate_row rate = old != NULL ? *old : (struct rate_row){.pool = pool, .since_ms = now_ms};
-	struct rates r = {rate.cpu_milli, rate.memory_bytes, rate.sandboxes, rate.sessions};
+	struct rates r = {rate.cpu_milli, rate.memory_bytes, rate.sandboxes, rate.sessions,
+			  rate.asleep_bytes};
 	uint64_t daily_before = ledger_daily_before(now_ms), at = rate.since_ms;
 
 	while (at < now_ms && (r.sandboxes > 0 || r.sessions > 0)) {
@@ -91,13 +102,34 @@ static struct rate_row accrue(struct state *s, uint64_t pool, uint64_t now_ms)
 	return rate;
 }
 
+static void rate_add(struct rate_row *rate, const struct rates *r)
+{
+	rate->cpu_milli += r->cpu_milli;
+	rate->memory_bytes += r->memory_bytes;
+	rate->sandboxes += r->sandboxes;
+	rate->sessions += r->sessions;
+	rate->asleep_bytes += r->asleep_bytes;
+}
+
+static void rate_take(struct rate_row *rate, const struct rates *r)
+{
+	must(rate->sandboxes >= r->sandboxes && rate->sessions >= r->sessions &&
+	     rate->cpu_milli >= r->cpu_milli && rate->memory_bytes >= r->memory_bytes &&
+	     rate->asleep_bytes >= r->asleep_bytes);
+	rate->cpu_milli -= r->cpu_milli;
+	rate->memory_bytes -= r->memory_bytes;
+	rate->sandboxes -= r->sandboxes;
+	rate->sessions -= r->sessions;
+	rate->asleep_bytes -= r->asleep_bytes;
+}
+
 void ledger_ready(struct state *s, const struct sandbox_row *sandbox, uint64_t now_ms)
 {
 	struct rate_row rate = accrue(s, sandbox->pool, now_ms);
 
-	rate.cpu_milli += sandbox->cpu_milli;
-	rate.memory_bytes += sandbox->memory_bytes;
-	rate.sandboxes++;
+	struct rates r = rates_of(sandbox, false);
+
+	rate_add(&rate, &r);
 	store_put(s, KIND_RATES, &rate);
 }
 
@@ -107,6 +139,32 @@ void ledger_opened(struct state *s, uint64_t pool, uint64_t now_ms)
 
 	rate.sessions++;
 	store_put(s, KIND_RATES, &rate);
+}
+
+/* From what the row was counted with to what it will be. */
+static void turn(struct state *s, const struct sandbox_row *sandbox, bool asleep, uint64_t now_ms)
+{
+	struct rate_row rate = accrue(s, sandbox->pool, now_ms);
+	struct sandbox_row other = *sandbox;
+	struct rates r;
+
+	other.asleep = !asleep;
+	r = rates_of(&other, true);
+	rate_take(&rate, &r);
+	other.asleep = asleep;
+	r = rates_of(&other, true);
+	rate_add(&rate, &r);
+	store_put(s, KIND_RATES, &rate);
+}
+
+void ledger_asleep(struct state *s, const struct sandbox_row *sandbox, uint64_t now_ms)
+{
+	turn(s, sandbox, true, now_ms);
+}
+
+void ledger_awake(struct state *s, const struct sandbox_row *sandbox, uint64_t now_ms)
+{
+	turn(s, sandbox, false, now_ms);
 }
 
 /* -- Ends ------------------------------------------------------------------------------------------------------- */
@@ -130,6 +188,7 @@ static void take_back(struct state *s, const struct ledger_end *e, const struct 
 			.memory_byte_ms = ledger_sum((ledger_wide)r->memory_bytes * (to - at)),
 			.sandbox_ms = ledger_sum((ledger_wide)r->sandboxes * (to - at)),
 			.session_ms = ledger_sum((ledger_wide)r->sessions * (to - at)),
+			.asleep_byte_ms = ledger_sum((ledger_wide)r->asleep_bytes * (to - at)),
 		};
 		store_put(s, KIND_CORRECTIONS, &c);
 		at = to;
@@ -161,7 +220,7 @@ static void drop_oldest(struct state *s)
 void ledger_ended(struct state *s, const struct ledger_end *e)
 {
 	const struct pool_row *pool = state_pool(s, e->sandbox->pool);
-	struct rates r = {e->sandbox->cpu_milli, e->sandbox->memory_bytes, 1, e->session != NULL};
+	struct rates r = rates_of(e->sandbox, e->session != NULL);
 	struct rate_row rate = accrue(s, e->sandbox->pool, e->now_ms);
 	struct record_row record = {
 		.number = e->number,
@@ -175,14 +234,11 @@ void ledger_ended(struct state *s, const struct ledger_end *e)
 		.cpu_milli = e->sandbox->cpu_milli,
 		.memory_bytes = e->sandbox->memory_bytes,
 		.reason = e->reason,
+		.asleep_ms = e->sandbox->asleep_ms +
+			     (e->sandbox->asleep ? e->stopped_ms - e->sandbox->slept_ms : 0),
 	};
 
-	must(rate.sandboxes >= 1 && rate.sessions >= r.sessions && rate.cpu_milli >= r.cpu_milli &&
-	     rate.memory_bytes >= r.memory_bytes);
-	rate.cpu_milli -= r.cpu_milli;
-	rate.memory_bytes -= r.memory_bytes;
-	rate.sandboxes--;
-	rate.sessions -= r.sessions;
+	rate_take(&rate, &r);
 	store_put(s, KIND_RATES, &rate);
 	take_back(s, e, &r);
 	if (e->session != NULL) {
@@ -213,7 +269,7 @@ void ledger_pool_gone(struct state *s, uint64_t pool)
 
 	if (rate == NULL)
 		return;
-	must(rate->sandboxes == 0 && rate->sessions == 0);
+	must(rate->sandboxes == 0 && rate->sessions == 0 && rate->asleep_bytes == 0);
 	store_remove(s, KIND_RATES, rate);
 }
 
@@ -225,6 +281,7 @@ static void merge(struct bucket_row *day, const struct bucket_row *hour)
 	day->memory_byte_ms = ledger_sum(ledger_get(day->memory_byte_ms) + ledger_get(hour->memory_byte_ms));
 	day->sandbox_ms = ledger_sum(ledger_get(day->sandbox_ms) + ledger_get(hour->sandbox_ms));
 	day->session_ms = ledger_sum(ledger_get(day->session_ms) + ledger_get(hour->session_ms));
+	day->asleep_byte_ms = ledger_sum(ledger_get(day->asleep_byte_ms) + ledger_get(hour->asleep_byte_ms));
 }
 
 /* One hour into its day; the first one makes the day, in its own place. */

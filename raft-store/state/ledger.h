@@ -1,6 +1,6 @@
 /* ledger.h -- what each pool consumed, in integers.
  *
- * Happy path: a pool keeps its rates (running sandboxes' milli-vCPU and bytes, sandboxes, sessions) and since when; each
+ * Happy path: a pool keeps its rates (running sandboxes' milli-vCPU and bytes, sandboxes, sessions, bytes of those asleep) and since when; each
  * change first adds rate x elapsed to the buckets of the hours in between. Sandboxes count from ready to stopped, sessions from opened
  * to closed. An end that is told late is first counted as running until now, then taken back.
  * Half an hour after its end an hour is final: what is taken back from it then becomes a correction row. Hours become days
@@ -39,11 +39,14 @@ uint64_t ledger_daily_before(uint64_t now_ms);
 /* Rates go up from now on. */
 void ledger_ready(struct state *s, const struct sandbox_row *sandbox, uint64_t now_ms);
 void ledger_opened(struct state *s, uint64_t pool, uint64_t now_ms);
+/* Its capacity goes or comes back; its session counts on. `sandbox` as it was before, or is from now on: asleep either way. */
+void ledger_asleep(struct state *s, const struct sandbox_row *sandbox, uint64_t now_ms);
+void ledger_awake(struct state *s, const struct sandbox_row *sandbox, uint64_t now_ms);
 
 struct ledger_end {
 	const struct sandbox_row *sandbox; /* ready_ms != 0 */
 	const struct session_row *session; /* NULL: never bound */
-	uint64_t stopped_ms;               /* in [ready_ms or opened_ms, now_ms] */
+	uint64_t stopped_ms;               /* in [ready_ms, opened_ms or slept_ms, now_ms] */
 	uint64_t now_ms;
 	uint64_t number;     /* of the record, from the counter */
 	uint64_t correction; /* of the correction, should there be one */

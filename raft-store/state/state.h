@@ -69,6 +69,12 @@ struct applied {
  *                   once.
  * SESSION_CLOSED    -ESRCH; -EPERM not by the owner; -EINVAL waiting. Its sandbox's row goes too. From live
  *                   as well as from closing.
+ *                   An OPEN of a session that is asleep wakes it: -ENOSPC no room. result.waiting too: it rests.
+ * SESSION_SUSPEND   -ESRCH; -ENOTSUP no virtual machine; -EBUSY not live; -EAGAIN waking or moving. Saving or asleep: 0.
+ * SESSION_WAKE      as SUSPEND; -ENOSPC no room; -EAGAIN saving or moving. Awake: 0.
+ * SANDBOX_MOVE      -ENOENT; as SUSPEND; -EAGAIN moves or rests already; -EHOSTDOWN, -ENODEV, -ENOSPC the target. result.id: the save.
+ * SANDBOX_SAVED, KEPT, MOVED, AWAKE   -ENOENT; -ESTALE another save, or not at that point; -EPERM not its node (KEPT: nor its
+ *                   target or a voter; MOVED: not its target).
  * WAITERS_EXPIRE    result.id: how many went.
  * RECORDS_TRIM      result.id: how many went. Corrections are trimmed by the same numbers.
  * KEY_PUT           -EPERM not by a voter; -EINVAL no sealed part, or no public one where the kind has one, or a

@@ -142,6 +142,9 @@ static const struct codec_field sandbox_fields[] = {
 	CODEC_U64(struct sandbox_row, generation),   CODEC_U32(struct sandbox_row, cpu_milli),
 	CODEC_U64(struct sandbox_row, memory_bytes), CODEC_U64(struct sandbox_row, created_ms),
 	CODEC_U64(struct sandbox_row, ready_ms),     CODEC_BOOL(struct sandbox_row, egress),
+	CODEC_ENUM(struct sandbox_row, rest, RESTS), CODEC_U64(struct sandbox_row, save),
+	CODEC_U64(struct sandbox_row, target),       CODEC_BOOL(struct sandbox_row, asleep),
+	CODEC_U64(struct sandbox_row, slept_ms),     CODEC_U64(struct sandbox_row, asleep_ms),
 };
 const struct codec_type sandbox_row_codec = CODEC_TYPE(struct sandbox_row, "sandbox", sandbox_fields);
 
@@ -158,6 +161,7 @@ static const struct codec_field session_fields[] = {
 	CODEC_U64(struct session_row, opened_ms),
 	CODEC_U64(struct session_row, closing_ms),
 	CODEC_U64(struct session_row, expires_ms),
+	CODEC_ENUM(struct session_row, rest, RESTS),
 };
 const struct codec_type session_row_codec = CODEC_TYPE(struct session_row, "session", session_fields);
 
@@ -176,13 +180,15 @@ static const struct codec_field bucket_fields[] = {
 	CODEC_ONE(struct bucket_row, sandbox_ms, &sum_codec),
 	CODEC_ONE(struct bucket_row, session_ms, &sum_codec),
 	CODEC_BOOL(struct bucket_row, final),
+	CODEC_ONE(struct bucket_row, asleep_byte_ms, &sum_codec),
 };
 const struct codec_type bucket_row_codec = CODEC_TYPE(struct bucket_row, "bucket", bucket_fields);
 
 static const struct codec_field rate_fields[] = {
-	CODEC_U64(struct rate_row, pool),      CODEC_U64(struct rate_row, since_ms),
-	CODEC_U64(struct rate_row, cpu_milli), CODEC_U64(struct rate_row, memory_bytes),
-	CODEC_U64(struct rate_row, sandboxes), CODEC_U64(struct rate_row, sessions),
+	CODEC_U64(struct rate_row, pool),         CODEC_U64(struct rate_row, since_ms),
+	CODEC_U64(struct rate_row, cpu_milli),    CODEC_U64(struct rate_row, memory_bytes),
+	CODEC_U64(struct rate_row, sandboxes),    CODEC_U64(struct rate_row, sessions),
+	CODEC_U64(struct rate_row, asleep_bytes),
 };
 const struct codec_type rate_row_codec = CODEC_TYPE(struct rate_row, "rate", rate_fields);
 
@@ -201,6 +207,7 @@ static const struct codec_field record_fields[] = {
 	CODEC_U32(struct record_row, cpu_milli),
 	CODEC_U64(struct record_row, memory_bytes),
 	CODEC_ENUM(struct record_row, reason, REAP_REASONS),
+	CODEC_U64(struct record_row, asleep_ms),
 };
 const struct codec_type record_row_codec = CODEC_TYPE(struct record_row, "record", record_fields);
 
@@ -216,6 +223,7 @@ static const struct codec_field correction_fields[] = {
 	CODEC_ONE(struct correction_row, memory_byte_ms, &sum_codec),
 	CODEC_ONE(struct correction_row, sandbox_ms, &sum_codec),
 	CODEC_ONE(struct correction_row, session_ms, &sum_codec),
+	CODEC_ONE(struct correction_row, asleep_byte_ms, &sum_codec),
 };
 const struct codec_type correction_row_codec =
 	CODEC_TYPE(struct correction_row, "correction", correction_fields);
@@ -264,6 +272,13 @@ const char *const sandbox_state_name[SANDBOX_STATES] = {
 	[SANDBOX_READY] = "ready",
 	[SANDBOX_BOUND] = "bound",
 	[SANDBOX_STOPPING] = "stopping",
+};
+
+const char *const sandbox_rest_name[RESTS] = {
+	[REST_AWAKE] = "awake",
+	[REST_SAVING] = "saving",
+	[REST_SAVED] = "saved",
+	[REST_WAKING] = "waking",
 };
 
 const char *const session_state_name[SESSION_STATES] = {

@@ -191,6 +191,15 @@ struct image_row {
 
 enum sandbox_state { SANDBOX_BOOTING, SANDBOX_READY, SANDBOX_BOUND, SANDBOX_STOPPING, SANDBOX_STATES };
 
+/* Of a bound sandbox that is a virtual machine: what becomes of its memory. docs/moving.md has the moves between them. */
+enum sandbox_rest {
+	REST_AWAKE,  /* it runs on its node */
+	REST_SAVING, /* its node pauses it and writes its memory to a file */
+	REST_SAVED,  /* it is that file and nothing else: asleep, or on its way to `target` */
+	REST_WAKING, /* its node makes it run again */
+	RESTS
+};
+
 struct sandbox_row {
 	uint64_t id, pool, revision, node;
 	uint64_t node_epoch; /* of the node when it was made */
@@ -199,7 +208,13 @@ struct sandbox_row {
 	uint32_t cpu_milli;
 	uint64_t memory_bytes; /* reserved on the node until the row goes */
 	uint64_t created_ms, ready_ms;
-	bool egress; /* as its pool had it when it was made; turned off with the pool's, never on again */
+	bool egress;     /* as its pool had it when it was made; turned off with the pool's, never on again */
+	uint8_t rest;    /* enum sandbox_rest; above AWAKE only while bound */
+	uint64_t save;   /* names the last file: from the counter, at each SAVING */
+	uint64_t target; /* of a move: where it goes, with its reservation there too; 0: it does not move */
+	bool asleep;     /* suspended: nothing is reserved, and it is billed as such */
+	uint64_t slept_ms;  /* since when it is asleep, or woke up; 0: it never slept */
+	uint64_t asleep_ms; /* all sleep before slept_ms */
 };
 
 enum session_state { SESSION_WAITING, SESSION_LIVE, SESSION_CLOSING, SESSION_STATES };
@@ -213,6 +228,7 @@ struct session_row {
 	uint64_t index; /* of the entry that made it live */
 	uint64_t asked_ms, opened_ms, closing_ms;
 	uint64_t expires_ms; /* of the wait */
+	uint8_t rest;        /* of its sandbox */
 };
 
 /* A sum that cannot overflow: milli-vCPU x ms and bytes x ms. */
@@ -227,6 +243,7 @@ struct bucket_row {
 	uint32_t width_ms; /* 3,600,000 or 86,400,000 */
 	struct sum128 cpu_milli_ms, memory_byte_ms, sandbox_ms, session_ms;
 	bool final;
+	struct sum128 asleep_byte_ms;
 };
 
 /* A pool's rates since `since_ms`; each change first accrues. */
@@ -234,6 +251,7 @@ struct rate_row {
 	uint64_t pool;
 	uint64_t since_ms;
 	uint64_t cpu_milli, memory_bytes, sandboxes, sessions;
+	uint64_t asleep_bytes;
 };
 
 /* One closed session or one sandbox that ended unbound. */
@@ -245,6 +263,7 @@ struct record_row {
 	uint32_t cpu_milli;
 	uint64_t memory_bytes;
 	uint8_t reason;
+	uint64_t asleep_ms; /* of the time between opened and closed */
 };
 
 /* What a back-dated end takes from hours that were final already: subtract it from the bill of [from_ms, to_ms). */
@@ -253,6 +272,7 @@ struct correction_row {
 	uint64_t pool, sandbox, generation;
 	uint64_t from_ms, to_ms, made_ms;
 	struct sum128 cpu_milli_ms, memory_byte_ms, sandbox_ms, session_ms;
+	struct sum128 asleep_byte_ms;
 };
 
 extern const struct codec_type settings_codec, cluster_row_codec, pool_row_codec, revision_row_codec,
@@ -263,6 +283,7 @@ extern const char *const table_name[TABLES];
 extern const char *const member_role_name[MEMBER_ROLES];
 extern const char *const provisioning_name[PROVISIONINGS]; /* as ARM writes them: "InProgress", ... */
 extern const char *const sandbox_state_name[SANDBOX_STATES];
+extern const char *const sandbox_rest_name[RESTS];
 extern const char *const session_state_name[SESSION_STATES];
 extern const char *const reap_reason_name[REAP_REASONS];
 extern const char *const key_kind_name[KEY_KINDS];

@@ -63,6 +63,14 @@ static const uint8_t commands[COMMAND_TYPES] = {
 	[COMMAND_NODE_DROP] = VOTERS,
 	[COMMAND_MEMBER_BEGIN] = VOTERS,
 	[COMMAND_MEMBER_END] = VOTERS,
+	[COMMAND_SESSION_SUSPEND] = VOTERS,
+	[COMMAND_SESSION_WAKE] = VOTERS,
+	[COMMAND_SANDBOX_MOVE] = VOTERS,
+	[COMMAND_SANDBOX_SAVED] =
+		NODES, /* apply knows whose it is, or whose it becomes; so in the next ones */
+	[COMMAND_SANDBOX_KEPT] = NODES,
+	[COMMAND_SANDBOX_MOVED] = NODES,
+	[COMMAND_SANDBOX_AWAKE] = NODES,
 };
 
 static bool lets(uint8_t who, bool voter)

@@ -44,6 +44,13 @@ static apply_handler *const handlers[COMMAND_TYPES] = {
 	[COMMAND_MEMBER_BEGIN] = apply_member_begin,
 	[COMMAND_MEMBER_END] = apply_member_end,
 	[COMMAND_CLUSTER_LEVEL] = apply_cluster_level,
+	[COMMAND_SESSION_SUSPEND] = apply_session_suspend,
+	[COMMAND_SESSION_WAKE] = apply_session_wake,
+	[COMMAND_SANDBOX_MOVE] = apply_sandbox_move,
+	[COMMAND_SANDBOX_SAVED] = apply_sandbox_saved,
+	[COMMAND_SANDBOX_KEPT] = apply_sandbox_kept,
+	[COMMAND_SANDBOX_MOVED] = apply_sandbox_moved,
+	[COMMAND_SANDBOX_AWAKE] = apply_sandbox_awake,
 };
 
 void apply_refuse(struct apply *a, int code, const char *format, ...)

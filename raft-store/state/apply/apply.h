@@ -28,6 +28,9 @@ apply_handler apply_cluster_init, apply_node_join, apply_node_renew, apply_node_
 	apply_records_trim, apply_key_put, apply_key_use, apply_key_retire, apply_secret_reseal,
 	apply_node_keys,
 
+	apply_session_suspend, apply_session_wake, apply_sandbox_move, apply_sandbox_saved,
+	apply_sandbox_kept, apply_sandbox_moved, apply_sandbox_awake,
+
 	apply_node_token, apply_node_admit, apply_node_leave, apply_node_drop, apply_member_begin,
 	apply_member_end;
 
@@ -79,5 +82,17 @@ void apply_session_end(struct apply *a, const struct session_row *session, uint6
 /* An unbound sandbox stopped: bills, frees. */
 void apply_sandbox_end(struct apply *a, const struct sandbox_row *sandbox, uint64_t stopped_ms);
 struct session_ref apply_session_ref(const struct session_row *session);
+/* Whether this much fits beside what the node has reserved, within its capacity x overcommit; refuses otherwise. */
+bool apply_fits(struct apply *a, const struct node_row *node, uint32_t cpu_milli, uint64_t memory_bytes);
+
+/* -- apply_rest.c */
+/* Reserved at the node for the sandbox, or no longer. */
+void apply_reserve(struct apply *a, uint64_t node, const struct sandbox_row *sandbox, bool take);
+/* A live session is closing; its sandbox goes nowhere any more. */
+void apply_session_close(struct apply *a, const struct session_row *session, uint8_t reason);
+/* The node takes none of what was on its way there. */
+void apply_arrivals_end(struct apply *a, uint64_t node);
+/* A suspended session is to go on, if its node has room; else it refuses. Others: nothing. */
+bool apply_wake(struct apply *a, const struct session_row *session);
 
 #endif

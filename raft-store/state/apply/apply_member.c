@@ -271,12 +271,7 @@ static void stop_all(struct apply *a, uint64_t node)
 		const struct session_row *session = state_session_by_generation(a->s, box->generation);
 
 		if (box->state == SANDBOX_BOUND && session != NULL && session->state == SESSION_LIVE) {
-			struct session_row row = *session;
-
-			row.state = SESSION_CLOSING;
-			row.reason = REAP_STOPPED;
-			row.closing_ms = a->now_ms;
-			store_put(a->s, KIND_SESSIONS, &row);
+			apply_session_close(a, session, REAP_STOPPED);
 		} else if (box->state == SANDBOX_BOOTING || box->state == SANDBOX_READY) {
 			struct sandbox_row row = *box;
 
@@ -284,6 +279,7 @@ static void stop_all(struct apply *a, uint64_t node)
 			box = store_put(a->s, KIND_SANDBOXES, &row);
 		}
 	}
+	apply_arrivals_end(a, node);
 }
 
 void apply_node_leave(struct apply *a, const void *body)

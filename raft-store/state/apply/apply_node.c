@@ -218,6 +218,7 @@ void apply_node_ends(struct apply *a, const struct node_row *node)
 		else
 			apply_sandbox_end(a, sandbox, end);
 	}
+	apply_arrivals_end(a, node->id);
 }
 
 void apply_node_lost(struct apply *a, const void *body)

@@ -307,16 +307,10 @@ static void end_all_of(struct apply *a, uint64_t pool)
 	const struct sandbox_row *sandbox = NULL;
 
 	while ((session = state_next_pool_session(a->s, pool, session)) != NULL) {
-		struct session_row row = *session;
-
-		if (row.state == SESSION_WAITING) {
+		if (session->state == SESSION_WAITING)
 			store_remove(a->s, KIND_SESSIONS, session);
-		} else if (row.state == SESSION_LIVE) {
-			row.state = SESSION_CLOSING;
-			row.reason = REAP_POOL_DELETED;
-			row.closing_ms = a->now_ms;
-			store_put(a->s, KIND_SESSIONS, &row);
-		}
+		else if (session->state == SESSION_LIVE)
+			apply_session_close(a, session, REAP_POOL_DELETED);
 	}
 	while ((sandbox = state_next_pool_sandbox(a->s, pool, sandbox)) != NULL) {
 		struct sandbox_row row = *sandbox;

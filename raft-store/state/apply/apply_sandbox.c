@@ -15,17 +15,13 @@ static uint64_t clamp(uint64_t x, uint64_t low, uint64_t high)
 
 void apply_sandbox_remove(struct apply *a, const struct sandbox_row *sandbox)
 {
-	const struct node_row *node = state_node(a->s, sandbox->node);
-	struct node_row row;
+	uint64_t node = sandbox->node;
 
-	must(node != NULL && node->cpu_reserved >= sandbox->cpu_milli &&
-	     node->memory_reserved >= sandbox->memory_bytes);
-	row = *node;
-	row.cpu_reserved -= sandbox->cpu_milli;
-	row.memory_reserved -= sandbox->memory_bytes;
-	store_put(a->s, KIND_NODES, &row);
+	apply_reserve(a, node, sandbox, false);
+	if (sandbox->target != 0)
+		apply_reserve(a, sandbox->target, sandbox, false);
 	store_remove(a->s, KIND_SANDBOXES, sandbox);
-	apply_drained(a, row.id);
+	apply_drained(a, node);
 }
 
 const struct session_row *apply_bind(struct apply *a, const struct session_row *session,
@@ -55,7 +51,10 @@ void apply_session_end(struct apply *a, const struct session_row *session, uint6
 		.sandbox = sandbox, .session = session, .now_ms = a->now_ms, .reason = reason};
 
 	must(sandbox != NULL && session->state != SESSION_WAITING);
-	end.stopped_ms = unserved ? session->opened_ms : clamp(stopped_ms, session->opened_ms, a->now_ms);
+	/* Behind it the rates were others. */
+	uint64_t first_ms = sandbox->slept_ms > session->opened_ms ? sandbox->slept_ms : session->opened_ms;
+
+	end.stopped_ms = unserved ? first_ms : clamp(stopped_ms, first_ms, a->now_ms);
 	end.number = apply_next_id(a);
 	end.correction = apply_next_id(a);
 	ledger_ended(a->s, &end);
@@ -91,11 +90,21 @@ struct session_ref apply_session_ref(const struct session_row *session)
 
 /* -- Commands --------------------------------------------------------------------------------------------------- */
 
-/* Whether the node can take it; refuses otherwise. */
-static bool has_room(struct apply *a, const struct node_row *node, const struct template *t, uint64_t id)
+bool apply_fits(struct apply *a, const struct node_row *node, uint32_t cpu_milli, uint64_t memory_bytes)
 {
 	const struct settings *x = &a->cluster.settings;
 
+	if (node->cpu_reserved + cpu_milli <= node->cpu_milli * x->overcommit_cpu &&
+	    node->memory_reserved + memory_bytes <= node->memory_bytes * x->overcommit_memory)
+		return true;
+	apply_refuse(a, -ENOSPC, "node %" PRIu64 ": no room for %u milli-vCPU and %" PRIu64 " bytes",
+		     node->id, cpu_milli, memory_bytes);
+	return false;
+}
+
+/* Whether the node can take it; refuses otherwise. */
+static bool has_room(struct apply *a, const struct node_row *node, const struct template *t, uint64_t id)
+{
 	if (node == NULL) {
 		apply_refuse(a, -ENODEV, "no node %" PRIu64, id);
 		return false;
@@ -110,13 +119,7 @@ static bool has_room(struct apply *a, const struct node_row *node, const struct 
 			     STR_ARGS(t->node_labels));
 		return false;
 	}
-	if (node->cpu_reserved + t->cpu_milli > node->cpu_milli * x->overcommit_cpu ||
-	    node->memory_reserved + t->memory_bytes > node->memory_bytes * x->overcommit_memory) {
-		apply_refuse(a, -ENOSPC, "node %" PRIu64 ": no room for %u milli-vCPU and %" PRIu64 " bytes",
-			     id, t->cpu_milli, t->memory_bytes);
-		return false;
-	}
-	return true;
+	return apply_fits(a, node, t->cpu_milli, t->memory_bytes);
 }
 
 void apply_sandbox_boot(struct apply *a, const void *body)

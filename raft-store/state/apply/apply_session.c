@@ -10,15 +10,16 @@ static void answer(struct apply *a, const struct session_row *session, bool crea
 	a->result->id = session->generation;
 	a->result->session = apply_session_ref(session);
 	a->result->created = created;
-	a->result->waiting = session->state == SESSION_WAITING;
+	a->result->waiting = session->state == SESSION_WAITING || session->rest != REST_AWAKE;
 }
 
+/* A suspended one wakes. */
 static void answer_existing(struct apply *a, const struct session_row *session)
 {
 	if (session->state == SESSION_CLOSING)
 		apply_refuse(a, -EBUSY, "the session of this identifier is still ending");
-	else
-		answer(a, session, false);
+	else if (apply_wake(a, session))
+		answer(a, state_session_by_generation(a->s, session->generation), false);
 }
 
 /* The preferred one if it still is ready, else the best ready one, the oldest of these: on a node that is not cordoned before the
@@ -91,7 +92,6 @@ void apply_session_closing(struct apply *a, const void *body)
 {
 	const struct cmd_session_closing *c = body;
 	const struct session_row *session = state_session_by_generation(a->s, c->generation);
-	struct session_row row;
 
 	if (session == NULL || session->pool != c->pool) {
 		apply_refuse(a, -ESRCH, "pool %" PRIu64 " has no session of generation %" PRIu64, c->pool,
@@ -112,11 +112,7 @@ void apply_session_closing(struct apply *a, const void *body)
 		apply_trim(a, c->pool);
 		return;
 	}
-	row = *session;
-	row.state = SESSION_CLOSING;
-	row.reason = c->reason;
-	row.closing_ms = a->now_ms;
-	store_put(a->s, KIND_SESSIONS, &row);
+	apply_session_close(a, session, c->reason);
 }
 
 void apply_session_closed(struct apply *a, const void *body)

@@ -73,8 +73,10 @@ static void test_in_its_own_name(void **state)
 
 static void test_workers_report(void **state)
 {
-	static const uint8_t reports[] = {COMMAND_SANDBOX_READY, COMMAND_SANDBOX_GONE, COMMAND_SESSION_CLOSED,
-					  COMMAND_SESSION_CLOSING, COMMAND_NODE_KEYS};
+	static const uint8_t reports[] = {
+		COMMAND_SANDBOX_READY,   COMMAND_SANDBOX_GONE,  COMMAND_SESSION_CLOSED,
+		COMMAND_SESSION_CLOSING, COMMAND_NODE_KEYS,     COMMAND_SANDBOX_SAVED,
+		COMMAND_SANDBOX_KEPT,    COMMAND_SANDBOX_MOVED, COMMAND_SANDBOX_AWAKE};
 	unsigned allowed = 0;
 
 	(void)state;

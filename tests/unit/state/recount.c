@@ -43,6 +43,32 @@ static void opened(struct recount *r, uint64_t now_ms, const struct session_ref 
 	life->generation = session->generation;
 }
 
+static bool asleep(const struct life *life)
+{
+	return life->n_sleeps > 0 && life->sleeps[life->n_sleeps - 1].to_ms == 0;
+}
+
+static void fell_asleep(struct life *life, uint64_t now_ms)
+{
+	must(!asleep(life) && life->n_sleeps < SLEEPS_MAX);
+	life->sleeps[life->n_sleeps++].from_ms = now_ms;
+}
+
+static void woke(struct life *life, uint64_t now_ms)
+{
+	if (asleep(life) && life->target == 0)
+		life->sleeps[life->n_sleeps - 1].to_ms = now_ms;
+}
+
+/* When it last fell asleep or woke. */
+static uint64_t turned_ms(const struct life *life)
+{
+	const uint64_t from = life->n_sleeps == 0 ? 0 : life->sleeps[life->n_sleeps - 1].from_ms;
+	const uint64_t to = life->n_sleeps == 0 ? 0 : life->sleeps[life->n_sleeps - 1].to_ms;
+
+	return to != 0 ? to : from;
+}
+
 static void stopped(struct life *life, uint64_t now_ms, uint64_t stopped_ms, bool unserved)
 {
 	uint64_t first = life->opened_ms != 0 ? life->opened_ms : life->ready_ms;
@@ -51,13 +77,17 @@ static void stopped(struct life *life, uint64_t now_ms, uint64_t stopped_ms, boo
 	life->gone = true;
 	if (life->ready_ms == 0)
 		return;
+	if (first < turned_ms(life))
+		first = turned_ms(life);
 	if (unserved && life->opened_ms != 0)
-		stopped_ms = life->opened_ms;
+		stopped_ms = first;
 	if (stopped_ms < first)
 		stopped_ms = first;
 	if (stopped_ms > now_ms)
 		stopped_ms = now_ms;
 	life->stopped_ms = stopped_ms;
+	if (asleep(life))
+		life->sleeps[life->n_sleeps - 1].to_ms = stopped_ms;
 }
 
 static void booted(struct recount *r, const struct cmd_sandbox_boot *c, const struct result *result,
@@ -76,7 +106,38 @@ static void lost(struct recount *r, uint64_t now_ms, uint64_t node)
 	for (unsigned i = 0; i < r->n; i++) {
 		if (r->lives[i].node == node && !r->lives[i].gone)
 			stopped(&r->lives[i], now_ms, r->renewed_ms[node] + r->lease_ms, false);
+		if (r->lives[i].target == node)
+			r->lives[i].target = 0;
 	}
+}
+
+/* Sleeps and moves. True: it was one. */
+static bool rested(struct recount *r, uint64_t now_ms, uint64_t asker, uint8_t type, const void *body)
+{
+	const struct cmd_session *session = body;
+	const struct cmd_sandbox_move *move = body;
+	const struct cmd_sandbox_save *save = body;
+
+	if (type == COMMAND_SESSION_WAKE) {
+		woke(by_generation(r, session->generation), now_ms);
+	} else if (type == COMMAND_SANDBOX_MOVE) {
+		recount_life(r, move->sandbox)->target = move->target;
+	} else if (type == COMMAND_SANDBOX_SAVED) {
+		if (recount_life(r, save->sandbox)->target == 0)
+			fell_asleep(recount_life(r, save->sandbox), now_ms);
+	} else if (type == COMMAND_POOL_DELETE) { /* its sessions are closing */
+		for (unsigned i = 0; i < r->n; i++)
+			r->lives[i].target *=
+				r->lives[i].pool != ((const struct msg_pool_delete *)body)->pool;
+	} else if (type == COMMAND_SANDBOX_KEPT) {
+		recount_life(r, save->sandbox)->target = 0;
+	} else if (type == COMMAND_SANDBOX_MOVED) {
+		recount_life(r, save->sandbox)->node = asker;
+		recount_life(r, save->sandbox)->target = 0;
+	} else {
+		return false;
+	}
+	return true;
 }
 
 void recount_saw(struct recount *r, uint64_t now_ms, uint64_t asker, uint8_t type, const void *body,
@@ -86,8 +147,7 @@ void recount_saw(struct recount *r, uint64_t now_ms, uint64_t asker, uint8_t typ
 	const struct cmd_session_closed *closed = body;
 	const struct cmd_node_renew *renew = body;
 
-	(void)asker;
-	if (result->code != 0)
+	if (result->code != 0 || rested(r, now_ms, asker, type, body))
 		return;
 	if (type == COMMAND_SANDBOX_BOOT) {
 		booted(r, body, result, 250, 64u << 20); /* machine_put()'s template */
@@ -97,6 +157,10 @@ void recount_saw(struct recount *r, uint64_t now_ms, uint64_t asker, uint8_t typ
 			opened(r, now_ms, &result->session);
 	} else if (type == COMMAND_SESSION_OPEN && result->created && !result->waiting) {
 		opened(r, now_ms, &result->session);
+	} else if (type == COMMAND_SESSION_OPEN && !result->created && result->session.sandbox != 0) {
+		woke(recount_life(r, result->session.sandbox), now_ms);
+	} else if (type == COMMAND_SESSION_CLOSING && result->session.sandbox != 0) {
+		recount_life(r, result->session.sandbox)->target = 0;
 	} else if (type == COMMAND_SANDBOX_GONE) {
 		stopped(recount_life(r, gone->sandbox), now_ms, gone->stopped_ms, gone->unserved);
 	} else if (type == COMMAND_SESSION_CLOSED) {
@@ -121,7 +185,7 @@ static uint64_t overlap(uint64_t from, uint64_t to, uint64_t start, uint64_t end
 }
 
 struct bill {
-	unsigned __int128 cpu, memory, sandbox, session;
+	unsigned __int128 cpu, memory, sandbox, session, asleep;
 };
 
 static struct bill from_history(const struct recount *r, uint64_t pool, uint64_t start, uint64_t end,
@@ -136,6 +200,13 @@ static struct bill from_history(const struct recount *r, uint64_t pool, uint64_t
 		if (l->pool != pool || l->ready_ms == 0)
 			continue;
 		ms = overlap(l->ready_ms, to, start, end);
+		for (unsigned k = 0; k < l->n_sleeps; k++) {
+			uint64_t until = l->sleeps[k].to_ms != 0 ? l->sleeps[k].to_ms : now;
+			uint64_t slept = overlap(l->sleeps[k].from_ms, until, start, end);
+
+			ms -= slept;
+			bill.asleep += (unsigned __int128)slept * l->memory_bytes;
+		}
 		bill.sandbox += ms;
 		bill.cpu += (unsigned __int128)ms * l->cpu_milli;
 		bill.memory += (unsigned __int128)ms * l->memory_bytes;
@@ -155,7 +226,7 @@ static struct bill from_ledger(const struct state *s, const struct bucket_row *b
 {
 	uint64_t end = b->start_ms + b->width_ms;
 	struct bill bill = {wide(b->cpu_milli_ms), wide(b->memory_byte_ms), wide(b->sandbox_ms),
-			    wide(b->session_ms)};
+			    wide(b->session_ms), wide(b->asleep_byte_ms)};
 	const struct rate_row *rate = state_rate(s, b->pool);
 
 	for (const struct correction_row *c = NULL; (c = state_next_correction(s, c)) != NULL;) {
@@ -167,6 +238,7 @@ static struct bill from_ledger(const struct state *s, const struct bucket_row *b
 		bill.memory -= wide(c->memory_byte_ms) / all * ms;
 		bill.sandbox -= wide(c->sandbox_ms) / all * ms;
 		bill.session -= wide(c->session_ms) / all * ms;
+		bill.asleep -= wide(c->asleep_byte_ms) / all * ms;
 	}
 	if (rate != NULL) {
 		uint64_t ms = overlap(rate->since_ms, now, b->start_ms, end);
@@ -175,6 +247,7 @@ static struct bill from_ledger(const struct state *s, const struct bucket_row *b
 		bill.memory += (unsigned __int128)rate->memory_bytes * ms;
 		bill.sandbox += (unsigned __int128)rate->sandboxes * ms;
 		bill.session += (unsigned __int128)rate->sessions * ms;
+		bill.asleep += (unsigned __int128)rate->asleep_bytes * ms;
 	}
 	return bill;
 }
@@ -191,7 +264,8 @@ unsigned recount_differences(const struct recount *r, const struct state *s, boo
 
 		in_buckets += theirs.sandbox;
 		if (mine.cpu == theirs.cpu && mine.memory == theirs.memory &&
-		    mine.sandbox == theirs.sandbox && mine.session == theirs.session)
+		    mine.sandbox == theirs.sandbox && mine.session == theirs.session &&
+		    mine.asleep == theirs.asleep)
 			continue;
 		if (print && n < 5)
 			fprintf(stderr,
@@ -208,6 +282,9 @@ unsigned recount_differences(const struct recount *r, const struct state *s, boo
 
 		if (l->ready_ms != 0)
 			in_lives += (l->gone ? l->stopped_ms : now) - l->ready_ms;
+		for (unsigned k = 0; k < l->n_sleeps; k++)
+			in_lives -=
+				(l->sleeps[k].to_ms != 0 ? l->sleeps[k].to_ms : now) - l->sleeps[k].from_ms;
 	}
 	for (const struct pool_row *p = NULL; (p = state_next_pool(s, p)) != NULL;) {
 		const struct rate_row *rate = state_rate(s, p->uid);

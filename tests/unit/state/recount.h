@@ -7,12 +7,20 @@
 
 #define RECOUNT_MAX 32768
 
+#define SLEEPS_MAX 32
+
 /* One sandbox's life. */
 struct life {
 	uint64_t sandbox, pool, node, generation;
 	uint64_t cpu_milli, memory_bytes;
 	uint64_t ready_ms, opened_ms, stopped_ms; /* 0: not yet */
 	bool gone;
+	/* Its sleeps; the last one lasts while its end is 0. */
+	struct {
+		uint64_t from_ms, to_ms;
+	} sleeps[SLEEPS_MAX];
+	unsigned n_sleeps;
+	uint64_t target; /* of its move; 0: none */
 };
 
 struct recount {

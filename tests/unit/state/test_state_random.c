@@ -193,6 +193,49 @@ static void do_closing(struct run *r)
 	act(r, node_id(r), COMMAND_SESSION_CLOSING, &c);
 }
 
+/* One that sleeps, wakes or moves, if there is any. */
+static const struct sandbox_row *some_bound(struct run *r)
+{
+	const struct sandbox_row *best = NULL;
+
+	for (const struct sandbox_row *row = NULL; (row = state_next_sandbox(r->m.s, row)) != NULL;) {
+		if (row->state == SANDBOX_BOUND &&
+		    (best == NULL || (row->rest != REST_AWAKE && below(r, 3) == 0)))
+			best = row;
+	}
+	return best;
+}
+
+/* Of what is under way mostly the next step, by whom may take it; else anything. */
+static void do_sleep(struct run *r)
+{
+	const struct sandbox_row *box = some_bound(r);
+	struct cmd_session session = {box == NULL ? 1 : box->pool, box == NULL ? 1 : box->generation};
+	struct cmd_sandbox_move move = {box == NULL ? 7 : box->id, node_id(r)};
+	struct cmd_sandbox_save save = {box == NULL ? 7 : box->id, box == NULL ? 7 : box->save};
+	uint64_t owner = box == NULL || below(r, 20) == 0 ? node_id(r) : box->node;
+
+	save.save -= below(r, 20) == 0;
+	if (box == NULL || box->rest == REST_AWAKE || below(r, 10) == 0) {
+		if (below(r, 2) == 0)
+			act(r, node_id(r), COMMAND_SESSION_SUSPEND, &session);
+		else
+			act(r, node_id(r), COMMAND_SANDBOX_MOVE, &move);
+	} else if (below(r, 8) == 0) {
+		act(r, owner, COMMAND_SANDBOX_KEPT, &save);
+	} else if (box->rest == REST_SAVING) {
+		act(r, owner, COMMAND_SANDBOX_SAVED, &save);
+	} else if (box->rest == REST_WAKING) {
+		act(r, owner, COMMAND_SANDBOX_AWAKE, &save);
+	} else if (box->target != 0) {
+		act(r, below(r, 20) == 0 ? node_id(r) : box->target, COMMAND_SANDBOX_MOVED, &save);
+	} else if (below(r, 2) == 0) {
+		act(r, node_id(r), COMMAND_SANDBOX_MOVE, &move);
+	} else {
+		act(r, node_id(r), COMMAND_SESSION_WAKE, &session);
+	}
+}
+
 static void do_closed(struct run *r)
 {
 	const struct session_row *row = some_session(r);
@@ -357,7 +400,15 @@ static void restore_twin(struct run *r)
 static void step(struct run *r)
 {
 	advance(r);
-	switch (below(r, 24)) {
+	switch (below(r, 30)) {
+	case 24:
+	case 25:
+	case 26:
+	case 27:
+	case 28:
+	case 29:
+		do_sleep(r);
+		return;
 	case 0:
 		do_put(r);
 		return;
@@ -489,6 +540,8 @@ static void run_seed(uint64_t seed, unsigned steps)
 	printf("  %u malformed, %u repeated, %u restores, %u lives\n", r.malformed, r.repeated, r.restored,
 	       r.bill.n);
 	count_bill(r.m.s);
+	assert_true(r.succeeded[COMMAND_SESSION_WAKE] > 0 && r.succeeded[COMMAND_SANDBOX_MOVED] > 0 &&
+		    r.succeeded[COMMAND_SANDBOX_KEPT] > 0 && r.succeeded[COMMAND_SANDBOX_AWAKE] > 0);
 	assert_true(r.succeeded[COMMAND_SESSION_OPEN] > 0 && r.succeeded[COMMAND_SESSION_CLOSED] > 0);
 	recount_done(&r.bill);
 	machine_done(&r.m);
