@@ -86,6 +86,19 @@ static int completed(virDomainPtr domain, struct err *err)
 	return strstr(reply, "\"status\":\"completed\"") != NULL;
 }
 
+/* QEMU does not save again what it has saved and what did not run since. Such a copy was given up, or a former sandboxd made it. */
+static int run_since(virDomainPtr domain, struct err *err)
+{
+	CLEANUP_FREE char *reply = NULL;
+	int r = ask(domain, "query-status", "", &reply, err);
+
+	if (r < 0 || strstr(reply, "\"status\":\"postmigrate\"") == NULL)
+		return r;
+	if (virDomainResume(domain) != 0 || virDomainSuspend(domain) != 0)
+		return err_set(err, -EIO, "go on for a moment: %s", virGetLastErrorMessage());
+	return 0;
+}
+
 /* -- Saving ------------------------------------------------------------------------------------------------- */
 
 /* All that comes through the pipe, until it ends. */
@@ -143,8 +156,10 @@ int vmstate_save(virDomainPtr domain, enum vmstate what, int fd, uint64_t bytes_
 		 struct err *err)
 {
 	uint64_t deadline_ms = clock_boot_ms() + timeout_ms;
-	int r = choose(domain, what, err);
+	int r = run_since(domain, err);
 
+	if (r == 0)
+		r = choose(domain, what, err);
 	if (r == 0) /* by default 128 MiB a second */
 		r = ask(domain, "migrate-set-parameters", "\"max-bandwidth\":17179869184", NULL, err);
 	if (r == 0)

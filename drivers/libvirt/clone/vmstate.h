@@ -18,7 +18,7 @@
 
 enum vmstate { VMSTATE_DEVICES, VMSTATE_ALL };
 
-/* Of a suspended domain. On failure the domain is suspended still, and the file holds part of it. -ETIMEDOUT, -EFBIG, -EIO. */
+/* Of a suspended domain; one that was saved already runs for a moment before. On failure the domain is suspended still, and the file holds part of it. -ETIMEDOUT, -EFBIG, -EIO. */
 int vmstate_save(virDomainPtr domain, enum vmstate what, int fd, uint64_t bytes_max, uint64_t timeout_ms,
 		 struct err *err);
 /* Into a domain that was created paused, with "-incoming defer". It is suspended then. On failure it is good for nothing. */
