@@ -57,6 +57,8 @@ static int start(struct server *s, struct sandbox *b, uint16_t port, struct dial
 	if (b->frozen)
 		return err_set(err, -EBUSY, "sandbox %" PRIu64 " is frozen: the node's lease has ended",
 			       b->id);
+	if (b->loaded)
+		return err_set(err, -EBUSY, "sandbox %" PRIu64 " is loaded, and does not run yet", b->id);
 	if (b->state != SANDBOX_RUNNING)
 		return err_set(err, -ECONNREFUSED, "sandbox %" PRIu64 " is not running", b->id);
 	r = b->parked ? sandbox_still(b, false, false, err) : 0;

@@ -30,7 +30,7 @@ int sandbox_park(struct sandbox *b, bool on, struct err *err)
 {
 	if (b->isolation != ISOLATION_VM)
 		return err_set(err, -ENOTSUP, "park sandbox %" PRIu64 ": it is no machine", b->id);
-	if (b->state != SANDBOX_RUNNING)
+	if (b->state != SANDBOX_RUNNING || b->loaded || b->switching)
 		return err_set(err, -ESRCH, "park sandbox %" PRIu64 ": it is not running", b->id);
 	return sandbox_still(b, b->frozen, on, err);
 }

@@ -102,6 +102,14 @@ void lifecycle_exited(struct server *s, const struct sandbox *b)
 	put(s, "exited", b, b->exit.wall_ms, more);
 }
 
+void lifecycle_saved(struct server *s, const struct sandbox *b, uint64_t bytes)
+{
+	char more[64];
+
+	snprintf(more, sizeof more, ",\"bytes\":%" PRIu64, bytes);
+	put(s, "saved", b, clock_wall_ms(), more);
+}
+
 void lifecycle_frozen(struct server *s, const struct sandbox *b)
 {
 	put(s, b->frozen ? "frozen" : "thawed", b, clock_wall_ms(), "");

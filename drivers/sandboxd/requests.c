@@ -101,20 +101,36 @@ static void on_stop(struct server *s, struct request *q)
 		sandbox_stop(s, b, stop->grace_ms, q->asker);
 		return;
 	}
+	bool saved = saving_drop(s, stop->sandbox);
+
 	snprintf(text, sizeof text, "sandbox %" PRIu64 " is not here", stop->sandbox);
 	reply(s, &q->asker,
-	      &(struct sandboxd_reply){.code = -ENOENT,
+	      &(struct sandboxd_reply){.code = saved ? 0 : -ENOENT,
 				       .message = str_of(text),
 				       .wall_ms = lifecycle_ended_ms(s, stop->sandbox)},
 	      -1);
 }
 
+/* Those that are nothing but a file. */
+static void add_saved(struct server *s, const struct saved_file *files, uint32_t n, struct sandboxd_reply *r)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (sandbox_find(s, files[i].sandbox) == NULL)
+			r->sandboxes[r->n_sandboxes++] =
+				(struct sandboxd_sandbox){.sandbox = files[i].sandbox,
+							  .save = files[i].save,
+							  .isolation = ISOLATION_VM};
+	}
+}
+
 static void on_list(struct server *s, struct request *q)
 {
+	struct saved_file *files = arena_array(q->arena, SANDBOXES_MAX, sizeof *files);
+	uint32_t n_files = files == NULL ? 0 : saved_files_list(s->saved_dir, files, SANDBOXES_MAX);
 	struct sandboxd_reply r = {0};
 
-	r.sandboxes = arena_array(q->arena, s->sandboxes.n + 1, sizeof *r.sandboxes);
-	if (r.sandboxes == NULL) {
+	r.sandboxes = arena_array(q->arena, s->sandboxes.n + n_files + 1, sizeof *r.sandboxes);
+	if (files == NULL || r.sandboxes == NULL) {
 		reply_code(s, &q->asker, -ENOMEM, NULL);
 		return;
 	}
@@ -136,8 +152,10 @@ static void on_list(struct server *s, struct request *q)
 						  .frozen = b->frozen,
 						  .parked = b->parked,
 						  .isolation = (uint8_t)b->isolation,
+						  .loaded = b->loaded,
 						  .egress = info.egress};
 	}
+	add_saved(s, files, n_files, &r);
 	reply(s, &q->asker, &r, -1);
 }
 
@@ -240,10 +258,7 @@ static void on_park(struct server *s, struct request *q)
 
 static void on_saving(struct server *s, struct request *q)
 {
-	struct err err;
-
-	reply_code(s, &q->asker,
-		   err_set(&err, -ENOTSUP, "%s: no driver can yet", sandboxd_type_name[q->p->type]), &err);
+	saving_call(s, q->p->type, &q->p->body.save, q->asker);
 }
 
 static handler *const handlers[SANDBOXD_TYPES] = {

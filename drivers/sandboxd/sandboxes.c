@@ -147,6 +147,7 @@ static void on_found(struct driver_instance *i, void *arg)
 	struct adoption *a = arg;
 	struct server *s = a->s;
 	struct driver *d = s->carriers[a->isolation].driver;
+	struct saved_file saved;
 	struct driver_info info;
 	struct sandbox *b;
 	struct err err = {0};
@@ -156,6 +157,13 @@ static void on_found(struct driver_instance *i, void *arg)
 	    (info.uid_base != 0 && info.uid_base != sandbox_uid_base(s, info.slot))) {
 		log_error("sandbox %lu has slot %u, which is taken or outside the span: it is stopped",
 			  (unsigned long)info.sandbox, info.slot);
+		if (d->ops->stop(d, i, 0, &err) < 0)
+			log_error("%s", err.message);
+		d->ops->release(d, i);
+		return;
+	}
+	if (saved_files_find(s->saved_dir, info.sandbox, &saved)) { /* that is what it goes on from */
+		d->ops->kill(d, i);
 		if (d->ops->stop(d, i, 0, &err) < 0)
 			log_error("%s", err.message);
 		d->ops->release(d, i);

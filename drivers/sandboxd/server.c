@@ -103,7 +103,7 @@ int server_new(const struct server_options *o, struct server **ret, struct err *
 		return err_set(err, -ENOMEM, "sandboxd: no memory");
 	s->o = *o;
 	s->n_slots = ranges < SANDBOXES_MAX ? ranges : SANDBOXES_MAX;
-	s->listener.fd = s->signals.fd = s->fence.fd = s->tick.fd = s->lease_fd = -1;
+	s->listener.fd = s->signals.fd = s->fence.fd = s->tick.fd = s->lease_fd = s->saved_dir = -1;
 	s->poll = epoll_create1(EPOLL_CLOEXEC);
 	r = s->poll < 0 ? err_system(err, -errno, "epoll") : open_signals(s, err);
 	if (r == 0)
@@ -116,6 +116,8 @@ int server_new(const struct server_options *o, struct server **ret, struct err *
 		r = lifecycle_open(s, err);
 	if (r == 0)
 		r = open_logs(s, err);
+	if (r == 0)
+		r = saved_files_open(o->settings->state_dir, &s->saved_dir, err);
 	if (r == 0)
 		r = identity_load(s, err);
 	if (r == 0)
@@ -181,6 +183,7 @@ void server_free(struct server *s)
 	close_watch(s, &s->fence);
 	close_watch(s, &s->tick);
 	fd_close(&s->lease_fd);
+	fd_close(&s->saved_dir);
 	journal_close(s->events);
 	kept_logs_close(s->logs);
 	fd_close(&s->poll);

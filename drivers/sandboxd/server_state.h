@@ -10,6 +10,7 @@
 #include "sandboxd/jobs/jobs.h"
 #include "sandboxd/kept_logs.h"
 #include "sandboxd/channel/packet.h"
+#include "sandboxd/saving/saved_files.h"
 #include "sandboxd/server.h"
 
 #define CONNECTIONS_MAX   128
@@ -56,9 +57,11 @@ struct sandbox {
 	bool frozen; /* by the lease */
 	bool parked; /* until it is dialled; apart from the lease */
 	struct watch exit_watch;
-	struct driver_exit exit;    /* when over */
-	bool exit_known, switching; /* switching: a job turns its egress on or off */
-	struct asker *stops;        /* all who asked to stop it */
+	struct driver_exit exit; /* when over */
+	bool exit_known;
+	bool switching;      /* a job turns its egress on or off, saves it, or lets it go on */
+	bool loaded;         /* from a file, and did not go on yet */
+	struct asker *stops; /* all who asked to stop it */
 	unsigned n_stops;
 	uint32_t stop_grace_ms;
 	char tag[KEPT_LOGS_TAG + 1]; /* of its session, as a stop told it; or "" */
@@ -117,6 +120,7 @@ struct server {
 	bool fenced, ending;
 	struct lease_file lease; /* as it is on disk */
 	int lease_fd;
+	int saved_dir;          /* saving/saved_files.h */
 	struct journal *events; /* lifecycle.c */
 	struct kept_logs *logs;
 	struct ended {
@@ -160,6 +164,15 @@ void sandbox_start(struct server *s, const struct sandboxd_start *how, struct as
 void sandbox_stop(struct server *s, struct sandbox *b, uint32_t grace_ms, struct asker asker);
 /* For a stop that had to wait until something else was done. */
 void sandbox_stop_if_asked(struct server *s, struct sandbox *b);
+
+/* Who waits for its stop is told that it is over. */
+void sandbox_answer_stops(struct server *s, struct sandbox *b);
+
+/* saving.c */
+void saving_call(struct server *s, enum sandboxd_type type, const struct sandboxd_save *what,
+		 struct asker asker);
+/* Files of it go; false: there was none. */
+bool saving_drop(struct server *s, uint64_t sandbox);
 
 /* switch_egress.c */
 void sandbox_egress(struct server *s, struct sandbox *b, bool on, struct asker asker);
@@ -205,6 +218,7 @@ int identity_take(struct server *s, struct str cluster, uint64_t node, struct er
 int lifecycle_open(struct server *s, struct err *err);
 void lifecycle_started(struct server *s, const struct sandbox *b, const struct driver_limits *limits,
 		       uint64_t wall_ms);
+void lifecycle_saved(struct server *s, const struct sandbox *b, uint64_t bytes);
 void lifecycle_exited(struct server *s, const struct sandbox *b);
 void lifecycle_frozen(struct server *s, const struct sandbox *b); /* or thawed */
 void lifecycle_stopped(struct server *s, const struct sandbox *b, uint64_t wall_ms);

@@ -18,6 +18,8 @@
 #include "core/clock.h"
 #include "core/fd.h"
 
+#define SAVED "scripted 1 count %lu\n"
+
 static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n";
 
 struct driver_instance {
@@ -25,6 +27,9 @@ struct driver_instance {
 	int stop_signal, stops_to_fail;
 	char keep[512]; /* file that its log goes to; "": none */
 	bool serves, deaf;
+	bool counts, paused; /* paused: under `lock` */
+	int saves_to_fail;
+	unsigned long count;
 	int over; /* eventfd: readable when it is over */
 	int end;  /* eventfd: tells the server thread to end */
 	int listener, log;
@@ -50,6 +55,30 @@ static void finish(struct driver_instance *i, enum sandboxd_exit how, int32_t va
 	pthread_mutex_unlock(&i->lock);
 }
 
+/* What waits at the listener is answered by whoever goes on. */
+static bool is_paused(struct driver_instance *i)
+{
+	pthread_mutex_lock(&i->lock);
+	bool paused = i->paused;
+
+	pthread_mutex_unlock(&i->lock);
+	return paused;
+}
+
+static void say(struct driver_instance *i, int fd)
+{
+	char text[128];
+
+	if (i->counts) {
+		int n = snprintf(text, sizeof text, "%lu\n", ++i->count);
+
+		(void)!dprintf(fd, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", n,
+			       text);
+	} else {
+		(void)!send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL);
+	}
+}
+
 static void *serve(void *arg)
 {
 	struct driver_instance *i = arg;
@@ -58,11 +87,15 @@ static void *serve(void *arg)
 		struct pollfd p[] = {{i->listener, POLLIN, 0}, {i->end, POLLIN, 0}};
 		char request[4096];
 
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
+		if (is_paused(i)) {
+			p[0].fd = -1;
+			p[0].revents = 0;
+		}
+		if (poll(p, 2, p[0].fd < 0 ? 5 : -1) < 0 && errno != EINTR)
 			return NULL;
 		if (p[1].revents != 0)
 			return NULL;
-		if (p[0].revents == 0)
+		if (p[0].revents == 0 || is_paused(i))
 			continue;
 		CLEANUP_FD int fd = accept4(i->listener, NULL, NULL, SOCK_CLOEXEC);
 
@@ -71,7 +104,7 @@ static void *serve(void *arg)
 		while (i->frozen && poll(&p[1], 1, 1) == 0)
 			;
 		if (asked)
-			(void)!send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL);
+			say(i, fd);
 	}
 }
 
@@ -104,14 +137,24 @@ static int play(struct driver_instance *i, const struct driver_start *how, struc
 {
 	uint32_t at = 0;
 
+	if (how->saved > 0) {
+		char text[64] = "";
+
+		i->counts = i->paused = true;
+		if (read(how->saved, text, sizeof text - 1) <= 0 || sscanf(text, SAVED, &i->count) != 1)
+			return err_set(err, -EBADMSG, "what was saved is damaged");
+		return start_server(i, err);
+	}
 	if (how->n_argv > 2 && str_eq(how->argv[0], STR("slow"))) {
 		usleep((useconds_t)word_number(how, 1) * 1000);
 		at = 2;
 	}
 	struct str word = at < how->n_argv ? how->argv[at] : STR_NONE;
 
-	if (str_eq(word, STR("serve")) || str_eq(word, STR("deaf"))) {
+	if (str_eq(word, STR("serve")) || str_eq(word, STR("deaf")) || str_eq(word, STR("count"))) {
 		i->deaf = str_eq(word, STR("deaf"));
+		i->counts = str_eq(word, STR("count"));
+		i->saves_to_fail = i->counts ? word_number(how, at + 1) : 0;
 		dprintf(i->log, "2026-01-01T00:00:00.000Z stdout F serving\n");
 		return start_server(i, err);
 	}
@@ -215,6 +258,36 @@ static int op_stop(struct driver *d, struct driver_instance *i, uint32_t grace_m
 	write_log(i);
 	if (i->stops_to_fail > 0 && i->stops_to_fail-- > 0)
 		return err_set(err, -EBUSY, "stop sandbox %" PRIu64 ": something is left", i->info.sandbox);
+	return 0;
+}
+
+static void set_paused(struct driver_instance *i, bool paused)
+{
+	pthread_mutex_lock(&i->lock);
+	i->paused = paused;
+	pthread_mutex_unlock(&i->lock);
+}
+
+static int op_save(struct driver *d, struct driver_instance *i, int fd, struct err *err)
+{
+	(void)d;
+	if (!i->counts)
+		return err_set(err, -ENOTSUP, "save sandbox %" PRIu64 ": it counts nothing", i->info.sandbox);
+	if (i->saves_to_fail > 0 && i->saves_to_fail-- > 0)
+		return err_set(err, -EIO, "save sandbox %" PRIu64 ": as the script says", i->info.sandbox);
+	set_paused(i, true);
+	if (dprintf(fd, SAVED, i->count) < 0) {
+		set_paused(i, false);
+		return err_system(err, -errno, "save sandbox %" PRIu64, i->info.sandbox);
+	}
+	return 0;
+}
+
+static int op_go_on(struct driver *d, struct driver_instance *i, struct err *err)
+{
+	(void)d;
+	(void)err;
+	set_paused(i, false);
 	return 0;
 }
 
@@ -323,6 +396,8 @@ static const struct driver_ops scripted_ops = {
 	.egress = op_egress,
 	.dial = op_dial,
 	.freeze = op_freeze,
+	.save = op_save,
+	.go_on = op_go_on,
 	.kill = op_kill,
 	.exit_fd = op_exit_fd,
 	.exit_status = op_exit_status,

@@ -2,6 +2,7 @@
  *
  * The program's words (argv) are the script:
  *   serve            listens on 127.0.0.1 and answers each connection with an HTTP 200, unless it is frozen; ends at its stop signal
+ *   count [N]        as serve, and each answer's body is one more than the last: what can be saved; the first N saves fail
  *   deaf             as serve, but ignores the stop signal
  *   exit N           is over at once with exit code N
  *   signal N, oom    is over at once, by a signal or for want of memory

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -116,6 +117,7 @@ static int prepare(struct start_job *j)
 {
 	static const struct image_config none;
 	const struct image_config *image = &none;
+	uint64_t bytes;
 	int r = 0;
 
 	if (j->s->o.store != NULL) {
@@ -131,6 +133,9 @@ static int prepare(struct start_job *j)
 	j->how.stop_signal =
 		image->stop_signal > 0 && image->stop_signal < NSIG ? (int)image->stop_signal : SIGTERM;
 	set_limits(j);
+	if (j->request->save != 0)
+		return saved_files_read(j->s->saved_dir, j->sandbox, j->request->save, &j->how.saved, &bytes,
+					&j->err);
 	r = set_argv(j, image);
 	return r == 0 ? set_env(j, image) : r;
 }
@@ -141,8 +146,13 @@ static void run_start(struct job *job)
 	struct driver *d = j->driver;
 
 	j->code = prepare(j);
+	if (j->code == 0 && j->how.saved > 0 && d->ops->save == NULL)
+		j->code = err_set(&j->err, -ENOTSUP, "start sandbox %" PRIu64 ": driver %s cannot load it",
+				  j->sandbox, d->ops->name);
 	if (j->code == 0)
 		j->code = d->ops->start(d, &j->how, &j->instance, &j->err);
+	if (j->how.saved > 0)
+		close(j->how.saved);
 }
 
 static void free_start(struct start_job *j)
@@ -170,6 +180,7 @@ static void started(struct server *s, struct start_job *j, struct sandbox *b)
 				   .wall_ms = info.started_wall_ms,
 				   .exposed_port = exposed_port(j->image)};
 
+	b->loaded = j->request->save != 0;
 	lifecycle_started(s, b, &j->how.limits, info.started_wall_ms);
 	reply(s, &j->asker, &r, -1);
 	b->state = SANDBOX_RUNNING;
@@ -211,11 +222,9 @@ static void done_start(struct job *job)
 		free_start(j);
 		return;
 	}
-	for (struct asker *a = b->stops; a != NULL; a = a->next) {
-		struct sandboxd_reply r = {.wall_ms = clock_wall_ms()};
-
-		reply(s, a, &r, -1);
-	}
+	if (b->stops != NULL)
+		(void)saving_drop(s, b->id);
+	sandbox_answer_stops(s, b);
 	sandbox_forget(s, b);
 	free_start(j);
 }
@@ -323,6 +332,11 @@ static void answer_stops(struct server *s, struct sandbox *b, int code, const st
 	b->n_stops = 0;
 }
 
+void sandbox_answer_stops(struct server *s, struct sandbox *b)
+{
+	answer_stops(s, b, 0, NULL, clock_wall_ms());
+}
+
 static void done_stop(struct job *job)
 {
 	struct stop_job *j = container_of(job, struct stop_job, job);
@@ -331,6 +345,7 @@ static void done_stop(struct job *job)
 	uint64_t now = clock_wall_ms();
 
 	if (j->code == 0) {
+		(void)saving_drop(s, b->id);
 		lifecycle_stopped(s, b, now);
 		answer_stops(s, b, 0, NULL, b->exit_known ? b->exit.wall_ms : now);
 		sandbox_forget(s, b);
