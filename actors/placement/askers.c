@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "able/able.h"
 #include "core/must.h"
 #include "placement.h"
 
@@ -187,6 +188,16 @@ static void why_unproven(const struct context *c, const struct pool_row *pool, c
 			 STR_ARGS(revision != NULL ? revision->template.node_labels : STR_NONE));
 }
 
+/* No node can run what the pool's next sandbox would be. Of containers there is always more to say. */
+static bool nobody_runs(const struct context *c, const struct pool_row *pool, char text[ABLE_TEXT_MAX])
+{
+	uint64_t next = pool->active_revision != 0 ? pool->active_revision : pool->desired_revision;
+	const struct revision_row *revision = state_revision(c->state, pool->uid, next);
+
+	return revision != NULL && pool->isolation != ISOLATION_CONTAINER &&
+	       able_nodes(c->state, pool, &revision->template, text) != ABLE_SOME;
+}
+
 /* Why this group has no session, for people and for the status that they get. */
 static void why_not(const struct context *c, const struct group *g, struct msg_opened *ret, char *text,
 		    size_t size)
@@ -196,6 +207,7 @@ static void why_not(const struct context *c, const struct group *g, struct msg_o
 	const struct operation_row *operation =
 		pool == NULL ? NULL : state_operation(c->state, pool->operation);
 	struct pool_counts n = state_pool_counts(c->state, g->pool);
+	char unable[ABLE_TEXT_MAX];
 
 	ret->retry_after_s = 1;
 	if (g->no_room[0] != '\0') {
@@ -208,6 +220,10 @@ static void why_not(const struct context *c, const struct group *g, struct msg_o
 	} else if (row != NULL && row->state != SESSION_WAITING) {
 		ret->code = OPEN_CLOSING;
 		snprintf(text, size, "the previous session of this identifier is still ending");
+	} else if (n.ready == 0 && nobody_runs(c, pool, unable)) {
+		ret->code = OPEN_CANNOT_START;
+		ret->retry_after_s = 10;
+		snprintf(text, size, "the session pool cannot start sandboxes: %s", unable);
 	} else if (pool->active_revision == 0) {
 		ret->code = OPEN_CANNOT_START;
 		if (operation != NULL && operation->message.n > 0)

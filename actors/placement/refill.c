@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "able/able.h"
 #include "core/must.h"
 #include "placement.h"
 
@@ -218,7 +219,8 @@ static uint64_t room_for(const struct round *round, const struct spot *spot, con
 
 /* The share of a pool on a node goes with what is free there, as seats with votes (D'Hondt): the next goes to where the fewest
  * spare ones would be for each that fits beside all others; of equal ones to where the most fit. need NULL: any node will do. */
-static struct spot *best_spot(struct round *round, const struct need *need, const struct template *t)
+static struct spot *best_spot(struct round *round, const struct need *need, const struct pool_row *pool,
+			      const struct template *t)
 {
 	uint64_t best_share = 1, best_most = 0;
 	struct spot *best = NULL;
@@ -229,7 +231,7 @@ static struct spot *best_spot(struct round *round, const struct need *need, cons
 		uint64_t share = spare + 1, most = room + spare;
 
 		if (room == 0 || spot->booting >= PLACEMENT_BOOTS_PER_NODE ||
-		    !template_labels_fit(t, spot->row->labels) ||
+		    !able_node(spot->row, pool, t) ||
 		    !state_has_image(round->c->state, spot->row->id, t->digest))
 			continue;
 		if (best != NULL && (share * best_most > best_share * most ||
@@ -246,7 +248,7 @@ static struct spot *best_spot(struct round *round, const struct need *need, cons
 static bool boot(struct round *round, struct need *need)
 {
 	struct refill_proposal *p = free_proposal(round->refill);
-	struct spot *spot = p == NULL ? NULL : best_spot(round, need, need->template);
+	struct spot *spot = p == NULL ? NULL : best_spot(round, need, need->pool, need->template);
 	const struct pool_row *pool = need->pool;
 
 	if (spot == NULL)
@@ -333,7 +335,7 @@ static void replace_outdated(struct round *round, const struct pool_row *pool, u
 		return;
 	if (round->n_spots == 0)
 		find_spots(round, cluster_ms);
-	if (best_spot(round, NULL, &revision->template) == NULL)
+	if (best_spot(round, NULL, pool, &revision->template) == NULL)
 		return;
 	stop = old / 4 > 0 ? old / 4 : 1;
 	for (const struct sandbox_row *row = NULL;

@@ -73,3 +73,9 @@ void cause_of(struct cause *ret, const struct template *t, int32_t code, struct 
 		    "%.*s",
 		    STR_ARGS(t->image), STR_ARGS(message));
 }
+
+void cause_unable(struct cause *ret, bool passes, const char *why)
+{
+	*ret = (struct cause){.passes = passes};
+	SAY(ret, "IsolationUnavailable", "tags.berth.isolation: %s", why);
+}

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "able/able.h"
 #include "cause.h"
 
 #define PROPOSE_MS      10000
@@ -111,38 +112,54 @@ static uint8_t resolve(struct pool *self, struct context *c, const struct templa
 	return POOL_ACTOR_RESOLVING;
 }
 
-static bool can_run(const struct node_row *node, const struct template *t)
+static bool can_run(const struct node_row *node, const struct pool_row *pool, const struct template *t)
 {
-	return node->state == NODE_UP && !node->cordoned && template_labels_fit(t, node->labels);
+	return node->state == NODE_UP && !node->cordoned && able_node(node, pool, t);
 }
 
-static bool is_cached(const struct context *c, const struct template *t)
+static bool is_cached(const struct pool *self, const struct context *c, const struct template *t)
 {
+	const struct pool_row *pool = state_pool(c->state, self->actor.key);
+
 	for (const struct node_row *node = NULL; (node = state_next_node(c->state, node)) != NULL;) {
-		if (can_run(node, t) && state_has_image(c->state, node->id, t->digest))
+		if (can_run(node, pool, t) && state_has_image(c->state, node->id, t->digest))
 			return true;
 	}
 	return false;
 }
 
+/* A node that says it cannot fails the operation at once; what may come back is waited for. */
+static void no_node(struct pool *self, const struct context *c, const struct pool_row *pool,
+		    const struct template *t)
+{
+	char text[ABLE_TEXT_MAX];
+	enum able able = able_nodes(c->state, pool, t, text);
+
+	if (able != ABLE_SOME && pool->isolation != ISOLATION_CONTAINER)
+		cause_unable(&self->cause, able == ABLE_LATER, text);
+	else
+		cause_of(&self->cause, t, -EHOSTDOWN,
+			 t->node_labels.n > 0 ? STR("no node with the pool's node labels is up")
+					      : STR("no node is up that could hold it"));
+}
+
 static uint8_t cache(struct pool *self, struct context *c, const struct template *t)
 {
+	const struct pool_row *pool = state_pool(c->state, self->actor.key);
 	struct msg_cache body = {self->actor.key, t->image, t->digest};
 
-	if (is_cached(c, t))
+	if (is_cached(self, c, t))
 		return step(self, c, PHASE_SUCCEEDED, STR_NONE);
 	self->n_caching = 0;
 	self->n_failed = 0;
 	for (const struct node_row *node = NULL; (node = state_next_node(c->state, node)) != NULL;) {
-		if (can_run(node, t) && self->n_caching < NODES_MAX)
+		if (can_run(node, pool, t) && self->n_caching < NODES_MAX)
 			self->caching[self->n_caching++] =
 				context_request(c, (struct address){ADDRESS_CACHE, node->id, self->actor.key},
 						MSG_CACHE, &body, CACHE_MS);
 	}
 	if (self->n_caching == 0) {
-		cause_of(&self->cause, t, -EHOSTDOWN,
-			 t->node_labels.n > 0 ? STR("no node with the pool's node labels is up")
-					      : STR("no node is up that could hold it"));
+		no_node(self, c, pool, t);
 		return failed(self, c);
 	}
 	context_timer(c, c->now_ms + LOOK_MS);
@@ -425,7 +442,7 @@ static uint8_t cache_looked(struct actor *a, struct context *c, const struct mes
 	(void)m;
 	if (t == NULL)
 		return look(self, c);
-	if (is_cached(c, t))
+	if (is_cached(self, c, t))
 		return step(self, c, PHASE_SUCCEEDED, STR_NONE);
 	context_timer(c, c->now_ms + LOOK_MS);
 	return POOL_ACTOR_CACHING;

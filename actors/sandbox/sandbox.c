@@ -48,7 +48,8 @@ static uint8_t start(struct sandbox *self, struct context *c)
 							       .cpu_milli = t->cpu_milli,
 							       .memory_bytes = t->memory_bytes,
 							       .target_port = t->target_port,
-							       .egress = row->egress},
+							       .egress = row->egress,
+							       .isolation = pool->isolation},
 				      row->pool, row->revision, SANDBOX_START_MS);
 	return SANDBOX_ACTOR_STARTING;
 }

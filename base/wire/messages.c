@@ -125,6 +125,7 @@ static const struct codec_field pool_put_fields[] = {
 	CODEC_U64(struct msg_pool_put, expect_uid),
 	CODEC_U64(struct msg_pool_put, expect_operation),
 	CODEC_BOOL(struct msg_pool_put, new_revision),
+	CODEC_ENUM(struct msg_pool_put, isolation, ISOLATIONS),
 };
 const struct codec_type pool_put_codec = CODEC_TYPE(struct msg_pool_put, "pool_put", pool_put_fields);
 

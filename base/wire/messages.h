@@ -208,6 +208,7 @@ struct msg_pool_put {
 	uint64_t
 		expect_operation; /* of the pool that was read to make this; 0: any; else -ESTALE unless it is the last one */
 	bool new_revision; /* the template differs from the stored one */
+	uint8_t isolation; /* enum isolation; of a pool that is there: as it is, else refused */
 };
 struct msg_pool_delete {
 	uint64_t pool;

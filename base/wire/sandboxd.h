@@ -175,10 +175,11 @@ struct sandboxd_network {
 	struct str problem; /* why rules cannot be written now; empty: they can */
 };
 
-/* Which sandboxes this node can run. Not known yet (a canary is under way) counts as not. */
+/* Which sandboxes this node can run. While that of virtual machines is not known yet (a canary guest is under way) their bit
+ * is not set and no_vm is empty; then a pool waits for what the node will say, where a reason would fail it at once. */
 struct sandboxd_able {
 	uint32_t isolations; /* 1 << enum isolation, or'ed */
-	struct str no_vm;    /* without 1 << ISOLATION_VM: why not, in one sentence */
+	struct str no_vm;    /* without 1 << ISOLATION_VM: why not, in one sentence; empty: not known yet */
 };
 
 struct sandboxd_reply {

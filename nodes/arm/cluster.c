@@ -34,6 +34,19 @@ const char *cluster_scheduling(const struct call *c, const struct node_row *row)
 	return row->cordoned ? "cordoned" : row->disk.nearly_full ? "disk full" : "open";
 }
 
+/* What it can run, and why not virtual machines. */
+static void put_isolations(const struct node_row *row, json_t *to)
+{
+	json_t *list = json_put_array(to, "isolations");
+
+	for (unsigned i = 0; i < ISOLATIONS; i++) {
+		if (state_node_runs(row, (uint8_t)i))
+			json_push_str(list, str_of(isolation_name[i]));
+	}
+	if (row->epoch != 0 && !state_node_runs(row, ISOLATION_VM))
+		json_put_str(to, "noVm", row->no_vm.n > 0 ? row->no_vm : STR("not known yet"));
+}
+
 static void put_node(const struct call *c, json_t *to, const struct node_row *row)
 {
 	const struct settings *s = &state_cluster(c->state)->settings;
@@ -66,6 +79,7 @@ static void put_node(const struct call *c, json_t *to, const struct node_row *ro
 	json_put_str(to, "labels", row->labels);
 	json_put_str(to, "version", row->version);
 	json_put_u64(to, "featureLevel", row->feature_level);
+	put_isolations(row, to);
 	json_put_u64(to, "cpuMilli", row->cpu_milli * s->overcommit_cpu);
 	json_put_u64(to, "cpuMilliReserved", row->cpu_reserved);
 	json_put_u64(to, "memoryBytes", row->memory_bytes * s->overcommit_memory);
@@ -139,6 +153,7 @@ static json_t *status_of(const struct call *c)
 	json_put_u64(settings, "lostMs", row->settings.lost_ms);
 	json_put_u64(settings, "pullRetryMs", row->settings.pull_retry_ms);
 	json_put_u64(settings, "startMs", row->settings.start_ms);
+	json_put_cstr(settings, "isolation", isolation_name[row->settings.isolation]);
 	json_put_str(settings, "domain", row->settings.domain);
 	json_put_str(settings, "environment", row->settings.environment);
 	json_put_str(settings, "region", row->settings.region);
@@ -220,6 +235,7 @@ void cluster_pool_status(struct call *c)
 		with_egress += b->egress;
 	json_put_str(body, "name", row->name);
 	json_put_u64(body, "uid", row->uid);
+	json_put_cstr(body, "isolation", isolation_name[row->isolation]);
 	json_put_cstr(body, "provisioningState",
 		      row->provisioning < PROVISIONINGS ? provisioning_name[row->provisioning] : "Failed");
 	json_put_u64(body, "maxSessions", row->limits.max_sessions);

@@ -169,6 +169,7 @@ static json_t *operator_session(struct call *c, const struct session_row *row, b
 		json_put_u64(to, "node", row->node);
 		json_put_str(to, "nodeName", node == NULL ? STR("") : node->name);
 	}
+	json_put_cstr(to, "isolation", isolation_name[c->pool->isolation]);
 	json_put_time(to, "asked", row->asked_ms);
 	if (row->opened_ms != 0) {
 		json_put_time(to, "opened", row->opened_ms);
@@ -192,6 +193,7 @@ static json_t *ended_session(struct call *c, const struct record_row *row)
 	json_put_u64(to, "sandbox", row->sandbox);
 	json_put_u64(to, "node", row->node);
 	json_put_str(to, "nodeName", node == NULL ? STR("") : node->name);
+	json_put_cstr(to, "isolation", isolation_name[c->pool->isolation]);
 	json_put_time(to, "opened", row->opened_ms);
 	json_put_time(to, "ended", row->closed_ms);
 	json_put_cstr(to, "reason", row->reason < REAP_REASONS ? reap_reason_name[row->reason] : "unknown");

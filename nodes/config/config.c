@@ -26,6 +26,7 @@ enum option_type {
 	OPTION_LEVEL,
 	OPTION_ROLE,
 	OPTION_SWITCH,
+	OPTION_ISOLATION,
 	OPTION_MEMBER
 };
 
@@ -143,6 +144,8 @@ static const struct option options[] = {
 	 "how long an image is asked for again when its registry does not answer"},
 	{"start_ms", OPTION_NUMBER, AT(start_ms), false, "60000", 1000, 3600000,
 	 "until a sandbox's port answers; a startup probe may allow longer"},
+	{"isolation", OPTION_ISOLATION, AT(isolation), false, "container", 0, ISOLATIONS - 1,
+	 "of pools that name none: vm or container; a pool's own tag berth.isolation goes first"},
 	{"overcommit_cpu", OPTION_NUMBER, AT(overcommit_cpu), false, "8", 1, 64,
 	 "reservations may reach CPU x this"},
 	{"overcommit_memory", OPTION_NUMBER, AT(overcommit_memory), false, "1", 1, 16, "and memory x this"},
@@ -259,14 +262,17 @@ static bool is_address(struct str s)
 static const char *const level_names[] = {"debug", "info", "warn", "error", NULL};
 static const char *const role_names[] = {"voter", "worker", NULL};
 static const char *const switch_names[] = {"off", "on", NULL};
+static const char *const isolation_names[] = {
+	[ISOLATION_CONTAINER] = "container", [ISOLATION_VM] = "vm", [ISOLATIONS] = NULL};
 
 /* Of a type whose values are words; else NULL. */
 static const char *const *names_of(enum option_type type)
 {
-	return type == OPTION_LEVEL    ? level_names
-	       : type == OPTION_ROLE   ? role_names
-	       : type == OPTION_SWITCH ? switch_names
-				       : NULL;
+	return type == OPTION_LEVEL       ? level_names
+	       : type == OPTION_ROLE      ? role_names
+	       : type == OPTION_SWITCH    ? switch_names
+	       : type == OPTION_ISOLATION ? isolation_names
+					  : NULL;
 }
 
 static int parse_name(const char *const *names, struct str s, uint64_t *ret)
@@ -326,12 +332,13 @@ static int take_number(struct reading *r, const struct option *o, struct str val
 	if (bad < 0 || n < o->min || n > o->max)
 		return err_set(err, -EINVAL, "%s:%d: %s: \"%.*s\" is not %s", r->path, r->line, o->name,
 			       STR_ARGS(value),
-			       o->type == OPTION_LEVEL      ? "one of debug, info, warn, error"
-			       : o->type == OPTION_ROLE     ? "voter or worker"
-			       : o->type == OPTION_SWITCH   ? "on or off"
-			       : o->type == OPTION_SIZE     ? "a size such as 512Mi or 4Gi in range"
-			       : o->type == OPTION_DURATION ? "a time such as 90s, 36h or 7d in range"
-							    : "a number in range");
+			       o->type == OPTION_LEVEL       ? "one of debug, info, warn, error"
+			       : o->type == OPTION_ROLE      ? "voter or worker"
+			       : o->type == OPTION_SWITCH    ? "on or off"
+			       : o->type == OPTION_ISOLATION ? "vm or container"
+			       : o->type == OPTION_SIZE      ? "a size such as 512Mi or 4Gi in range"
+			       : o->type == OPTION_DURATION  ? "a time such as 90s, 36h or 7d in range"
+							     : "a number in range");
 	*to = n;
 	return 0;
 }
@@ -363,6 +370,7 @@ static int take_value(struct reading *r, const struct option *o, struct str valu
 	case OPTION_LEVEL:
 	case OPTION_ROLE:
 	case OPTION_SWITCH:
+	case OPTION_ISOLATION:
 		return take_number(r, o, value, err);
 	case OPTION_TEXT:
 	case OPTION_ADDRESS:
@@ -538,8 +546,8 @@ void config_print(const struct config *c, struct buf *to)
 
 void config_reference(struct buf *to)
 {
-	static const char *const types[] = {"text", "number", "size", "duration", "host:port",
-					    "path", "level",  "role", "switch",   "member"};
+	static const char *const types[] = {"text",  "number", "size",   "duration",  "host:port", "path",
+					    "level", "role",   "switch", "isolation", "member"};
 
 	buf_printf(to, "| option | type | default | meaning |\n| --- | --- | --- | --- |\n");
 	for (size_t i = 0; i < N_OPTIONS; i++)

@@ -53,7 +53,7 @@ struct config {
 	/* Settings of the cluster: read by the node that starts a new cluster, then kept in the tables. */
 	struct str cluster_id, domain, environment, region, tenant;
 	uint64_t cooldown_s_min, queue_ms, lease_ms, lost_ms, pull_retry_ms, start_ms, image_stall_ms,
-		overcommit_cpu, overcommit_memory;
+		overcommit_cpu, overcommit_memory, isolation;
 
 	/* sandboxd's part of the file; berthd only checks that it is well-formed. */
 	struct str user, image_ca, insecure_registries, allowed_registries, registry_mirror,

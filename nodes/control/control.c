@@ -13,6 +13,7 @@
 #include "control/keys/unsealing.h"
 #include "control/keys/certificates.h"
 #include "control/keys/rotation.h"
+#include "control/links/able.h"
 #include "control/links/border.h"
 #include "control/links/inlet.h"
 #include "control/replica.h"
@@ -312,6 +313,7 @@ static void run_turn(struct control *c)
 	follow_leader(c);
 	send_refused(c, now);
 	keyholder_turn(c);
+	able_turn(c, now);
 	take_inbox(c, now);
 	runtime_run(c->runtime, now);
 	proposer_turn(c->proposer, now, clock_wall_ms());

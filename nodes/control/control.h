@@ -97,8 +97,13 @@ struct control {
 	uint64_t gather_key;
 
 	struct arm_network network; /* as sandboxd last told */
-	uint64_t incarnation;       /* of the cluster, as far as is known */
-	uint64_t leader;            /* as the actors know it; 0: none */
+	struct {
+		uint32_t isolations; /* 0: nothing yet */
+		char no_vm[NO_VM_MAX + 1];
+		uint64_t told_ms; /* not proposed again before */
+	} able;                   /* what this node can run, by sandboxd's word: links/able.h */
+	uint64_t incarnation;     /* of the cluster, as far as is known */
+	uint64_t leader;          /* as the actors know it; 0: none */
 	bool disk_nearly_full;
 	bool leads, started, stopping, allowed, view_dirty, keys_dirty, joining;
 	uint64_t join_correlation;

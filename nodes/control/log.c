@@ -59,6 +59,7 @@ static void init_cluster(struct control *c)
 						     .operation_kept_ms = 86400000,
 						     .pull_retry_ms = f->pull_retry_ms,
 						     .start_ms = f->start_ms,
+						     .isolation = (uint8_t)f->isolation,
 						     .overcommit_cpu = (uint32_t)f->overcommit_cpu,
 						     .overcommit_memory = (uint32_t)f->overcommit_memory,
 						     .domain = f->domain,
@@ -93,7 +94,9 @@ void control_join(struct control *c)
 				     .boot = str_of(boot),
 				     .voter = self->voter,
 				     .cpu_milli = f->cpu_milli,
-				     .memory_bytes = f->memory_bytes};
+				     .memory_bytes = f->memory_bytes,
+				     .isolations = c->able.isolations,
+				     .no_vm = str_of(c->able.no_vm)};
 	struct address to = {ADDRESS_CONTROL, f->node_id, 0};
 
 	c->joining = true;

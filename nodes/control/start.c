@@ -14,6 +14,7 @@
 #include "control/api/api.h"
 #include "control/control.h"
 #include "control/keys/certificates.h"
+#include "control/links/able.h"
 #include "control/links/border.h"
 #include "control/links/dialer.h"
 #include "control/links/inlet.h"
@@ -289,6 +290,7 @@ static int start(struct control *c, struct err *err)
 						   .lost = on_lost,
 						   .exited = on_exited,
 						   .network = on_network,
+						   .able = able_told,
 						   .context = c};
 
 	c->sandboxd = sandboxd_client_new(&sandboxd);

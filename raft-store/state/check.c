@@ -78,6 +78,8 @@ static int check_nodes(const struct state *s, struct err *err)
 		HOLDS(cpu <= n->cpu_milli * c->settings.overcommit_cpu &&
 			      memory <= n->memory_bytes * c->settings.overcommit_memory,
 		      "node %" PRIu64 ": (3) reservations exceed its capacity", n->id);
+		HOLDS(n->isolations >> ISOLATIONS == 0 && (n->isolations != 0 || n->epoch == 0),
+		      "node %" PRIu64 ": isolations %#x", n->id, n->isolations);
 		HOLDS(n->member == MEMBER_NONE || n->voter, "node %" PRIu64 ": a worker in the log", n->id);
 		HOLDS(n->state == NODE_UP || cpu == 0, "node %" PRIu64 ": lost, and has sandboxes", n->id);
 		HOLDS(n->cordoned || !n->draining, "node %" PRIu64 ": drains, and is not cordoned", n->id);

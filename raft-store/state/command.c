@@ -54,6 +54,8 @@ static const struct codec_field node_join_fields[] = {
 	CODEC_STR(struct cmd_node_join, control_address, ADDRESS_MAX_BYTES),
 	CODEC_STR(struct cmd_node_join, boot, NAME_MAX_BYTES),
 	CODEC_U32(struct cmd_node_join, feature_level),
+	CODEC_U32(struct cmd_node_join, isolations),
+	CODEC_STR(struct cmd_node_join, no_vm, NO_VM_MAX),
 };
 static const struct codec_type node_join_codec =
 	CODEC_TYPE(struct cmd_node_join, "node_join", node_join_fields);
@@ -208,6 +210,13 @@ static const struct codec_field node_keys_fields[] = {
 static const struct codec_type node_keys_codec =
 	CODEC_TYPE(struct cmd_node_keys, "node_keys", node_keys_fields);
 
+static const struct codec_field node_able_fields[] = {
+	CODEC_U32(struct cmd_node_able, isolations),
+	CODEC_STR(struct cmd_node_able, no_vm, NO_VM_MAX),
+};
+static const struct codec_type node_able_codec =
+	CODEC_TYPE(struct cmd_node_able, "node_able", node_able_fields);
+
 static const struct codec_field node_token_fields[] = {
 	CODEC_STR(struct cmd_node_token, hash, 64),
 	CODEC_BOOL(struct cmd_node_token, voter),
@@ -302,6 +311,7 @@ const struct codec_type *const command_body_codec[COMMAND_TYPES] = {
 	[COMMAND_SANDBOX_KEPT] = &sandbox_save_codec,
 	[COMMAND_SANDBOX_MOVED] = &sandbox_save_codec,
 	[COMMAND_SANDBOX_AWAKE] = &sandbox_save_codec,
+	[COMMAND_NODE_ABLE] = &node_able_codec,
 };
 
 const char *const command_type_name[COMMAND_TYPES] = {
@@ -343,6 +353,7 @@ const char *const command_type_name[COMMAND_TYPES] = {
 	[COMMAND_SANDBOX_KEPT] = "sandbox-kept",
 	[COMMAND_SANDBOX_MOVED] = "sandbox-moved",
 	[COMMAND_SANDBOX_AWAKE] = "sandbox-awake",
+	[COMMAND_NODE_ABLE] = "node-able",
 };
 
 bool command_of_workers(uint8_t type)
@@ -351,7 +362,7 @@ bool command_of_workers(uint8_t type)
 	       type == COMMAND_SANDBOX_READY || type == COMMAND_SANDBOX_GONE ||
 	       type == COMMAND_SESSION_CLOSING || type == COMMAND_SESSION_CLOSED ||
 	       type == COMMAND_SANDBOX_SAVED || type == COMMAND_SANDBOX_KEPT ||
-	       type == COMMAND_SANDBOX_MOVED || type == COMMAND_SANDBOX_AWAKE;
+	       type == COMMAND_SANDBOX_MOVED || type == COMMAND_SANDBOX_AWAKE || type == COMMAND_NODE_ABLE;
 }
 
 static const bool begins[COMMAND_TYPES] = {

@@ -56,6 +56,7 @@ enum command_type {
 	COMMAND_SANDBOX_KEPT, /* cmd_sandbox_save: it stays: saving, or saved for a move -> waking */
 	COMMAND_SANDBOX_MOVED, /* cmd_sandbox_save: by the target, which has all of it: it is the target's from here on */
 	COMMAND_SANDBOX_AWAKE, /* cmd_sandbox_save: by its node: it runs: waking -> awake */
+	COMMAND_NODE_ABLE,     /* cmd_node_able: what the asking node can run */
 	COMMAND_TYPES
 };
 
@@ -92,6 +93,9 @@ struct cmd_node_join {
 	struct str boot; /* which boot of its machine; another one than before: nothing of it runs any more */
 	bool voter;
 	uint64_t cpu_milli, memory_bytes;
+	/* As in node_row. isolations 0: not known yet, so as before; of a new node, containers. */
+	uint32_t isolations;
+	struct str no_vm;
 };
 struct renewal {
 	uint64_t node, epoch;
@@ -177,6 +181,10 @@ struct cmd_secret_reseal {
 };
 struct cmd_node_keys {
 	uint64_t newest_key, ca_key; /* as in node_row */
+};
+struct cmd_node_able {
+	uint32_t isolations; /* as in node_row; not 0 */
+	struct str no_vm;
 };
 
 #define JOIN_TOKENS_MAX 64

@@ -121,6 +121,11 @@ bool state_node_belongs(const struct state *s, uint64_t id)
 	return id < APPLY_FIRST_ID && (id >= 64 || (state_cluster(s)->removed_first & 1ull << id) == 0);
 }
 
+bool state_node_runs(const struct node_row *node, uint8_t isolation)
+{
+	return (node->isolations & 1u << isolation) != 0;
+}
+
 bool state_has_image(const struct state *s, uint64_t node, struct str digest)
 {
 	return store_find(s, KIND_IMAGES, (struct tree_key){.a = node, .s = digest}) != NULL;

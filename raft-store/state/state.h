@@ -47,7 +47,7 @@ struct applied {
  *                   result.id: the level.
  * NODE_ORDER        -ENOENT; -EINVAL deadline_ms is too far. What is so already: 0.
  * NODE_IMAGES       -EPERM for another node; -EINVAL a digest is empty or too long.
- * POOL_PUT          -EBUSY being deleted; -ESTALE expect_uid is another or gone, expect_operation not the last. The secrets named become
+ * POOL_PUT          -EBUSY being deleted; -EROFS another isolation than the pool's; -ESTALE expect_uid is another or gone, expect_operation not the last. The secrets named become
  *                   the pool's; one without value keeps the stored one (-EINVAL: none stored). A running
  *                   operation is cancelled. When nothing but limits or document of a Succeeded pool change,
  *                   the operation has succeeded at once. A lowered maximum ends no session.
@@ -56,7 +56,7 @@ struct applied {
  * OPERATION_STEP    -ENOENT; -ESTALE not in `from`; -EINVAL no such step, or RESOLVE -> CACHE without a
  *                   digest. RESOLVE and CACHE -> FAILED, CANCELED.
  * SANDBOX_BOOT      -ENOENT pool; -ESHUTDOWN pool being deleted; -ESTALE not the active revision; -EDQUOT
- *                   enough ready and booting; -ENODEV no such node, or not its labels; -EHOSTDOWN lost or cordoned; -ENOSPC
+ *                   enough ready and booting; -ENODEV no such node, not its labels, or it cannot run the pool's isolation; -EHOSTDOWN lost or cordoned; -ENOSPC
  *                   capacity x overcommit reached.
  * SANDBOX_READY     -ENOENT; -EPERM not by its node; -EALREADY ready or bound; -ESHUTDOWN stopping.
  *                   result.session: of the waiter it was bound to.
@@ -83,6 +83,7 @@ struct applied {
  * KEY_RETIRE        -EPERM; -ENOENT; -EBUSY active, or a secret or certificate is still of it; -EAGAIN kept longer.
  * SECRET_RESEAL     -EPERM; -ENOENT; -ESTALE the secret changed meanwhile, or the key is not the active one.
  * NODE_KEYS         -EINVAL a key above the counter.
+ * NODE_ABLE         -EINVAL no isolation, or one that this version does not know. What runs goes on.
  * POOL_PUT          also -ESTALE: a secret is sealed under a key that is not there (any more).
  * NODE_TOKEN        -EINVAL hash or life; -EEXIST; -ENOBUFS JOIN_TOKENS_MAX are there. Those that expired go.
  * NODE_ADMIT        -ENOKEY no such token; -ETIME it expired; -EALREADY it was used, with another key; -EINVAL name,
@@ -149,6 +150,8 @@ const struct node_row *state_node_by_name(const struct state *s, struct str name
 const struct join_token_row *state_join_token(const struct state *s, struct str hash);
 /* It may start and take part: it has a row, or the cluster was made with it and it was not removed. */
 bool state_node_belongs(const struct state *s, uint64_t id);
+/* It can run sandboxes of that enum isolation. */
+bool state_node_runs(const struct node_row *node, uint8_t isolation);
 bool state_has_image(const struct state *s, uint64_t node, struct str digest);
 /* The digests that revisions name, each once; their number, or max + 1 if there are more. They live until the tables change. */
 uint32_t state_images_wanted(const struct state *s, struct str *ret, uint32_t max);

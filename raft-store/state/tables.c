@@ -22,6 +22,7 @@ static const struct codec_field settings_fields[] = {
 	CODEC_STR(struct settings, tenant, NAME_MAX_BYTES),
 	CODEC_U64(struct settings, pull_retry_ms),
 	CODEC_U64(struct settings, start_ms),
+	CODEC_ENUM(struct settings, isolation, ISOLATIONS),
 };
 const struct codec_type settings_codec = CODEC_TYPE(struct settings, "settings", settings_fields);
 
@@ -54,6 +55,7 @@ static const struct codec_field pool_fields[] = {
 	CODEC_U32(struct pool_row, failures),
 	CODEC_U64(struct pool_row, failed_ms),
 	CODEC_U32(struct pool_row, sessions_over),
+	CODEC_ENUM(struct pool_row, isolation, ISOLATIONS),
 };
 const struct codec_type pool_row_codec = CODEC_TYPE(struct pool_row, "pool", pool_fields);
 
@@ -118,6 +120,8 @@ static const struct codec_field node_fields[] = {
 	CODEC_STR(struct node_row, boot, NAME_MAX_BYTES),
 	CODEC_ONE(struct node_row, disk, &disk_room_codec),
 	CODEC_U32(struct node_row, feature_level),
+	CODEC_U32(struct node_row, isolations),
+	CODEC_STR(struct node_row, no_vm, NO_VM_MAX),
 };
 const struct codec_type node_row_codec = CODEC_TYPE(struct node_row, "node", node_fields);
 

@@ -35,6 +35,7 @@ struct settings {
 	struct str tenant;
 	uint64_t pull_retry_ms; /* how long a pull that may succeed later is tried again; 0: 300,000 */
 	uint64_t start_ms;      /* until a sandbox's port has to answer; 0: 60,000 */
+	uint8_t isolation;      /* enum isolation: of pools that name none */
 };
 
 struct cluster_row {
@@ -71,6 +72,7 @@ struct pool_row {
 	uint32_t failures;  /* in a row; a sandbox that becomes ready clears it */
 	uint64_t failed_ms;
 	uint32_t sessions_over; /* sessions beyond max_sessions since a PUT lowered it; falls as they end */
+	uint8_t isolation;      /* enum isolation; never changes */
 };
 
 struct revision_row {
@@ -172,6 +174,8 @@ struct node_row {
 	bool drain_cordoned; /* by the drain itself: its cancelling uncordons */
 	uint64_t drain_started_ms, drain_deadline_ms;
 	uint64_t drained_ms; /* when its last sandbox went; 0: some are left */
+	uint32_t isolations; /* 1 << enum isolation, or'ed: what it can run; 0: it never started */
+	struct str no_vm;    /* without 1 << ISOLATION_VM: why not, in one sentence; empty: not known yet */
 };
 
 /* Admits one node, once. */

@@ -133,7 +133,8 @@ static void put(struct sim *s, uint64_t node, const struct sim_put *p, uint64_t 
 						 .cpu_milli = 250,
 						 .memory_bytes = 64 << 20,
 						 .target_port = 8080},
-				    .new_revision = true};
+				    .new_revision = true,
+				    .isolation = p->isolation};
 
 	sim_send(s, node, (struct address){ADDRESS_POOL, node, 0}, MSG_POOL_PUT, &body,
 		 correlation); /* as the API does */
@@ -144,7 +145,9 @@ uint64_t sim_put(struct sim *s, const char *name, const char *image, uint32_t ma
 		 uint64_t cooldown_ms)
 {
 	s->n_put = 0;
-	put(s, sim_leader(s), &(struct sim_put){name, image, max, ready, cooldown_ms, 0, 0}, PUT_CORRELATION);
+	put(s, sim_leader(s),
+	    &(struct sim_put){name, image, max, ready, cooldown_ms, .isolation = s->put_isolation},
+	    PUT_CORRELATION);
 	if (!sim_until(s, put_answered, 10000))
 		sim_fail(s, "PUT is not answered");
 	return s->put_code == 0 ? s->put_pool : 0;

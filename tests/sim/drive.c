@@ -114,8 +114,13 @@ static void start(struct sim *s, struct sim_node *n, const struct effect *e)
 	/* The tables forget a lost node's list; a boot that was on its way then may come before the next list. */
 	if (!holds(n, body->digest))
 		sim_fail(s, "sandbox %llu is started without its image", (unsigned long long)body->sandbox);
+	judge_isolation(n, row->pool, body->isolation);
 	if (sim_run_of(n, body->sandbox) != NULL) {
 		reply(n, e, 1, &(struct sandboxd_reply){.code = -EEXIST, .message = STR("it runs already")});
+		return;
+	}
+	if ((n->able & 1u << body->isolation) == 0) {
+		reply(n, e, 1, &(struct sandboxd_reply){.code = -ENODEV, .message = STR("not on this node")});
 		return;
 	}
 	if (sim_meets(s, s->faults.start_hangs, FAULT_START_HANGS))
@@ -129,7 +134,8 @@ static void start(struct sim *s, struct sim_node *n, const struct effect *e)
 	n->runs[n->n_runs++] = (struct sim_run){.sandbox = body->sandbox,
 						.listens_ms = s->now_ms + delay_ms + sim_draw(s, 100),
 						.port = body->target_port,
-						.egress = body->egress};
+						.egress = body->egress,
+						.isolation = body->isolation};
 	if (sim_meets(s, s->faults.deaf, FAULT_SANDBOX_DEAF))
 		n->runs[n->n_runs - 1].listens_ms = UINT64_MAX;
 	reply(n, e, delay_ms,

@@ -130,6 +130,28 @@ void sim_elect(struct sim *s, uint64_t node)
 	must(sim_until(s, is_led, 5000) && sim_leader(s) == node);
 }
 
+void sim_able(struct sim_node *n, bool vm)
+{
+	n->able = 1u << ISOLATION_CONTAINER | (vm ? 1u << ISOLATION_VM : 0);
+	n->changed = true;
+}
+
+static bool made_for_vms(const struct sim_node *n)
+{
+	return (n->sim->options.no_vm & 1ull << n->id) == 0;
+}
+
+/* Never the first that can: with none at all pools would rightly fail. */
+static void other_able(struct sim_node *n)
+{
+	uint64_t first = 1;
+
+	while (first < n->sim->n_nodes && !made_for_vms(sim_node(n->sim, first)))
+		first++;
+	if (n->id != first)
+		sim_able(n, (n->able & 1u << ISOLATION_VM) == 0);
+}
+
 /* -- Each second -------------------------------------------------------------------------------------------------- */
 
 void faults_second(struct sim *s, struct sim_event *e)
@@ -161,6 +183,8 @@ void faults_second(struct sim *s, struct sim_event *e)
 	n = any(s);
 	if (!n->voter && sim_meets(s, f->feeds, FAULT_FEED))
 		feed_lose(n);
+	if (sim_meets(s, f->ables, FAULT_ABLE))
+		other_able(any(s));
 	sim_after(s, 1000, faults_second);
 }
 
@@ -175,6 +199,8 @@ void faults_end(struct sim *s)
 		struct sim_node *n = sim_node(s, id);
 
 		n->disk_ms_max = 2;
+		if (n->changed)
+			sim_able(n, made_for_vms(n));
 		if (!n->up)
 			node_boot(n);
 		else if (n->asleep_until_ms > s->now_ms)

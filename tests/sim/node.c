@@ -16,6 +16,8 @@
 
 #define TICK_MS 250
 #define JOIN_MS 10000
+#define ABLE_MS 5000
+#define NO_VM   "the fake has none"
 
 /* -- Envelopes ---------------------------------------------------------------------------------------------------- */
 
@@ -210,7 +212,9 @@ static void join(struct sim_node *n)
 				     .voter = n->voter,
 				     .cpu_milli = n->sim->options.cpu_milli != 0 ? n->sim->options.cpu_milli
 										 : 64000,
-				     .memory_bytes = 1ull << 40};
+				     .memory_bytes = 1ull << 40,
+				     .isolations = n->able,
+				     .no_vm = STR(NO_VM)};
 
 	if (n->joining || n->leader == 0 || state_cluster(n->tables)->id.n == 0)
 		return;
@@ -221,6 +225,20 @@ static void join(struct sim_node *n)
 	n->joining = true;
 	n->join = sim_boot_ms(n);
 	proposer_submit(n->proposer, COMMAND_NODE_JOIN, &body, &to, n->join, sim_boot_ms(n) + JOIN_MS);
+}
+
+/* As nodes/control/links/able.c does it. */
+static void tell_able(struct sim_node *n, const struct node_row *self)
+{
+	struct address nobody = {ADDRESS_CONTROL, n->id, 0};
+	struct cmd_node_able body = {.isolations = n->able, .no_vm = STR(NO_VM)};
+	uint64_t now = sim_boot_ms(n);
+
+	if (self == NULL || proposer_epoch(n->proposer) == 0 || self->isolations == n->able ||
+	    now < n->able_told_ms)
+		return;
+	n->able_told_ms = now + ABLE_MS;
+	proposer_submit(n->proposer, COMMAND_NODE_ABLE, &body, &nobody, 0, now + ABLE_MS);
 }
 
 /* -- What the log tells --------------------------------------------------------------------------------------------- */
@@ -282,6 +300,7 @@ static void tick(struct sim_node *n)
 	leaderbox_expire(n->leaderbox, now, on_late, n);
 	leaderbox_resend(n->leaderbox, now, send_to_leader, n);
 	n->allowed = runtime_lease_ms(n->runtime) > now;
+	tell_able(n, self);
 	if (proposer_epoch(n->proposer) == 0 ||
 	    (self != NULL && (self->epoch > proposer_epoch(n->proposer) ||
 			      (self->epoch == proposer_epoch(n->proposer) && self->state == NODE_LOST))))
@@ -357,7 +376,7 @@ void node_boot(struct sim_node *n)
 	n->up = true;
 	n->leader = 0;
 	n->leads = n->joining = n->allowed = false;
-	n->asleep_until_ms = 0;
+	n->asleep_until_ms = n->able_told_ms = 0;
 	n->tables = state_new();
 	n->leaderbox = leaderbox_new();
 	n->proposer = proposer_new(&(struct proposer_options){.node = n->id,

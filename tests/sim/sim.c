@@ -34,6 +34,7 @@ const char *const sim_fault_name[FAULTS] = {
 	[FAULT_SNAPSHOT] = "snapshot taken",
 	[FAULT_INSTALL] = "snapshot sent",
 	[FAULT_FEED] = "feed lost",
+	[FAULT_ABLE] = "node able to run others",
 };
 
 void sim_fail(const struct sim *s, const char *format, ...)
@@ -274,6 +275,9 @@ static void add_node(struct sim *s, uint64_t id)
 	struct sim_node *n = &s->nodes[id - 1];
 
 	*n = (struct sim_node){.sim = s, .id = id, .voter = id <= s->n_voters, .disk_ms_max = 2};
+	n->able = 1u << ISOLATION_CONTAINER;
+	if ((s->options.no_vm & 1ull << id) == 0)
+		n->able |= 1u << ISOLATION_VM;
 	n->clock = (struct sim_clock){.base_ms = 1000 + sim_draw(s, 10000000),
 				      .since_ms = s->now_ms,
 				      .ppm = (int64_t)sim_draw(s, 2000) - 1000,

@@ -57,6 +57,7 @@ enum sim_fault {
 	FAULT_SNAPSHOT, /* taken; not a fault, but what cuts the log */
 	FAULT_INSTALL,  /* a snapshot was sent to a node */
 	FAULT_FEED,     /* a worker lost its voter */
+	FAULT_ABLE,     /* a node runs virtual machines no more, or again */
 	FAULTS
 };
 extern const char *const sim_fault_name[FAULTS];
@@ -68,7 +69,7 @@ struct sim_faults {
 	uint32_t pull_fails;
 	/* A second, somewhere in the cluster. */
 	uint32_t kills, reboots, stops, cuts, one_way, slow_disks, full_disks, metadata, clocks, transfers,
-		feeds;
+		feeds, ables;
 };
 
 /* What runs on a node's host. Outlives its daemon. */
@@ -77,6 +78,7 @@ struct sim_run {
 	uint64_t listens_ms;
 	uint16_t port;
 	bool egress;
+	uint8_t isolation;
 	bool stopping, still; /* still: frozen while it was being stopped, which no lease thaws */
 };
 
@@ -126,6 +128,9 @@ struct sim_node {
 	struct sim_run runs[SIM_RUNS_MAX];
 	uint32_t n_runs;
 	uint64_t fence_ms; /* sandboxd's own deadline, boot time; 0: none */
+	uint32_t able;     /* 1 << enum isolation: what it can run */
+	bool changed;      /* it could once, or could not */
+	uint64_t able_told_ms;
 	struct {
 		uint64_t sandbox, wall_ms;
 	} over[SIM_OVER_MAX]; /* what ran here, and when the last of it was gone */
@@ -174,6 +179,7 @@ struct sim_put {
 	uint32_t max, ready;
 	uint64_t cooldown_ms;
 	uint64_t begun_ms, acknowledged_ms; /* acknowledged_ms 0: its outcome is not known */
+	uint8_t isolation;
 };
 #define SIM_UPDATES_MAX   64
 #define ORDER_CORRELATION 3000000
@@ -182,6 +188,7 @@ struct sim_options {
 	uint32_t n_voters, n_workers; /* 0 voters: 3 */
 	uint64_t cpu_milli;           /* of each node; 0: 64 cores */
 	bool unguarded;
+	uint64_t no_vm; /* 1 << id: of nodes that cannot run virtual machines */
 	uint32_t snapshot_threshold, snapshot_trailing; /* 0: as in production */
 };
 
@@ -208,7 +215,8 @@ struct sim {
 	uint32_t n_ended, n_reopened, n_starts, n_stops, n_fences, n_served, n_stale, n_refused;
 	uint64_t counts[FAULTS], n_events;
 	int32_t put_code;
-	bool put_egress; /* of the next sim_put */
+	bool put_egress;       /* of the next sim_put */
+	uint8_t put_isolation; /* the same */
 	uint64_t put_pool;
 	uint32_t n_put;
 	int32_t resolve_code; /* what RESOLVE answers */
@@ -283,6 +291,7 @@ uint64_t feed_leader(const struct sim_node *n);
 
 /* faults.c */
 void sim_restart(struct sim *s, struct sim_node *n);    /* berthd: killed, and at once there again */
+void sim_able(struct sim_node *n, bool vm);             /* what its host can run from now on */
 void sim_elect(struct sim *s, uint64_t node);           /* hands leadership over, and waits for it */
 void faults_second(struct sim *s, struct sim_event *e); /* draws what sim.faults says, each second */
 void faults_end(struct sim *s);                         /* all heals */

@@ -98,6 +98,27 @@ static json_t *take_identities(json_t *body, struct rule_errors *errors)
 	return ret;
 }
 
+/* Azure's resource has no field for it; every resource has tags. It leaves the document: the pool's row keeps it, and it is shown
+ * from there. One that is not named is the stored pool's, or the cluster's default. */
+static void take_isolation(const struct call *c, const json_t *body, const struct pool_row *stored,
+			   bool patch, struct rule_errors *errors, struct msg_pool_put *put)
+{
+	json_t *tags = json_object_get(body, "tags"), *tag = json_object_get(tags, POOL_TAG_ISOLATION);
+	struct str word = json_str_of(tag);
+
+	put->isolation = stored != NULL ? stored->isolation : state_cluster(c->state)->settings.isolation;
+	for (unsigned i = 0; i < ISOLATIONS; i++) {
+		if (str_eq(word, str_of(isolation_name[i]))) {
+			put->isolation = (uint8_t)i;
+			tag = NULL;
+		}
+	}
+	if (tag != NULL && !(patch && json_is_null(tag)))
+		rule_error(errors, "InvalidParameterValue", STR("tags." POOL_TAG_ISOLATION),
+			   "tags." POOL_TAG_ISOLATION ": must be \"vm\" or \"container\".");
+	json_object_del(tags, POOL_TAG_ISOLATION);
+}
+
 /* Versions before 2025-01-01 say executionType and cooldownPeriodInSeconds; the first one says registryServer. */
 static void to_canonical(json_t *body)
 {
@@ -317,6 +338,7 @@ int pool_document_read(struct call *c, json_t *body, const struct pool_row *stor
 	if (cooldown_s_min < 1)
 		cooldown_s_min = 1;
 	identities = take_identities(body, errors);
+	take_isolation(c, body, stored, patch, errors, put);
 	rule_check(&pool_rules, body, patch ? RULE_PATCH : RULE_WHOLE, c->version, cooldown_s_min, errors);
 	if (identities != NULL && json_is_object(json_object_get(body, "identity")))
 		json_put(json_object_get(body, "identity"), "userAssignedIdentities",

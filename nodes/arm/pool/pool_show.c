@@ -1,5 +1,6 @@
 /* pool_show.c -- see pool_show.h. The stored document is in the canonical shape; this file adds what is read-only and turns
  * the shape into that of older versions. */
+#include "arm/pool/pool_rules.h"
 #include "arm/pool/pool_show.h"
 #include "arm/version.h"
 
@@ -236,6 +237,9 @@ json_t *pool_show(const struct call *c, const struct pool_row *row)
 	json_put_cstr(ret, "type", "Microsoft.App/sessionPools");
 	move(document, "location", ret);
 	move(document, "tags", ret);
+	if (!json_is_object(json_object_get(ret, "tags")))
+		json_put_object(ret, "tags");
+	json_put_cstr(json_object_get(ret, "tags"), POOL_TAG_ISOLATION, isolation_name[row->isolation]);
 	system = json_put_object(ret, "systemData");
 	json_put_time(system, "createdAt", row->created_ms);
 	json_put_time(system, "lastModifiedAt", row->changed_ms);

@@ -188,6 +188,7 @@ static json_t *show_put(struct call *c, const struct msg_pool_put *put, const st
 	row.name = put->name;
 	row.document = put->document;
 	row.limits = put->limits;
+	row.isolation = put->isolation;
 	row.provisioning = PROVISIONING_IN_PROGRESS;
 	row.changed_ms = c->request->now_ms;
 	return pool_show(c, &row);
@@ -206,6 +207,10 @@ static void refuse(struct call *c, const struct msg_pool_answer *answer)
 	case -EEXIST:
 	case -EBUSY:
 		call_error(c, 409, "Conflict", "%.*s.", STR_ARGS(text));
+		break;
+	case -EROFS:
+		call_error(c, 409, "PropertyChangeNotAllowed", "tags." POOL_TAG_ISOLATION ": %.*s.",
+			   STR_ARGS(text));
 		break;
 	case -EINVAL:
 	case -EBADMSG:

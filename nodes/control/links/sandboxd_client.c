@@ -126,6 +126,8 @@ static void on_hello(void *context, void *arg, const struct sandboxd_reply *repl
 		return;
 	}
 	c->ready = true;
+	if (c->o.able != NULL)
+		c->o.able(c->o.context, &(struct sandboxd_able){reply->isolations, reply->no_vm});
 	sandboxd_client_list(c);
 }
 
@@ -155,6 +157,7 @@ static void on_message(struct channel *channel, void *arg, const void *p, size_t
 	struct sandboxd_message message;
 	struct sandboxd_exited exited;
 	struct sandboxd_network network;
+	struct sandboxd_able able;
 	struct err err = {0};
 
 	for (size_t i = 1; i < n_fds; i++)
@@ -176,6 +179,11 @@ static void on_message(struct channel *channel, void *arg, const void *p, size_t
 				&err) == 0) {
 		if (c->o.network != NULL)
 			c->o.network(c->o.context, &network);
+	} else if (message.type == SANDBOXD_ABLE &&
+		   codec_decode(message.body.p, message.body.n, &sandboxd_able_codec, &arena, &able, &err) ==
+			   0) {
+		if (c->o.able != NULL)
+			c->o.able(c->o.context, &able);
 	}
 	if (fd >= 0)
 		close(fd);

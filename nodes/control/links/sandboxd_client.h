@@ -24,6 +24,8 @@ struct sandboxd_client_options {
 	void (*lost)(void *context);
 	void (*exited)(void *context, const struct sandboxd_exited *event);
 	void (*network)(void *context, const struct sandboxd_network *event); /* or NULL */
+	void (*able)(void *context,
+		     const struct sandboxd_able *able); /* or NULL; after each connect, and changes */
 	void *context;
 };
 

@@ -51,6 +51,7 @@ static apply_handler *const handlers[COMMAND_TYPES] = {
 	[COMMAND_SANDBOX_KEPT] = apply_sandbox_kept,
 	[COMMAND_SANDBOX_MOVED] = apply_sandbox_moved,
 	[COMMAND_SANDBOX_AWAKE] = apply_sandbox_awake,
+	[COMMAND_NODE_ABLE] = apply_node_able,
 };
 
 void apply_refuse(struct apply *a, int code, const char *format, ...)

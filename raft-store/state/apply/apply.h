@@ -26,7 +26,7 @@ apply_handler apply_cluster_init, apply_node_join, apply_node_renew, apply_node_
 	apply_sandbox_boot, apply_sandbox_ready, apply_sandbox_stopping, apply_sandbox_gone,
 	apply_session_open, apply_session_closing, apply_session_closed, apply_waiters_expire,
 	apply_records_trim, apply_key_put, apply_key_use, apply_key_retire, apply_secret_reseal,
-	apply_node_keys,
+	apply_node_keys, apply_node_able,
 
 	apply_session_suspend, apply_session_wake, apply_sandbox_move, apply_sandbox_saved,
 	apply_sandbox_kept, apply_sandbox_moved, apply_sandbox_awake,

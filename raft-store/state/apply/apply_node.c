@@ -98,6 +98,39 @@ static bool was_booted(const struct node_row *old, const struct cmd_node_join *c
 	       !str_eq(old->boot, c->boot);
 }
 
+/* Refuses what names nothing, or more than this version knows. */
+static bool isolations_are_sound(struct apply *a, uint32_t isolations)
+{
+	if (isolations != 0 && isolations >> ISOLATIONS == 0)
+		return true;
+	apply_refuse(a, -EINVAL, "node %" PRIu64 ": isolations: %#x, allowed 1 to %#x", a->command->node,
+		     isolations, (1u << ISOLATIONS) - 1);
+	return false;
+}
+
+static void take_isolations(struct node_row *row, uint32_t isolations, struct str no_vm)
+{
+	row->isolations = isolations;
+	row->no_vm = (isolations & 1u << ISOLATION_VM) != 0 ? STR_NONE : no_vm;
+}
+
+void apply_node_able(struct apply *a, const void *body)
+{
+	const struct cmd_node_able *c = body;
+	const struct node_row *node = state_node(a->s, a->command->node);
+	struct node_row row;
+
+	if (node == NULL) {
+		apply_refuse(a, -ENOENT, "no node %" PRIu64, a->command->node);
+		return;
+	}
+	if (!isolations_are_sound(a, c->isolations))
+		return;
+	row = *node;
+	take_isolations(&row, c->isolations, c->no_vm);
+	store_put(a->s, KIND_NODES, &row);
+}
+
 void apply_node_join(struct apply *a, const void *body)
 {
 	const struct cmd_node_join *c = body;
@@ -130,6 +163,8 @@ void apply_node_join(struct apply *a, const void *body)
 			     a->command->epoch);
 		return;
 	}
+	if (c->isolations != 0 && !isolations_are_sound(a, c->isolations))
+		return;
 	if (was_booted(old, c)) {
 		apply_node_ends(a, old);
 		old = state_node(a->s, c->id);
@@ -149,6 +184,10 @@ void apply_node_join(struct apply *a, const void *body)
 	row.version = c->version;
 	row.feature_level = c->feature_level;
 	row.boot = c->boot;
+	if (c->isolations != 0)
+		take_isolations(&row, c->isolations, c->no_vm);
+	else if (row.isolations == 0)
+		row.isolations = 1u << ISOLATION_CONTAINER;
 	row.cpu_milli = at_least(c->cpu_milli, row.cpu_reserved, a->cluster.settings.overcommit_cpu);
 	row.memory_bytes =
 		at_least(c->memory_bytes, row.memory_reserved, a->cluster.settings.overcommit_memory);

@@ -160,6 +160,12 @@ static bool put_is_sound(struct apply *a, const struct msg_pool_put *c, const st
 		apply_refuse(a, -ESTALE, "the pool was changed since it was read");
 	} else if (old != NULL && old->provisioning == PROVISIONING_DELETING) {
 		apply_refuse(a, -EBUSY, "pool %" PRIu64 " is being deleted", old->uid);
+	} else if (old != NULL && old->isolation != c->isolation) {
+		apply_refuse(
+			a, -EROFS,
+			"the pool's isolation is \"%s\" since it was made and cannot change: make another "
+			"pool with \"%s\"",
+			isolation_name[old->isolation], isolation_name[c->isolation]);
 	} else {
 		return true;
 	}
@@ -263,6 +269,7 @@ static void put_row(struct apply *a, const struct msg_pool_put *c, const struct 
 		row.subscription = c->subscription;
 		row.resource_group = c->resource_group;
 		row.name = c->name;
+		row.isolation = c->isolation;
 	}
 	row.document = c->document;
 	row.limits = c->limits;

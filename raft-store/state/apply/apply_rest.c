@@ -8,17 +8,6 @@
 #include "core/must.h"
 #include "state/apply/apply.h"
 
-/* Until pools say so. */
-static bool is_machine(const struct pool_row *pool)
-{
-	return pool != NULL;
-}
-
-static bool runs_machines(const struct node_row *node)
-{
-	return node != NULL;
-}
-
 /* -- Parts ------------------------------------------------------------------------------------------------------ */
 
 void apply_reserve(struct apply *a, uint64_t node, const struct sandbox_row *sandbox, bool take)
@@ -138,7 +127,7 @@ static const struct session_row *restable(struct apply *a, uint64_t pool, uint64
 			     generation);
 		return NULL;
 	}
-	if (!is_machine(state_pool(a->s, pool))) {
+	if (state_pool(a->s, pool)->isolation != ISOLATION_VM) {
 		apply_refuse(a, -ENOTSUP,
 			     "the pool's isolation is \"container\": only virtual machines can be suspended");
 		return NULL;
@@ -195,7 +184,8 @@ static const struct node_row *takes(struct apply *a, const struct sandbox_row *s
 
 	if (node == NULL || node->state != NODE_UP || node->cordoned || id == sandbox->node)
 		apply_refuse(a, -EHOSTDOWN, "node %" PRIu64 " takes no sandbox of others", id);
-	else if (!runs_machines(node) || !template_labels_fit(&revision->template, node->labels))
+	else if (!state_node_runs(node, ISOLATION_VM) ||
+		 !template_labels_fit(&revision->template, node->labels))
 		apply_refuse(a, -ENODEV, "node %" PRIu64 " cannot run sandbox %" PRIu64, id, sandbox->id);
 	else if (sandbox->asleep || apply_fits(a, node, sandbox->cpu_milli, sandbox->memory_bytes))
 		return node;

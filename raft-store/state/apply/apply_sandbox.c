@@ -103,7 +103,8 @@ bool apply_fits(struct apply *a, const struct node_row *node, uint32_t cpu_milli
 }
 
 /* Whether the node can take it; refuses otherwise. */
-static bool has_room(struct apply *a, const struct node_row *node, const struct template *t, uint64_t id)
+static bool has_room(struct apply *a, const struct node_row *node, const struct pool_row *pool,
+		     const struct template *t, uint64_t id)
 {
 	if (node == NULL) {
 		apply_refuse(a, -ENODEV, "no node %" PRIu64, id);
@@ -117,6 +118,12 @@ static bool has_room(struct apply *a, const struct node_row *node, const struct 
 	if (!template_labels_fit(t, node->labels)) {
 		apply_refuse(a, -ENODEV, "node %" PRIu64 ": it has not the labels %.*s", id,
 			     STR_ARGS(t->node_labels));
+		return false;
+	}
+	if (!state_node_runs(node, pool->isolation)) {
+		apply_refuse(a, -ENODEV, "node %" PRIu64 ": it cannot run isolation \"%s\"%s%.*s", id,
+			     isolation_name[pool->isolation], node->no_vm.n > 0 ? ": " : "",
+			     STR_ARGS(node->no_vm));
 		return false;
 	}
 	return apply_fits(a, node, t->cpu_milli, t->memory_bytes);
@@ -154,7 +161,7 @@ void apply_sandbox_boot(struct apply *a, const void *body)
 			c->pool, counts.ready, counts.booting, counts.waiting, pool->limits.ready_target);
 		return;
 	}
-	if (!has_room(a, node, &revision->template, c->node))
+	if (!has_room(a, node, pool, &revision->template, c->node))
 		return;
 	row = (struct sandbox_row){.id = apply_next_id(a),
 				   .pool = c->pool,

@@ -142,6 +142,18 @@ static bool acts(struct sim *s, uint64_t sandbox)
 	return id != 0 && sim_acts(sim_node(s, id), sim_run_of(sim_node(s, id), sandbox));
 }
 
+/* A node gets nothing that it cannot run. */
+static void check_boot(struct sim *s, const struct state *tables, const struct sandbox_row *row)
+{
+	const struct pool_row *pool = state_pool(tables, row->pool);
+	const struct node_row *node = state_node(tables, row->node);
+
+	if (pool != NULL && node != NULL && !state_node_runs(node, pool->isolation))
+		sim_fail(s, "(7) sandbox %llu is booted on node %llu, which cannot run isolation %s",
+			 (unsigned long long)row->id, (unsigned long long)row->node,
+			 isolation_name[pool->isolation]);
+}
+
 static void sandbox_changed(struct sim *s, const struct state *tables, uint64_t id)
 {
 	struct judge_sandbox *b = judge_sandbox_of(s, id);
@@ -158,6 +170,8 @@ static void sandbox_changed(struct sim *s, const struct state *tables, uint64_t 
 		sim_fail(s, "(2) sandbox %llu came back", (unsigned long long)id);
 	if (b->generation != 0 && row->generation != b->generation)
 		sim_fail(s, "(2) sandbox %llu is bound a second time", (unsigned long long)id);
+	if (b->node == 0)
+		check_boot(s, tables, row);
 	b->node = row->node;
 	b->pool = row->pool;
 	b->generation = row->generation;
@@ -296,6 +310,20 @@ void judge_start(struct sim_node *n, uint64_t sandbox)
 	if (b->ready_ms != 0 && sim_run_of(n, sandbox) == NULL)
 		sim_fail(n->sim, "(2) sandbox %llu is started again: it was ready before, and is %s",
 			 (unsigned long long)sandbox, b->ended ? "gone" : "bound or ready");
+}
+
+void judge_isolation(struct sim_node *n, uint64_t pool, uint8_t isolation)
+{
+	const struct pool_row *row = state_pool(n->tables, pool);
+
+	if (row != NULL && row->isolation != isolation)
+		sim_fail(n->sim,
+			 "(7) a sandbox of pool %llu is started with isolation %s, which is not its pool's",
+			 (unsigned long long)pool, isolation_name[isolation]);
+	if ((n->able & 1u << isolation) == 0 && !n->changed)
+		sim_fail(n->sim,
+			 "(7) a sandbox of pool %llu is started on node %llu, which cannot run isolation %s",
+			 (unsigned long long)pool, (unsigned long long)n->id, isolation_name[isolation]);
 }
 
 /* Nobody stops what serves a live session: it is closing first, or it does not run. */

@@ -54,6 +54,8 @@ const struct judge_session *judge_session(const struct sim *s, uint64_t generati
 
 /* What happened outside of the tables. */
 void judge_start(struct sim_node *n, uint64_t sandbox);
+/* A start with that isolation. */
+void judge_isolation(struct sim_node *n, uint64_t pool, uint8_t isolation);
 void judge_stop(struct sim_node *n, uint64_t sandbox);
 void judge_stopped(struct sim *s, uint64_t pool, uint32_t identifier, uint64_t begun_ms); /* acknowledged */
 void judge_over(struct sim_node *n, uint64_t sandbox,

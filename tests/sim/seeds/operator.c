@@ -3,6 +3,16 @@
 
 static const char *const names[] = {"first", "second"};
 
+/* Of a seed with virtual machines, the second pool's; sometimes the other one, which must be refused. */
+static uint8_t isolation_of(struct sim *s, uint32_t slot)
+{
+	bool vm = s->put_isolation == ISOLATION_VM && slot == 1;
+
+	if (s->put_isolation == ISOLATION_VM && sim_chance(s, 100))
+		vm = !vm;
+	return vm ? ISOLATION_VM : ISOLATION_CONTAINER;
+}
+
 void operator_updates(struct sim *s, uint64_t node, uint32_t slot)
 {
 	sim_update(s, node,
@@ -10,7 +20,8 @@ void operator_updates(struct sim *s, uint64_t node, uint32_t slot)
 				     .image = sim_chance(s, 500) ? "registry/image:1" : "registry/image:2",
 				     .max = 4 + sim_draw(s, 30),
 				     .ready = sim_draw(s, 6),
-				     .cooldown_ms = 1000 + sim_draw(s, 4000) * 8 + s->n_updates % 8});
+				     .cooldown_ms = 1000 + sim_draw(s, 4000) * 8 + s->n_updates % 8,
+				     .isolation = isolation_of(s, slot)});
 }
 
 static void order(struct sim *s, uint64_t by, uint64_t node, enum node_order what)
@@ -49,6 +60,8 @@ void operator_check(struct sim *s, uint32_t slot, uint64_t pool)
 	const struct pool_row *row = state_pool(sim_tables(s), pool);
 	const struct sim_put *last = NULL;
 
+	if (row->isolation != (slot == 1 ? s->put_isolation : ISOLATION_CONTAINER))
+		sim_fail(s, "(7) the isolation of pool %s has changed", names[slot]);
 	for (uint32_t i = 0; i < s->n_updates; i++) {
 		const struct sim_put *u = &s->updates[i];
 

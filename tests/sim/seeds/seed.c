@@ -208,6 +208,12 @@ static bool storms(uint64_t seed, const struct seed_options *o)
 	return o->unguarded || seed % 8 == 1;
 }
 
+/* In a third of the seeds the second pool runs in virtual machines, which some of the nodes cannot run. */
+static bool with_vms(uint64_t seed)
+{
+	return seed % 3 == 2;
+}
+
 static struct sim *begin(uint64_t seed, const struct seed_options *o)
 {
 	uint64_t x = seed * 0x9e3779b97f4a7c15u;
@@ -223,7 +229,9 @@ static struct sim *begin(uint64_t seed, const struct seed_options *o)
 		options.snapshot_trailing = 3 + (uint32_t)(x >> 40 & 7);
 	}
 	if (x >> 30 & 1)
-		options.cpu_milli = 300 + (x >> 20 & 511);
+		options.cpu_milli = (with_vms(seed) ? 500 : 300) + (x >> 20 & 511);
+	if (with_vms(seed))
+		options.no_vm = (x >> 8 & 0xff) << 1 & ~(2ull << x % options.n_voters);
 	options.n_workers = o->workers >= 0  ? (uint32_t)o->workers
 			    : seed % 97 == 0 ? 50
 			    : seed % 5 == 0  ? 2
@@ -240,12 +248,15 @@ void seed_run(uint64_t seed, const struct seed_options *options, struct seed_res
 	plan.sim = s;
 	plan.pools[0] = sim_put(s, "first", "registry/image:1", 4 + sim_draw(s, 30), 1 + sim_draw(s, 6),
 				1000 + sim_draw(s, 5000));
+	s->put_isolation = with_vms(seed) ? ISOLATION_VM : ISOLATION_CONTAINER;
 	plan.pools[1] = sim_put(s, "second", "registry/image:2", 4 + sim_draw(s, 30), sim_draw(s, 4),
 				1000 + sim_draw(s, 5000));
 	if (storms(seed, options))
 		draw_storm(s);
 	else if (faults)
 		draw_faults(s);
+	if (faults && with_vms(seed))
+		s->faults.ables = 100;
 	disturb(s);
 	faults_end(s);
 	s->faults.duplicate = faults; /* late ones may still come */

@@ -60,6 +60,8 @@ static void on_effect(void *context, const struct effect *e)
 		note(to, step->code.n > 0 ? step->code : step->digest);
 	} else if (e->kind == EFFECT_PROPOSE && e->type == COMMAND_SESSION_OPEN) {
 		to->code = (int32_t)((const struct cmd_session_open *)e->body)->preferred;
+	} else if (e->kind == EFFECT_DRIVE && e->type == SANDBOXD_START) {
+		to->code = ((const struct sandboxd_start *)e->body)->isolation;
 	} else if (e->kind == EFFECT_DRIVE && e->type == SANDBOXD_PULL) {
 		note(to, ((const struct sandboxd_image *)e->body)->digest);
 	}

@@ -15,7 +15,7 @@ struct seen {
 	uint16_t type; /* command, sandboxd or message type */
 	struct address from, to;
 	uint64_t correlation;
-	int32_t code; /* of a reply, SESSION_OPEN's preferred sandbox, or `failed`, `unserved` bits of SANDBOX_GONE, or the node of SANDBOX_BOOT */
+	int32_t code; /* of a reply, SESSION_OPEN's preferred sandbox, or `failed`, `unserved` bits of SANDBOX_GONE, or the node of SANDBOX_BOOT, or the isolation of START */
 	char text[400]; /* of SANDBOX_GONE, a refusal, a step: its message; of PULL: the digest */
 };
 

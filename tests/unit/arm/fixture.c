@@ -53,6 +53,11 @@ struct result fixture_apply(struct fixture *f, uint16_t type, const void *body)
 
 void fixture_init(struct fixture *f)
 {
+	fixture_init_with(f, ISOLATION_CONTAINER);
+}
+
+void fixture_init_with(struct fixture *f, uint8_t isolation)
+{
 	static const struct arm_role roles[] = {{STR("Owner"), STR("/")},
 						{STR("Azure ContainerApps Session Executor"), STR("/")}};
 	struct cmd_cluster_init init = {.id = STR("11111111-2222-3333-4444-555555555555")};
@@ -81,6 +86,7 @@ void fixture_init(struct fixture *f)
 					  .domain = STR("berth.example"),
 					  .environment = STR("env"),
 					  .region = STR("local"),
+					  .isolation = isolation,
 					  .tenant = STR("72f988bf-86f1-41af-91ab-2d7cd011db47")};
 	assert_int_equal(fixture_apply(f, COMMAND_CLUSTER_INIT, &init).code, 0);
 	f->epoch = fixture_apply(f, COMMAND_NODE_JOIN, &join).id;

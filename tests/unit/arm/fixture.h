@@ -28,6 +28,7 @@ struct fixture {
 };
 
 void fixture_init(struct fixture *f);
+void fixture_init_with(struct fixture *f, uint8_t isolation); /* of pools that name none */
 void fixture_done(struct fixture *f);
 /* Answers the status; reply and body are in the fixture until the next call. */
 int fixture_call(struct fixture *f, const char *method, const char *path, const char *query, struct str body);

@@ -133,7 +133,23 @@ void machine_finish(struct machine *m, uint64_t operation)
 
 uint64_t machine_pool(struct machine *m, const char *name, uint32_t max_sessions, uint32_t ready)
 {
+	return machine_pool_in(m, name, max_sessions, ready, ISOLATION_CONTAINER);
+}
+
+void machine_able(struct machine *m, unsigned nodes)
+{
+	struct cmd_node_able body = {.isolations = (1u << ISOLATIONS) - 1};
+
+	for (unsigned i = 1; i <= nodes; i++)
+		must(machine_do(m, i, COMMAND_NODE_ABLE, &body)->code == 0);
+}
+
+uint64_t machine_pool_in(struct machine *m, const char *name, uint32_t max_sessions, uint32_t ready,
+			 uint8_t isolation)
+{
 	struct msg_pool_put put = machine_put(name, max_sessions, ready);
+	put.isolation = isolation;
+
 	struct result result = *machine_do(m, 1, COMMAND_POOL_PUT, &put);
 
 	must(result.code == 0 && result.operation != 0);

@@ -31,6 +31,10 @@ void machine_audit(struct machine *m, const char *what);
 
 /* A pool "p<n>" with its update driven to its end; returns its uid. */
 uint64_t machine_pool(struct machine *m, const char *name, uint32_t max_sessions, uint32_t ready);
+uint64_t machine_pool_in(struct machine *m, const char *name, uint32_t max_sessions, uint32_t ready,
+			 uint8_t isolation);
+/* Nodes 1 to `nodes` run everything. */
+void machine_able(struct machine *m, unsigned nodes);
 struct msg_pool_put machine_put(const char *name, uint32_t max_sessions, uint32_t ready);
 void machine_finish(struct machine *m, uint64_t operation);
 uint64_t machine_boot(struct machine *m, uint64_t pool, uint64_t node);  /* sandbox id */

@@ -493,7 +493,7 @@ static void test_commands_of_voters(void **unused)
 		assert_int_equal(state_hash(m.s), hash);
 		n++;
 	}
-	assert_int_equal(n, COMMAND_TYPES - 1 - 11);
+	assert_int_equal(n, COMMAND_TYPES - 1 - 12);
 	machine_done(&m);
 }
 

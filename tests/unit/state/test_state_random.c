@@ -106,8 +106,9 @@ static uint64_t some_end(struct run *r)
 static void do_put(struct run *r)
 {
 	static const char *const names[] = {"alpha", "beta", "gamma", "delta"};
+	uint64_t which = below(r, 4);
 	struct msg_pool_put put =
-		machine_put(names[below(r, 4)], (uint32_t)(1 + below(r, 12)), (uint32_t)below(r, 6));
+		machine_put(names[which], (uint32_t)(1 + below(r, 12)), (uint32_t)below(r, 6));
 	struct secret_put secret = {.name = STR("password"),
 				    .sealed = below(r, 3) == 0 ? STR_NONE : STR("sealed")};
 
@@ -115,6 +116,7 @@ static void do_put(struct run *r)
 	put.secrets = &secret;
 	put.n_secrets = (uint32_t)below(r, 2);
 	put.expect_uid = below(r, 10) == 0 ? below(r, 3000) : 0;
+	put.isolation = (which == 0) == (below(r, 20) == 0) ? ISOLATION_VM : ISOLATION_CONTAINER;
 	act(r, node_id(r), COMMAND_POOL_PUT, &put);
 }
 
@@ -276,8 +278,12 @@ static void do_join(struct run *r)
 				     .voter = true,
 				     .cpu_milli = 1000 + below(r, 3000),
 				     .memory_bytes = (1 + below(r, 8)) << 30};
+	struct cmd_node_able able = {.isolations = below(r, 3) == 0 ? 1u << ISOLATION_CONTAINER
+								    : (1u << ISOLATIONS) - 1};
 
+	join.isolations = below(r, 2) == 0 ? 0 : able.isolations;
 	act(r, join.id, COMMAND_NODE_JOIN, &join);
+	act(r, join.id, COMMAND_NODE_ABLE, &able);
 }
 
 /* Some key, or one that is not there. */
@@ -521,6 +527,7 @@ static void run_seed(uint64_t seed, unsigned steps)
 	recount_init(&r.bill, 15000);
 	r.m.twin = state_new();
 	machine_start(&r.m, NODES);
+	machine_able(&r.m, NODES);
 	for (uint64_t id = 1; id <= NODES; id++)
 		r.bill.renewed_ms[id] = r.m.now_ms;
 	for (unsigned i = 0; i < steps; i++) {

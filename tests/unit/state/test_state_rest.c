@@ -27,7 +27,8 @@ static void open_world(struct world *w)
 {
 	machine_init(&w->m);
 	machine_start(&w->m, 3);
-	w->pool = machine_pool(&w->m, "machines", 5, 1);
+	machine_able(&w->m, 3);
+	w->pool = machine_pool_in(&w->m, "machines", 5, 1, ISOLATION_VM);
 	w->box = machine_ready(&w->m, w->pool, 1);
 	w->generation = machine_open(&w->m, w->pool, "user-1").session.generation;
 }

@@ -1,0 +1,216 @@
+/* A pool of virtual machines on nodes of which some cannot run them: where it boots, what it is told when none can. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <string.h>
+
+#include "pool/pool.h"
+#include "sim/blank.h"
+#include "stage.h"
+
+#define NONE_YET "" /* a node that has not said whether it can */
+
+static struct stage *s;
+
+static void able(uint64_t node, bool vm, const char *no_vm)
+{
+	struct cmd_node_able body = {1u << ISOLATION_CONTAINER | (vm ? 1u << ISOLATION_VM : 0),
+				     str_of(no_vm)};
+
+	assert_int_equal(stage_apply(s, node, COMMAND_NODE_ABLE, &body).code, 0);
+}
+
+/* Beside the stage's own pool of containers; both nodes hold the image of both. */
+static struct result put(void)
+{
+	struct str digest = STR("sha256:1");
+	struct msg_pool_put body = {.subscription = STR("s"),
+				    .resource_group = STR("g"),
+				    .name = STR("vms"),
+				    .document = STR("{}"),
+				    .limits = {.max_sessions = 20, .ready_target = 4, .cooldown_ms = 5000},
+				    .template = {.container_name = STR("c"),
+						 .image = STR("r/i@sha256:1"),
+						 .cpu_milli = 250,
+						 .memory_bytes = 1 << 26,
+						 .target_port = 80},
+				    .new_revision = true,
+				    .isolation = ISOLATION_VM};
+
+	stage_apply(s, STAGE_OTHER, COMMAND_NODE_IMAGES, &(struct cmd_node_images){STAGE_OTHER, &digest, 1});
+	return stage_apply(s, STAGE_NODE, COMMAND_POOL_PUT, &body);
+}
+
+static void step(uint64_t operation, uint8_t from, uint8_t phase)
+{
+	struct cmd_operation_step body = {
+		.operation = operation, .from = from, .phase = phase, .digest = STR("sha256:1")};
+
+	assert_int_equal(stage_apply(s, STAGE_NODE, COMMAND_OPERATION_STEP, &body).code, 0);
+}
+
+static uint64_t made(void)
+{
+	struct result r = put();
+
+	step(r.operation, PHASE_RESOLVE, PHASE_CACHE);
+	step(r.operation, PHASE_CACHE, PHASE_SUCCEEDED);
+	return r.id;
+}
+
+static void test_boots_where_it_can(void **state)
+{
+	const struct seen *boot;
+	uint64_t pool;
+	uint32_t n = 0;
+
+	(void)state;
+	s = stage_new(false, false);
+	able(STAGE_NODE, false, "no");
+	able(STAGE_OTHER, true, "");
+	pool = made();
+	runtime_leading(s->runtime, true, 1, s->now_ms);
+	stage_run(s, 10);
+	while ((boot = stage_next(s, EFFECT_PROPOSE, COMMAND_SANDBOX_BOOT)) != NULL) {
+		uint64_t node = (uint64_t)boot->code;
+		struct cmd_sandbox_boot body = {pool, state_pool(s->tables, pool)->active_revision, node};
+
+		if (node == STAGE_NODE) { /* of the containers' pool, which only this node holds */
+			body = (struct cmd_sandbox_boot){s->pool, s->revision, node};
+			assert_int_equal(stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_BOOT, &body).code, 0);
+		} else {
+			n += stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_BOOT, &body).code == 0;
+		}
+		stage_proposed(s, boot, 0);
+		stage_run(s, 10);
+	}
+	assert_int_equal(n, 4);
+	stage_free(s);
+}
+
+/* sandboxd is told, or it would run a container. */
+static void test_its_start_says_so(void **state)
+{
+	struct cmd_sandbox_boot body;
+	const struct seen *start;
+
+	(void)state;
+	s = stage_new(false, false);
+	runtime_joined(s->runtime, s->epoch[STAGE_NODE], s->now_ms);
+	stage_adopted(s, 0, false);
+	able(STAGE_NODE, true, "");
+	body = (struct cmd_sandbox_boot){.pool = made(), .node = STAGE_NODE};
+	body.revision = state_pool(s->tables, body.pool)->active_revision;
+	s->looked = s->n_seen;
+	assert_int_equal(stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_BOOT, &body).code, 0);
+	start = stage_next(s, EFFECT_DRIVE, SANDBOXD_START);
+	assert_non_null(start);
+	assert_int_equal(start->code, ISOLATION_VM);
+	stage_boot(s);
+	assert_int_equal(stage_next(s, EFFECT_DRIVE, SANDBOXD_START)->code, ISOLATION_CONTAINER);
+	stage_free(s);
+}
+
+/* What the leader's pool actor does with the phase CACHE. */
+static const struct seen *cached(void)
+{
+	struct result r;
+
+	s->looked = s->n_seen;
+	r = put();
+	step(r.operation, PHASE_RESOLVE, PHASE_CACHE);
+	stage_run(s, 100);
+	return stage_next(s, EFFECT_PROPOSE, COMMAND_OPERATION_STEP);
+}
+
+static void test_creation_fails_with_the_reason(void **state)
+{
+	const struct seen *first;
+
+	(void)state;
+	s = stage_new(true, false);
+	able(STAGE_NODE, false, "no vmx");
+	able(STAGE_OTHER, false, "no answer from the canary guest");
+	cached();
+	s->looked = 0;
+	while ((first = stage_next(s, EFFECT_PROPOSE, COMMAND_OPERATION_STEP)) != NULL &&
+	       first->code != PHASE_FAILED)
+		;
+	assert_non_null(first);
+	assert_string_equal(first->text, "IsolationUnavailable");
+	stage_free(s);
+}
+
+/* One has not said yet, or could and is lost: nothing is decided. */
+static void test_creation_waits_for_who_has_not_said(void **state)
+{
+	const struct seen *x;
+
+	(void)state;
+	s = stage_new(true, false);
+	able(STAGE_NODE, false, "no vmx");
+	able(STAGE_OTHER, false, NONE_YET);
+	cached();
+	s->looked = 0;
+	while ((x = stage_next(s, EFFECT_PROPOSE, COMMAND_OPERATION_STEP)) != NULL)
+		assert_int_not_equal(x->code, PHASE_FAILED);
+	s->looked = s->n_seen;
+	able(STAGE_OTHER, true, "");
+	stage_run(s, 2000); /* it holds the image: done */
+	x = stage_next(s, EFFECT_PROPOSE, COMMAND_OPERATION_STEP);
+	assert_non_null(x);
+	assert_int_equal(x->code, PHASE_SUCCEEDED);
+	stage_free(s);
+}
+
+/* Its only node lost the ability, and a session lives there: others are told why, not that it is full. */
+static void test_askers_are_told_why(void **state)
+{
+	struct cmd_sandbox_boot boot = {.node = STAGE_OTHER};
+	const struct seen *opened;
+	uint64_t pool;
+
+	(void)state;
+	s = stage_new(true, false);
+	able(STAGE_NODE, false, "no vmx");
+	able(STAGE_OTHER, true, "");
+	boot.pool = pool = made();
+	boot.revision = state_pool(s->tables, pool)->active_revision;
+	uint64_t sandbox = stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_BOOT, &boot).id;
+
+	stage_apply(s, STAGE_OTHER, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){sandbox});
+	stage_apply(s, STAGE_NODE, COMMAND_SESSION_OPEN,
+		    &(struct cmd_session_open){.pool = pool, .identifier = STR("user-1")});
+	assert_int_equal(state_pool_counts(s->tables, pool).live, 1);
+	able(STAGE_OTHER, false, "the module was removed");
+	s->looked = s->n_seen;
+	stage_post(s, ADDRESS_PLACEMENT, 0, MSG_OPEN, 77,
+		   &(struct msg_open){.pool = pool, .identifier = STR("user-2")});
+	stage_apply(s, STAGE_NODE, COMMAND_SESSION_OPEN,
+		    &(struct cmd_session_open){.pool = pool, .identifier = STR("user-2")});
+	stage_run(s, 11000);
+	opened = stage_next(s, EFFECT_SEND, MSG_OPENED);
+	assert_non_null(opened);
+	assert_int_equal(opened->code, OPEN_CANNOT_START);
+	assert_non_null(strstr(opened->text, "virtual machines"));
+	assert_non_null(strstr(opened->text, "the module was removed"));
+	assert_non_null(strstr(opened->text, "no vmx"));
+	stage_free(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_boots_where_it_can),
+		cmocka_unit_test(test_its_start_says_so),
+		cmocka_unit_test(test_creation_fails_with_the_reason),
+		cmocka_unit_test(test_creation_waits_for_who_has_not_said),
+		cmocka_unit_test(test_askers_are_told_why),
+	};
+
+	blank_from_environment();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
