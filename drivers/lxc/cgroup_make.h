@@ -8,7 +8,7 @@
 #ifndef LXC_CGROUP_MAKE_H
 #define LXC_CGROUP_MAKE_H
 
-#include "lxc_shim/cgroup.h"
+#include "sandbox/cgroup.h"
 
 /* Makes the group `container` in each hierarchy that has a controller which we use, below the group of process 1, and sets
  * limits, no swap, and the list of devices. What was made stays on failure: cgroup_remove() takes it away. */

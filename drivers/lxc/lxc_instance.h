@@ -4,7 +4,7 @@
 
 #include <semaphore.h>
 
-#include "cgroup.h"
+#include "sandbox/cgroup.h"
 #include "core/buf.h"
 #include "drivers/driver.h"
 #include "drivers_net/egress.h"

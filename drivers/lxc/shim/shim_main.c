@@ -31,7 +31,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lxc_shim/cgroup.h"
+#include "sandbox/cgroup.h"
 #include "lxc_shim/cgroup_make.h"
 #include "container.h"
 #include "core/clock.h"

@@ -19,7 +19,7 @@
 #include "core/clock.h"
 #include "core/fd.h"
 #include "drivers_world/world.h"
-#include "lxc_shim/cgroup.h"
+#include "sandbox/cgroup.h"
 
 static struct world world;
 static struct world_start s;

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "core/fd.h"
-#include "lxc_shim/cgroup.h"
+#include "sandbox/cgroup.h"
 
 static char root[64];
 

@@ -3,8 +3,8 @@
  *
  * Owns nothing; a layout is a plain value. Any thread. The machine's files are reached below a root directory that
  * is "" in production and a tree of files in tests. */
-#ifndef LXC_CGROUP_H
-#define LXC_CGROUP_H
+#ifndef SANDBOX_CGROUP_H
+#define SANDBOX_CGROUP_H
 
 #include <stdbool.h>
 #include <stdint.h>
