@@ -28,11 +28,13 @@ struct proof {
 struct sandboxd_able carriers_able(const struct server *s)
 {
 	struct sandboxd_able able = {0};
-	struct str why = str_of(s->carriers[ISOLATION_VM].why_not.message);
+	const struct carrier *vm = &s->carriers[ISOLATION_VM];
+	struct str why = str_of(vm->why_not.message);
 
 	for (int i = 0; i < ISOLATIONS; i++)
 		able.isolations |= s->carriers[i].proven ? 1u << i : 0;
-	if (!s->carriers[ISOLATION_VM].proven)
+	/* The first proof is under way: not known yet, and who asks for a machine may wait for it. */
+	if (!vm->proven && !(vm->proving && vm->wait_ms == 0))
 		able.no_vm = str_slice(why, 0, why.n < NO_VM_MAX ? why.n : NO_VM_MAX);
 	return able;
 }
