@@ -8,6 +8,7 @@
  *   <dir>/images/<hex of the manifest's digest>/{root/,record}   published by rename after a sync
  *   <dir>/images/<hex of the manifest's digest>/layers/<hex>     its layers as they came: a pull that needs one of them does not
  *                                                                fetch it again. One file, linked by each image that has it
+ *   <dir>/images/<hex of the manifest's digest>/disk             its root as one file for machines, once one wanted it
  *   <dir>/images/<hex of an index's digest> -> <hex>             the index that led to it
  *   <dir>/work/...                                               under construction; swept at open
  *
@@ -33,6 +34,7 @@ struct image_options {
 	const char *dir;            /* made if missing; its parent must exist */
 	const char *fetch_program;  /* path of berth-fetch */
 	const char *unpack_program; /* path of berth-unpack */
+	const char *pack_program;   /* path of berth-pack; NULL: image_disk is refused */
 	uint32_t uid, gid;          /* of these children; not 0 */
 	const char *ca_file;        /* PEM; NULL: the system's */
 	/* host[:port] or *.suffix. None: any host, but only at public addresses. A host that leads to a loopback or

@@ -172,6 +172,26 @@ static int no_result(const struct spawn *s, int status, struct err *err)
 		       WEXITSTATUS(status));
 }
 
+/* The last line of what it said, which may be anything. */
+static int said(const struct spawn *s, const struct buf *b, struct err *err)
+{
+	char line[128];
+	size_t end = b->n, n = 0;
+
+	while (end > 0 && b->p[end - 1] == '\n')
+		end--;
+	for (size_t i = end; i > 0 && b->p[i - 1] != '\n'; i--)
+		n++;
+	n = n < sizeof line ? n : sizeof line - 1;
+	for (size_t i = 0; i < n; i++) {
+		char c = b->p[end - n + i];
+
+		line[i] = c >= ' ' && c <= '~' ? c : '?';
+	}
+	line[n] = '\0';
+	return err_set(err, -EIO, "%s: %s", s->name, line);
+}
+
 int spawn_run(const struct spawn *s, struct arena *arena, void *ret_result, struct err *err)
 {
 	CLEANUP_FD int program = open(s->program, O_RDONLY | O_CLOEXEC),
@@ -214,6 +234,10 @@ int spawn_run(const struct spawn *s, struct arena *arena, void *ret_result, stru
 	status = reap(pid);
 	if (r < 0)
 		return r;
+	if (s->result_type == NULL && status == 0)
+		return 0;
+	if (s->result_type == NULL && b.n > 0 && WIFEXITED(status))
+		return said(s, &b, err);
 	if (b.n == 0 || status != 0)
 		return no_result(s, status, err);
 	r = codec_decode(b.p, b.n, s->result_type, arena, ret_result, err);

@@ -1,4 +1,4 @@
-/* spawn.h -- runs berth-fetch or berth-unpack: one request in, one result out, within a time.
+/* spawn.h -- runs berth-fetch, berth-unpack or berth-pack: one request in, one result out, within a time.
  *
  * The child has the descriptors of protocol.h and stderr, no environment, and nothing else of this process. It is killed when the
  * time is over, and when this process dies. Blocks; any thread. */
@@ -13,6 +13,7 @@ struct spawn {
 	uint32_t uid, gid;
 	bool as_root;    /* starts as root and gets uid and gid as arguments; else it starts as uid and gid */
 	bool no_network; /* in an empty network namespace */
+	/* No result type: its exit code says whether it did it, and the result's descriptor has the reason as text. */
 	const struct codec_type *request_type, *result_type;
 	const void *request;
 	int blobs, source; /* borrowed; -1: none */

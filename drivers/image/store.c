@@ -91,6 +91,7 @@ static int read_record(const char *path, struct image_entry *e, struct err *err)
 int store_load(struct image_store *s, const char *hex, struct image_entry **ret, struct err *err)
 {
 	char path[PATH_MAX];
+	struct stat st;
 	struct image_entry *e = calloc(1, sizeof *e);
 	int r = e == NULL ? err_set(err, -ENOMEM, "no memory for an image") : 0;
 
@@ -99,7 +100,12 @@ int store_load(struct image_store *s, const char *hex, struct image_entry **ret,
 	if (r == 0)
 		r = read_record(path, e, err);
 	if (r == 0)
+		r = store_path(s, "images", hex, "disk", path, err);
+	if (r == 0) {
+		e->packed_path = (char *)(uintptr_t)arena_str(&e->arena, str_of(path)).p;
+		e->packed_bytes = stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 		r = store_path(s, "images", hex, "root", path, err);
+	}
 	if (r < 0) {
 		if (e != NULL)
 			entry_free(e);
@@ -109,7 +115,7 @@ int store_load(struct image_store *s, const char *hex, struct image_entry **ret,
 	e->image.digest = e->digest;
 	e->image.config = &e->config;
 	e->image.root = arena_str(&e->arena, str_of(path)).p;
-	must(e->image.root != NULL);
+	must(e->image.root != NULL && e->packed_path != NULL);
 	e->next = s->entries;
 	s->entries = e;
 	if (ret != NULL)
@@ -265,6 +271,7 @@ static int copy_options(struct image_store *s, const struct image_options *from,
 	o->dir = copy_text(s, from->dir);
 	o->fetch_program = copy_text(s, from->fetch_program);
 	o->unpack_program = copy_text(s, from->unpack_program);
+	o->pack_program = copy_text(s, from->pack_program);
 	o->registries = copy_list(s, from->registries, from->n_registries);
 	o->insecure = copy_list(s, from->insecure, from->n_insecure);
 	o->token_hosts = copy_list(s, from->token_hosts, from->n_token_hosts);
@@ -391,7 +398,7 @@ struct image_state store_state(const struct image_entry *e, struct arena *arena)
 {
 	return (struct image_state){.digest = arena_str(arena, str_of(e->digest)),
 				    .reference = arena_str(arena, str_of(e->image.reference)),
-				    .bytes = e->image.bytes,
+				    .bytes = e->image.bytes + e->packed_bytes,
 				    .last_used_ms = e->last_used_ms,
 				    .users = e->users};
 }

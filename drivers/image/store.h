@@ -15,7 +15,12 @@ struct image_entry {
 	struct arena arena; /* holds the strings and the configuration */
 	struct image_config config;
 	char digest[IMAGE_DIGEST_SIZE];
-	uint64_t disk_bytes;        /* of its root, about */
+	uint64_t disk_bytes;   /* of its root, about */
+	char *packed_path;     /* of its disk; there if packed_bytes says so */
+	uint64_t packed_bytes; /* 0: there is none */
+	bool packing;          /* somebody makes it; the others wait for the end of this try */
+	uint64_t pack_tries;
+	struct err pack_err;        /* of the last one */
 	struct image_layer *layers; /* in layers/: digest and bytes */
 	uint32_t n_layers;
 	uint64_t last_used_ms; /* wall time */
@@ -50,7 +55,7 @@ struct image_store {
 	struct str ca_pem;
 	int lock_fd;
 	pthread_mutex_t mutex;  /* guards everything below */
-	pthread_cond_t changed; /* a flight ended, or nobody waits for it any more */
+	pthread_cond_t changed; /* a flight ended, or nobody waits for it any more; a disk was made or not */
 	struct image_entry *entries;
 	struct image_alias *aliases;
 	struct image_flight *flights;

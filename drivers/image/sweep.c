@@ -30,7 +30,7 @@ static uint64_t used_bytes(const struct image_store *s)
 	uint64_t total = 0;
 
 	for (const struct image_entry *e = s->entries; e != NULL; e = e->next) {
-		total += e->disk_bytes;
+		total += e->disk_bytes + e->packed_bytes;
 		for (uint32_t i = 0; i < e->n_layers; i++) {
 			const struct image_entry *first = s->entries;
 

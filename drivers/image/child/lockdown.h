@@ -19,4 +19,9 @@ int lockdown_fetch(bool network, uint64_t file_bytes_max, struct err *err);
  * without sockets, threads or programs. */
 int lockdown_unpack(int root_fd, uint32_t uid, uint32_t gid, uint64_t file_bytes_max, struct err *err);
 
+/* For berth-pack, started as root, before it executes another program: uid and gid, and of the capabilities only CAP_DAC_READ_SEARCH,
+ * also behind the exec; the filter with that call, without sockets and without open_by_handle_at, which with this capability
+ * would reach files that no path leads to. */
+int lockdown_pack(uint32_t uid, uint32_t gid, uint64_t file_bytes_max, struct err *err);
+
 #endif

@@ -80,6 +80,12 @@ static const struct codec_field unpack_result_fields[] = {
 const struct codec_type image_unpack_result_codec =
 	CODEC_TYPE(struct image_unpack_result, "unpack result", unpack_result_fields);
 
+static const struct codec_field pack_request_fields[] = {
+	CODEC_U64(struct image_pack_request, bytes_max),
+};
+const struct codec_type image_pack_request_codec =
+	CODEC_TYPE(struct image_pack_request, "pack request", pack_request_fields);
+
 bool image_digest_valid(struct str digest)
 {
 	if (digest.n != IMAGE_DIGEST_BYTES || !str_starts(digest, STR("sha256:")))

@@ -1,4 +1,4 @@
-/* protocol.h -- what sandboxd hands to berth-fetch and berth-unpack and what they answer: one struct each way, in
+/* protocol.h -- what sandboxd hands to berth-fetch, berth-unpack and berth-pack and what they answer: one struct each way, in
  * msgpack, on inherited descriptors. Everything that an image, a registry or an archive wrote reaches sandboxd only as the
  * typed, bounded fields of the results. */
 #ifndef IMAGE_PROTOCOL_PROTOCOL_H
@@ -8,9 +8,11 @@
 
 /* Descriptors of both programs. */
 #define IMAGE_FD_REQUEST 3 /* a sealed file: the request */
-#define IMAGE_FD_RESULT  4 /* a pipe: the result, then end */
-#define IMAGE_FD_BLOBS   5 /* a file: all layers one behind the other; written by fetch, read by unpack */
-#define IMAGE_FD_SOURCE  6 /* fetch, import: the archive or the directory. unpack: the directory to fill */
+#define IMAGE_FD_RESULT  4 /* a pipe: the result, then end. pack: text for people */
+#define IMAGE_FD_BLOBS \
+	5 /* a file: all layers one behind the other; written by fetch, read by unpack. pack: the file to make */
+#define IMAGE_FD_SOURCE \
+	6 /* fetch, import: the archive or the directory. unpack: the directory to fill. pack: to read */
 
 #define IMAGE_MESSAGE_MAX  (CODEC_BYTES_MAX / 2)
 #define IMAGE_PEM_MAX      (IMAGE_MESSAGE_MAX / 2)
@@ -103,7 +105,11 @@ struct image_unpack_result {
 	uint32_t n_groups;
 };
 
-extern const struct codec_type image_config_codec, image_layer_codec;
+struct image_pack_request {
+	uint64_t bytes_max; /* of the file */
+};
+
+extern const struct codec_type image_config_codec, image_layer_codec, image_pack_request_codec;
 extern const struct codec_type image_fetch_request_codec, image_fetch_result_codec;
 extern const struct codec_type image_unpack_request_codec, image_unpack_result_codec;
 

@@ -50,12 +50,14 @@ static uint32_t split_mirrors(const char *list, struct arena *arena, struct str 
 int image_source_open(const struct settings *s, const char *bin_dir, struct image_store **ret,
 		      struct err *err)
 {
-	char dir[SETTINGS_PATH_MAX + 16], fetch[SETTINGS_PATH_MAX + 16], unpack[SETTINGS_PATH_MAX + 16];
+	char dir[SETTINGS_PATH_MAX + 16], fetch[SETTINGS_PATH_MAX + 16], unpack[SETTINGS_PATH_MAX + 16],
+		pack[SETTINGS_PATH_MAX + 16];
 	struct str registries[HOSTS_MAX], insecure[HOSTS_MAX], tokens[HOSTS_MAX], mirrors[HOSTS_MAX];
 	CLEANUP_ARENA struct arena arena = {0};
 	struct image_options o = {.dir = dir,
 				  .fetch_program = fetch,
 				  .unpack_program = unpack,
+				  .pack_program = pack,
 				  .uid = s->uid_base + 65535, /* of the range that no sandbox has */
 				  .gid = s->uid_base + 65535,
 				  .ca_file = s->image_ca[0] != '\0' ? s->image_ca : NULL,
@@ -83,5 +85,6 @@ int image_source_open(const struct settings *s, const char *bin_dir, struct imag
 	snprintf(dir, sizeof dir, "%s/store", s->state_dir);
 	snprintf(fetch, sizeof fetch, "%s/berth-fetch", bin_dir);
 	snprintf(unpack, sizeof unpack, "%s/berth-unpack", bin_dir);
+	snprintf(pack, sizeof pack, "%s/berth-pack", bin_dir);
 	return image_store_open(&o, ret, err);
 }

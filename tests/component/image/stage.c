@@ -36,6 +36,7 @@ struct image_store *open_store(const char *name, struct hosts hosts)
 	struct image_options o = {.dir = dir,
 				  .fetch_program = FETCH_PROGRAM,
 				  .unpack_program = UNPACK_PROGRAM,
+				  .pack_program = PACK_PROGRAM,
 				  .uid = UNPRIVILEGED,
 				  .gid = UNPRIVILEGED,
 				  .ca_file = hosts.ca,
@@ -47,6 +48,7 @@ struct image_store *open_store(const char *name, struct hosts hosts)
 				  .n_token_hosts = hosts.token_hosts != NULL,
 				  .unpacked_bytes_max = 16u << 20,
 				  .entries_max = 1000,
+				  .disk_bytes_max = hosts.disk_max,
 				  .connect_ms = 5000,
 				  .stall_ms = hosts.stall_ms};
 

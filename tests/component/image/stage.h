@@ -27,6 +27,7 @@ struct hosts {
 	const char *registries, *insecure, *token_hosts;
 	const char *ca;
 	uint32_t stall_ms;
+	uint64_t disk_max; /* of all images together */
 };
 struct image_store *open_store(const char *name, struct hosts hosts);
 /* One that knows the registry and its CA. */
