@@ -1,21 +1,26 @@
 #include "egress.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <net/if.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "conntrack.h"
 #include "core/buf.h"
+#include "core/fd.h"
 #include "core/must.h"
 #include "nft.h"
 #include "ranges.h"
 #include "routing.h"
 #include "rtnetlink.h"
+#include "tap.h"
 
 #define BATCH_BYTES_MAX (1u << 20)
 #define ADDRESSES       (1u << (32 - RANGES_OWN_BITS)) /* of one node */
@@ -64,11 +69,10 @@ static int apply(struct egress *e, struct err *err)
 	return r;
 }
 
-/* -- Pairs ------------------------------------------------------------------------------------------------------ */
+/* -- Devices ---------------------------------------------------------------------------------------------------- */
 
 /* Known at both ends from the beginning, so that nobody has to ask: no address resolution, which would need a route. */
-static const uint8_t outer_mac[RTNETLINK_MAC] = {0x02, 'b', 't', 'h', 0, 0},
-		     inner_mac[RTNETLINK_MAC] = {0x02, 'b', 't', 'h', 0, 1};
+static const uint8_t outer_mac[RTNETLINK_MAC] = {0x02, 'b', 't', 'h', 0, 0};
 
 static uint32_t outer_address(const struct egress *e, uint32_t slot)
 {
@@ -97,45 +101,57 @@ static int configure_inside(const struct egress *e, uint32_t slot, int netns)
 
 static int configure_outside(const struct egress *e, uint32_t slot, const char *name)
 {
+	uint8_t mac[RTNETLINK_MAC];
 	int r = rtnetlink_address(name, outer_address(e, slot), 32);
 
+	rules_mac(&e->rules, slot, mac);
 	if (r == 0)
 		r = rtnetlink_up(name);
 	if (r == 0)
-		r = rtnetlink_neighbour(name, outer_address(e, slot) + 1, inner_mac);
+		r = rtnetlink_neighbour(name, outer_address(e, slot) + 1, mac);
 	if (r == 0)
 		r = routing_to(&e->routing, name, outer_address(e, slot) + 1);
 	return r;
 }
 
-static int make_pair(const struct egress *e, uint32_t slot, int netns, struct err *err)
+static int make_link(const struct egress *e, uint32_t slot, const char *name, int netns)
+{
+	uint8_t mac[RTNETLINK_MAC];
+
+	rules_mac(&e->rules, slot, mac);
+	return e->slots[slot].tap ? tap_make(name, outer_mac)
+				  : rtnetlink_veth(name, outer_mac, INSIDE, mac, netns);
+}
+
+/* `netns` -1: of a machine. */
+static int make_device(const struct egress *e, uint32_t slot, int netns, struct err *err)
 {
 	char name[IF_NAMESIZE];
 	int r;
 
 	rules_interface(&e->rules, slot, name);
-	r = rtnetlink_veth(name, outer_mac, INSIDE, inner_mac, netns);
+	r = make_link(e, slot, name, netns);
 	if (r == -EEXIST) { /* of a sandbox that is gone: the slot is ours now */
 		(void)rtnetlink_delete(name);
-		r = rtnetlink_veth(name, outer_mac, INSIDE, inner_mac, netns);
+		r = make_link(e, slot, name, netns);
 	}
 	if (r < 0)
-		return err_system(err, r, "make the interfaces %s and %s", name, INSIDE);
+		return err_system(err, r, "make the interface %s", name);
 	r = routing_guard(name, err);
 	if (r == 0 && (r = configure_outside(e, slot, name)) < 0)
 		err_system(err, r, "set up the interface %s", name);
-	if (r == 0 && (r = configure_inside(e, slot, netns)) < 0)
+	if (r == 0 && netns >= 0 && (r = configure_inside(e, slot, netns)) < 0)
 		err_system(err, r, "set up the interface %s of %s", INSIDE, name);
 	if (r < 0)
 		(void)rtnetlink_delete(name);
 	return r;
 }
 
-static void set_slot(struct egress *e, uint32_t slot, bool attached, bool on)
+static void set_slot(struct egress *e, uint32_t slot, struct egress_slot to)
 {
-	if (attached != e->slots[slot].attached)
-		e->n_attached += attached ? 1u : -1u;
-	e->slots[slot] = (struct egress_slot){attached, on};
+	if (to.attached != e->slots[slot].attached)
+		e->n_attached += to.attached ? 1u : -1u;
+	e->slots[slot] = to;
 }
 
 static void end_if_last(struct egress *e)
@@ -181,14 +197,14 @@ void egress_free(struct egress *e)
 	free(e);
 }
 
-int egress_attach(struct egress *e, uint32_t slot, int netns, struct err *err)
+static int attach(struct egress *e, uint32_t slot, struct egress_slot as, int netns, struct err *err)
 {
 	int r;
 
 	if (slot >= EGRESS_SLOTS_MAX)
 		return err_set(err, -ERANGE, "egress: slot %u, at most %u have one", slot, EGRESS_SLOTS_MAX);
 	pthread_mutex_lock(&e->lock);
-	set_slot(e, slot, true, true);
+	set_slot(e, slot, as);
 	routing_lock(&e->routing);
 	r = apply(e, err);
 	if (r == 0)
@@ -197,18 +213,32 @@ int egress_attach(struct egress *e, uint32_t slot, int netns, struct err *err)
 	    !e->routing.forward_ours) /* another node's, or the machine's own */
 		routing_adopt(&e->routing);
 	if (r == 0)
-		r = make_pair(e, slot, netns, err);
+		r = make_device(e, slot, netns, err);
 	routing_unlock(&e->routing);
 	if (r < 0) {
 		bool refused = e->refused;
 
-		set_slot(e, slot, false, false);
+		set_slot(e, slot, (struct egress_slot){0});
 		(void)apply(e, NULL);
 		e->refused = refused;
 		end_if_last(e);
 	}
 	pthread_mutex_unlock(&e->lock);
 	return r < 0 ? err_wrap(err, "egress") : 0;
+}
+
+int egress_attach(struct egress *e, uint32_t slot, int netns, struct err *err)
+{
+	return attach(e, slot, (struct egress_slot){.attached = true, .on = true}, netns, err);
+}
+
+int egress_attach_tap(struct egress *e, uint32_t slot, bool on, char ret_name[16], struct err *err)
+{
+	int r = attach(e, slot, (struct egress_slot){.attached = true, .on = on, .tap = true}, -1, err);
+
+	if (r == 0)
+		rules_interface(&e->rules, slot, ret_name);
+	return r;
 }
 
 /* What is not on any more has no connections either. */
@@ -250,7 +280,7 @@ int egress_detach(struct egress *e, uint32_t slot, struct err *err)
 		r = rtnetlink_delete(name);
 		r = r == -ENODEV || r == 0 ? 0 : err_system(err, r, "remove the interface %s", name);
 		if (r == 0) {
-			set_slot(e, slot, false, false);
+			set_slot(e, slot, (struct egress_slot){0});
 			r = apply(e, err);
 			end_connections(e, slot);
 			end_if_last(e);
@@ -263,7 +293,13 @@ int egress_detach(struct egress *e, uint32_t slot, struct err *err)
 void egress_adopt(struct egress *e, uint32_t slot, bool on)
 {
 	if (slot < EGRESS_SLOTS_MAX)
-		set_slot(e, slot, true, on);
+		set_slot(e, slot, (struct egress_slot){.attached = true, .on = on});
+}
+
+void egress_adopt_tap(struct egress *e, uint32_t slot, bool on)
+{
+	if (slot < EGRESS_SLOTS_MAX)
+		set_slot(e, slot, (struct egress_slot){.attached = true, .on = on, .tap = true});
 }
 
 static unsigned remove_strays(struct egress *e)
@@ -312,17 +348,19 @@ int egress_settle(struct egress *e, struct err *err)
 /* Are the tables what we made them? -EAGAIN: somebody changed rules and we had not looked at ours since we did. */
 static int check_tables(struct egress *e, uint32_t generation)
 {
-	char table[RULES_NAME_MAX], limits[RULES_NAME_MAX];
-	uint64_t content, bounds;
+	char table[RULES_NAME_MAX], arp[RULES_NAME_MAX], limits[RULES_NAME_MAX];
+	uint64_t content, asks, bounds;
 
 	rules_table_name(&e->rules, table);
+	rules_arp_name(&e->rules, arp);
 	rules_limits_name(&e->rules, limits);
 	content = nft_fingerprint(table, true);
+	asks = nft_fingerprint(arp, true);
 	bounds = nft_fingerprint(limits, false);
 	e->limits = bounds != 0;
-	if (content == 0 || bounds == 0)
+	if (content == 0 || asks == 0 || bounds == 0)
 		return -ENOENT;
-	content = (content ^ bounds << 1) | 1;
+	content = (content ^ bounds << 1 ^ asks << 2) | 1;
 	if (e->content != 0 && e->content != content) {
 		e->limits = false; /* whichever it was */
 		return -ENOENT;
@@ -399,6 +437,56 @@ int egress_tend(struct egress *e, struct err *err)
 		r = retry(e, err);
 	pthread_mutex_unlock(&e->lock);
 	return r < 0 ? err_wrap(err, "egress") : r;
+}
+
+/* -- Machines ---------------------------------------------------------------------------------------------------- */
+
+void egress_addresses(const struct egress *e, uint32_t slot, uint32_t *ret_guest, uint32_t *ret_gateway)
+{
+	*ret_gateway = outer_address(e, slot);
+	*ret_guest = outer_address(e, slot) + 1;
+}
+
+void egress_mac(const struct egress *e, uint32_t slot, uint8_t ret[EGRESS_MAC])
+{
+	rules_mac(&e->rules, slot, ret);
+}
+
+static int set_dialled(const struct egress *e, uint32_t slot, int s)
+{
+	const uint32_t mark = rules_mark(&e->rules);
+	const int linger_s = 120;
+	char name[IF_NAMESIZE];
+
+	rules_interface(&e->rules, slot, name);
+	/* Of this tap, not of a later one by that name: an old connection never comes to speak with the slot's next machine. */
+	if (setsockopt(s, SOL_SOCKET, SO_BINDTODEVICE, name, sizeof name) != 0 ||
+	    setsockopt(s, SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0)
+		return -errno;
+	/* The kernel keeps it whole after our end closed, so that the guest's end is still an answer to it (rules.h); with
+	 * the usual minute it would be reduced at once. */
+	return setsockopt(s, IPPROTO_TCP, TCP_LINGER2, &linger_s, sizeof linger_s) != 0 ? -errno : 0;
+}
+
+/* Reads what never changes: no lock, which a run of nft may hold. */
+int egress_dial(const struct egress *e, uint32_t slot, uint16_t port, int *ret_fd, struct err *err)
+{
+	const struct sockaddr_in to = {.sin_family = AF_INET,
+				       .sin_port = htons(port),
+				       .sin_addr.s_addr = htonl(outer_address(e, slot) + 1)};
+	CLEANUP_FD int s = -1;
+	int r;
+
+	if (slot >= EGRESS_SLOTS_MAX)
+		return err_set(err, -ERANGE, "slot %u has no machine", slot);
+	s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	r = s < 0 ? -errno : set_dialled(e, slot, s);
+	if (r < 0)
+		return err_system(err, r, "socket to the machine at slot %u", slot);
+	if (connect(s, (const struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS)
+		return err_system(err, -errno, "connect to port %u of the machine at slot %u", port, slot);
+	*ret_fd = fd_take(&s);
+	return 0;
 }
 
 void egress_resolv_conf(const struct egress *e, char *ret, size_t size)

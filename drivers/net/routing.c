@@ -183,7 +183,10 @@ int routing_no_ipv6(const char *device)
 {
 	if (access("/proc/sys/net/ipv6", F_OK) != 0)
 		return 0; /* there is none at all */
-	return write_conf("ipv6", device, "disable_ipv6", "1", NULL);
+	int e = write_conf("ipv6", device, "disable_ipv6", "1", NULL);
+
+	/* Somebody who writes conf/all/disable_ipv6 writes all: then there is still no address. */
+	return e < 0 ? e : write_conf("ipv6", device, "addr_gen_mode", "1", NULL);
 }
 
 int routing_guard(const char *device, struct err *err)
