@@ -8,6 +8,7 @@ static const struct codec_field hello_fields[] = {
 	CODEC_U32(struct sandboxd_hello, protocol),
 	CODEC_STR(struct sandboxd_hello, cluster, 64),
 	CODEC_U64(struct sandboxd_hello, node),
+	CODEC_BOOL(struct sandboxd_hello, ending),
 };
 static const struct codec_type hello_codec = CODEC_TYPE(struct sandboxd_hello, "hello", hello_fields);
 

@@ -59,6 +59,7 @@ struct sandboxd_hello {
 	uint32_t protocol;
 	struct str cluster; /* id of the cluster: host objects carry it */
 	uint64_t node;
+	bool ending; /* only to stop what runs: nothing is begun for what might be started */
 };
 
 /* Everything of a start that the image does not say. Secrets are already resolved into env. */

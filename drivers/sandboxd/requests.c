@@ -40,6 +40,8 @@ static void on_hello(struct server *s, struct request *q)
 		reply_code(s, &q->asker, code, &err);
 		return;
 	}
+	s->wanted |= !h->ending;
+	carriers_prove(s);
 	able = carriers_able(s);
 	r.isolations = able.isolations;
 	r.no_vm = able.no_vm;

@@ -102,6 +102,7 @@ struct server {
 	struct server_options o;
 	struct egress *egress; /* of the whole node; as the drivers, NULL before the first hello */
 	struct carrier carriers[ISOLATIONS];
+	bool wanted; /* somebody came who may start something */
 	char cluster[65];
 	uint64_t node;
 	int poll;

@@ -79,8 +79,10 @@ static int call(int fd, uint8_t type, const void *body, struct arena *arena, str
 static int stop_all(int fd, const struct config *config, struct err *err)
 {
 	CLEANUP_ARENA struct arena arena = {0};
-	struct sandboxd_hello hello = {
-		.protocol = SANDBOXD_PROTOCOL, .cluster = config->cluster_id, .node = config->node_id};
+	struct sandboxd_hello hello = {.protocol = SANDBOXD_PROTOCOL,
+				       .cluster = config->cluster_id,
+				       .node = config->node_id,
+				       .ending = true};
 	struct sandboxd_reply reply, stopped;
 	int r = call(fd, SANDBOXD_HELLO, &hello, &arena, &reply, err), failed = 0;
 

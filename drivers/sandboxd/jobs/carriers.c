@@ -1,7 +1,7 @@
 /* carriers.c -- the drivers, one for each isolation.
  *
- * Happy path: each is opened and adopts what runs, at once, so that no slot is given twice; then it is proven on a thread: for
- * machines that means a connection to libvirtd and a guest that has to answer, which takes seconds, and containers shall not
+ * Happy path: each is opened and adopts what runs, at once, so that no slot is given twice; when berthd comes it is proven on a
+ * thread: for machines that means a connection to libvirtd and a guest that has to answer, which takes seconds, and containers shall not
  * wait for it. Who said hello is told when it is done.
  * Failure modes: without the driver for containers there is no sandboxd. One that is not proven starts nothing, says why, and is
  * tried again, for libvirtd may come back. */
@@ -72,8 +72,6 @@ int carriers_open(struct server *s, struct str cluster, uint64_t node, struct er
 		r = egress_settle(s->egress, err); /* behind all: it removes what nobody named */
 	if (r == 0)
 		fence_adopted(s);
-	if (r == 0)
-		carriers_prove(s);
 	return r;
 }
 
@@ -141,7 +139,7 @@ void carriers_prove(struct server *s)
 		struct carrier *c = &s->carriers[i];
 		bool may = c->driver != NULL && (i != ISOLATION_VM || s->o.settings->vm != 0);
 
-		if (may && !c->proven && !c->proving && clock_boot_ms() >= c->again_boot_ms)
+		if (s->wanted && may && !c->proven && !c->proving && clock_boot_ms() >= c->again_boot_ms)
 			prove(s, c);
 	}
 }

@@ -339,7 +339,7 @@ static void hello_comes_first_and_fits(void **state)
 	(void)state;
 	assert_int_equal(client_connect(&other, played.settings.socket), 0);
 	assert_int_equal(client_call(&other, SANDBOXD_LIST, NULL, NULL, NULL), -EPROTO);
-	struct sandboxd_hello newer = {SANDBOXD_PROTOCOL + 1, STR(CLUSTER), 1};
+	struct sandboxd_hello newer = {SANDBOXD_PROTOCOL + 1, STR(CLUSTER), 1, false};
 	struct sandboxd_reply r = {0};
 
 	assert_int_equal(client_call(&other, SANDBOXD_HELLO, &newer, &r, NULL), -EPROTO);

@@ -43,7 +43,7 @@ static bool answers(int fd, int wait_ms)
 /* What a node can run is found out beside: containers start meanwhile, and machines are refused with the reason. */
 static void machines_are_proven_first(void **state)
 {
-	struct sandboxd_hello h = {SANDBOXD_PROTOCOL, STR(CLUSTER), 1};
+	struct sandboxd_hello h = {SANDBOXD_PROTOCOL, STR(CLUSTER), 1, false};
 	struct sandboxd_start vm = played_program(80, "serve", NULL);
 	struct sandboxd_reply r;
 	struct sandboxd_able able;
