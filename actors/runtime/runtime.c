@@ -245,6 +245,7 @@ void runtime_adopted(struct runtime *r, const struct sandboxd_sandbox *list, uin
 				body.running = list[i].running;
 				body.pid = list[i].pid;
 				body.egress = list[i].egress;
+				body.parked = list[i].parked;
 			}
 		}
 		engine_tell(r, a, MSG_ADOPTED, &body, 0);

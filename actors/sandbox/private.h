@@ -4,6 +4,7 @@
 
 #include "ending.h"
 #include "outbound.h"
+#include "parking.h"
 #include "sandbox.h"
 
 #define SANDBOX_RETRY_MS   1000
@@ -19,6 +20,7 @@ struct sandbox {
 	struct asker halter;
 	struct ending ending;
 	struct outbound outbound;
+	struct parking parking;
 };
 
 /* NULL: the row is gone. */

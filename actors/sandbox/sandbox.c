@@ -82,6 +82,7 @@ static uint8_t serve(struct sandbox *self, struct context *c)
 	self->failures = 0;
 	context_timer(c, p == NULL ? 0 : c->now_ms + limits_or(p->initial_delay_s, 1) * 1000ull);
 	outbound_check(&self->outbound, c, sandbox_row_of(&self->actor, c));
+	parking_check(&self->parking, c, sandbox_row_of(&self->actor, c));
 	return SANDBOX_ACTOR_SERVING;
 }
 
@@ -138,6 +139,7 @@ static uint8_t adopt(struct actor *a, struct context *c, const struct message *m
 	const struct msg_adopted *adopted = m->body;
 
 	((struct sandbox *)a)->outbound.open = adopted->egress;
+	((struct sandbox *)a)->parking.on = adopted->parked;
 	return begin((struct sandbox *)a, c, adopted->running);
 }
 
@@ -264,7 +266,10 @@ static uint8_t readopted(struct sandbox *self, struct context *c, const struct m
 		return sandbox_stop(self, c, 0);
 	}
 	self->outbound = (struct outbound){.open = adopted->egress};
+	self->parking.on = adopted->parked;
 	outbound_check(&self->outbound, c, sandbox_row_of(&self->actor, c));
+	if (self->actor.state == SANDBOX_ACTOR_SERVING)
+		parking_check(&self->parking, c, sandbox_row_of(&self->actor, c));
 	return self->actor.state;
 }
 
@@ -310,6 +315,7 @@ static uint8_t serving_changed(struct actor *a, struct context *c, const struct 
 	if (row == NULL || row->state == SANDBOX_STOPPING)
 		return sandbox_stop((struct sandbox *)a, c, SANDBOX_GRACE_MS);
 	outbound_check(&((struct sandbox *)a)->outbound, c, row);
+	parking_check(&((struct sandbox *)a)->parking, c, row);
 	return SANDBOX_ACTOR_SERVING;
 }
 
@@ -325,6 +331,11 @@ static uint8_t switched(struct actor *a, struct context *c, const struct message
 	return sandbox_stop(self, c, 0);
 }
 
+static uint64_t live_gap_ms(const struct probe *p)
+{
+	return p->period_s != 0 ? p->period_s * 1000ull : LIVENESS_MS;
+}
+
 static uint8_t live_probe(struct actor *a, struct context *c, const struct message *m)
 {
 	struct sandbox *self = (struct sandbox *)a;
@@ -335,6 +346,10 @@ static uint8_t live_probe(struct actor *a, struct context *c, const struct messa
 	outbound_check(&self->outbound, c, sandbox_row_of(a, c));
 	if (p == NULL)
 		return SANDBOX_ACTOR_SERVING;
+	if (self->parking.on) { /* a probe would wake it */
+		context_timer(c, c->now_ms + live_gap_ms(p));
+		return SANDBOX_ACTOR_SERVING;
+	}
 	self->request = context_probe(c, a->key, p, t->target_port, limits_or(p->timeout_s, 1) * 1000ull);
 	return SANDBOX_ACTOR_SERVING;
 }
@@ -352,7 +367,7 @@ static uint8_t live_answer(struct sandbox *self, struct context *c, bool ok, str
 			   "its liveness probe failed %u times: %.*s", self->failures, STR_ARGS(why));
 		return sandbox_stop(self, c, p->grace_s != 0 ? p->grace_s * 1000 : SANDBOX_GRACE_MS);
 	}
-	context_timer(c, c->now_ms + (p->period_s != 0 ? p->period_s * 1000ull : LIVENESS_MS));
+	context_timer(c, c->now_ms + live_gap_ms(p));
 	return SANDBOX_ACTOR_SERVING;
 }
 

@@ -38,10 +38,9 @@ static const struct codec_field proposed_fields[] = {
 static const struct codec_type proposed_codec = CODEC_TYPE(struct msg_proposed, "proposed", proposed_fields);
 
 static const struct codec_field adopted_fields[] = {
-	CODEC_U64(struct msg_adopted, sandbox),
-	CODEC_I64(struct msg_adopted, pid),
-	CODEC_BOOL(struct msg_adopted, running),
-	CODEC_BOOL(struct msg_adopted, egress),
+	CODEC_U64(struct msg_adopted, sandbox),  CODEC_I64(struct msg_adopted, pid),
+	CODEC_BOOL(struct msg_adopted, running), CODEC_BOOL(struct msg_adopted, egress),
+	CODEC_BOOL(struct msg_adopted, parked),
 };
 static const struct codec_type adopted_codec = CODEC_TYPE(struct msg_adopted, "adopted", adopted_fields);
 

@@ -132,7 +132,7 @@ struct msg_proposed {
 struct msg_adopted {
 	uint64_t sandbox;
 	int64_t pid;
-	bool running, egress;
+	bool running, egress, parked;
 };
 struct msg_probed {
 	bool ok;

@@ -211,6 +211,19 @@ static void list_images(struct sim_node *n, const struct effect *e)
 	reply(n, e, 1, &(struct sandboxd_reply){.images = images, .n_images = n->n_images});
 }
 
+static void park(struct sim_node *n, const struct effect *e)
+{
+	const struct sandboxd_park *body = e->body;
+	struct sim_run *r = sim_run_of(n, body->sandbox);
+
+	if (r != NULL && r->isolation != ISOLATION_VM)
+		sim_fail(n->sim, "sandbox %llu is no machine, and is parked",
+			 (unsigned long long)body->sandbox);
+	if (r != NULL)
+		r->parked = body->on;
+	reply(n, e, 1, &(struct sandboxd_reply){.code = r == NULL ? -ENOENT : 0});
+}
+
 void sim_drive(struct sim *s, struct sim_node *n, const struct effect *e)
 {
 	const struct sandboxd_image *image = e->body;
@@ -246,6 +259,8 @@ void sim_drive(struct sim *s, struct sim_node *n, const struct effect *e)
 		if (run != NULL)
 			run->egress = egress->on;
 		reply(n, e, 1 + sim_draw(s, 20), &(struct sandboxd_reply){.code = run == NULL ? -ENOENT : 0});
+	} else if (e->type == SANDBOXD_PARK) {
+		park(n, e);
 	} else {
 		sim_fail(s, "no fake for %s", sandboxd_type_name[e->type]);
 	}
@@ -256,6 +271,8 @@ void sim_probe(struct sim *s, struct sim_node *n, const struct effect *e)
 	struct sim_run *r = sim_run_of(n, e->sandbox);
 	bool ok = r != NULL && r->listens_ms <= s->now_ms && !sim_frozen(n);
 
+	if (r != NULL && r->parked)
+		sim_fail(s, "sandbox %llu is parked, and a probe wakes it", (unsigned long long)e->sandbox);
 	node_outcome(n, 1, &e->from, e->correlation, MSG_PROBED,
 		     &(struct msg_probed){ok, ok ? STR_NONE : STR("connection refused")});
 }
@@ -270,7 +287,9 @@ static void adopt_now(struct sim *s, struct sim_event *e)
 						    .pid = 1,
 						    .running = true,
 						    .frozen = sim_frozen(n),
-						    .egress = n->runs[i].egress};
+						    .egress = n->runs[i].egress,
+						    .parked = n->runs[i].parked,
+						    .isolation = n->runs[i].isolation};
 	runtime_adopted(n->runtime, list, n->n_runs, sim_boot_ms(n));
 }
 

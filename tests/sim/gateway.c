@@ -160,11 +160,13 @@ static void dead(struct sim *s, struct sim_event *e)
 
 static void to_sandbox(struct sim_node *n, struct sim_visit *v, struct sim_account *a)
 {
-	const struct sim_run *r = sim_run_of(n, v->route.sandbox);
+	struct sim_run *r = sim_run_of(n, v->route.sandbox);
 	bool dying = r != NULL && r->listens_ms > n->sim->now_ms;
 
 	if (sim_frozen(n))
 		return; /* it hangs */
+	if (r != NULL)
+		r->parked = false;
 	if (r != NULL && !dying) {
 		serve(n, v, a);
 		return;

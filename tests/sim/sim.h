@@ -79,6 +79,7 @@ struct sim_run {
 	uint16_t port;
 	bool egress;
 	uint8_t isolation;
+	bool parked;
 	bool stopping, still; /* still: frozen while it was being stopped, which no lease thaws */
 };
 

@@ -62,6 +62,8 @@ static void on_effect(void *context, const struct effect *e)
 		to->code = (int32_t)((const struct cmd_session_open *)e->body)->preferred;
 	} else if (e->kind == EFFECT_DRIVE && e->type == SANDBOXD_START) {
 		to->code = ((const struct sandboxd_start *)e->body)->isolation;
+	} else if (e->kind == EFFECT_DRIVE && e->type == SANDBOXD_PARK) {
+		to->code = ((const struct sandboxd_park *)e->body)->on;
 	} else if (e->kind == EFFECT_DRIVE && e->type == SANDBOXD_PULL) {
 		note(to, ((const struct sandboxd_image *)e->body)->digest);
 	}
@@ -292,6 +294,7 @@ void stage_adopted(struct stage *s, uint64_t sandbox, bool running)
 				       .pid = 1,
 				       .running = true,
 				       .frozen = s->runs_frozen,
+				       .parked = s->runs_parked,
 				       .egress = s->runs_with_egress};
 
 	runtime_adopted(s->runtime, &one, running ? 1 : 0, s->now_ms);

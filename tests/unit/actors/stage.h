@@ -15,7 +15,7 @@ struct seen {
 	uint16_t type; /* command, sandboxd or message type */
 	struct address from, to;
 	uint64_t correlation;
-	int32_t code; /* of a reply, SESSION_OPEN's preferred sandbox, or `failed`, `unserved` bits of SANDBOX_GONE, or the node of SANDBOX_BOOT, or the isolation of START */
+	int32_t code; /* of a reply, SESSION_OPEN's preferred sandbox, or `failed`, `unserved` bits of SANDBOX_GONE, or the node of SANDBOX_BOOT, or the isolation of START, or `on` of PARK */
 	char text[400]; /* of SANDBOX_GONE, a refusal, a step: its message; of PULL: the digest */
 };
 
@@ -26,8 +26,8 @@ struct stage {
 	struct seen seen[STAGE_EFFECTS];
 	uint32_t n_seen, looked; /* what stage_next looks at begins at `looked` */
 	bool with_probes;
-	bool speaks_as_other;                       /* stage_post: from node 2 */
-	bool egress, runs_with_egress, runs_frozen; /* the pool's; what sandboxd lists */
+	bool speaks_as_other;                                    /* stage_post: from node 2 */
+	bool egress, runs_with_egress, runs_frozen, runs_parked; /* the pool's; what sandboxd lists */
 };
 
 /* Two nodes, a pool whose image node 1 holds; sandboxd has listed nothing. Node 1 leads if `leads`. */

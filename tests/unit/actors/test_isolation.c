@@ -14,6 +14,7 @@
 #define NONE_YET "" /* a node that has not said whether it can */
 
 static struct stage *s;
+static struct probe *probe; /* of the next pool; NULL: none */
 
 static void able(uint64_t node, bool vm, const char *no_vm)
 {
@@ -36,7 +37,9 @@ static struct result put(void)
 						 .image = STR("r/i@sha256:1"),
 						 .cpu_milli = 250,
 						 .memory_bytes = 1 << 26,
-						 .target_port = 80},
+						 .target_port = 80,
+						 .probes = probe,
+						 .n_probes = probe != NULL},
 				    .new_revision = true,
 				    .isolation = ISOLATION_VM};
 
@@ -111,6 +114,121 @@ static void test_its_start_says_so(void **state)
 	assert_int_equal(start->code, ISOLATION_VM);
 	stage_boot(s);
 	assert_int_equal(stage_next(s, EFFECT_DRIVE, SANDBOXD_START)->code, ISOLATION_CONTAINER);
+	stage_free(s);
+}
+
+/* One that is up to being announced, on this node. */
+static uint64_t announced(struct probe *liveness)
+{
+	struct cmd_sandbox_boot body;
+
+	s = stage_new(false, false);
+	runtime_joined(s->runtime, s->epoch[STAGE_NODE], s->now_ms);
+	stage_adopted(s, 0, false);
+	able(STAGE_NODE, true, "");
+	probe = liveness;
+	body = (struct cmd_sandbox_boot){.pool = made(), .node = STAGE_NODE};
+	probe = NULL;
+	body.revision = state_pool(s->tables, body.pool)->active_revision;
+	s->looked = s->n_seen;
+
+	uint64_t sandbox = stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_BOOT, &body).id;
+
+	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_START), 0);
+	stage_probed(s, stage_next(s, EFFECT_PROBE, 0), true);
+	assert_non_null(stage_next(s, EFFECT_PROPOSE, COMMAND_SANDBOX_READY));
+	return sandbox;
+}
+
+static void ready(uint64_t sandbox)
+{
+	assert_int_equal(
+		stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_READY, &(struct cmd_sandbox){sandbox}).code, 0);
+}
+
+static void bind(uint64_t sandbox, const char *identifier)
+{
+	stage_apply(s, STAGE_NODE, COMMAND_SESSION_OPEN,
+		    &(struct cmd_session_open){.pool = state_sandbox(s->tables, sandbox)->pool,
+					       .identifier = str_of(identifier)});
+}
+
+static void parks(bool on)
+{
+	const struct seen *park = stage_next(s, EFFECT_DRIVE, SANDBOXD_PARK);
+
+	assert_non_null(park);
+	assert_int_equal(park->code, on);
+	stage_driven(s, park, 0);
+}
+
+/* Ready, it stands still, and no probe wakes it; bound, it runs and is probed again. */
+static void test_ready_ones_are_parked(void **state)
+{
+	struct probe liveness = {.kind = PROBE_LIVENESS, .period_s = 1};
+	uint64_t sandbox = announced(&liveness);
+
+	(void)state;
+	assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_PARK));
+	ready(sandbox);
+	parks(true);
+	stage_run(s, 10000);
+	assert_null(stage_next(s, EFFECT_PROBE, 0));
+	bind(sandbox, "user-1");
+	assert_int_equal(state_sandbox(s->tables, sandbox)->state, SANDBOX_BOUND);
+	parks(false);
+	stage_run(s, 2000);
+	assert_non_null(stage_next(s, EFFECT_PROBE, 0));
+	stage_free(s);
+}
+
+static void test_one_that_is_waited_for_is_not(void **state)
+{
+	uint64_t sandbox = announced(NULL);
+
+	(void)state;
+	bind(sandbox, "user-1"); /* waits */
+	ready(sandbox);
+	assert_int_equal(state_sandbox(s->tables, sandbox)->state, SANDBOX_BOUND);
+	assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_PARK));
+	stage_free(s);
+}
+
+/* A sandboxd that comes back knows of nothing parked; one that stayed while berthd was away may hold what was bound since. */
+static void test_adoption_parks_and_wakes(void **state)
+{
+	uint64_t sandbox = announced(NULL);
+
+	(void)state;
+	ready(sandbox);
+	parks(true);
+	s->runs_parked = true;
+	stage_adopted(s, sandbox, true);
+	assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_PARK));
+	s->runs_parked = false;
+	stage_adopted(s, sandbox, true);
+	parks(true);
+	bind(sandbox, "user-1");
+	parks(false);
+	s->runs_parked = true;
+	stage_adopted(s, sandbox, true);
+	parks(false);
+	stage_free(s);
+}
+
+static void test_containers_are_never_parked(void **state)
+{
+	uint64_t sandbox;
+
+	(void)state;
+	s = stage_new(false, false);
+	runtime_joined(s->runtime, s->epoch[STAGE_NODE], s->now_ms);
+	stage_adopted(s, 0, false);
+	sandbox = stage_boot(s);
+	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_START), 0);
+	stage_probed(s, stage_next(s, EFFECT_PROBE, 0), true);
+	ready(sandbox);
+	assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_PARK));
 	stage_free(s);
 }
 
@@ -206,6 +324,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_boots_where_it_can),
 		cmocka_unit_test(test_its_start_says_so),
+		cmocka_unit_test(test_ready_ones_are_parked),
+		cmocka_unit_test(test_one_that_is_waited_for_is_not),
+		cmocka_unit_test(test_adoption_parks_and_wakes),
+		cmocka_unit_test(test_containers_are_never_parked),
 		cmocka_unit_test(test_creation_fails_with_the_reason),
 		cmocka_unit_test(test_creation_waits_for_who_has_not_said),
 		cmocka_unit_test(test_askers_are_told_why),
