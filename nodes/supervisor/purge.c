@@ -1,11 +1,17 @@
 #include "purge.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,8 +22,9 @@
 #include "core/must.h"
 #include "wire/sandboxd.h"
 
-#define CONNECT_MS 10000
-#define ANSWER_S   60
+#define CONNECT_MS      10000
+#define ANSWER_S        60
+#define LIBVIRTD_END_MS 10000
 
 static int connect_to(const struct config *config, struct err *err)
 {
@@ -100,6 +107,25 @@ static int stop_all(int fd, const struct config *config, struct err *err)
 	return r < 0 ? r : failed;
 }
 
+/* The node's own libvirtd outlives sandboxd, which may need it again. The launcher holds its lock, and has written its pid into it. */
+static void end_libvirtd(const struct config *config)
+{
+	CLEANUP_FD int lock = -1, process = -1;
+	char path[PATH_MAX], text[16] = "";
+	struct pollfd gone = {.events = POLLIN};
+
+	snprintf(path, sizeof path, "%.*s/sandboxd/vm/libvirtd/lock", STR_ARGS(config->state_dir));
+	lock = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) == 0 || read(lock, text, sizeof text - 1) <= 0)
+		return;
+	process = (int)syscall(SYS_pidfd_open, atoi(text), 0);
+	if (process < 0 || syscall(SYS_pidfd_send_signal, process, SIGTERM, NULL, 0) != 0)
+		return;
+	gone.fd = process;
+	if (poll(&gone, 1, LIBVIRTD_END_MS) != 1)
+		(void)syscall(SYS_pidfd_send_signal, process, SIGKILL, NULL, 0);
+}
+
 int purge_node(const struct config *config, struct child *sandboxd, struct err *err)
 {
 	int r = child_start(sandboxd, clock_boot_ms(), err);
@@ -112,5 +138,6 @@ int purge_node(const struct config *config, struct child *sandboxd, struct err *
 	kill(sandboxd->pid, SIGTERM);
 	while (waitpid(sandboxd->pid, NULL, 0) < 0 && errno == EINTR)
 		continue;
+	end_libvirtd(config);
 	return r;
 }

@@ -1,5 +1,5 @@
 /* purge.h -- ends every sandbox of a node that is not running any more: starts its sandboxd for the purpose, lists, stops
- * each at once, ends sandboxd again. Blocking; root; under the supervisor's lock. */
+ * each at once, ends sandboxd again, and the node's own libvirtd. Blocking; root; under the supervisor's lock. */
 #ifndef SUPERVISOR_PURGE_H
 #define SUPERVISOR_PURGE_H
 
