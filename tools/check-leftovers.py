@@ -1,4 +1,5 @@
-"""Runs a command and says what it left on the machine: processes, cgroups, interfaces, mounts and scratch folders of Berth's tests.
+"""Runs a command and says what it left on the machine: processes, cgroups, interfaces (veth pairs, taps), mounts and scratch folders of
+Berth's tests. A private libvirtd, QEMUs and the memory of their templates are processes, or go with these.
 
 usage: check-leftovers.py REPORT COMMAND...
 
@@ -19,8 +20,10 @@ import time
 
 PR_SET_CHILD_SUBREAPER = 36
 SECONDS_TO_END = 10
-# A shim, the names of whose host objects begin with what the first group says.
-SHIM = re.compile(r"^berth-shim berth-([0-9a-f]{8})-")
+# What a sandbox's processes are called by: berth-<hash of cluster and node>-<sandbox>; a container's shim, a machine's QEMU and shim.
+SANDBOX = re.compile(r"\bberth-([0-9a-f]{8})-")
+# Its cgroup: of a container so, of a machine as libvirt names it, which may escape.
+CGROUP = re.compile(r"berth(?:-|\\x2d)([0-9a-f]{8})(?:-|\\x2d)[0-9a-f]{1,16}\b")
 
 
 def read(path):
@@ -61,11 +64,11 @@ def reap():
 def host_objects():
     """What carries a name of Berth's tests on this machine and has no living owner."""
     alive = processes()
-    hashes = {m.group(1) for _, command in alive.values() if (m := SHIM.match(command))}
+    hashes = {m.group(1) for _, command in alive.values() if (m := SANDBOX.search(command))}
     found = set()
     for folder, folders, _ in os.walk("/sys/fs/cgroup"):
         for name in folders:
-            m = re.match(r"berth-([0-9a-f]{8})-[0-9a-f]{16}$", name)
+            m = CGROUP.search(name)
             if m and m.group(1) not in hashes:
                 found.add(f"cgroup {folder}/{name}")
     for link in os.listdir("/sys/class/net"):
