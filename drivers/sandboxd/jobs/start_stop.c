@@ -124,6 +124,11 @@ static int prepare(struct start_job *j)
 		r = image_acquire(j->s->o.store, j->request->digest, &j->image, &j->err);
 		if (r < 0)
 			return err_wrap(&j->err, "start sandbox %" PRIu64, j->sandbox);
+		if (j->driver->ops->wants_disk) {
+			r = image_disk(j->s->o.store, j->image, &j->how.disk, &j->err);
+			if (r < 0)
+				return err_wrap(&j->err, "start sandbox %" PRIu64, j->sandbox);
+		}
 		image = j->image->config;
 		j->how.root = j->image->root;
 		j->how.digest = str_of(j->image->digest);
