@@ -217,6 +217,9 @@ static void why_not(const struct context *c, const struct group *g, struct msg_o
 	} else if (pool == NULL || pool->provisioning == PROVISIONING_DELETING) {
 		ret->code = OPEN_UNKNOWN_POOL;
 		snprintf(text, size, "the session pool does not exist");
+	} else if (row != NULL && row->state == SESSION_LIVE && row->rest != REST_AWAKE) {
+		ret->code = OPEN_RESTING;
+		snprintf(text, size, "the session of this identifier is not awake yet");
 	} else if (row != NULL && row->state != SESSION_WAITING) {
 		ret->code = OPEN_CLOSING;
 		snprintf(text, size, "the previous session of this identifier is still ending");
@@ -322,12 +325,29 @@ static void tell_dead(struct context *c, struct group *g, const struct session_r
 	g->retry_ms = c->now_ms + DEAD_MS;
 }
 
+/* The session sleeps: the same proposal wakes it. One that is being saved or moved is waited for. */
+static void wake(struct askers *as, struct context *c, struct group *g, const struct session_row *row)
+{
+	const struct sandbox_row *sandbox = state_sandbox(c->state, row->sandbox);
+
+	if (sandbox == NULL || !sandbox->asleep || sandbox->target != 0 || g->request != 0)
+		return;
+	if (c->now_ms < g->retry_ms)
+		return;
+	propose(as, c, g);
+}
+
 /* Looks at the tables and does what is next for the group; may free it. */
 static void advance(struct askers *as, struct context *c, struct group *g)
 {
 	const struct session_row *row = state_session(c->state, g->pool, g->identifier);
 	const struct pool_row *pool = state_pool(c->state, g->pool);
 
+	if (row != NULL && row->state == SESSION_LIVE && row->rest != REST_AWAKE) {
+		wake(as, c, g, row);
+		set_due(as, g);
+		return;
+	}
 	if (row != NULL && row->state == SESSION_LIVE && (g->gone == 0 || row->sandbox != g->gone)) {
 		answer_all(as, c, g, &(struct msg_opened){.code = OPEN_OK, .session = ref_of(row)});
 		return;
@@ -416,12 +436,13 @@ void askers_open(struct askers *as, struct context *c, const struct message *m)
 			      &(struct msg_refused){-EINVAL, STR("identifier: 4 to 128 bytes are allowed")});
 		return;
 	}
-	if (row != NULL && row->state == SESSION_LIVE && (open->gone == 0 || row->sandbox != open->gone)) {
+	if (row != NULL && row->state == SESSION_LIVE && row->rest == REST_AWAKE &&
+	    (open->gone == 0 || row->sandbox != open->gone)) {
 		context_reply(c, m, MSG_OPENED,
 			      &(struct msg_opened){.code = OPEN_OK, .session = ref_of(row)});
 		return;
 	}
-	if (open->require_existing && (row == NULL || row->state != SESSION_WAITING) && g == NULL) {
+	if (open->require_existing && (row == NULL || row->state == SESSION_CLOSING) && g == NULL) {
 		answer_now(c, m, OPEN_NO_SESSION, "there is no session with this identifier");
 		return;
 	}

@@ -19,9 +19,11 @@
 #define STOP_MS    10000
 #define STOPS_MAX  256
 
+/* Of a stop, a suspension or a resumption. */
 struct stop {
 	struct asker asker;
 	uint64_t request; /* 0: free */
+	bool rests;
 };
 
 struct placement {
@@ -135,6 +137,21 @@ static bool stopping_already(const struct placement *self, const struct message 
 	return false;
 }
 
+static void propose_of(struct placement *self, struct context *c, const struct message *m, uint8_t command,
+		       const void *body)
+{
+	for (uint32_t i = 0; i < STOPS_MAX; i++) {
+		if (self->stops[i].request != 0)
+			continue;
+		self->stops[i].asker = context_asker(m);
+		self->stops[i].rests = command != COMMAND_SESSION_CLOSING;
+		self->stops[i].request = context_propose(c, command, body, STOP_MS);
+		return;
+	}
+	context_reply(c, m, MSG_REFUSED,
+		      &(struct msg_refused){-ENOBUFS, STR("too many sessions are being stopped")});
+}
+
 /* On the node that was asked, whoever leads: the generation is chosen once, so no later session of the identifier is meant. */
 static uint8_t stop(struct actor *a, struct context *c, const struct message *m)
 {
@@ -154,29 +171,45 @@ static uint8_t stop(struct actor *a, struct context *c, const struct message *m)
 	}
 	if (stopping_already(self, m))
 		return a->state;
-	for (uint32_t i = 0; i < STOPS_MAX; i++) {
-		if (self->stops[i].request != 0)
-			continue;
-		self->stops[i].asker = context_asker(m);
-		self->stops[i].request = context_propose(
-			c, COMMAND_SESSION_CLOSING,
-			&(struct cmd_session_closing){row->pool, row->generation, REAP_STOPPED}, STOP_MS);
+	propose_of(self, c, m, COMMAND_SESSION_CLOSING,
+		   &(struct cmd_session_closing){row->pool, row->generation, REAP_STOPPED});
+	return a->state;
+}
+
+/* As stop(). */
+static uint8_t rest(struct actor *a, struct context *c, const struct message *m)
+{
+	struct placement *self = (struct placement *)a;
+	const struct msg_rest *body = m->body;
+	const struct session_row *row = state_session(c->state, body->pool, body->identifier);
+
+	if (row == NULL || row->state == SESSION_WAITING) {
+		context_reply(
+			c, m, MSG_RESTED,
+			&(struct msg_rested){.code = -ENOENT,
+					     .message = STR("there is no session with this identifier")});
 		return a->state;
 	}
-	context_reply(c, m, MSG_REFUSED,
-		      &(struct msg_refused){-ENOBUFS, STR("too many sessions are being stopped")});
+	if (!stopping_already(self, m))
+		propose_of(self, c, m, body->resume ? COMMAND_SESSION_WAKE : COMMAND_SESSION_SUSPEND,
+			   &(struct cmd_session){row->pool, row->generation});
 	return a->state;
 }
 
 static bool stop_proposed(struct placement *self, struct context *c, uint64_t request, int32_t code,
-			  struct str message)
+			  struct str message, uint64_t index)
 {
-	if (code == -ESRCH)
-		code = 0; /* it ended meanwhile */
 	for (uint32_t i = 0; i < STOPS_MAX; i++) {
 		if (self->stops[i].request != request)
 			continue;
 		self->stops[i].request = 0;
+		if (self->stops[i].rests) {
+			context_answer(c, &self->stops[i].asker, MSG_RESTED,
+				       &(struct msg_rested){code, message, index});
+			return true;
+		}
+		if (code == -ESRCH)
+			code = 0; /* it ended meanwhile */
 		context_answer(c, &self->stops[i].asker, MSG_STOPPED, &(struct msg_stopped){code, message});
 		return true;
 	}
@@ -191,7 +224,8 @@ static void outcome(struct placement *self, struct context *c, uint64_t request,
 	else if (!askers_proposed(&self->askers, c, request, body) &&
 		 !refill_proposed(&self->refill, request))
 		stop_proposed(self, c, request, body != NULL ? body->code : refused->code,
-			      body != NULL ? body->message : refused->message);
+			      body != NULL ? body->message : refused->message,
+			      body != NULL ? body->index : 0);
 	context_timer_by(c, c->now_ms + 1);
 }
 
@@ -218,6 +252,7 @@ static const struct sm_cell cells[PLACEMENT_STATES][MSG_TYPES] =
 				[MSG_PROPOSED] = ON(proposed, T(FOLLOWING)),
 				[MSG_OPEN] = REFUSE,
 				[MSG_STOP] = ON(stop, T(FOLLOWING)),
+				[MSG_REST] = ON(rest, T(FOLLOWING)),
 				[MSG_REFUSED] = ON(unknown, T(FOLLOWING)),
 			},
 		[PLACEMENT_LEADING] =
@@ -228,13 +263,14 @@ static const struct sm_cell cells[PLACEMENT_STATES][MSG_TYPES] =
 				[MSG_PROPOSED] = ON(proposed, T(LEADING)),
 				[MSG_OPEN] = ON(open, T(LEADING)),
 				[MSG_STOP] = ON(stop, T(LEADING)),
+				[MSG_REST] = ON(rest, T(LEADING)),
 				[MSG_REFUSED] = ON(unknown, T(LEADING)),
 			},
 };
 #undef T
 
 static const uint8_t messages[] = {MSG_TIMER, MSG_LEADING, MSG_CHANGED, MSG_PROPOSED,
-				   MSG_OPEN,  MSG_STOP,    MSG_REFUSED};
+				   MSG_OPEN,  MSG_STOP,    MSG_REST,    MSG_REFUSED};
 static const char *const states[] = {"following", "leading"};
 
 const struct sm_def placement_sm = {

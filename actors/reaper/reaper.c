@@ -57,7 +57,7 @@ static uint64_t due_ms(const struct context *c, const struct session_row *row, u
 	if (pool == NULL)
 		return at_ms;
 	*ret_reason = REAP_IDLE;
-	if (pool->limits.lifecycle == LIFECYCLE_TIMED)
+	if (pool->limits.lifecycle == LIFECYCLE_TIMED && row->rest == REST_AWAKE)
 		at_ms = active_ms + pool->limits.cooldown_ms;
 	if (pool->limits.max_alive_ms != 0) {
 		uint64_t age_ms = cluster_ms > row->opened_ms ? cluster_ms - row->opened_ms : 0;
@@ -153,6 +153,11 @@ static void session_changed(struct reaper *self, struct context *c, uint64_t gen
 		w->generation = generation;
 		w->active_ms = c->now_ms;
 		must(map_insert(&self->generations, &w->by_generation, map_hash_u64(generation)) == 0);
+		schedule(self, c, w);
+	} else if (live && row->rest != REST_AWAKE) {
+		w->active_ms = c->now_ms; /* it begins to idle when it is awake */
+		schedule(self, c, w);
+	} else if (live) {
 		schedule(self, c, w);
 	}
 }

@@ -128,7 +128,7 @@ bool engine_is_reply(uint16_t type)
 		[MSG_OPENED] = true,      [MSG_QUIET] = true,        [MSG_REAPED] = true,
 		[MSG_POOL_ANSWER] = true, [MSG_STOPPED] = true,      [MSG_CACHED] = true,
 		[MSG_REFUSED] = true,     [MSG_HALTED] = true,       [MSG_RENEWED] = true,
-		[MSG_JUDGED] = true,      [MSG_NODE_ORDERED] = true,
+		[MSG_JUDGED] = true,      [MSG_NODE_ORDERED] = true, [MSG_RESTED] = true,
 	};
 
 	return type < MSG_TYPES && replies[type];

@@ -246,6 +246,7 @@ void runtime_adopted(struct runtime *r, const struct sandboxd_sandbox *list, uin
 				body.pid = list[i].pid;
 				body.egress = list[i].egress;
 				body.parked = list[i].parked;
+				body.save = list[i].save;
 			}
 		}
 		engine_tell(r, a, MSG_ADOPTED, &body, 0);

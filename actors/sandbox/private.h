@@ -21,12 +21,28 @@ struct sandbox {
 	struct ending ending;
 	struct outbound outbound;
 	struct parking parking;
+	uint8_t telling; /* enum command_type: what is proposed of its rest; NONE: sandboxd is asked */
+	bool left;       /* it is stopped because it moved away */
+	bool going;      /* it is loaded: GO_ON was asked for */
 };
 
-/* NULL: the row is gone. */
+/* NULL: the row is gone, or another node's. */
 const struct sandbox_row *sandbox_row_of(const struct actor *a, const struct context *c);
 /* Is the message the outcome that counts? */
 bool sandbox_awaited(const struct sandbox *self, const struct message *m);
+
+/* sandbox.c: it runs, and the row says so. */
+uint8_t sandbox_serve(struct sandbox *self, struct context *c);
+
+/* resting.c: `running` and `save` as sandboxd's list says. */
+uint8_t sandbox_rest_begin(struct sandbox *self, struct context *c, bool running, uint64_t save);
+uint8_t sandbox_save(struct actor *a, struct context *c, const struct message *m);
+uint8_t sandbox_saved(struct actor *a, struct context *c, const struct message *m);
+uint8_t sandbox_woken(struct actor *a, struct context *c, const struct message *m);
+uint8_t sandbox_rest_changed(struct actor *a, struct context *c, const struct message *m);
+uint8_t sandbox_rest_told(struct actor *a, struct context *c, const struct message *m);
+uint8_t sandbox_rest_again(struct actor *a, struct context *c, const struct message *m);
+uint8_t sandbox_rest_adopted(struct actor *a, struct context *c, const struct message *m);
 
 /* stopping.c: transitions and handlers of the end; each returns the next state. */
 uint8_t sandbox_stop(struct sandbox *self, struct context *c, uint32_t grace_ms);

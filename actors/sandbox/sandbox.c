@@ -74,7 +74,7 @@ static uint8_t runs(struct sandbox *self, struct context *c)
 	return probe(self, c);
 }
 
-static uint8_t serve(struct sandbox *self, struct context *c)
+uint8_t sandbox_serve(struct sandbox *self, struct context *c)
 {
 	const struct probe *p = limits_probe(limits_template(&self->actor, c), PROBE_LIVENESS);
 
@@ -95,12 +95,14 @@ static uint8_t propose_ready(struct sandbox *self, struct context *c)
 }
 
 /* What the row asks for while nothing is known of the process. */
-static uint8_t begin(struct sandbox *self, struct context *c, bool running)
+static uint8_t begin(struct sandbox *self, struct context *c, bool running, uint64_t save)
 {
 	const struct sandbox_row *row = sandbox_row_of(&self->actor, c);
 
 	if (row == NULL)
 		return running ? sandbox_stop(self, c, 0) : SANDBOX_ACTOR_GONE;
+	if (row->rest != REST_AWAKE)
+		return sandbox_rest_begin(self, c, running, save);
 	switch ((enum sandbox_state)row->state) {
 	case SANDBOX_BOOTING:
 		if (running)
@@ -111,7 +113,7 @@ static uint8_t begin(struct sandbox *self, struct context *c, bool running)
 	case SANDBOX_READY:
 	case SANDBOX_BOUND:
 		if (running)
-			return serve(self, c);
+			return sandbox_serve(self, c);
 		ending_set(&self->ending, false, "it did not run any more when its node came back");
 		return sandbox_stop(self, c, 0);
 	case SANDBOX_STOPPING:
@@ -131,7 +133,7 @@ static uint8_t new_changed(struct actor *a, struct context *c, const struct mess
 		return SANDBOX_ACTOR_GONE;
 	if (!c->listed)
 		return SANDBOX_ACTOR_NEW;
-	return begin((struct sandbox *)a, c, row->state != SANDBOX_BOOTING);
+	return begin((struct sandbox *)a, c, row->state != SANDBOX_BOOTING, 0);
 }
 
 static uint8_t adopt(struct actor *a, struct context *c, const struct message *m)
@@ -140,7 +142,7 @@ static uint8_t adopt(struct actor *a, struct context *c, const struct message *m
 
 	((struct sandbox *)a)->outbound.open = adopted->egress;
 	((struct sandbox *)a)->parking.on = adopted->parked;
-	return begin((struct sandbox *)a, c, adopted->running);
+	return begin((struct sandbox *)a, c, adopted->running, adopted->save);
 }
 
 static uint8_t started(struct actor *a, struct context *c, const struct message *m)
@@ -187,7 +189,7 @@ static uint8_t rising_changed(struct actor *a, struct context *c, const struct m
 		return sandbox_stop((struct sandbox *)a, c,
 				    0); /* it has served nobody, and may not listen to signals yet */
 	if (row->state != SANDBOX_BOOTING)
-		return serve((struct sandbox *)a, c);
+		return sandbox_serve((struct sandbox *)a, c);
 	if (a->state != SANDBOX_ACTOR_STARTING) /* else when it runs */
 		outbound_check(&((struct sandbox *)a)->outbound, c, row);
 	return a->state;
@@ -311,9 +313,10 @@ static uint8_t serving_changed(struct actor *a, struct context *c, const struct 
 {
 	const struct sandbox_row *row = sandbox_row_of(a, c);
 
-	(void)m;
 	if (row == NULL || row->state == SANDBOX_STOPPING)
 		return sandbox_stop((struct sandbox *)a, c, SANDBOX_GRACE_MS);
+	if (row->rest == REST_SAVED || row->rest == REST_WAKING)
+		return sandbox_rest_changed(a, c, m);
 	outbound_check(&((struct sandbox *)a)->outbound, c, row);
 	parking_check(&((struct sandbox *)a)->parking, c, row);
 	return SANDBOX_ACTOR_SERVING;
@@ -394,21 +397,23 @@ static uint8_t readopt_serving(struct actor *a, struct context *c, const struct 
 	return readopted((struct sandbox *)a, c, m, false, "its process ended while sandboxd was away");
 }
 
-#define T(s) SM_TO(SANDBOX_ACTOR_##s)
+#define T(s)    SM_TO(SANDBOX_ACTOR_##s)
+#define RESTING (T(SAVING) | T(RESTING) | T(WAKING))
 static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] =
 	{
 		[SANDBOX_ACTOR_NEW] =
 			{
 				[MSG_TIMER] = IGNORE,
-				[MSG_CHANGED] = ON(new_changed,
-						   T(NEW) | T(STARTING) | T(SERVING) | T(STOPPING) | T(GONE)),
+				[MSG_CHANGED] = ON(new_changed, T(NEW) | T(STARTING) | T(SERVING) | RESTING |
+									T(STOPPING) | T(GONE)),
 				[MSG_PROPOSED] = IGNORE,
 				[MSG_DRIVEN] = IGNORE,
 				[MSG_EXITED] = IGNORE,
 				[MSG_ADOPTED] = ON(adopt, T(NEW) | T(STARTING) | T(PROBING) | T(SERVING) |
-								  T(STOPPING) | T(GONE)),
+								  RESTING | T(STOPPING) | T(GONE)),
 				[MSG_PROBED] = IGNORE,
 				[MSG_HALT] = DEFER,
+				[MSG_SAVE] = DEFER,
 				[MSG_REFUSED] = IGNORE,
 			},
 		[SANDBOX_ACTOR_STARTING] =
@@ -419,9 +424,11 @@ static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] =
 				[MSG_DRIVEN] = ON(started, T(STARTING) | T(PROBING) | T(STOPPING)),
 				[MSG_EXITED] = ON(exited, T(STOPPING)),
 				[MSG_ADOPTED] = ON(adopt, T(NEW) | T(STARTING) | T(PROBING) |
-								  T(SERVING) | T(STOPPING) | T(GONE)),
+								  RESTING | T(SERVING) | T(STOPPING) |
+								  T(GONE)),
 				[MSG_PROBED] = IGNORE,
 				[MSG_HALT] = ON(halt, T(STOPPING)),
+				[MSG_SAVE] = IGNORE,
 				[MSG_REFUSED] = ON(start_lost, T(STARTING) | T(STOPPING)),
 			},
 		[SANDBOX_ACTOR_PROBING] =
@@ -434,6 +441,7 @@ static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] =
 				[MSG_ADOPTED] = ON(readopt_rising, T(PROBING) | T(STOPPING)),
 				[MSG_PROBED] = ON(start_probed, T(PROBING) | T(ANNOUNCING) | T(STOPPING)),
 				[MSG_HALT] = ON(halt, T(STOPPING)),
+				[MSG_SAVE] = IGNORE,
 				[MSG_REFUSED] = ON(start_probe_lost, T(PROBING) | T(STOPPING)),
 			},
 		[SANDBOX_ACTOR_ANNOUNCING] =
@@ -446,30 +454,73 @@ static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] =
 				[MSG_ADOPTED] = ON(readopt_rising, T(ANNOUNCING) | T(STOPPING)),
 				[MSG_PROBED] = IGNORE,
 				[MSG_HALT] = ON(halt, T(STOPPING)),
+				[MSG_SAVE] = IGNORE,
 				[MSG_REFUSED] = ON(announce_lost, T(ANNOUNCING)),
 			},
 		[SANDBOX_ACTOR_SERVING] =
 			{
 				[MSG_TIMER] = ON(live_probe, T(SERVING)),
-				[MSG_CHANGED] = ON(serving_changed, T(SERVING) | T(STOPPING)),
+				[MSG_CHANGED] = ON(serving_changed, T(SERVING) | RESTING | T(STOPPING)),
 				[MSG_PROPOSED] = IGNORE,
 				[MSG_DRIVEN] = ON(switched, T(SERVING) | T(STOPPING)),
 				[MSG_EXITED] = ON(exited, T(STOPPING)),
 				[MSG_ADOPTED] = ON(readopt_serving, T(SERVING) | T(STOPPING)),
 				[MSG_PROBED] = ON(live_probed, T(SERVING) | T(STOPPING)),
 				[MSG_HALT] = ON(halt, T(STOPPING)),
+				[MSG_SAVE] = ON(sandbox_save, T(SERVING) | T(SAVING)),
 				[MSG_REFUSED] = ON(live_probe_lost, T(SERVING) | T(STOPPING)),
+			},
+		[SANDBOX_ACTOR_SAVING] =
+			{
+				[MSG_TIMER] = ON(sandbox_rest_again, T(SAVING)),
+				[MSG_CHANGED] = ON(sandbox_rest_changed, T(SERVING) | RESTING | T(STOPPING)),
+				[MSG_PROPOSED] = ON(sandbox_rest_told, T(SAVING)),
+				[MSG_DRIVEN] = ON(sandbox_saved, T(SAVING)),
+				[MSG_EXITED] = ON(exited, T(STOPPING)),
+				[MSG_ADOPTED] = ON(sandbox_rest_adopted, T(NEW) | RESTING | T(STOPPING)),
+				[MSG_PROBED] = IGNORE,
+				[MSG_HALT] = ON(halt, T(STOPPING)),
+				[MSG_SAVE] = IGNORE,
+				[MSG_REFUSED] = ON(sandbox_rest_told, T(SAVING)),
+			},
+		[SANDBOX_ACTOR_RESTING] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_CHANGED] = ON(sandbox_rest_changed, T(SERVING) | RESTING | T(STOPPING)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_DRIVEN] = IGNORE,
+				[MSG_EXITED] = IGNORE,
+				[MSG_ADOPTED] = ON(sandbox_rest_adopted, T(NEW) | RESTING | T(STOPPING)),
+				[MSG_PROBED] = IGNORE,
+				[MSG_HALT] = ON(halt, T(STOPPING)),
+				[MSG_SAVE] = IGNORE,
+				[MSG_REFUSED] = IGNORE,
+			},
+		[SANDBOX_ACTOR_WAKING] =
+			{
+				[MSG_TIMER] = ON(sandbox_rest_again, T(WAKING) | T(STOPPING)),
+				[MSG_CHANGED] = ON(sandbox_rest_changed, T(SERVING) | RESTING | T(STOPPING)),
+				[MSG_PROPOSED] = ON(sandbox_rest_told, T(WAKING)),
+				[MSG_DRIVEN] = ON(sandbox_woken, T(WAKING) | T(STOPPING)),
+				[MSG_EXITED] = ON(exited, T(STOPPING)),
+				[MSG_ADOPTED] = ON(sandbox_rest_adopted, T(NEW) | RESTING | T(STOPPING)),
+				[MSG_PROBED] = IGNORE,
+				[MSG_HALT] = ON(halt, T(STOPPING)),
+				[MSG_SAVE] = IGNORE,
+				[MSG_REFUSED] = ON(sandbox_rest_told, T(WAKING)),
 			},
 		[SANDBOX_ACTOR_STOPPING] =
 			{
 				[MSG_TIMER] = ON(sandbox_stop_again, T(STOPPING)),
 				[MSG_CHANGED] = IGNORE,
 				[MSG_PROPOSED] = IGNORE,
-				[MSG_DRIVEN] = ON(sandbox_stopped, T(STOPPING) | T(ENDING) | T(GONE)),
+				[MSG_DRIVEN] = ON(sandbox_stopped,
+						  T(STOPPING) | T(SERVING) | RESTING | T(ENDING) | T(GONE)),
 				[MSG_EXITED] = ON(sandbox_stopping_exited, T(STOPPING)),
 				[MSG_ADOPTED] = ON(sandbox_stop_again, T(STOPPING)),
 				[MSG_PROBED] = IGNORE,
 				[MSG_HALT] = ON(sandbox_stopping_halt, T(STOPPING)),
+				[MSG_SAVE] = IGNORE,
 				[MSG_REFUSED] = ON(sandbox_stop_lost, T(STOPPING)),
 			},
 		[SANDBOX_ACTOR_ENDING] =
@@ -482,6 +533,7 @@ static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] =
 				[MSG_ADOPTED] = IGNORE,
 				[MSG_PROBED] = IGNORE,
 				[MSG_HALT] = ON(sandbox_ending_halt, T(ENDING)),
+				[MSG_SAVE] = IGNORE,
 				[MSG_REFUSED] = ON(sandbox_ended, T(ENDING) | T(GONE)),
 			},
 		[SANDBOX_ACTOR_GONE] =
@@ -494,15 +546,17 @@ static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] =
 				[MSG_ADOPTED] = IGNORE,
 				[MSG_PROBED] = IGNORE,
 				[MSG_HALT] = REFUSE,
+				[MSG_SAVE] = IGNORE,
 				[MSG_REFUSED] = IGNORE,
 			},
 };
 #undef T
+#undef RESTING
 
 static const uint8_t messages[] = {MSG_TIMER,   MSG_CHANGED, MSG_PROPOSED, MSG_DRIVEN, MSG_EXITED,
-				   MSG_ADOPTED, MSG_PROBED,  MSG_HALT,     MSG_REFUSED};
-static const char *const states[] = {"new",     "starting", "probing", "announcing",
-				     "serving", "stopping", "ending",  "gone"};
+				   MSG_ADOPTED, MSG_PROBED,  MSG_HALT,     MSG_SAVE,   MSG_REFUSED};
+static const char *const states[] = {"new",     "starting", "probing",  "announcing", "serving", "saving",
+				     "resting", "waking",   "stopping", "ending",     "gone"};
 
 const struct sm_def sandbox_sm = {
 	.name = "sandbox",

@@ -10,6 +10,9 @@ enum sandbox_actor_state {
 	SANDBOX_ACTOR_PROBING,    /* it runs and does not answer yet */
 	SANDBOX_ACTOR_ANNOUNCING, /* it answers: ready is proposed */
 	SANDBOX_ACTOR_SERVING,    /* the row is ready or bound */
+	SANDBOX_ACTOR_SAVING,     /* its memory is being written down */
+	SANDBOX_ACTOR_RESTING,    /* it is a file */
+	SANDBOX_ACTOR_WAKING,     /* it is made to run again */
 	SANDBOX_ACTOR_STOPPING,   /* sandboxd was told to stop it */
 	SANDBOX_ACTOR_ENDING,     /* nothing of it runs: its end is proposed */
 	SANDBOX_ACTOR_GONE,

@@ -9,7 +9,9 @@
 
 const struct sandbox_row *sandbox_row_of(const struct actor *a, const struct context *c)
 {
-	return state_sandbox(c->state, a->key);
+	const struct sandbox_row *row = state_sandbox(c->state, a->key);
+
+	return row != NULL && row->node == c->node ? row : NULL;
 }
 
 bool sandbox_awaited(const struct sandbox *self, const struct message *m)
@@ -19,10 +21,15 @@ bool sandbox_awaited(const struct sandbox *self, const struct message *m)
 
 uint8_t sandbox_stop(struct sandbox *self, struct context *c, uint32_t grace_ms)
 {
+	const struct sandbox_row *row = state_sandbox(c->state, self->actor.key);
+	struct sandboxd_stop stop = {.sandbox = self->actor.key, .grace_ms = grace_ms};
+
+	if (row != NULL && row->node != c->node) { /* it moved away, and may come back */
+		stop.save = row->save;
+		self->left = true;
+	}
 	context_timer(c, 0);
-	self->request = context_drive(
-		c, SANDBOXD_STOP, &(struct sandboxd_stop){.sandbox = self->actor.key, .grace_ms = grace_ms},
-		0, 0, grace_ms + 30000);
+	self->request = context_drive(c, SANDBOXD_STOP, &stop, 0, 0, grace_ms + 30000);
 	return SANDBOX_ACTOR_STOPPING;
 }
 
@@ -53,6 +60,10 @@ uint8_t sandbox_stopped(struct actor *a, struct context *c, const struct message
 	    reply->code != -ENOENT) { /* not here: it never began, or a stop before this one ended it */
 		context_timer(c, c->now_ms + SANDBOX_RETRY_MS);
 		return SANDBOX_ACTOR_STOPPING;
+	}
+	if (self->left && sandbox_row_of(a, c) != NULL) {
+		self->left = false;
+		return sandbox_rest_changed(a, c, m);
 	}
 	if (self->ending.stopped_ms == 0)
 		self->ending.stopped_ms = reply->wall_ms;

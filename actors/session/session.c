@@ -3,6 +3,8 @@
  * Happy path: REAP; every gateway loop of the node stops admitting and answers with what is in flight and the last
  * activity; none is busy or newer, so `closing` is proposed; its commit ends the loops' connections and halts the sandbox; then
  * `closed` is proposed, and the row goes.
+ * A session that is to be saved parts first: the loops hold what comes, requests under way have PART_MS to end, the rest is cut, its sandbox
+ * is told to save. Once the row says saved, the loops forget it, and who was held asks placement, which answers when it is awake.
  * Failure modes: a busy or silent loop reopens all; an unknown outcome of a proposal is proposed again, since commands are
  * idempotent by generation; a row that goes under our feet (its sandbox died, its node was lost) only ends the connections.
  * Invariants: only this actor's `closed` frees the identifier while the node lives; it comes after the sandbox stopped. */
@@ -15,6 +17,9 @@
 #define HALT_MS    60000
 #define RETRY_MS   500
 #define GRACE_MS   10000
+#define PART_MS    5000 /* for requests to end before their session is saved */
+#define LOOK_MS    20   /* between looks whether they did */
+#define SAVE_MS    2000 /* between two tellings */
 
 struct session {
 	struct actor actor;
@@ -25,11 +30,14 @@ struct session {
 	bool busy, served;
 	uint64_t last_activity_boot_ms, stopped_ms;
 	struct asker reaper;
+	uint64_t part_until_ms;
 };
 
 static const struct session_row *row_of(const struct actor *a, const struct context *c)
 {
-	return state_session_by_generation(c->state, a->key);
+	const struct session_row *row = state_session_by_generation(c->state, a->key);
+
+	return row != NULL && row->node == c->node ? row : NULL; /* it may have moved away */
 }
 
 static void tell_loops(struct session *self, struct context *c, uint16_t type)
@@ -69,12 +77,108 @@ static uint8_t halt(struct session *self, struct context *c)
 	return SESSION_ACTOR_HALTING;
 }
 
+/* -- At rest ------------------------------------------------------------------------------------------------------ */
+
+static uint8_t parted(struct session *self, struct context *c)
+{
+	tell_loops(self, c, MSG_PART);
+	context_send(c, (struct address){ADDRESS_SANDBOX, c->node, self->sandbox}, MSG_SAVE, NULL);
+	context_timer(c, c->now_ms + SAVE_MS);
+	return SESSION_ACTOR_SAVING;
+}
+
+static uint8_t look(struct session *self, struct context *c)
+{
+	context_timer(c, 0);
+	self->busy = false;
+	self->quiet_left = c->n_gateway_loops;
+	tell_loops(self, c, MSG_QUIESCE);
+	return self->quiet_left == 0 ? parted(self, c) : SESSION_ACTOR_PARTING;
+}
+
+/* Where the row says that it is; from wherever nothing else is under way. */
+static uint8_t follow(struct session *self, struct context *c, const struct session_row *row)
+{
+	bool held = self->actor.state >= SESSION_ACTOR_PARTING;
+
+	switch ((enum sandbox_rest)row->rest) {
+	case REST_AWAKE:
+		context_timer(c, 0);
+		if (held)
+			tell_loops(self, c, MSG_REOPEN);
+		return SESSION_ACTOR_LIVE;
+	case REST_SAVING:
+		if (held && self->actor.state != SESSION_ACTOR_RESTING)
+			return self->actor.state;
+		self->part_until_ms = c->now_ms + PART_MS;
+		return look(self, c);
+	case REST_SAVED:
+	case REST_WAKING:
+		context_timer(c, 0);
+		if (self->actor.state != SESSION_ACTOR_RESTING)
+			tell_loops(self, c, MSG_ENDED);
+		return SESSION_ACTOR_RESTING;
+	case RESTS:
+		break;
+	}
+	return self->actor.state;
+}
+
+static uint8_t look_again(struct actor *a, struct context *c, const struct message *m)
+{
+	(void)m;
+	return look((struct session *)a, c);
+}
+
+static uint8_t save_again(struct actor *a, struct context *c, const struct message *m)
+{
+	struct session *self = (struct session *)a;
+
+	(void)m;
+	context_send(c, (struct address){ADDRESS_SANDBOX, c->node, self->sandbox}, MSG_SAVE, NULL);
+	context_timer(c, c->now_ms + SAVE_MS);
+	return SESSION_ACTOR_SAVING;
+}
+
+static uint8_t look_counted(struct session *self, struct context *c)
+{
+	if (self->quiet_left > 0)
+		self->quiet_left--;
+	if (self->quiet_left > 0)
+		return SESSION_ACTOR_PARTING;
+	if (!self->busy || c->now_ms >= self->part_until_ms)
+		return parted(self, c);
+	context_timer(c, c->now_ms + LOOK_MS);
+	return SESSION_ACTOR_PARTING;
+}
+
+static uint8_t part_quiet(struct actor *a, struct context *c, const struct message *m)
+{
+	struct session *self = (struct session *)a;
+	const struct msg_quiet *body = m->body;
+
+	self->busy = self->busy || body->requests > 0;
+	self->served = self->served || body->served;
+	return look_counted(self, c);
+}
+
+static uint8_t part_not_quiet(struct actor *a, struct context *c, const struct message *m)
+{
+	(void)m;
+	((struct session *)a)->busy = true;
+	return look_counted((struct session *)a, c);
+}
+
+/* -- Its end ------------------------------------------------------------------------------------------------------ */
+
 static uint8_t reopen(struct session *self, struct context *c)
 {
+	const struct session_row *row = row_of(&self->actor, c);
+
 	context_timer(c, 0);
 	tell_loops(self, c, MSG_REOPEN);
 	answer_reaper(self, c, false);
-	return SESSION_ACTOR_LIVE;
+	return row == NULL ? SESSION_ACTOR_LIVE : follow(self, c, row);
 }
 
 static uint8_t propose_closing(struct session *self, struct context *c)
@@ -138,8 +242,10 @@ static uint8_t changed(struct actor *a, struct context *c, const struct message 
 	self->pool = row->pool;
 	self->sandbox = row->sandbox;
 	if (row->state != SESSION_CLOSING)
-		return a->state;
-	if (a->state == SESSION_ACTOR_LIVE)
+		return a->state == SESSION_ACTOR_QUIESCING || a->state == SESSION_ACTOR_PROPOSING
+			       ? a->state
+			       : follow(self, c, row);
+	if (a->state != SESSION_ACTOR_QUIESCING && a->state != SESSION_ACTOR_PROPOSING)
 		self->reason = row->reason;
 	tell_loops(self, c, MSG_ENDED);
 	answer_reaper(self, c, true);
@@ -151,6 +257,17 @@ static uint8_t reap(struct actor *a, struct context *c, const struct message *m)
 	const struct msg_reap *body = m->body;
 
 	return quiesce((struct session *)a, c, m, body->reason);
+}
+
+/* Nobody can be using it. */
+static uint8_t reap_resting(struct actor *a, struct context *c, const struct message *m)
+{
+	struct session *self = (struct session *)a;
+	const struct msg_reap *body = m->body;
+
+	self->reaper = context_asker(m);
+	self->reason = body->reason;
+	return propose_closing(self, c);
 }
 
 /* A sandbox that refuses connections: it ends, unless a loop says that it has served before. */
@@ -269,17 +386,21 @@ static uint8_t closed_again(struct actor *a, struct context *c, const struct mes
 	return propose_closed((struct session *)a, c);
 }
 
-#define T(s) SM_TO(SESSION_ACTOR_##s)
+#define T(s)  SM_TO(SESSION_ACTOR_##s)
+#define PARTS (T(PARTING) | T(SAVING))
 static const struct sm_cell cells[SESSION_ACTOR_STATES][MSG_TYPES] =
 	{
 		[SESSION_ACTOR_LIVE] =
 			{
 				[MSG_TIMER] = IGNORE,
-				[MSG_CHANGED] = ON(changed, T(LIVE) | T(HALTING) | T(GONE)),
+				[MSG_CHANGED] =
+					ON(changed, T(LIVE) | PARTS | T(RESTING) | T(HALTING) | T(GONE)),
 				[MSG_PROPOSED] = IGNORE,
 				[MSG_QUIET] = IGNORE,
-				[MSG_REAP] = ON(reap, T(QUIESCING) | T(PROPOSING) | T(LIVE)),
-				[MSG_DEAD] = ON(dead, T(LIVE) | T(QUIESCING) | T(PROPOSING)),
+				[MSG_REAP] =
+					ON(reap, T(QUIESCING) | T(PROPOSING) | T(LIVE) | PARTS | T(RESTING)),
+				[MSG_DEAD] =
+					ON(dead, T(LIVE) | T(QUIESCING) | T(PROPOSING) | PARTS | T(RESTING)),
 				[MSG_HALTED] = IGNORE,
 				[MSG_REFUSED] = IGNORE,
 			},
@@ -288,22 +409,61 @@ static const struct sm_cell cells[SESSION_ACTOR_STATES][MSG_TYPES] =
 				[MSG_TIMER] = IGNORE,
 				[MSG_CHANGED] = ON(changed, T(QUIESCING) | T(HALTING) | T(GONE)),
 				[MSG_PROPOSED] = IGNORE,
-				[MSG_QUIET] = ON(quiet, T(LIVE) | T(QUIESCING) | T(PROPOSING)),
+				[MSG_QUIET] =
+					ON(quiet, T(LIVE) | T(QUIESCING) | T(PROPOSING) | PARTS | T(RESTING)),
 				[MSG_REAP] = REFUSE,
 				[MSG_DEAD] = DEFER,
 				[MSG_HALTED] = IGNORE,
-				[MSG_REFUSED] = ON(not_quiet, T(LIVE) | T(QUIESCING) | T(PROPOSING)),
+				[MSG_REFUSED] = ON(not_quiet, T(LIVE) | T(QUIESCING) |
+								      T(PROPOSING) | PARTS | T(RESTING)),
 			},
 		[SESSION_ACTOR_PROPOSING] =
 			{
 				[MSG_TIMER] = ON(close_again, T(PROPOSING)),
 				[MSG_CHANGED] = ON(changed, T(PROPOSING) | T(HALTING) | T(GONE)),
-				[MSG_PROPOSED] = ON(closing_proposed, T(LIVE) | T(PROPOSING)),
+				[MSG_PROPOSED] =
+					ON(closing_proposed, T(LIVE) | T(PROPOSING) | PARTS | T(RESTING)),
 				[MSG_QUIET] = IGNORE,
 				[MSG_REAP] = REFUSE,
 				[MSG_DEAD] = DEFER,
 				[MSG_HALTED] = IGNORE,
 				[MSG_REFUSED] = ON(closing_unknown, T(PROPOSING)),
+			},
+		[SESSION_ACTOR_PARTING] =
+			{
+				[MSG_TIMER] = ON(look_again, PARTS),
+				[MSG_CHANGED] = ON(changed,
+						   T(LIVE) | PARTS | T(RESTING) | T(HALTING) | T(GONE)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_QUIET] = ON(part_quiet, PARTS),
+				[MSG_REAP] = REFUSE,
+				[MSG_DEAD] = IGNORE,
+				[MSG_HALTED] = IGNORE,
+				[MSG_REFUSED] = ON(part_not_quiet, PARTS),
+			},
+		[SESSION_ACTOR_SAVING] =
+			{
+				[MSG_TIMER] = ON(save_again, T(SAVING)),
+				[MSG_CHANGED] = ON(changed,
+						   T(LIVE) | PARTS | T(RESTING) | T(HALTING) | T(GONE)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_QUIET] = IGNORE,
+				[MSG_REAP] = REFUSE,
+				[MSG_DEAD] = IGNORE,
+				[MSG_HALTED] = IGNORE,
+				[MSG_REFUSED] = IGNORE,
+			},
+		[SESSION_ACTOR_RESTING] =
+			{
+				[MSG_TIMER] = IGNORE,
+				[MSG_CHANGED] = ON(changed,
+						   T(LIVE) | PARTS | T(RESTING) | T(HALTING) | T(GONE)),
+				[MSG_PROPOSED] = IGNORE,
+				[MSG_QUIET] = IGNORE,
+				[MSG_REAP] = ON(reap_resting, T(PROPOSING)),
+				[MSG_DEAD] = IGNORE,
+				[MSG_HALTED] = IGNORE,
+				[MSG_REFUSED] = IGNORE,
 			},
 		[SESSION_ACTOR_HALTING] =
 			{
@@ -340,10 +500,12 @@ static const struct sm_cell cells[SESSION_ACTOR_STATES][MSG_TYPES] =
 			},
 };
 #undef T
+#undef PARTS
 
 static const uint8_t messages[] = {MSG_TIMER, MSG_CHANGED, MSG_PROPOSED, MSG_QUIET,
 				   MSG_REAP,  MSG_DEAD,    MSG_HALTED,   MSG_REFUSED};
-static const char *const states[] = {"live", "quiescing", "proposing", "halting", "ending", "gone"};
+static const char *const states[] = {"live",    "quiescing", "proposing", "parting", "saving",
+				     "resting", "halting",   "ending",    "gone"};
 
 const struct sm_def session_sm = {
 	.name = "session",
@@ -370,7 +532,8 @@ static void init(struct actor *a, struct context *c)
 	if (row != NULL) {
 		self->pool = row->pool;
 		self->sandbox = row->sandbox;
-		self->served = context_epoch(c) == 0; /* opened before this process began: nobody remembers */
+		/* Opened before this process began, or elsewhere: nobody remembers. */
+		self->served = context_epoch(c) == 0 || row->rest != REST_AWAKE;
 	}
 }
 

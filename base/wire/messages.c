@@ -40,7 +40,7 @@ static const struct codec_type proposed_codec = CODEC_TYPE(struct msg_proposed, 
 static const struct codec_field adopted_fields[] = {
 	CODEC_U64(struct msg_adopted, sandbox),  CODEC_I64(struct msg_adopted, pid),
 	CODEC_BOOL(struct msg_adopted, running), CODEC_BOOL(struct msg_adopted, egress),
-	CODEC_BOOL(struct msg_adopted, parked),
+	CODEC_BOOL(struct msg_adopted, parked),  CODEC_U64(struct msg_adopted, save),
 };
 static const struct codec_type adopted_codec = CODEC_TYPE(struct msg_adopted, "adopted", adopted_fields);
 
@@ -83,6 +83,7 @@ static const struct codec_field quiet_fields[] = {
 	CODEC_U32(struct msg_quiet, in_flight),
 	CODEC_U64(struct msg_quiet, last_activity_boot_ms),
 	CODEC_BOOL(struct msg_quiet, served),
+	CODEC_U32(struct msg_quiet, requests),
 };
 static const struct codec_type quiet_codec = CODEC_TYPE(struct msg_quiet, "quiet", quiet_fields);
 
@@ -153,6 +154,20 @@ static const struct codec_field stopped_fields[] = {
 	CODEC_STR(struct msg_stopped, message, TEXT_MAX),
 };
 static const struct codec_type stopped_codec = CODEC_TYPE(struct msg_stopped, "stopped", stopped_fields);
+
+static const struct codec_field rest_fields[] = {
+	CODEC_U64(struct msg_rest, pool),
+	CODEC_SECRET(struct msg_rest, identifier, IDENTIFIER_MAX),
+	CODEC_BOOL(struct msg_rest, resume),
+};
+static const struct codec_type rest_codec = CODEC_TYPE(struct msg_rest, "rest", rest_fields);
+
+static const struct codec_field rested_fields[] = {
+	CODEC_I32(struct msg_rested, code),
+	CODEC_STR(struct msg_rested, message, TEXT_MAX),
+	CODEC_U64(struct msg_rested, index),
+};
+static const struct codec_type rested_codec = CODEC_TYPE(struct msg_rested, "rested", rested_fields);
 
 static const struct codec_field cache_fields[] = {
 	CODEC_U64(struct msg_cache, pool),
@@ -350,6 +365,9 @@ static const struct codec_field pulsed_fields[] = {
 static const struct codec_type pulsed_codec = CODEC_TYPE(struct msg_pulsed, "pulsed", pulsed_fields);
 
 const struct codec_type *const message_body_codec[MSG_TYPES] = {
+	[MSG_PART] = &session_event_codec,
+	[MSG_REST] = &rest_codec,
+	[MSG_RESTED] = &rested_codec,
 	[MSG_LEADING] = &leading_codec,
 	[MSG_CHANGED] = &changed_codec,
 	[MSG_PROPOSED] = &proposed_codec,
@@ -452,4 +470,8 @@ const char *const message_type_name[MSG_TYPES] = {
 	[MSG_NODE_ORDER] = "node_order",
 	[MSG_CLUSTER_LEVEL] = "cluster_level",
 	[MSG_NODE_ORDERED] = "node_ordered",
+	[MSG_PART] = "part",
+	[MSG_SAVE] = "save",
+	[MSG_REST] = "rest",
+	[MSG_RESTED] = "rested",
 };

@@ -86,6 +86,13 @@ enum message_type {
 	/* control of any node <-> control of the leader */
 	MSG_CERTIFY,   /* certify: a certificate for this key of mine */
 	MSG_CERTIFIED, /* certified: the reply */
+	/* session -> the gateway loops of its node */
+	MSG_PART, /* session_event: its sandbox is being saved: end what is under way, go on holding what comes */
+	/* session -> its sandbox, on one node */
+	MSG_SAVE, /* no request is under way any more: write its memory down; the row shows what came of it */
+	/* API -> placement of its node */
+	MSG_REST,   /* rest: suspend or resume a session */
+	MSG_RESTED, /* rested: the reply, once that has begun */
 	MSG_TYPES
 };
 
@@ -105,6 +112,7 @@ enum open_code {
 	OPEN_CANNOT_START, /* 503: the pool cannot start anything; message says why */
 	OPEN_CLOSING,      /* 503: the old session of this identifier is still ending */
 	OPEN_UNAVAILABLE,  /* 503: no leader, no quorum, or the owner is away */
+	OPEN_RESTING,      /* 503 after 30 s: it is moving, or waking; ask again */
 	OPEN_CODES
 };
 
@@ -133,6 +141,7 @@ struct msg_adopted {
 	uint64_t sandbox;
 	int64_t pid;
 	bool running, egress, parked;
+	uint64_t save; /* a file of its memory is here */
 };
 struct msg_probed {
 	bool ok;
@@ -162,6 +171,7 @@ struct msg_quiet {
 	uint32_t in_flight;             /* requests, and tunnels that carried bytes within the cooldown */
 	uint64_t last_activity_boot_ms; /* 0: never seen here */
 	bool served;                    /* an answer of its sandbox went through here */
+	uint32_t requests;              /* of in_flight, what is no tunnel */
 };
 enum reap_reason {
 	REAP_IDLE,
@@ -227,6 +237,17 @@ struct msg_stopped {
 	int32_t code;
 	struct str message;
 }; /* -ENOENT: no such session */
+
+struct msg_rest {
+	uint64_t pool;
+	struct str identifier;
+	bool resume;
+};
+struct msg_rested {
+	int32_t code; /* as SESSION_SUSPEND's and SESSION_WAKE's; -ENOENT: no such session */
+	struct str message;
+	uint64_t index; /* of the entry */
+};
 
 struct msg_cache {
 	uint64_t pool;

@@ -34,6 +34,7 @@ static const struct codec_field stop_fields[] = {
 	CODEC_U64(struct sandboxd_stop, sandbox),
 	CODEC_U32(struct sandboxd_stop, grace_ms),
 	CODEC_STR(struct sandboxd_stop, tag, SESSION_TAG_MAX),
+	CODEC_U64(struct sandboxd_stop, save),
 };
 static const struct codec_type stop_codec = CODEC_TYPE(struct sandboxd_stop, "stop", stop_fields);
 

@@ -87,6 +87,7 @@ struct sandboxd_stop {
 	uint32_t grace_ms; /* before SIGKILL; 0 kills at once */
 	struct str
 		tag; /* keyed hash of its session's identifier, in hex, for its log to be found by; or empty */
+	uint64_t save; /* != 0: what comes from a later save stays */
 };
 
 struct sandboxd_dial {

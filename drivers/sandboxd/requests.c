@@ -97,6 +97,10 @@ static void on_stop(struct server *s, struct request *q)
 
 	if (!take_tag(s, q, stop->tag, tag))
 		return;
+	if (stop->save != 0 && saving_is_later(s, stop->sandbox, stop->save)) {
+		reply_code(s, &q->asker, 0, NULL);
+		return;
+	}
 	if (b != NULL) {
 		if (tag[0] != '\0')
 			memcpy(b->tag, tag, sizeof b->tag);

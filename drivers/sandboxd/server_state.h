@@ -61,6 +61,7 @@ struct sandbox {
 	bool exit_known;
 	bool switching;      /* a job turns its egress on or off, saves it, or lets it go on */
 	bool loaded;         /* from a file, and did not go on yet */
+	uint64_t save;       /* that it was started from; 0: none */
 	struct asker *stops; /* all who asked to stop it */
 	unsigned n_stops;
 	uint32_t stop_grace_ms;
@@ -172,6 +173,8 @@ void sandbox_answer_stops(struct server *s, struct sandbox *b);
 /* saving.c */
 void saving_call(struct server *s, enum sandboxd_type type, const struct sandboxd_save *what,
 		 struct asker asker);
+/* What is here of the sandbox comes from a later save than that. */
+bool saving_is_later(struct server *s, uint64_t sandbox, uint64_t save);
 /* Files of it go; false: there was none. */
 bool saving_drop(struct server *s, uint64_t sandbox);
 

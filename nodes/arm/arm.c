@@ -79,6 +79,8 @@ static const struct route routes[] = {
 	{"GET", BERTH POOL "/status", ACCESS_READ, ROUTE_POOL, cluster_pool_status},
 	{"GET", BERTH POOL "/sessions", ACCESS_READ, ROUTE_POOL, sessions_list},
 	{"POST", BERTH POOL "/stopSession", ACCESS_WRITE, ROUTE_POOL, sessions_stop},
+	{"POST", BERTH POOL "/suspendSession", ACCESS_WRITE, ROUTE_POOL, sessions_suspend},
+	{"POST", BERTH POOL "/resumeSession", ACCESS_WRITE, ROUTE_POOL, sessions_resume},
 	{"GET", BERTH POOL "/logs", ACCESS_READ, ROUTE_POOL, sessions_logs},
 };
 
@@ -324,6 +326,8 @@ void arm_answer(const struct arm *arm, const struct arm_outcome *outcome, const 
 		pools_answer(&c, then, body);
 	} else if (type == MSG_STOPPED && then->then > THEN_DELETE) {
 		sessions_answer(&c, then, body);
+	} else if (type == MSG_RESTED && then->then == THEN_REST) {
+		sessions_rested(&c, then, body);
 	} else if (type == MSG_NODE_ORDERED && then->then == THEN_ORDER) {
 		drain_answer(&c, then, body);
 	} else {

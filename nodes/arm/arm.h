@@ -204,7 +204,7 @@ bool arm_shown(const struct state *state, uint16_t type, const void *body);
 /* True: the pool was changed between the reading and the writing of a PATCH. Call arm_handle again, with new tables. */
 bool arm_again(const struct arm_outcome *outcome, uint16_t type, const void *body);
 
-/* The actor's answer `type` with its decoded body (MSG_POOL_ANSWER, MSG_STOPPED, MSG_NODE_ORDERED, MSG_REFUSED) becomes the reply. */
+/* The actor's answer `type` with its decoded body (MSG_POOL_ANSWER, MSG_STOPPED, MSG_RESTED, MSG_NODE_ORDERED, MSG_REFUSED) becomes the reply. */
 void arm_answer(const struct arm *arm, const struct arm_outcome *outcome, const struct state *state,
 		uint16_t type, const void *body, struct arena *arena, struct arm_reply *ret);
 

@@ -4,7 +4,7 @@
 
 #include "arm/call.h"
 
-enum arm_then { THEN_PUT, THEN_PATCH, THEN_DELETE, THEN_STOP_DATA, THEN_STOP, THEN_ORDER };
+enum arm_then { THEN_PUT, THEN_PATCH, THEN_DELETE, THEN_STOP_DATA, THEN_STOP, THEN_REST, THEN_ORDER };
 
 struct arm_continuation {
 	uint8_t then; /* enum arm_then */
@@ -12,6 +12,7 @@ struct arm_continuation {
 	const struct msg_pool_put *put; /* PUT, PATCH */
 	struct str location;            /* of the resource, for links */
 	struct str identifier;          /* STOP */
+	bool resume;                    /* REST */
 	uint64_t node;                  /* ORDER */
 };
 

@@ -152,6 +152,20 @@ void sessions_data_list(struct call *c)
 	call_json(c, 200, body);
 }
 
+/* A live one may be at rest. */
+static const char *state_of(const struct state *s, const struct session_row *row)
+{
+	const struct sandbox_row *sandbox = state_sandbox(s, row->sandbox);
+
+	if (row->state != SESSION_LIVE || sandbox == NULL)
+		return row->state < SESSION_STATES ? session_state_name[row->state] : "unknown";
+	if (sandbox->target != 0)
+		return "moving";
+	if (sandbox->asleep)
+		return "suspended";
+	return row->rest == REST_SAVING ? "suspending" : row->rest == REST_WAKING ? "waking" : "live";
+}
+
 static json_t *operator_session(struct call *c, const struct session_row *row, bool identifiers)
 {
 	const struct node_row *node = state_node(c->state, row->node);
@@ -162,7 +176,7 @@ static json_t *operator_session(struct call *c, const struct session_row *row, b
 		json_put_str(to, "identifier", row->identifier);
 	c->arm->hash_identifier(c->arm->context, row->identifier, hash);
 	json_put_cstr(to, "identifierHash", hash);
-	json_put_cstr(to, "state", row->state < SESSION_STATES ? session_state_name[row->state] : "unknown");
+	json_put_cstr(to, "state", state_of(c->state, row));
 	json_put_u64(to, "generation", row->generation);
 	if (row->sandbox != 0) {
 		json_put_u64(to, "sandbox", row->sandbox);
@@ -270,6 +284,30 @@ void sessions_stop(struct call *c)
 		post_stop(c, THEN_STOP, id);
 }
 
+static void post_rest(struct call *c, bool resume)
+{
+	struct msg_rest *body = arena_alloc(c->arena, sizeof *body);
+	struct arm_continuation values = {.resume = resume};
+
+	must(body != NULL);
+	*body = (struct msg_rest){.pool = c->pool->uid, .resume = resume};
+	if (!need_identifier(c, &body->identifier))
+		return;
+	values.location = arena_str(c->arena, c->pool->name);
+	continuation_post(c, THEN_REST, (struct address){ADDRESS_PLACEMENT, c->arm->node, 0}, MSG_REST, body,
+			  values);
+}
+
+void sessions_suspend(struct call *c)
+{
+	post_rest(c, false);
+}
+
+void sessions_resume(struct call *c)
+{
+	post_rest(c, true);
+}
+
 /* Of the sandbox that ?sandbox= names, or the one of ?identifier='s session, or any one of the pool. One that is not here any
  * more may have left its log on some node. */
 void sessions_logs(struct call *c)
@@ -331,6 +369,39 @@ void sessions_answer(struct call *c, const struct arm_continuation *then, const 
 	} else {
 		call_error(c, 503, "ServiceUnavailable", "The session could not be stopped: %.*s.",
 			   STR_ARGS(answer->message));
+		arm_reply_header(&c->out->reply, "retry-after", STR("2"));
+	}
+}
+
+void sessions_rested(struct call *c, const struct arm_continuation *then, const struct msg_rested *answer)
+{
+	const char *what = then->resume ? "resumed" : "suspended";
+	json_t *body;
+
+	switch (answer->code) {
+	case 0:
+		body = json_new_object();
+		json_put_cstr(body, "state", then->resume ? "waking" : "suspending");
+		call_json(c, 200, body);
+		return;
+	case -ENOENT:
+	case -ESRCH:
+		call_error(c, 404, "SessionNotFound",
+			   "There is no session with this identifier in pool '%.*s'.",
+			   STR_ARGS(then->location));
+		return;
+	case -ENOTSUP:
+		call_error(c, 409, "IsolationNotSupported", "The session cannot be %s: %.*s.", what,
+			   STR_ARGS(answer->message));
+		return;
+	case -EBUSY:
+	case -EAGAIN:
+		call_error(c, 409, "SessionBusy", "The session cannot be %s: %.*s.", what,
+			   STR_ARGS(answer->message));
+		return;
+	default:
+		call_error(c, 503, answer->code == -ENOSPC ? "NoCapacity" : "ServiceUnavailable",
+			   "The session could not be %s: %.*s.", what, STR_ARGS(answer->message));
 		arm_reply_header(&c->out->reply, "retry-after", STR("2"));
 	}
 }

@@ -80,7 +80,7 @@ static void envelope_arrived(struct gw *gw, const struct order *o)
 	if (codec_decode(o->bytes, o->n, &envelope_codec, &arena, &e, NULL))
 		return;
 	if (e.type != MSG_OPENED && e.type != MSG_REFUSED && e.type != MSG_QUIESCE && e.type != MSG_REOPEN &&
-	    e.type != MSG_ENDED && e.type != MSG_ACTIVITY)
+	    e.type != MSG_ENDED && e.type != MSG_ACTIVITY && e.type != MSG_PART)
 		return;
 	if (codec_decode(e.body.p, e.body.n, message_body_codec[e.type], &arena, &body, NULL))
 		return;
@@ -329,6 +329,7 @@ static void defaults(struct gateway_config *c)
 	set_default(&c->sandbox_connections_max, 256);
 	set_default(&c->peer_connections_max, 256);
 	set_default(&c->waiting_max, 10000);
+	set_default(&c->waiting_bytes_max, 64u << 20);
 	set_default(&c->handshake_ms, 10000);
 	set_default(&c->head_timeout_ms, 15000);
 	set_default(&c->keep_alive_ms, 75000);
@@ -550,6 +551,7 @@ void gateway_stats(const struct gateway *g, struct gateway_stats *ret)
 		SUM(too_slow);
 		SUM(refused_connections);
 		SUM(refused_limits);
+		SUM(parted);
 		SUM(bytes_in);
 		SUM(bytes_out);
 #undef SUM

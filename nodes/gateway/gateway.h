@@ -4,7 +4,7 @@
  *
  * The seam, all of it asynchronous:
  *   control -> gateway   gateway_publish (pools, nodes), gateway_publish_keys (tokens), gateway_post (envelopes to
- *                        ADDRESS_GATEWAY: MSG_OPENED, MSG_REFUSED, MSG_QUIESCE, MSG_REOPEN, MSG_ENDED,
+ *                        ADDRESS_GATEWAY: MSG_OPENED, MSG_REFUSED, MSG_QUIESCE, MSG_REOPEN, MSG_ENDED, MSG_PART,
  *                        MSG_ACTIVITY),
  *                        gateway_admitted, gateway_api_reply / _chunk / _end. From any thread.
  *   gateway -> control   the functions of gateway_config. They run on a loop's thread: post to control's mailbox and return.
@@ -110,7 +110,8 @@ struct gateway_config {
 	uint32_t sandbox_connections_max; /* [256] to one sandbox */
 	uint32_t peer_connections_max;    /* [256] to one node */
 	uint32_t waiting_max;             /* [10000] requests that wait for a session */
-	uint32_t receive_buffer;          /* bytes, of a client's connection; 0: the kernel's */
+	uint32_t waiting_bytes_max; /* [64 MiB] of these requests, heads and what came of their bodies */
+	uint32_t receive_buffer;    /* bytes, of a client's connection; 0: the kernel's */
 	/* Milliseconds; 0: the default in brackets. */
 	uint32_t handshake_ms;    /* [10000] of TLS */
 	uint32_t head_timeout_ms; /* [15000] from the first byte of a head to its end */
@@ -171,6 +172,7 @@ struct gateway_stats {
 	uint64_t connections, connections_open, requests, forwarded, tunnels, opens, refused_429, refused_503,
 		bad_requests;
 	uint64_t bad_responses, too_slow, refused_connections, refused_limits, bytes_in, bytes_out;
+	uint64_t parted; /* requests and tunnels that were cut because their session was saved */
 };
 /* Sums over the loops; each figure is exact, together they are of about the same moment. */
 void gateway_stats(const struct gateway *g, struct gateway_stats *ret);

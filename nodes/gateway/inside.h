@@ -33,6 +33,7 @@
 #define UNSENT_MAX         (64u * 1024) /* of answers: above, the next request waits */
 #define INTERIM_MAX        16           /* 1xx answers to one request */
 #define TRIES_MAX          3
+#define REST_MS            30000 /* a request is held while its session moves or wakes */
 #define PARTING_MAX        64
 #define PARTING_MS         1000
 #define FINISH_MS          2000
@@ -48,7 +49,7 @@ struct gw;
 struct counters {
 	_Atomic uint64_t routes, connections, connections_open, requests, forwarded, tunnels, opens,
 		refused_429, refused_503, bad_requests, bad_responses, too_slow, refused_connections,
-		refused_limits, bytes_in, bytes_out;
+		refused_limits, bytes_in, bytes_out, parted;
 };
 
 static inline void count(_Atomic uint64_t *c, uint64_t n)
@@ -84,6 +85,7 @@ struct session {
 	size_t identifier_n;
 	char guid[40]; /* X-Ms-Session-Guid; empty until the first answer */
 	bool local, served, dead_told, connected;
+	bool parted;   /* it is being saved: who is held waits for REST_MS */
 	uint8_t state; /* enum session_state */
 	uint32_t in_flight;
 	uint64_t last_activity_ms;  /* CLOCK_BOOTTIME; 0: never */
@@ -180,14 +182,17 @@ struct client {
 	uint64_t pool;
 	uint32_t idle_ms, queue_ms;
 	uint64_t cooldown_ms, deadline_ms, gone;
+	uint64_t
+		rest_until_ms; /* it is held as long as its session moves or wakes; 0: it was never found so */
 	char identifier[IDENTIFIER_MAX];
 	size_t identifier_n;
 	unsigned tries;
 	struct session *session; /* counted */
 	struct upstream *u;
 	struct dialing *dialing;
-	bool admitted; /* counted in session->in_flight */
-	bool away;     /* waits in gw->away for the next try */
+	bool admitted;    /* counted in session->in_flight */
+	bool away;        /* waits in gw->away for the next try */
+	size_t waiting_n; /* bytes, as counted in gw->waiting_bytes */
 	bool created;
 	uint32_t allocation_ms;
 	struct account *of_pool, *of_subject; /* of the last request; counted */
@@ -230,6 +235,7 @@ struct gw {
 	struct loop_link remotes;      /* routes to sessions of other nodes, the longest unlooked-at first */
 	struct loop_link away;         /* clients whose sessions' nodes are away */
 	unsigned n_waiting, n_parting; /* parting: refused connections that are told so */
+	size_t waiting_bytes;          /* of the n_waiting */
 	size_t api_reserved;           /* bytes of bodies for the management API, here and at control */
 	uint64_t next_correlation;
 	struct buf out; /* scratch of one call */
@@ -293,6 +299,7 @@ struct session *session_by_generation(struct gw *gw, uint64_t generation);
 
 struct session *session_by_key(struct gw *gw, uint64_t pool, struct str identifier);
 uint64_t session_key_hash(uint64_t pool, struct str identifier);
+void session_forget(struct gw *gw, struct session *s); /* who has it keeps it */
 struct session *session_new(struct gw *gw, const struct session_ref *ref, bool local);
 /* The session of an answer from placement, findable by its identifier; NULL without memory. */
 struct session *session_learn(struct gw *gw, const struct session_ref *ref, struct str identifier);
@@ -307,6 +314,8 @@ int session_post(struct gw *gw, struct envelope *e, const struct codec_type *typ
 void session_away(struct client *c, const char *why);
 void session_try_again(struct client *c); /* its time came */
 void session_ask(struct client *c);
+void session_hold_on(struct client *c); /* it waits for a session that is being saved: for REST_MS */
+void session_part(struct gw *gw, struct session *s); /* it is being saved: what is under way ends */
 void session_opened(struct gw *gw, const struct envelope *e, const struct msg_opened *m);
 void session_open_free(struct gw *gw, struct open *o);
 void session_turn_came(struct open *o); /* placement is being asked: who waits for it waits for the answer */

@@ -128,7 +128,7 @@ static void reset(struct client *c, const struct request_facts *f)
 	c->kept_overflow = c->head_pending = c->answer_begun = c->created = c->rechunk = false;
 	c->interims = c->tries = 0;
 	c->allocation_ms = 0;
-	c->gone = c->token_until_s = 0;
+	c->gone = c->token_until_s = c->rest_until_ms = 0;
 	c->keep = f->f.keep;
 	c->tunnel_client_eof = c->tunnel_upstream_eof = false;
 	body_begin(&c->answer_body, BODY_NONE, 0);

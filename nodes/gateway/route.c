@@ -10,7 +10,9 @@
 #include "core/clock.h"
 
 #define ADMIT_AGAIN_MS 5000
-#define AWAY_MS        100 /* between tries to reach a session's node */
+#define REST_ANSWER_MS 2000 /* for an answer to come once its deadline made it */
+#define REST_ASK_MS    5000 /* of one question to placement meanwhile */
+#define AWAY_MS        100  /* between tries to reach a session's node */
 
 static struct str identifier_of(const struct client *c)
 {
@@ -140,6 +142,39 @@ void session_try_again(struct client *c)
 	client_continue(c);
 }
 
+/* --- a session that is saved --- */
+
+/* Its session is being saved, or wakes: it is worth more patience. */
+void session_hold_on(struct client *c)
+{
+	if (c->rest_until_ms == 0)
+		c->rest_until_ms = clock_boot_ms() + REST_MS;
+	if (c->deadline_ms < c->rest_until_ms)
+		c->deadline_ms = c->rest_until_ms;
+}
+
+/* Its sandbox is being saved: what is under way ends here, what comes is held on. */
+void session_part(struct gw *gw, struct session *s)
+{
+	uint64_t cut = s->in_flight;
+
+	session_ref(s);
+	s->parted = true;
+	for (struct loop_link *link = s->held.next; link != &s->held; link = link->next) {
+		struct client *c = container_of(link, struct client, waiting);
+
+		session_hold_on(c);
+		client_timer(c, c->deadline_ms - clock_boot_ms() + REST_ANSWER_MS);
+	}
+	while (!loop_list_empty(&s->tunnels)) {
+		client_close(container_of(s->tunnels.next, struct client, tunnel));
+		cut++;
+	}
+	upstream_close_all(&s->conns, "SessionMoving", "the session was saved before its answer");
+	count(&gw->counters.parted, cut);
+	session_unref(s);
+}
+
 /* --- requests of other nodes --- */
 
 static void ask_control(struct client *c, struct session *s)
@@ -164,7 +199,11 @@ void session_hop(struct client *c, const struct session_ref *ref)
 	struct session *s = session_by_generation(c->gw, ref->generation);
 	bool known = s && s->local && s->sandbox;
 
-	if (s && (!s->local || (s->sandbox && s->sandbox != ref->sandbox))) {
+	if (s && !s->local) { /* it was another node's: control says whether it is ours now */
+		session_forget(c->gw, s);
+		s = NULL;
+	}
+	if (s && s->sandbox && s->sandbox != ref->sandbox) {
 		answer_hop(c, "stale");
 		return;
 	}
@@ -186,6 +225,22 @@ void session_hop(struct client *c, const struct session_ref *ref)
 }
 
 /* --- answers from placement --- */
+
+/* Its session moves, or wakes: asked for again until REST_MS after it was first found so. */
+static void rests(struct client *c)
+{
+	uint64_t now = clock_boot_ms();
+
+	if (c->rest_until_ms == 0)
+		c->rest_until_ms = now + REST_MS;
+	if (now + AWAY_MS >= c->rest_until_ms || c->gw->stopping) {
+		answer_retry(c, 503, "SessionUnavailable",
+			     "the session is moving or waking, and took too long", 1);
+		return;
+	}
+	c->deadline_ms = now + REST_ASK_MS < c->rest_until_ms ? now + REST_ASK_MS : c->rest_until_ms;
+	session_ask(c);
+}
 
 static void opened_one(struct client *c, const struct msg_opened *m, struct session *s, bool created)
 {
@@ -219,6 +274,9 @@ static void opened_one(struct client *c, const struct msg_opened *m, struct sess
 	case OPEN_CLOSING:
 		answer_retry(c, 503, "SessionClosing", "the session of this identifier is ending",
 			     m->retry_after_s);
+		break;
+	case OPEN_RESTING:
+		rests(c);
 		break;
 	case OPEN_UNAVAILABLE:
 	case OPEN_CODES:

@@ -83,7 +83,7 @@ static void forget_key(struct gw *gw, struct session *s)
 	session_unref(s);
 }
 
-static void forget(struct gw *gw, struct session *s)
+void session_forget(struct gw *gw, struct session *s)
 {
 	session_ref(s);
 	forget_key(gw, s);
@@ -106,7 +106,7 @@ static void forget_remote(struct gw *gw)
 		next = map_next(&gw->generations, node);
 		struct session *s = container_of(node, struct session, by_generation);
 		if (!s->local)
-			forget(gw, s);
+			session_forget(gw, s);
 	}
 }
 
@@ -120,7 +120,7 @@ static void forget_idle(struct gw *gw)
 
 		if (s->in_flight == 0 && loop_list_empty(&s->tunnels) && loop_list_empty(&s->held) &&
 		    now - s->last_activity_ms > gw->gateway->config.route_idle_ms) {
-			forget(gw, s);
+			session_forget(gw, s);
 			continue;
 		}
 		loop_list_remove(&s->by_age);
@@ -166,6 +166,10 @@ struct session *session_learn(struct gw *gw, const struct session_ref *ref, stru
 {
 	struct session *s = session_by_generation(gw, ref->generation), *old;
 
+	if (s && s->sandbox && s->node != ref->node) { /* it moved */
+		session_forget(gw, s);
+		s = NULL;
+	}
 	if (!s)
 		s = session_new(gw, ref, ref->node == gw->gateway->config.node);
 	if (!s)
@@ -263,6 +267,8 @@ void session_proceed(struct client *c)
 		return;
 	}
 	if (s->local && (s->state == SESSION_QUIET || s->admit_correlation)) {
+		if (s->parted)
+			session_hold_on(c);
 		session_wait_in(c, &s->held);
 		return;
 	}
@@ -359,7 +365,7 @@ void session_unusable(struct client *c, bool dead)
 	if (s->local)
 		forget_key(gw, s);
 	else
-		forget(gw, s);
+		session_forget(gw, s);
 	session_unref(s);
 	if (!again) {
 		refuse(c, dead ? "dead" : "stale", dead ? 502 : 503,
@@ -376,7 +382,7 @@ static void end_session(struct gw *gw, struct session *s)
 	session_ref(s);
 	s->state = SESSION_ENDED;
 	s->admit_correlation = 0;
-	forget(gw, s);
+	session_forget(gw, s);
 	while (!loop_list_empty(&s->tunnels))
 		client_close(container_of(s->tunnels.next, struct client, tunnel));
 	upstream_close_all(&s->conns, "SessionEnded", "the session ended before its answer");
@@ -448,6 +454,10 @@ static void quiesce(struct gw *gw, const struct envelope *e, const struct msg_se
 				  .node = gw->gateway->config.node};
 	struct msg_quiet quiet = {.generation = m->generation};
 
+	if (s && !s->local) { /* it moved here */
+		session_forget(gw, s);
+		s = NULL;
+	}
 	if (!s) /* remembered, so that an answer that is under way does not admit to it */
 		s = session_new(gw, &ref, true);
 	if (!s)
@@ -457,6 +467,7 @@ static void quiesce(struct gw *gw, const struct envelope *e, const struct msg_se
 	quiet.in_flight = busy(gw, s);
 	quiet.last_activity_boot_ms = last_activity(s);
 	quiet.served = s->served;
+	quiet.requests = s->in_flight;
 	struct envelope reply = {.to = e->from, .type = MSG_QUIET, .correlation = e->correlation};
 	session_post(gw, &reply, message_body_codec[MSG_QUIET], &quiet);
 }
@@ -495,13 +506,17 @@ void session_message(struct gw *gw, const struct envelope *e, const void *body)
 		quiesce(gw, e, event);
 	} else if (e->type == MSG_ACTIVITY) {
 		tell_activity(gw, e, body);
+	} else if (e->type == MSG_PART) {
+		s = session_by_generation(gw, event->generation);
+		if (s)
+			session_part(gw, s);
 	} else if (e->type == MSG_REOPEN || e->type == MSG_ENDED) {
 		s = session_by_generation(gw, event->generation);
 		if (s && e->type == MSG_ENDED) {
 			end_session(gw, s);
 		} else if (s && s->state == SESSION_QUIET) {
 			s->state = SESSION_OPEN;
-			s->dead_told = false;
+			s->dead_told = s->parted = false;
 			release_held(s);
 		}
 	}
@@ -520,7 +535,7 @@ void session_admitted(struct gw *gw, uint64_t correlation, int code)
 		return;
 	}
 	session_ref(s);
-	forget(gw, s);
+	session_forget(gw, s);
 	while (!loop_list_empty(&s->held)) {
 		struct client *c = container_of(s->held.next, struct client, waiting);
 		session_wait_over(c);

@@ -78,6 +78,8 @@ int pool_delete(const struct args *args);
 int session_list(const struct args *args);
 int session_show(const struct args *args);
 int session_stop(const struct args *args);
+int session_suspend(const struct args *args);
+int session_resume(const struct args *args);
 int node_list(const struct args *args);
 int node_show(const struct args *args);
 int node_cordon(const struct args *args);

@@ -83,19 +83,34 @@ int session_show(const struct args *args)
 	return r;
 }
 
-int session_stop(const struct args *args)
+static int act(const struct args *args, const char *call, const char *said)
 {
 	CLEANUP_BUF struct buf path = {0};
 	struct response response = {0};
 	struct client c;
-	int r = begin(args, "stopSession", true, &c, &path);
+	int r = begin(args, call, true, &c, &path);
 
 	if (r == EXIT_OK)
 		r = client_call(&c, "POST", buf_cstr(&path), NULL, &response);
 	if (r == EXIT_OK)
-		fprintf(stderr, "the session is closing\n");
+		fprintf(stderr, "%s\n", said);
 	response_done(&response);
 	return r;
+}
+
+int session_stop(const struct args *args)
+{
+	return act(args, "stopSession", "the session is closing");
+}
+
+int session_suspend(const struct args *args)
+{
+	return act(args, "suspendSession", "the session is being suspended");
+}
+
+int session_resume(const struct args *args)
+{
+	return act(args, "resumeSession", "the session is waking");
 }
 
 int logs_show(const struct args *args)

@@ -279,6 +279,8 @@ void sandbox_start(struct server *s, const struct sandboxd_start *how, struct as
 	}
 	b = sandbox_new(s, how->sandbox, (enum isolation)how->isolation);
 	j = b == NULL ? NULL : new_start_job(s, how, asker);
+	if (b != NULL)
+		b->save = how->save;
 	if (j != NULL) {
 		j->driver = b->driver;
 		j->how.slot = b->slot;

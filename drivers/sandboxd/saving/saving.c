@@ -238,6 +238,15 @@ void saving_call(struct server *s, enum sandboxd_type type, const struct sandbox
 		on_file(s, type, what, asker);
 }
 
+bool saving_is_later(struct server *s, uint64_t sandbox, uint64_t save)
+{
+	const struct sandbox *b = sandbox_find(s, sandbox);
+	struct saved_file file;
+
+	return (b != NULL && b->save > save) ||
+	       (saved_files_find(s->saved_dir, sandbox, &file) && file.save > save);
+}
+
 bool saving_drop(struct server *s, uint64_t sandbox)
 {
 	struct saved_file file;

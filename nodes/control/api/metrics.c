@@ -66,6 +66,8 @@ static void write_gateway(struct control *c, struct buf *to)
 	figure(to, "bad_requests_total", "counter", "Requests that were malformed.", g.bad_requests);
 	figure(to, "refused_connections_total", "counter",
 	       "Connections above connections_max or address_connections_max.", g.refused_connections);
+	figure(to, "parted_total", "counter",
+	       "Requests and tunnels cut because their session was saved or moved", g.parted);
 	figure(to, "refused_limits_total", "counter",
 	       "Requests above a bound of their pool, their token's subject, or those waiting.",
 	       g.refused_limits);

@@ -29,6 +29,8 @@ static const uint8_t messages[MSG_TYPES] = {
 	[MSG_NODE_ORDER] = NOBODY, [MSG_NODE_ORDERED] = NOBODY, [MSG_CLUSTER_LEVEL] = NOBODY,
 	[MSG_RELAY] = NODES,       [MSG_RELAYED] = VOTERS,      [MSG_CERTIFY] = NODES,
 	[MSG_CERTIFIED] = VOTERS,  [MSG_PULSE] = NODES,         [MSG_PULSED] = NODES,
+	[MSG_PART] = NOBODY,       [MSG_SAVE] = NOBODY,         [MSG_REST] = NOBODY,
+	[MSG_RESTED] = NOBODY,
 };
 
 static const uint8_t commands[COMMAND_TYPES] = {

@@ -116,6 +116,12 @@ void account_drop(struct client *c)
 	c->of_pool = c->of_subject = NULL;
 }
 
+/* It is not read from while it waits: that is all. */
+static size_t bytes_of(const struct client *c)
+{
+	return c->head.n + c->kept.n + c->in.n;
+}
+
 bool account_may_wait(struct client *c)
 {
 	const struct gateway_config *config = &c->gw->gateway->config;
@@ -123,6 +129,11 @@ bool account_may_wait(struct client *c)
 	if (c->gw->n_waiting >= config->waiting_max) {
 		count(&c->gw->counters.refused_limits, 1);
 		answer_retry(c, 503, "TooManyWaiting", "too many requests wait for a session", 1);
+		return false;
+	}
+	if (c->gw->waiting_bytes + bytes_of(c) > config->waiting_bytes_max) {
+		count(&c->gw->counters.refused_limits, 1);
+		answer_retry(c, 503, "TooManyWaiting", "too many bytes of requests wait for a session", 1);
 		return false;
 	}
 	if (!c->counted)
@@ -140,6 +151,9 @@ void account_waits(struct client *c, bool waits)
 	uint32_t by = waits ? 1 : (uint32_t)-1;
 
 	c->gw->n_waiting += by;
+	c->gw->waiting_bytes -= c->waiting_n;
+	c->waiting_n = waits ? bytes_of(c) : 0;
+	c->gw->waiting_bytes += c->waiting_n;
 	if (!c->counted)
 		return;
 	c->of_pool->waiting += by;

@@ -37,7 +37,7 @@ static void quiet(bool busy)
 
 		assert_non_null(ask);
 		stage_post(s, ADDRESS_SESSION, generation, MSG_QUIET, ask->correlation,
-			   &(struct msg_quiet){generation, busy && i == 0, 0, false});
+			   &(struct msg_quiet){generation, busy && i == 0, 0, false, 0});
 	}
 }
 
@@ -83,9 +83,9 @@ static void dead(bool served)
 		const struct seen *ask = stage_next(s, EFFECT_SEND, MSG_QUIESCE);
 
 		assert_non_null(ask);
-		stage_post(
-			s, ADDRESS_SESSION, generation, MSG_QUIET, ask->correlation,
-			&(struct msg_quiet){generation, 1, 5, served && i == 1}); /* who asks is in flight */
+		stage_post(s, ADDRESS_SESSION, generation, MSG_QUIET, ask->correlation,
+			   &(struct msg_quiet){generation, 1, 5, served && i == 1,
+					       1}); /* who asks is in flight */
 	}
 	if (served) {
 		assert_non_null(stage_next(s, EFFECT_SEND, MSG_REOPEN));
