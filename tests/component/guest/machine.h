@@ -1,0 +1,37 @@
+/* machine.h -- real guests for tests: QEMU without libvirt, emulated, with the image of a busybox. One at a time. */
+#ifndef GUEST_MACHINE_H
+#define GUEST_MACHINE_H
+
+#include <sys/types.h>
+
+#include "libvirt_shim/guest_shim.h"
+
+struct machine {
+	pid_t qemu; /* 0: it is over */
+	struct guest_shim *shim;
+	char dir[96]; /* the shim's */
+	int port;     /* of 127.0.0.1, leads to the guest's 8080 */
+	char *log;    /* after machine_wait */
+	struct driver_exit exit;
+};
+
+/* NULL, or what this computer lacks. */
+const char *machine_lacks(void);
+/* Kernel, initrd, image. */
+int machine_files_make(void **state);
+int machine_files_remove(void **state);
+
+/* Until its agent answered. */
+void machine_boot(struct machine *m);
+/* `argv` ends with NULL. 0, or as guest_shim_start says. */
+int machine_start(struct machine *m, const char *const *argv, const char *user, struct err *err);
+/* As root, a shell's script that begins. */
+void machine_run(struct machine *m, const char *script);
+/* Until the shim ended; its log and exit are there. */
+void machine_wait(struct machine *m);
+/* So far. */
+bool machine_logged(struct machine *m, const char *text);
+/* Whatever still runs of it does not. */
+void machine_done(struct machine *m);
+
+#endif
