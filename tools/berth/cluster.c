@@ -66,6 +66,34 @@ static int plan_of(const struct args *args, struct buf *extra, struct cluster_pl
 	return EXIT_OK;
 }
 
+#define CONTAINERS_WARNING                                                                                   \
+	"containers share the kernel of their host: for hostile code make pools with --isolation vm, or it " \
+	"the cluster's default"
+
+/* The cluster's default isolation; NULL: nobody said, so the program's. False, after a message: no such word. */
+static bool choose_isolation(const struct args *args, const char **ret)
+{
+	static char answer[32];
+	const char *chosen = args_get(args, "isolation");
+
+	if (chosen == NULL && isatty(STDIN_FILENO) && isatty(STDERR_FILENO)) {
+		fprintf(stderr,
+			"Sandboxes of pools that name no isolation run in: vm or container? [container] ");
+		if (fgets(answer, sizeof answer, stdin) != NULL)
+			answer[strcspn(answer, "\r\n")] = '\0';
+		if (answer[0] != '\0')
+			chosen = answer;
+	}
+	if (chosen != NULL && strcmp(chosen, "vm") != 0 && strcmp(chosen, "container") != 0) {
+		fprintf(stderr, "berth: --isolation: vm or container, not '%s'\n", chosen);
+		return false;
+	}
+	if (chosen == NULL || strcmp(chosen, "vm") != 0)
+		fprintf(stderr, "warning: " CONTAINERS_WARNING "\n");
+	*ret = chosen;
+	return true;
+}
+
 int cluster_init_run(const struct args *args)
 {
 	CLEANUP_BUF struct buf extra = {0};
@@ -73,6 +101,8 @@ int cluster_init_run(const struct args *args)
 	struct err err = {0};
 	int r = plan_of(args, &extra, &plan);
 
+	if (r == EXIT_OK && !choose_isolation(args, &plan.isolation))
+		r = EXIT_USAGE;
 	if (r != EXIT_OK)
 		return r;
 	r = cluster_init(&plan, say, NULL, &err);

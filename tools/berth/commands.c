@@ -71,6 +71,8 @@ static const struct option_def pool_write[] = {
 	{"network-status", OPTION_VALUE, "TEXT", "EgressDisabled or EgressEnabled"},
 	{"node-labels", OPTION_VALUE, "NAME=VALUE,...",
 	 "run only on nodes whose labels have these (the tag berth.nodeLabels)"},
+	{"isolation", OPTION_VALUE, "vm|container",
+	 "what each sandbox runs in, for good (the tag berth.isolation); default: the cluster's"},
 };
 static const struct option_def pool_one[] = {NAME, GROUP};
 static const struct option_def session_many[] = {
@@ -138,6 +140,8 @@ static const struct option_def init_options[] = {
 	{"tls-cert", OPTION_VALUE, "FILE", "certificate chain for clients; default: from the cluster's CA"},
 	{"tls-key", OPTION_VALUE, "FILE", "its key"},
 	{"gateway-loops", OPTION_VALUE, "N", "threads that serve requests, per node (1)"},
+	{"isolation", OPTION_VALUE, "vm|container",
+	 "of pools that name none; asked for on a terminal, else container, which is not for hostile code"},
 	{"set", OPTION_VALUES, "NAME=VALUE...", "further lines of berth.conf"},
 };
 static const struct option_def node_token_options[] = {

@@ -24,6 +24,7 @@ static const struct column node_columns[] = {
 	{"DISK %", "diskUsedPercent"},
 	{"RENEWED", "renewed"},
 	{"ADDRESS", "apiAddress"},
+	{"RUNS", "isolations"},
 };
 static const struct column node_more_columns[] = {
 	{"EPOCH", "epoch"},
@@ -32,6 +33,7 @@ static const struct column node_more_columns[] = {
 	{"UPTIME S", "uptimeSeconds"},
 	{"LEASE MS", "leaseMs"},
 	{"LABELS", "labels"},
+	{"NO VM", "noVm"},
 	{"DISK FREE", "diskBytesFree/diskBytes"},
 	{"ANSWERED", "answered"},
 	{"REQUESTS", "figures.requests"},
@@ -74,7 +76,7 @@ static const struct column status_columns[] = {
 	{"asked node", "node"},    {"term", "term"},
 	{"index", "index"},        {"pools", "pools"},
 	{"time", "time"},          {"domain", "settings.domain"},
-	{"quorum", "quorum.text"},
+	{"quorum", "quorum.text"}, {"isolation", "settings.isolation"},
 };
 #define N(a) (sizeof(a) / sizeof *(a))
 

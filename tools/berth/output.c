@@ -35,6 +35,34 @@ static void print_json(const json_t *value)
 	fwrite(text.p, 1, text.n, stdout);
 }
 
+static bool all_words(const json_t *list)
+{
+	const json_t *value;
+	size_t i;
+
+	json_array_foreach(list, i, value)
+	{
+		if (!json_is_string(value))
+			return false;
+	}
+	return true;
+}
+
+/* "a,b" */
+static void join_words(const json_t *list, char ret[CELL_MAX])
+{
+	const json_t *value;
+	size_t i, n = 0;
+
+	json_array_foreach(list, i, value)
+	{
+		if (i > 0 && n + 2 < CELL_MAX)
+			ret[n++] = ',';
+		log_escape(json_string_value(value), json_string_length(value), ret + n, CELL_MAX - n);
+		n += strlen(ret + n);
+	}
+}
+
 static void cell_of(const json_t *object, const char *path, char ret[CELL_MAX])
 {
 	const json_t *value = json_at(object, path);
@@ -43,6 +71,8 @@ static void cell_of(const json_t *object, const char *path, char ret[CELL_MAX])
 	ret[0] = '\0';
 	if (json_is_string(value)) {
 		log_escape(json_string_value(value), json_string_length(value), ret, CELL_MAX);
+	} else if (json_is_array(value) && all_words(value)) {
+		join_words(value, ret);
 	} else if (value != NULL && !json_is_null(value)) {
 		text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
 		if (text != NULL)

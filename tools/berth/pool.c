@@ -17,6 +17,7 @@ static const struct column list_columns[] = {
 	{"MAX", "properties.scaleConfiguration.maxConcurrentSessions"},
 	{"READY", "properties.scaleConfiguration.readySessionInstances"},
 	{"ENDPOINT", "properties.poolManagementEndpoint"},
+	{"ISOLATION", "berth.isolation"},
 };
 
 static const struct column show_columns[] = {
@@ -24,6 +25,7 @@ static const struct column show_columns[] = {
 	{"location", "location"},
 	{"state", "properties.provisioningState"},
 	{"endpoint", "properties.poolManagementEndpoint"},
+	{"isolation", "berth.isolation"},
 	{"image", CONTAINER "image"},
 	{"cpu/memory", CONTAINER "resources.cpu/" CONTAINER "resources.memory"},
 	{"ready/target", "berth.sandboxes.ready/berth.readyTarget"},
@@ -174,6 +176,20 @@ int pool_delete(const struct args *args)
 	return change(&c, "DELETE", &path, NULL, buf_cstr(&what));
 }
 
+/* Where `show` has it, too: the tag's name has a dot, which no column's path can say. */
+static void put_isolations(json_t *pools)
+{
+	json_t *pool, *tag;
+	size_t i;
+
+	json_array_foreach(pools, i, pool)
+	{
+		tag = json_object_get(json_object_get(pool, "tags"), "berth.isolation");
+		if (json_is_string(tag))
+			json_put(json_put_object(pool, "berth"), "isolation", json_incref(tag));
+	}
+}
+
 /* All pages in one. */
 int pool_list(const struct args *args)
 {
@@ -206,6 +222,7 @@ int pool_list(const struct args *args)
 		}
 		response_done(&page);
 	}
+	put_isolations(all);
 	if (r == EXIT_OK)
 		r = output_list(args, whole, all, list_columns, sizeof list_columns / sizeof *list_columns);
 	json_decref(whole);

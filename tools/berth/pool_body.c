@@ -274,6 +274,8 @@ int pool_body(const struct args *args, const char *name, const json_t *current, 
 	put_limits(args, whole, properties);
 	if (args_has(args, "node-labels"))
 		put_option(args, "node-labels", at(body, "tags"), "berth.nodeLabels");
+	if (args_has(args, "isolation"))
+		put_option(args, "isolation", at(body, "tags"), "berth.isolation");
 	r = put_secrets(args, current, properties);
 	if (r == EXIT_OK && (whole || any(args, template_options))) {
 		template = at(properties, "customContainerTemplate");

@@ -13,6 +13,7 @@ static const struct column columns[] = {
 	{"LAST ACTIVITY", "lastActivity"},
 	{"ENDED", "ended"},
 	{"REASON", "reason"},
+	{"ISOLATION", "isolation"},
 };
 #define N_COLUMNS (sizeof columns / sizeof *columns)
 

@@ -37,7 +37,8 @@ struct cluster_plan {
 	const char *environment, *region; /* NULL: default, local */
 	const char *tls_cert, *tls_key;   /* NULL: issued by the cluster's CA */
 	unsigned gateway_loops;
-	const char *extra; /* lines that are added to each berth.conf, e.g. "cooldown_min = 2\n"; NULL */
+	const char *isolation; /* of pools that name none: "vm" or "container"; NULL: container */
+	const char *extra;     /* lines that are added to each berth.conf, e.g. "cooldown_min = 2\n"; NULL */
 };
 
 typedef void cluster_progress(void *context, const char *line);

@@ -217,6 +217,7 @@ static int write_config(struct making *m, unsigned i, const char *node, struct e
 				.domain = p->domain,
 				.environment = p->environment,
 				.region = p->region,
+				.isolation = p->isolation,
 				.extra = p->extra};
 
 	write_members(m, &members);

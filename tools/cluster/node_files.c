@@ -84,6 +84,7 @@ int node_config_write(const struct node_place *p, const struct node_config *c, s
 	option(&text, "domain", c->domain);
 	option(&text, "environment", c->environment);
 	option(&text, "region", c->region);
+	option(&text, "isolation", c->isolation);
 	if (c->extra != NULL)
 		buf_printf(&text, "%s", c->extra);
 	snprintf(name, sizeof name, "%s/berth.conf", c->name);

@@ -38,7 +38,8 @@ struct node_config {
 	unsigned port; /* the first of five */
 	unsigned gateway_loops;
 	uint64_t uid_base;
-	const char *admin_group, *domain, *environment, *region, *extra; /* NULL or empty: not said */
+	const char *admin_group, *domain, *environment, *region, *isolation,
+		*extra; /* NULL or empty: not said */
 };
 /* DIR/<name>/berth.conf. */
 int node_config_write(const struct node_place *p, const struct node_config *c, struct err *err);

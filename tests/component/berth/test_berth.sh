@@ -38,6 +38,16 @@ run 0 'registryexample-me' pool show --name my-session-pool
 run 0 'secretRef' pool show --name my-session-pool --output json
 run 0 'ready/target +0/5' pool show -n my-session-pool --output table
 run 0 'my-session-pool	Succeeded	registry.example/app:1.0	10	5' pool list --output tsv
+run 0 'isolation +container' pool show --name my-session-pool --output table
+run 0 '"berth.isolation": "vm"' pool create --name machines --image a:1 --target-port 80 --isolation vm --output json
+run 0 'isolation +vm' pool show --name machines --output table
+run 0 'machines.*	vm$' pool list --output tsv
+run 0 'http.*	container$' pool list --output tsv
+run 1 'berth.isolation: .*cannot change' pool update --name machines --isolation container
+run 0 '"berth.isolation": "vm"' pool update --name machines --max-sessions 7 --isolation vm
+run 1 'must be "vm" or "container"' pool create --name odd --image a:1 --target-port 80 --isolation kvm
+run 0 'ISOLATION' session list --name machines --output table
+run 0 'n1.*container$' node list --output table
 run 0 '"maxConcurrentSessions": 20' pool update --name my-session-pool --max-sessions 20
 run 0 'registry.example/app:2.0' pool update --name my-session-pool --image registry.example/app:2.0 --secrets other=x
 run 0 'key1' pool show --name my-session-pool --output json
@@ -83,6 +93,18 @@ hosts 1 'for each of the 3 nodes; not 2' 10.0.0.1,10.0.0.2
 hosts 1 '10.0.0.1 is there twice' 10.0.0.1,10.0.0.1,10.0.0.2
 hosts 1 'more addresses than nodes' 10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4
 hosts 0 'node3' 10.0.0.1,10.0.0.2,10.0.0.3
+run 2 'vm or container, not' cluster init --dir "$dir/other" --nodes 1 --user nobody --isolation kvm
+run 0 'warning: containers share the kernel' cluster init --dir "$dir/shared" --nodes 1 --user nobody
+run 0 'hostile code' cluster init --dir "$dir/chosen" --nodes 1 --user nobody --isolation container
+run 0 '^' cluster init --dir "$dir/vms" --nodes 1 --user nobody --isolation vm
+checks=$((checks + 5))
+grep -qx 'isolation = vm' "$dir/vms/node1/berth.conf" || failed=1
+grep -qx 'isolation = container' "$dir/chosen/node1/berth.conf" || failed=1
+grep -q '^isolation' "$dir/shared/node1/berth.conf" && failed=1
+# On a terminal it is asked for.
+asked() { script -qec "'$berth' cluster init --dir '$dir/$1' --nodes 1 --user nobody" /dev/null <<<"$2" >"$dir/$1.out"; }
+asked said vm && grep -q 'vm or container?' "$dir/said.out" && grep -qx 'isolation = vm' "$dir/said/node1/berth.conf" || failed=1
+asked silent '' && grep -q 'hostile code' "$dir/silent.out" && ! grep -q '^isolation' "$dir/silent/node1/berth.conf" || failed=1
 checks=$((checks + 1))
 grep -qx 'member = 2 node2 10.0.0.2:7400 10.0.0.2:7401 10.0.0.2:7402' "$dir/cluster/node1/berth.conf" || failed=1
 "$berth" --man | cmp - "$data/../../docs/man/berth.1" || failed=1
