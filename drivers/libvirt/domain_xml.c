@@ -76,8 +76,6 @@ static void bounds(const struct domain *d, struct buf *b)
 
 	buf_printf(b, "<memory unit='b'>%llu</memory>\n<vcpu>%u</vcpu>\n",
 		   (unsigned long long)d->memory_bytes, d->vcpus);
-	buf_printf(b, "<memtune><hard_limit unit='b'>%llu</hard_limit></memtune>\n",
-		   (unsigned long long)d->host_bytes);
 	buf_printf(b,
 		   "<cputune><global_period>%u</global_period><global_quota>%llu</global_quota></cputune>\n",
 		   DOMAIN_CPU_PERIOD_US, (unsigned long long)(quota < QUOTA_MIN_US ? QUOTA_MIN_US : quota));
@@ -121,8 +119,6 @@ static void devices(const struct domain *d, struct buf *b)
 	buf_printf(b, "<disk type='file' device='disk'>\n<driver name='qemu' type='raw'/>\n");
 	attribute(b, "<source file", d->disk, "/>");
 	buf_printf(b, "<target dev='vda' bus='virtio'/>\n<readonly/>\n<shareable/>\n");
-	buf_printf(b, "<iotune><read_bytes_sec>%llu</read_bytes_sec></iotune>\n",
-		   (unsigned long long)d->read_bytes);
 	buf_printf(b, "<address type='virtio-mmio'/>\n</disk>\n");
 	if (d->tap != NULL)
 		network(d, b);

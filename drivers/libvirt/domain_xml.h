@@ -1,7 +1,8 @@
 /* domain_xml.h -- the description of one machine for libvirt, as text from numbers. Pure.
  *
  * A microvm: no PCI, no firmware, no USB, no graphics, no serial line; one read-only disk, one tap, one channel for the agent. QEMU
- * runs as the sandbox's user, and whatever the guest does to power, crash or reset it ends QEMU. */
+ * runs as the sandbox's user, and whatever the guest does to power, crash or reset it ends QEMU. Bounds of memory
+ * and of reads are not here: see machine_limits.c. */
 #ifndef LIBVIRT_DOMAIN_XML_H
 #define LIBVIRT_DOMAIN_XML_H
 
@@ -19,10 +20,8 @@ struct domain {
 	const char *cpu_model; /* NULL: as the host's */
 	uint32_t uid;          /* of QEMU, user and group */
 	uint64_t memory_bytes; /* of the guest, whole MiB */
-	uint64_t host_bytes;   /* that QEMU may take in all */
 	uint32_t vcpus;
-	uint32_t cpu_milli;  /* of QEMU in all */
-	uint64_t read_bytes; /* a second, from the disk */
+	uint32_t cpu_milli; /* of QEMU in all */
 	const char *emulator, *kernel, *initrd, *command_line;
 	const char *disk;     /* erofs */
 	const char *agent;    /* path of the channel's socket, which libvirt makes */

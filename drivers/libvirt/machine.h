@@ -7,14 +7,14 @@
 #ifndef LIBVIRT_MACHINE_H
 #define LIBVIRT_MACHINE_H
 
-#include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 
-#include "connection.h"
 #include "core/buf.h"
 #include "drivers/driver.h"
 #include "drivers_net/egress.h"
 #include "libvirt_boot/accel.h"
+#include "libvirt_connection/connection.h"
 #include "libvirt_shim/guest_shim.h"
 #include "sandbox/process.h"
 #include "sandbox/sandbox_dir.h"
@@ -46,7 +46,8 @@ struct driver_instance {
 	char keep[SANDBOX_DIR_MAX]; /* where its log goes; "": it ends with the sandbox */
 	int pidfd;                  /* QEMU's; -1: over */
 	struct guest_shim *shim;    /* NULL: it never had one */
-	bool killed, exited;        /* by us */
+	atomic_bool killed;         /* by us */
+	bool exited;
 	struct driver_exit exit;
 };
 
@@ -54,12 +55,26 @@ void machine_name(const struct libvirt_driver *d, uint64_t sandbox, char ret[MAC
 /* The QEMU of a domain, from libvirt's file, if it is one and runs as `uid`. -ESRCH: there is none. */
 int machine_qemu(const struct libvirt_driver *d, const char *name, uint32_t uid, pid_t *ret_pid,
 		 uint64_t *ret_start, int *ret_pidfd, struct err *err);
-/* The domain, if libvirt knows it, interface and files; its processes are gone. */
-int machine_remove(struct libvirt_driver *d, const char *dir, uint64_t sandbox, uint32_t slot,
-		   struct err *err);
 
+/* -- Beginning -- */
 int machine_start(struct driver *d, const struct driver_start *how, struct driver_instance **ret,
 		  struct err *err);
+/* Bounds QEMU's memory and its reads from the disk, and reads back whether these and its processor time are bounded. */
+int machine_bound(pid_t pid, const char *disk, const struct driver_limits *limits, uint64_t host_bytes,
+		  struct err *err);
+
+/* -- End -- */
+void machine_kill(struct driver_instance *i);
+/* True also for -1. */
+bool machine_wait_over(int pidfd, uint32_t timeout_ms);
+void machine_exit_status(struct driver_instance *i, struct driver_exit *ret);
+/* libvirt knows it no more: 0 also when it never did. */
+int machine_destroy(struct libvirt_driver *d, const char *name, struct err *err);
+/* Kills it and removes domain, tap and directory; its log is kept first. */
+int machine_end(struct libvirt_driver *d, struct driver_instance *i, struct err *err);
+int machine_stop(struct driver *d, struct driver_instance *i, uint32_t grace_ms, struct err *err);
+
+/* -- After a restart -- */
 int machine_adopt(struct driver *d, driver_found *found, void *arg, struct err *err);
 int machine_prove(struct driver *d, struct err *err);
 

@@ -111,9 +111,8 @@ static int prepare_files(const char *dir)
 	for (size_t i = 0; r == 0 && i < sizeof places / sizeof *places; i++) {
 		snprintf(path, sizeof path, "%s/%s", dir, places[i].own);
 		/* QEMU's users pass through to the sockets below. */
-		if ((mkdir(path, 0755) != 0 && errno != EEXIST) || chmod(path, 0711) != 0)
-			r = -errno;
-		else if (mkdir(places[i].libvirts, 0755) != 0 && errno != EEXIST)
+		if ((mkdir(path, 0755) != 0 && errno != EEXIST) || chmod(path, 0711) != 0 ||
+		    (mkdir(places[i].libvirts, 0755) != 0 && errno != EEXIST))
 			r = -errno;
 	}
 	snprintf(path, sizeof path, "%s/etc/libvirtd.conf", dir);

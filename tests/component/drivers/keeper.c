@@ -48,6 +48,7 @@ static void end_all(struct world *w)
 		w->driver->ops->release(w->driver, found.list[k]);
 	}
 	world_close_driver(w);
+	world_end_libvirtd(w);
 }
 
 static void keep(struct world *w, int fd)

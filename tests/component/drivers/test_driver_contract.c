@@ -1,5 +1,5 @@
-/* The contract of drivers/driver.h, the same for every driver: each case runs against the scripted one and against
- * real containers. */
+/* The contract of drivers/driver.h, the same for every driver: each case runs against the scripted one, against
+ * real containers and against real virtual machines. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +21,7 @@
 enum program { SERVE, DEAF, EXIT_3, KILLED_9, MISSING, PROGRAMS };
 
 /* The same behaviour, said to each driver in its own words. */
-static const char *const lxc_programs[PROGRAMS][8] = {
+static const char *const real_programs[PROGRAMS][8] = {
 	[SERVE] = {"sh", "-c",
 		   "trap 'kill %1; exit 143' TERM; echo serving; httpd -f -p 8080 -h /www & wait"},
 	[DEAF] = {"sh", "-c", "trap '' TERM; echo serving; httpd -f -p 8080 -h /www"},
@@ -37,13 +37,13 @@ static const char *const scripted_programs[PROGRAMS][8] = {
 	[MISSING] = {"no-such-program"},
 };
 
-static bool lxc;
+static enum world_kind kind;
 static struct world world;
 
 static int open_world(void **state)
 {
 	(void)state;
-	return world_open(&world, lxc);
+	return world_open(&world, kind);
 }
 
 static int close_world(void **state)
@@ -54,7 +54,7 @@ static int close_world(void **state)
 
 static void program(struct world_start *s, enum program p)
 {
-	world_program(&world, s, lxc ? lxc_programs[p] : scripted_programs[p]);
+	world_program(&world, s, kind == WORLD_SCRIPTED ? scripted_programs[p] : real_programs[p]);
 }
 
 static struct driver_instance *run(enum program p)
@@ -113,7 +113,7 @@ static void tells_signals(void **state)
 	struct driver_exit e;
 
 	(void)state;
-	if (lxc)
+	if (kind != WORLD_SCRIPTED)
 		world.driver->ops->kill(world.driver, i);
 	assert_true(world_wait(&world, i, &e));
 	assert_int_equal(e.how, SANDBOX_EXIT_SIGNAL);
@@ -145,7 +145,7 @@ static void stop_sends_the_signal(void **state)
 	assert_int_equal(world_get(&world, i, 8080), 200);
 	assert_int_equal(world.driver->ops->stop(world.driver, i, 15000, &err), 0);
 	world.driver->ops->exit_status(world.driver, i, &e);
-	if (lxc) { /* its own handler ran */
+	if (kind != WORLD_SCRIPTED) { /* its own handler ran */
 		assert_int_equal(e.how, SANDBOX_EXIT_CODE);
 		assert_int_equal(e.value, 143);
 	} else {
@@ -247,16 +247,26 @@ static const struct CMUnitTest cases[] = {
 	cmocka_unit_test_setup_teardown(starts_in_parallel, open_world, close_world),
 };
 
-int main(void)
+/* All drivers, or the one that is named. */
+static int run_all(const char *only, const char *name, enum world_kind which, const char *lacks, int *skipped)
 {
-	const char *lacks = world_lacks_lxc();
-	int failed = cmocka_run_group_tests_name("scripted", cases, NULL, NULL);
-
+	if (only != NULL && strcmp(only, name) != 0)
+		return 0;
 	if (lacks != NULL) {
-		fprintf(stderr, "SKIPPED the cases on real containers: %s\n", lacks);
-		return failed != 0 ? 1 : 77;
+		fprintf(stderr, "SKIPPED the cases on %s: %s\n", name, lacks);
+		(*skipped)++;
+		return 0;
 	}
-	lxc = true;
-	failed += cmocka_run_group_tests_name("lxc", cases, NULL, NULL);
-	return failed == 0 ? 0 : 1;
+	kind = which;
+	return cmocka_run_group_tests_name(name, cases, NULL, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	const char *only = argc > 1 ? argv[1] : NULL;
+	int skipped = 0, failed = run_all(only, "scripted", WORLD_SCRIPTED, NULL, &skipped);
+
+	failed += run_all(only, "lxc", WORLD_LXC, world_lacks_lxc(), &skipped);
+	failed += run_all(only, "libvirt", WORLD_LIBVIRT, world_lacks_libvirt(), &skipped);
+	return failed > 0 ? 1 : skipped > 0 ? 77 : 0;
 }

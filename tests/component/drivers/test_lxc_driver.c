@@ -28,7 +28,7 @@ static char text[65536];
 static int open_world(void **state)
 {
 	(void)state;
-	return world_open(&world, true);
+	return world_open(&world, WORLD_LXC);
 }
 
 static int close_world(void **state)

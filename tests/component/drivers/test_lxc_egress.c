@@ -86,7 +86,7 @@ static int open_world(void **state)
 	(void)state;
 	/* A new namespace may inherit the machine's own setting; this one does not forward. */
 	if (unshare(CLONE_NEWNET) != 0 || shell_status("echo 0 >/proc/sys/net/ipv4/ip_forward") != 0 ||
-	    world_open(&world, true) < 0)
+	    world_open(&world, WORLD_LXC) < 0)
 		return -1;
 	/* A new namespace begins with the machine's value. */
 	shell("echo 0 >/proc/sys/net/ipv4/ip_forward");

@@ -18,6 +18,7 @@
 #include "core/must.h"
 #include "drivers_net/egress.h"
 #include "keeper.h"
+#include "libvirt_driver/libvirt_driver.h"
 #include "lxc/lxc_driver.h"
 #include "scripted/scripted_driver.h"
 
@@ -38,6 +39,23 @@ const char *world_lacks_lxc(void)
 		return "needs user namespaces";
 	if (access("/sys/fs/cgroup", F_OK) != 0)
 		return "needs cgroups";
+	return NULL;
+}
+
+const char *world_lacks_libvirt(void)
+{
+	if (geteuid() != 0)
+		return "needs root";
+	if (access(BUSYBOX, X_OK) != 0)
+		return "needs " BUSYBOX " (busybox-static)";
+	if (access("/usr/sbin/libvirtd", X_OK) != 0)
+		return "needs /usr/sbin/libvirtd (libvirt-daemon-system)";
+	if (access("/usr/bin/qemu-system-x86_64", X_OK) != 0)
+		return "needs /usr/bin/qemu-system-x86_64 (qemu-system-x86)";
+	if (access("/usr/bin/mkfs.erofs", X_OK) != 0)
+		return "needs /usr/bin/mkfs.erofs (erofs-utils)";
+	if (access("/dev/net/tun", F_OK) != 0)
+		return "needs /dev/net/tun";
 	return NULL;
 }
 
@@ -82,6 +100,30 @@ static void make_root(struct world *w)
 	must(chmod(path, 0755) == 0);
 }
 
+static int open_lxc(struct world *w, struct err *err)
+{
+	struct lxc_driver_options o = {.cluster = STR("test"),
+				       .node = w->node,
+				       .state_dir = w->dir,
+				       .bin_dir = BERTH_BIN,
+				       .egress = w->egress};
+
+	return lxc_driver_new(&o, &w->driver, err);
+}
+
+static int open_libvirt(struct world *w, struct err *err)
+{
+	struct libvirt_driver_options o = {.cluster = STR("test"),
+					   .node = w->node,
+					   .state_dir = w->dir,
+					   .bin_dir = BERTH_BIN,
+					   .egress = w->egress,
+					   .emulation = true,
+					   .canary_uid = WORLD_UIDS - 1};
+
+	return libvirt_driver_new(&o, &w->driver, err);
+}
+
 int world_open_driver(struct world *w, struct err *err)
 {
 	const struct egress_options net = {.hash = (uint32_t)str_hash_stable(STR("test"), w->node),
@@ -89,12 +131,11 @@ int world_open_driver(struct world *w, struct err *err)
 					   .resolvers = "198.51.100.53",
 					   .denied = "",
 					   .limits = {1000, 1000, 100000, 1u << 30}};
-	struct lxc_driver_options o = {
-		.cluster = STR("test"), .node = w->node, .state_dir = w->dir, .bin_dir = BERTH_BIN};
 	int r = egress_new(&net, &w->egress, err);
 
-	o.egress = w->egress;
-	return r == 0 ? lxc_driver_new(&o, &w->driver, err) : r;
+	if (r < 0)
+		return r;
+	return w->kind == WORLD_LIBVIRT ? open_libvirt(w, err) : open_lxc(w, err);
 }
 
 int world_adopt(struct world *w, driver_found *found, void *arg, struct err *err)
@@ -139,7 +180,20 @@ static int count_any(const char *path, const struct stat *st, int kind, struct F
 	return 0;
 }
 
-static long count_processes(void)
+/* Its shim, or its QEMU; words of a command line end with NUL. */
+static bool is_ours(const struct buf *line, const char *dir)
+{
+	char qemu[64];
+
+	snprintf(qemu, sizeof qemu, "guest=%s", ours);
+	return (line->n > 11 && strncmp(line->p, "berth-shim", 10) == 0 &&
+		memmem(line->p, line->n, ours, strlen(ours)) != NULL) ||
+	       memmem(line->p, line->n, qemu, strlen(qemu)) != NULL ||
+	       (memmem(line->p, line->n, "berth-vmshim", 12) != NULL &&
+		memmem(line->p, line->n, dir, strlen(dir)) != NULL);
+}
+
+static long count_processes(const char *dir)
 {
 	DIR *d = opendir("/proc");
 	struct dirent *e;
@@ -152,14 +206,41 @@ static long count_processes(void)
 		if (e->d_name[0] < '0' || e->d_name[0] > '9')
 			continue;
 		snprintf(path, sizeof path, "/proc/%s/cmdline", e->d_name);
-		if (fd_read_file(path, 65536, &b, NULL) == 0 &&
-		    strncmp(buf_cstr(&b), "berth-shim", 10) == 0 &&
-		    strncmp(buf_cstr(&b) + 11, ours, strlen(ours)) == 0)
+		if (fd_read_file(path, 65536, &b, NULL) == 0 && b.n > 0 && is_ours(&b, dir))
 			n++;
 	}
 	if (d != NULL)
 		closedir(d);
 	return n;
+}
+
+static long count_names(const char *dir, const char *prefix)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+	long n = 0;
+
+	while (d != NULL && (e = readdir(d)) != NULL)
+		n += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+	if (d != NULL)
+		closedir(d);
+	return n;
+}
+
+/* Interfaces are the egress's, of either kind of sandbox; the rest is the driver's and its libvirtd's. */
+static void count_machines(const struct world *w, struct world_counts *ret)
+{
+	char path[200], prefix[16];
+
+	snprintf(prefix, sizeof prefix, "bth%06xn",
+		 (uint32_t)str_hash_stable(STR("test"), w->node) & 0xffffff);
+	ret->interfaces = count_names("/sys/class/net", prefix);
+	snprintf(path, sizeof path, "%s/vm/machines", w->dir);
+	ret->files += count_names(path, "0");
+	snprintf(path, sizeof path, "%s/vm/libvirtd/run/qemu", w->dir);
+	ret->files += count_names(path, "berth-");
+	snprintf(path, sizeof path, "%s/vm/libvirtd/lib/qemu", w->dir);
+	ret->files += count_names(path, "domain-");
 }
 
 static struct world_counts count_host(const struct world *w)
@@ -185,37 +266,76 @@ static struct world_counts count_host(const struct world *w)
 	counted = 0;
 	nftw(path, count_any, 16, FTW_PHYS);
 	ret.files += counted > 0 ? counted - 1 : 0;
-	ret.processes = count_processes();
+	ret.processes = count_processes(w->dir);
+	count_machines(w, &ret);
 	return ret;
 }
 
 /* -- Opening and closing ---------------------------------------------------------------------------------------- */
 
-int world_open(struct world *w, bool lxc)
+static int make_disk(struct world *w)
+{
+	char command[512];
+
+	snprintf(w->disk, sizeof w->disk, "%s/image.erofs", w->dir);
+	snprintf(command, sizeof command, "mkfs.erofs --quiet %s %s >/dev/null 2>&1", w->disk, w->root);
+	if (system(command) != 0 || chmod(w->disk, 0444) != 0) {
+		fprintf(stderr, "%s failed\n", command);
+		return -EIO;
+	}
+	return 0;
+}
+
+static int open_real(struct world *w, struct err *err)
+{
+	int r;
+
+	make_root(w);
+	r = w->kind == WORLD_LIBVIRT ? make_disk(w) : 0;
+	if (r == 0)
+		r = keeper_start(w, &w->keeper);
+	if (r == 0)
+		r = world_open_driver(w, err);
+	return r == 0 && w->driver->ops->prove != NULL ? w->driver->ops->prove(w->driver, err) : r;
+}
+
+int world_open(struct world *w, enum world_kind kind)
 {
 	struct err err = {0};
+	int r;
 
-	*w = (struct world){.next_id = 1, .node = (uint64_t)getpid(), .keeper = -1};
+	*w = (struct world){.kind = kind, .next_id = 1, .node = (uint64_t)getpid(), .keeper = -1};
 	snprintf(w->dir, sizeof w->dir, "/tmp/berth-test.%d", (int)getpid());
 	snprintf(w->root, sizeof w->root, "%s/image", w->dir);
 	if (mkdir(w->dir, 0711) != 0 || chmod(w->dir, 0711) != 0)
 		return -errno;
-	int r;
-
-	if (!lxc) {
-		r = scripted_driver_new(&w->driver, &err);
-	} else {
-		make_root(w);
-		r = keeper_start(w, &w->keeper);
-		if (r < 0)
-			return r;
-		r = world_open_driver(w, &err);
-	}
+	r = kind == WORLD_SCRIPTED ? scripted_driver_new(&w->driver, &err) : open_real(w, &err);
 	if (r < 0)
 		fprintf(stderr, "%s\n", err.message);
 	else
 		w->before = count_host(w);
 	return r;
+}
+
+pid_t world_libvirtd_pid(const struct world *w, const char *file)
+{
+	CLEANUP_BUF struct buf b = {0};
+	char path[200];
+
+	snprintf(path, sizeof path, "%s/vm/libvirtd/%s", w->dir, file);
+	return fd_read_file(path, 64, &b, NULL) == 0 ? (pid_t)atol(buf_cstr(&b)) : -1;
+}
+
+void world_end_libvirtd(const struct world *w)
+{
+	pid_t launcher = world_libvirtd_pid(w, "lock"), libvirtd = world_libvirtd_pid(w, "run/libvirtd.pid");
+	uint64_t end = clock_boot_ms() + 20000;
+
+	if (launcher <= 0)
+		return;
+	(void)kill(launcher, SIGTERM);
+	while ((kill(launcher, 0) == 0 || (libvirtd > 0 && kill(libvirtd, 0) == 0)) && clock_boot_ms() < end)
+		usleep(5000);
 }
 
 static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *where)
@@ -232,13 +352,16 @@ int world_close(struct world *w)
 
 	world_close_driver(w);
 	keeper_end(&w->keeper);
+	world_end_libvirtd(w);
 	nftw(w->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 	if (memcmp(&before, &after, sizeof after) == 0)
 		return 0;
 	fprintf(stderr,
-		"left behind: mounts %ld -> %ld, cgroups %ld -> %ld, shims %ld -> %ld, files %ld -> %ld\n",
+		"left behind: mounts %ld -> %ld, cgroups %ld -> %ld, processes %ld -> %ld, files %ld -> %ld, "
+		"interfaces "
+		"%ld -> %ld\n",
 		before.mounts, after.mounts, before.cgroups, after.cgroups, before.processes, after.processes,
-		before.files, after.files);
+		before.files, after.files, before.interfaces, after.interfaces);
 	return -1;
 }
 
@@ -253,6 +376,7 @@ void world_program(struct world *w, struct world_start *s, const char *const *ar
 					  .uid_base = WORLD_UIDS + (uint32_t)(id % 64 + 1) * 65536,
 					  .logger_uid = WORLD_UIDS + (uint32_t)id,
 					  .root = w->root,
+					  .disk = w->disk[0] != '\0' ? w->disk : NULL,
 					  .stop_signal = SIGTERM,
 					  .target_port = 8080,
 					  .limits = {.cpu_milli = 500,

@@ -3,34 +3,45 @@
 #ifndef DRIVERS_WORLD_WORLD_H
 #define DRIVERS_WORLD_WORLD_H
 
+#include <sys/types.h>
+
 #include "drivers/driver.h"
 
 #define WORLD_UIDS 200000000u
 
+enum world_kind { WORLD_SCRIPTED, WORLD_LXC, WORLD_LIBVIRT };
+
 /* What of this driver is on the host. */
 struct world_counts {
-	long mounts, cgroups, processes, files;
+	long mounts, cgroups, processes, files, interfaces;
 };
 
 struct world {
+	enum world_kind kind;
 	char dir[128], root[160];
-	struct egress *egress; /* of its containers */
+	char disk[160];        /* the same as an erofs, for machines */
+	struct egress *egress; /* of its sandboxes */
 	struct driver *driver;
 	uint64_t next_id;
 	uint64_t node; /* as the driver is told: this process's id */
-	int keeper;    /* see keeper.h; -1 without containers */
+	int keeper;    /* see keeper.h; -1 with the scripted driver */
 	struct world_counts before;
 };
 
-/* Why containers cannot be tested here, or NULL. */
+/* Why containers or machines cannot be tested here, or NULL. */
 const char *world_lacks_lxc(void);
-int world_open(struct world *w, bool lxc);
+const char *world_lacks_libvirt(void);
+/* Machines are emulated where this machine has no KVM; the driver is proven. */
+int world_open(struct world *w, enum world_kind kind);
 /* Closes the driver, ends what a failed test left running, and removes the directory. -1, and says what, when anything
  * more is on the host than after world_open: a test leaves nothing behind. */
 int world_close(struct world *w);
 int world_open_driver(struct world *w, struct err *err);
 int world_adopt(struct world *w, driver_found *found, void *arg, struct err *err);
 void world_close_driver(struct world *w);
+/* libvirtd and its launcher, of machines. */
+void world_end_libvirtd(const struct world *w);
+pid_t world_libvirtd_pid(const struct world *w, const char *file);
 
 /* A start of this program (terminated by NULL) with a slot of its own and limits of 0.5 CPU and 64 MiB. */
 struct world_start {

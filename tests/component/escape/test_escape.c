@@ -70,7 +70,7 @@ static int open_world(void **state)
 	struct err err = {0};
 
 	(void)state;
-	if (world_open(&world, true) < 0 || fd_read_file(ESCAPE_CHECK, 64u << 20, &program, &err) < 0)
+	if (world_open(&world, WORLD_LXC) < 0 || fd_read_file(ESCAPE_CHECK, 64u << 20, &program, &err) < 0)
 		return -1;
 	snprintf(path, sizeof path, "%s/bin/escape-check", world.root);
 	if (fd_write_file(path, 0755, program.p, program.n, &err) < 0)

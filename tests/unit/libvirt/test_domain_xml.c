@@ -18,10 +18,8 @@ static struct domain example(void)
 			       .cpu_model = "Nehalem",
 			       .uid = 200065536,
 			       .memory_bytes = 128u << 20,
-			       .host_bytes = 256u << 20,
 			       .vcpus = 2,
 			       .cpu_milli = 1500,
-			       .read_bytes = 1u << 20,
 			       .emulator = "/usr/lib/berth/berth-qemu",
 			       .kernel = "/vm/boot/v/vmlinux",
 			       .initrd = "/vm/boot/v/initrd",
@@ -50,10 +48,8 @@ static void says_what_it_is_told(void **state)
 	assert_true(has(&d, "<domain type='qemu' "));
 	assert_true(has(&d, "<name>berth-0000abcd-0000000000000001</name>"));
 	assert_true(has(&d, "<memory unit='b'>134217728</memory>"));
-	assert_true(has(&d, "<hard_limit unit='b'>268435456</hard_limit>"));
 	assert_true(has(&d, "<vcpu>2</vcpu>"));
 	assert_true(has(&d, "<global_quota>150000</global_quota>"));
-	assert_true(has(&d, "<read_bytes_sec>1048576</read_bytes_sec>"));
 	assert_true(has(&d, "<mac address='52:54:00:ab:cd:ef'/>"));
 	assert_true(has(&d, "<target dev='bth00abcdn1' managed='no'/>"));
 	assert_true(has(&d, "<model>Nehalem</model>"));

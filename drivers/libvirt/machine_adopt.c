@@ -1,0 +1,163 @@
+/* machine_adopt.c -- after a restart of sandboxd: what still runs is held again, what ended meanwhile tells how, what never
+ * finished starting is over. By files alone: libvirtd may be gone, and the machines serve without it.
+ *
+ * prove() comes later, on a thread: libvirtd answers, kernel and initrd are there, a canary said hello; and domains of this node's
+ * name that have no directory are removed. */
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <libvirt/libvirt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core/fd.h"
+#include "machine.h"
+
+#define LIST_MS    60000u
+#define STRAYS_MAX 4096
+
+/* -- Adoption ------------------------------------------------------------------------------------------------------------ */
+
+/* "00000000000000ab" */
+static bool parse_id(const char *name, uint64_t *ret)
+{
+	if (strlen(name) != 16 || strspn(name, "0123456789abcdef") != 16)
+		return false;
+	*ret = strtoull(name, NULL, 16);
+	return true;
+}
+
+/* Of what ended or never began nothing is held: its stop() looks for what is left of it. */
+static void make_over(struct driver_instance *i)
+{
+	machine_kill(i);
+	machine_wait_over(i->pidfd, 2000);
+	fd_close(&i->pidfd);
+}
+
+static void adopt_one(struct libvirt_driver *d, uint64_t sandbox, driver_found *found, void *arg)
+{
+	struct driver_instance *i = calloc(1, sizeof *i);
+	int r;
+
+	if (i == NULL)
+		return;
+	i->pidfd = -1;
+	sandbox_dir_path(d->machines, sandbox, i->dir);
+	r = sandbox_dir_read_meta(i->dir, &i->meta, i->digest, NULL);
+	if (r == 0)
+		r = sandbox_dir_read_running(i->dir, &i->running, NULL);
+	i->meta.sandbox = sandbox;
+	i->meta.digest = str_of(i->digest);
+	if (r == 0) {
+		r = process_open((pid_t)i->running.pid, i->running.pid_start);
+		i->pidfd = r < 0 ? -1 : r;
+	} else {
+		i->running.pid = -1;
+	}
+	if (guest_shim_adopt(i->dir, &i->shim, NULL) < 0)
+		i->shim = NULL;
+	if (i->pidfd < 0 || i->shim == NULL || guest_shim_pidfd(i->shim) < 0)
+		make_over(i);
+	egress_adopt_tap(d->egress, i->meta.slot, i->meta.egress && sandbox_dir_egress_on(i->dir));
+	found(i, arg);
+}
+
+int machine_adopt(struct driver *base, driver_found *found, void *arg, struct err *err)
+{
+	struct libvirt_driver *d = (struct libvirt_driver *)base;
+	DIR *dir = opendir(d->machines);
+	struct dirent *e;
+	uint64_t sandbox;
+
+	if (dir == NULL)
+		return err_system(err, -errno, "open %s", d->machines);
+	while ((e = readdir(dir)) != NULL) {
+		if (parse_id(e->d_name, &sandbox))
+			adopt_one(d, sandbox, found, arg);
+	}
+	closedir(dir);
+	return 0;
+}
+
+/* -- Proof --------------------------------------------------------------------------------------------------------------- */
+
+struct strays {
+	size_t n;
+	char names[STRAYS_MAX][MACHINE_NAME_MAX];
+};
+
+static int list_domains(virConnectPtr c, void *arg, struct err *err)
+{
+	struct strays *s = arg;
+	virDomainPtr *all = NULL;
+	int n = virConnectListAllDomains(c, &all, 0);
+
+	if (n < 0)
+		return connection_error(err, -EIO, "list machines");
+	for (int k = 0; k < n; k++) {
+		const char *name = virDomainGetName(all[k]);
+
+		if (name != NULL && strlen(name) < MACHINE_NAME_MAX && s->n < STRAYS_MAX)
+			snprintf(s->names[s->n++], MACHINE_NAME_MAX, "%s", name);
+		virDomainFree(all[k]);
+	}
+	free(all);
+	return 0;
+}
+
+static bool is_stray(const struct libvirt_driver *d, const char *name)
+{
+	char prefix[MACHINE_NAME_MAX], dir[SANDBOX_DIR_MAX];
+	uint64_t sandbox;
+
+	snprintf(prefix, sizeof prefix, "berth-%08x-", d->hash);
+	if (strncmp(name, prefix, strlen(prefix)) != 0 || !parse_id(name + strlen(prefix), &sandbox))
+		return false;
+	sandbox_dir_path(d->machines, sandbox, dir);
+	return access(dir, F_OK) != 0;
+}
+
+static int remove_strays(struct libvirt_driver *d, struct err *err)
+{
+	struct strays *s = calloc(1, sizeof *s);
+	int r = s == NULL ? err_set(err, -ENOMEM, "no memory")
+			  : connection_call(d->connection, list_domains, s, free, LIST_MS, err);
+
+	for (size_t k = 0; r == 0 && k < s->n; k++) {
+		if (is_stray(d, s->names[k]))
+			r = machine_destroy(d, s->names[k], err);
+	}
+	if (r != -ETIMEDOUT)
+		free(s);
+	return r;
+}
+
+int machine_prove(struct driver *base, struct err *err)
+{
+	struct libvirt_driver *d = (struct libvirt_driver *)base;
+	char dir[MACHINE_PATH_MAX + 16], guest[MACHINE_PATH_MAX];
+	struct boot_options o = {.dir = dir, .guest = guest};
+	int r;
+
+	snprintf(dir, sizeof dir, "%s/boot", d->vm_dir);
+	snprintf(guest, sizeof guest, "%s/berth-guest", d->bin_dir);
+	r = boot_files_prepare(&o, &d->files, err);
+	if (r == 0)
+		r = remove_strays(d, err);
+	if (r < 0)
+		return r;
+	/* KVM counts once a canary has proven it. */
+	d->accel = (struct accel){.kind = d->emulation ? ACCEL_EMULATION : ACCEL_NONE};
+	if (!d->emulation)
+		snprintf(d->accel.reason, sizeof d->accel.reason,
+			 "machines are emulated only, and vm_emulation is off");
+	if (d->accel.kind == ACCEL_NONE)
+		return err_set(err, -ENODEV, "%s", d->accel.reason);
+	boot_command_line(d->accel.kind == ACCEL_EMULATION, d->command_line);
+	return 0;
+}
