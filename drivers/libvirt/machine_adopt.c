@@ -151,11 +151,9 @@ int machine_prove(struct driver *base, struct err *err)
 		r = remove_strays(d, err);
 	if (r < 0)
 		return r;
-	/* KVM counts once a canary has proven it. */
-	d->accel = (struct accel){.kind = d->emulation ? ACCEL_EMULATION : ACCEL_NONE};
-	if (!d->emulation)
-		snprintf(d->accel.reason, sizeof d->accel.reason,
-			 "machines are emulated only, and vm_emulation is off");
+	struct accel_options a = {.files = &d->files, .uid = d->canary_uid, .emulation = d->emulation};
+
+	accel_prove(&a, &d->accel);
 	if (d->accel.kind == ACCEL_NONE)
 		return err_set(err, -ENODEV, "%s", d->accel.reason);
 	boot_command_line(d->accel.kind == ACCEL_EMULATION, d->command_line);

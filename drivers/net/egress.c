@@ -72,7 +72,7 @@ static int apply(struct egress *e, struct err *err)
 /* -- Devices ---------------------------------------------------------------------------------------------------- */
 
 /* Known at both ends from the beginning, so that nobody has to ask: no address resolution, which would need a route. */
-static const uint8_t outer_mac[RTNETLINK_MAC] = {0x02, 'b', 't', 'h', 0, 0};
+const uint8_t egress_gateway_mac[EGRESS_MAC] = {0x02, 'b', 't', 'h', 0, 0};
 
 static uint32_t outer_address(const struct egress *e, uint32_t slot)
 {
@@ -92,7 +92,7 @@ static int configure_inside(const struct egress *e, uint32_t slot, int netns)
 	if (r == 0)
 		r = rtnetlink_up(INSIDE);
 	if (r == 0)
-		r = rtnetlink_neighbour(INSIDE, outer_address(e, slot), outer_mac);
+		r = rtnetlink_neighbour(INSIDE, outer_address(e, slot), egress_gateway_mac);
 	if (r == 0)
 		r = rtnetlink_route(&out, true);
 	must(setns(e->routing.netns, CLONE_NEWNET) == 0);
@@ -119,8 +119,8 @@ static int make_link(const struct egress *e, uint32_t slot, const char *name, in
 	uint8_t mac[RTNETLINK_MAC];
 
 	rules_mac(&e->rules, slot, mac);
-	return e->slots[slot].tap ? tap_make(name, outer_mac)
-				  : rtnetlink_veth(name, outer_mac, INSIDE, mac, netns);
+	return e->slots[slot].tap ? tap_make(name, egress_gateway_mac)
+				  : rtnetlink_veth(name, egress_gateway_mac, INSIDE, mac, netns);
 }
 
 /* `netns` -1: of a machine. */

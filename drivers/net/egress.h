@@ -53,6 +53,7 @@ void egress_adopt_tap(struct egress *e, uint32_t slot, bool on);
 /* In host byte order. Neither needs an attached slot. */
 void egress_addresses(const struct egress *e, uint32_t slot, uint32_t *ret_guest, uint32_t *ret_gateway);
 void egress_mac(const struct egress *e, uint32_t slot, uint8_t ret[EGRESS_MAC]);
+extern const uint8_t egress_gateway_mac[EGRESS_MAC]; /* of every gateway */
 /* A TCP socket, non-blocking, to the machine at the slot's tap; its connect may still be under way. Never blocks. */
 int egress_dial(const struct egress *e, uint32_t slot, uint16_t port, int *ret_fd, struct err *err);
 

@@ -162,6 +162,7 @@ void stage_nothing_is_left(void **state)
 	assert_int_not_equal(outside_shell("ip rule | grep -q '^98:'"), 0);
 	assert_int_not_equal(outside_shell("ip route show table all | grep -q 100.64"), 0);
 	assert_int_not_equal(outside_shell("ip neigh | grep -q 100.64"), 0);
+	assert_int_not_equal(outside_shell("grep -s zone-orig /proc/net/nf_conntrack"), 0); /* theirs */
 	assert_int_not_equal(outside_shell("ip -o link | grep -q ': bth'"), 0);
 	assert_int_not_equal(outside_shell("nft list tables | grep -q berth_"), 0);
 	assert_int_equal(outside_shell("test $(cat /proc/sys/net/ipv4/ip_forward) = 0"), 0);
