@@ -48,7 +48,7 @@ MUTANTS = {
                                          "w->correlation, -EINPROGRESS, NULL);\n\t\twaiting_free(w);\n\t}\n}\n\n/* -- Going out",
                                          "w->correlation,\n\t\t\t  w->type == COMMAND_SESSION_CLOSING ? 0 : -EINPROGRESS, NULL);\n"
                                          "\t\twaiting_free(w);\n\t}\n}\n\n/* -- Going out")]),
-    "capacity_exceeded": (100, [(SANDBOX, "node->cpu_reserved + t->cpu_milli > node->cpu_milli * x->overcommit_cpu ||", ""),
+    "capacity_exceeded": (100, [(SANDBOX, "node->cpu_reserved + cpu_milli <= node->cpu_milli * x->overcommit_cpu &&", ""),
                                 ("actors/placement/refill.c", "fits(spot->cpu_milli, spot->row->cpu_milli * x->overcommit_cpu, t->cpu_milli)",
                                  "fits(spot->cpu_milli, UINT64_MAX, t->cpu_milli)")]),
     "downgraded": (30, [("actors/sandbox/sandbox.c", ".isolation = pool->isolation}", ".isolation = ISOLATION_CONTAINER}")]),
