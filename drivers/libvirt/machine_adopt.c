@@ -151,6 +151,10 @@ int machine_prove(struct driver *base, struct err *err)
 		r = remove_strays(d, err);
 	if (r < 0)
 		return r;
+	/* QEMU reads these files only while it starts, and none does now: what an older kernel left can go. */
+	const char *used[] = {d->files.version};
+
+	(void)boot_files_sweep(dir, used, 1, NULL);
 	struct accel_options a = {.files = &d->files, .uid = d->canary_uid, .emulation = d->emulation};
 
 	accel_prove(&a, &d->accel);
