@@ -9,11 +9,13 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libvirt/libvirt.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -72,19 +74,16 @@ static int make_files(struct start *s, struct err *err)
 	return 0;
 }
 
+/* Asked of the socket's network namespace: /sys may be mounted from another. */
 static int read_mac(const char *interface, uint8_t ret[EGRESS_MAC], struct err *err)
 {
-	CLEANUP_BUF struct buf b = {0};
-	char path[64];
-	int r;
+	CLEANUP_FD int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq q = {0};
 
-	snprintf(path, sizeof path, "/sys/class/net/%s/address", interface);
-	r = fd_read_file(path, 64, &b, err);
-	if (r < 0)
-		return r;
-	if (sscanf(buf_cstr(&b), "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &ret[0], &ret[1], &ret[2], &ret[3], &ret[4],
-		   &ret[5]) != EGRESS_MAC)
-		return err_set(err, -EINVAL, "%s: not an address", path);
+	snprintf(q.ifr_name, sizeof q.ifr_name, "%s", interface);
+	if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &q) < 0)
+		return err_system(err, -errno, "the address of %s", interface);
+	memcpy(ret, q.ifr_hwaddr.sa_data, EGRESS_MAC);
 	return 0;
 }
 
