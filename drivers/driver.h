@@ -132,8 +132,8 @@ struct driver_ops {
 	int (*stats)(struct driver *d, struct driver_instance *i, struct driver_stats *ret, struct err *err);
 	/* A descriptor for reading, which the caller owns. */
 	int (*log)(struct driver *d, struct driver_instance *i, int *ret_fd, struct err *err);
-	/* Once a second, on any thread: looks after what it set up on the host for all, and repairs what somebody else
-	 * changed. 0: nothing was amiss; 1: repaired; -errno: it could not be. NULL: nothing to look after. */
+	/* Once a second, on any thread: looks after what it holds for all instances. -errno: something of which the operator is told,
+	 * once for each time that it happens. NULL: nothing to look after. */
 	int (*tend)(struct driver *d, struct err *err);
 	void (*release)(struct driver *d, struct driver_instance *i);
 	void (*close)(struct driver *d); /* all instances are released; running sandboxes go on */

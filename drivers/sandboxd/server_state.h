@@ -82,6 +82,7 @@ struct tending {
 	bool disk_full;
 	int code;
 	struct err err;
+	struct err told[ISOLATIONS]; /* by the drivers */
 };
 
 /* A driver, and whether what it starts runs here. */

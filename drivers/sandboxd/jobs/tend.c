@@ -23,11 +23,10 @@ static void run_tend(struct job *job)
 	journal_trim(s->events, now);
 	t->disk_full = kept_logs_trim(s->logs, now);
 	t->code = egress_tend(s->egress, &t->err);
-	for (int i = 0; i < ISOLATIONS && t->code >= 0; i++) {
+	for (int i = 0; i < ISOLATIONS; i++) {
 		struct driver *d = s->carriers[i].driver;
-		int r = d == NULL || d->ops->tend == NULL ? 0 : d->ops->tend(d, &t->err);
 
-		t->code = r != 0 ? r : t->code;
+		t->told[i].code = d == NULL || d->ops->tend == NULL ? 0 : d->ops->tend(d, &t->told[i]);
 	}
 }
 
@@ -42,6 +41,10 @@ static void done_tend(struct job *job)
 	if (t->disk_full)
 		log_warn("the disk of state_dir is nearly full: the oldest logs of ended sandboxes are "
 			 "dropped");
+	for (int i = 0; i < ISOLATIONS; i++) {
+		if (t->told[i].code < 0)
+			log_warn("%s: %s", s->carriers[i].driver->ops->name, t->told[i].message);
+	}
 	if (t->code > 0) {
 		n->repairs++;
 		n->repaired_wall_ms = clock_wall_ms();
