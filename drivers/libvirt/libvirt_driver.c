@@ -27,6 +27,11 @@ void machine_name(const struct libvirt_driver *d, uint64_t sandbox, char ret[MAC
 	snprintf(ret, MACHINE_NAME_MAX, "berth-%08x-%016" PRIx64, d->hash, sandbox);
 }
 
+void machine_handover_path(const struct libvirt_driver *d, char ret[MACHINE_PATH_MAX])
+{
+	snprintf(ret, MACHINE_PATH_MAX, "%.*s/handover", MACHINE_PATH_MAX - 16, d->vm_dir);
+}
+
 /* -- Its QEMU ------------------------------------------------------------------------------------------------------------ */
 
 /* Whether it was started as that domain's; libvirt's file may be of a QEMU that is gone, and its pid another's. */
@@ -209,11 +214,19 @@ static void op_release(struct driver *d, struct driver_instance *i)
 	free(i);
 }
 
+/* What only copies were made of goes when nobody makes any; who cannot make one is told. */
+static int op_tend(struct driver *base, struct err *err)
+{
+	return templates_tend(((struct libvirt_driver *)base)->templates, err);
+}
+
 static void op_close(struct driver *base)
 {
 	struct libvirt_driver *d = (struct libvirt_driver *)base;
 
 	connection_free(d->connection);
+	handover_free(d->handover);
+	templates_free(d->templates);
 	sem_destroy(&d->boots);
 	free(d);
 }
@@ -235,6 +248,7 @@ static const struct driver_ops libvirt_ops = {
 	.info = op_info,
 	.stats = op_stats,
 	.log = op_log,
+	.tend = op_tend,
 	.release = op_release,
 	.close = op_close,
 };
@@ -274,6 +288,7 @@ int libvirt_driver_new(const struct libvirt_driver_options *o, struct driver **r
 {
 	struct libvirt_driver *d = calloc(1, sizeof *d);
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	char socket[MACHINE_PATH_MAX];
 	int r;
 
 	if (d == NULL)
@@ -288,9 +303,13 @@ int libvirt_driver_new(const struct libvirt_driver_options *o, struct driver **r
 	r = make_dirs(d, o->state_dir, err);
 	if (r == 0)
 		r = connect_to(d, o->uri, err);
+	machine_handover_path(d, socket);
+	if (r == 0)
+		r = handover_new(socket, &d->handover, err);
+	if (r == 0)
+		r = templates_new(&d->templates, err);
 	if (r < 0) {
-		sem_destroy(&d->boots);
-		free(d);
+		op_close(&d->base);
 		return r;
 	}
 	*ret = &d->base;

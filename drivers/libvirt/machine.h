@@ -2,6 +2,7 @@
  *
  *   <state>/vm/boot/               kernel and initrd, see boot/boot_files.h
  *   <state>/vm/libvirtd/           the node's own libvirtd, see launcher/
+ *   <state>/vm/handover            the socket that berth-qemu asks, see clone/handover.h
  *   <state>/vm/machines/<id>/      root's, 0711: meta, running, what the shim keeps (shim/guest_shim.h)
  *   <state>/vm/machines/<id>/qemu/ 0710, the group is QEMU's: `disk`, a link to the image's, and `agent`, the channel's socket */
 #ifndef LIBVIRT_MACHINE_H
@@ -14,6 +15,8 @@
 #include "drivers/driver.h"
 #include "drivers_net/egress.h"
 #include "libvirt_boot/accel.h"
+#include "libvirt_clone/handover.h"
+#include "libvirt_clone/templates.h"
 #include "libvirt_connection/connection.h"
 #include "libvirt_shim/guest_shim.h"
 #include "sandbox/process.h"
@@ -31,6 +34,8 @@ struct libvirt_driver {
 	struct connection *connection;
 	bool emulation; /* allowed */
 	uint32_t canary_uid;
+	struct handover *handover;
+	struct templates *templates;
 	sem_t boots; /* how many machines may boot at once */
 	/* Set by prove(), which comes before any start(). */
 	struct boot_files files;
@@ -52,6 +57,8 @@ struct driver_instance {
 };
 
 void machine_name(const struct libvirt_driver *d, uint64_t sandbox, char ret[MACHINE_NAME_MAX]);
+/* Where berth-qemu asks for descriptors. */
+void machine_handover_path(const struct libvirt_driver *d, char ret[MACHINE_PATH_MAX]);
 /* The QEMU of a domain, from libvirt's file, if it is one and runs as `uid`. -ESRCH: there is none. */
 int machine_qemu(const struct libvirt_driver *d, const char *name, uint32_t uid, pid_t *ret_pid,
 		 uint64_t *ret_start, int *ret_pidfd, struct err *err);
@@ -70,6 +77,8 @@ bool machine_wait_over(int pidfd, uint32_t timeout_ms);
 void machine_exit_status(struct driver_instance *i, struct driver_exit *ret);
 /* libvirt knows it no more: 0 also when it never did. */
 int machine_destroy(struct libvirt_driver *d, const char *name, struct err *err);
+/* Its QEMU, its shim and its domain are gone. */
+int machine_end_processes(struct libvirt_driver *d, struct driver_instance *i, struct err *err);
 /* Kills it and removes domain, tap and directory; its log is kept first. */
 int machine_end(struct libvirt_driver *d, struct driver_instance *i, struct err *err);
 int machine_stop(struct driver *d, struct driver_instance *i, uint32_t grace_ms, struct err *err);

@@ -126,11 +126,10 @@ static void kill_unheld(struct libvirt_driver *d, const struct driver_instance *
 	machine_wait_over(pidfd, KILL_WAIT_MS);
 }
 
-int machine_end(struct libvirt_driver *d, struct driver_instance *i, struct err *err)
+int machine_end_processes(struct libvirt_driver *d, struct driver_instance *i, struct err *err)
 {
 	int shim = i->shim != NULL ? guest_shim_pidfd(i->shim) : -1;
 	char name[MACHINE_NAME_MAX];
-	int r;
 
 	machine_name(d, i->meta.sandbox, name);
 	machine_kill(i);
@@ -138,7 +137,13 @@ int machine_end(struct libvirt_driver *d, struct driver_instance *i, struct err 
 		kill_unheld(d, i, name);
 	if (!machine_wait_over(i->pidfd, KILL_WAIT_MS) || !machine_wait_over(shim, KILL_WAIT_MS))
 		return err_set(err, -EBUSY, "its processes do not end");
-	r = machine_destroy(d, name, err);
+	return machine_destroy(d, name, err);
+}
+
+int machine_end(struct libvirt_driver *d, struct driver_instance *i, struct err *err)
+{
+	int r = machine_end_processes(d, i, err);
+
 	if (r == 0)
 		r = egress_detach(d->egress, i->meta.slot, err);
 	if (r < 0)

@@ -375,6 +375,7 @@ void world_program(struct world *w, struct world_start *s, const char *const *ar
 					  .slot = (uint32_t)id % 64,
 					  .uid_base = WORLD_UIDS + (uint32_t)(id % 64 + 1) * 65536,
 					  .logger_uid = WORLD_UIDS + (uint32_t)id,
+					  .digest = STR("sha256:7e57"),
 					  .root = w->root,
 					  .disk = w->disk[0] != '\0' ? w->disk : NULL,
 					  .stop_signal = SIGTERM,
