@@ -297,6 +297,7 @@ int libvirt_driver_new(const struct libvirt_driver_options *o, struct driver **r
 	d->hash = (uint32_t)str_hash_stable(o->cluster, o->node);
 	d->egress = o->egress;
 	d->emulation = o->emulation;
+	snprintf(d->kernel, sizeof d->kernel, "%s", o->kernel != NULL ? o->kernel : "");
 	d->canary_uid = o->canary_uid;
 	snprintf(d->bin_dir, sizeof d->bin_dir, "%s", o->bin_dir);
 	sem_init(&d->boots, 0, BOOTS_PER_CPU * (unsigned)(cpus < 1 ? 1 : cpus));

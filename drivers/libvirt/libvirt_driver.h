@@ -17,6 +17,7 @@ struct libvirt_driver_options {
 	const char *bin_dir;   /* of berth-libvirtd, berth-vmshim, berth-guest, berth-qemu */
 	struct egress *egress; /* borrowed until close() */
 	const char *uri;       /* NULL or empty: a libvirtd of the node's own, below vm/ */
+	const char *kernel;    /* NULL or empty: the machine's newest cloud kernel */
 	bool emulation;        /* machines may be emulated when KVM is not to be had: slow */
 	uint32_t canary_uid;   /* that nothing else runs as */
 };

@@ -30,6 +30,7 @@ struct libvirt_driver {
 	uint32_t hash; /* of cluster and node */
 	char vm_dir[MACHINE_PATH_MAX], machines[MACHINE_PATH_MAX], bin_dir[256];
 	char pids[MACHINE_PATH_MAX]; /* where libvirt writes <name>.pid */
+	char kernel[256];            /* "": the machine's newest */
 	struct egress *egress;
 	struct connection *connection;
 	bool emulation; /* allowed */

@@ -141,7 +141,8 @@ int machine_prove(struct driver *base, struct err *err)
 {
 	struct libvirt_driver *d = (struct libvirt_driver *)base;
 	char dir[MACHINE_PATH_MAX + 16], guest[MACHINE_PATH_MAX];
-	struct boot_options o = {.dir = dir, .guest = guest};
+	struct boot_options o = {
+		.dir = dir, .guest = guest, .kernel = d->kernel[0] != '\0' ? d->kernel : NULL};
 	int r;
 
 	snprintf(dir, sizeof dir, "%s/boot", d->vm_dir);

@@ -14,6 +14,7 @@
 
 #include "core/log.h"
 #include "sandboxd/jobs/image_source.h"
+#include "libvirt_driver/libvirt_driver.h"
 #include "lxc/lxc_driver.h"
 #include "sandboxd/server.h"
 
@@ -22,15 +23,23 @@ static char bin_dir[SETTINGS_PATH_MAX];
 static int open_driver(const struct settings *s, enum isolation isolation, struct str cluster, uint64_t node,
 		       struct egress *egress, struct driver **ret, struct err *err)
 {
-	if (isolation != ISOLATION_CONTAINER)
-		return err_set(err, -ENODEV, "this version of sandboxd runs containers only");
+	struct libvirt_driver_options vm = {.cluster = cluster,
+					    .node = node,
+					    .state_dir = s->state_dir,
+					    .bin_dir = bin_dir,
+					    .egress = egress,
+					    .uri = s->libvirt_uri,
+					    .kernel = s->vm_kernel,
+					    .emulation = s->vm_emulation != 0,
+					    /* Of the range that no sandbox has, beside the images' user. */
+					    .canary_uid = s->uid_base + 65534};
 	struct lxc_driver_options o = {.cluster = cluster,
 				       .node = node,
 				       .state_dir = s->state_dir,
 				       .bin_dir = bin_dir,
 				       .egress = egress};
 
-	return lxc_driver_new(&o, ret, err);
+	return isolation == ISOLATION_VM ? libvirt_driver_new(&vm, ret, err) : lxc_driver_new(&o, ret, err);
 }
 
 static int find_bin_dir(struct err *err)

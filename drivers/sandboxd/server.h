@@ -23,7 +23,8 @@ struct server_options {
 	uid_t peer_uid;                  /* may connect, as root may */
 	struct image_store *store; /* NULL: sandboxes start without an image, for drivers that need none */
 	/* For each isolation, at the first hello ever, or at the start when an earlier sandboxd was told cluster and node.
-	 * Does not wait for anybody. Without the one for containers nothing runs; -ENODEV of another says why there is none. */
+	 * Does not wait for anybody. Without the one for containers nothing runs; -ENODEV, -EINVAL or -ENAMETOOLONG of another
+	 * says why there can be none. */
 	int (*open_driver)(const struct settings *s, enum isolation isolation, struct str cluster,
 			   uint64_t node, struct egress *egress, struct driver **ret, struct err *err);
 };

@@ -47,7 +47,8 @@ static int open_one(struct server *s, enum isolation isolation, struct str clust
 	struct carrier *c = &s->carriers[isolation];
 	int r = s->o.open_driver(s->o.settings, isolation, cluster, node, s->egress, &c->driver, err);
 
-	if (r == -ENODEV && isolation != ISOLATION_CONTAINER) {
+	/* Nothing of it can be here, then; after any other failure something may run that has slots. */
+	if ((r == -ENODEV || r == -EINVAL || r == -ENAMETOOLONG) && isolation != ISOLATION_CONTAINER) {
 		c->why_not = *err;
 		return 0;
 	}
