@@ -1,4 +1,5 @@
-"""A real cluster for tests: three nodes on loopback with container sandboxes, made and ended by `berth cluster`.
+"""A real cluster for tests: three nodes on loopback, made and ended by `berth cluster`. Its sandboxes are containers; with
+BERTH_ISOLATION=vm virtual machines, emulated where there is no KVM, and times are several times as long.
 
 Everything lies below one scratch folder; end() leaves nothing: no process, mount, cgroup, interface or file. Requests go
 over plain HTTP, TLS, or the admin socket. A failed expectation raises; run() prints what the nodes logged.
@@ -27,6 +28,8 @@ BUILD = pathlib.Path(os.environ["BERTH_BUILD"])
 SANITIZED = BUILD.name in ("asan", "tsan")  # then memory that is freed is kept for a while
 SOURCE = pathlib.Path(os.environ["BERTH_SOURCE"])
 IMAGE = os.environ.get("BERTH_IMAGE", "")
+VM = os.environ.get("BERTH_ISOLATION") == "vm"
+PATIENCE = 4 if VM else 1  # times what a container takes
 API = "2024-08-02-preview"
 SUBSCRIPTION = "34adfa4f-cedf-4dc0-ba29-b6d1a69ab345"
 GROUP = "rg"
@@ -55,6 +58,17 @@ def need_machine():
             skip("no user namespaces on this machine")
     except FileNotFoundError:
         skip("unshare is missing")
+
+
+def need_vms():
+    """What tools/packages/vm.txt installs."""
+    need_machine()
+    for program, package in (("qemu-system-x86_64", "qemu-system-x86"), ("libvirtd", "libvirt-daemon-system"),
+                             ("mkfs.erofs", "erofs-utils")):
+        if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin"):
+            skip(f"virtual machines need {program} ({package})")
+    if not list(pathlib.Path("/boot").glob("vmlinuz-*-cloud-amd64")):
+        skip("virtual machines need a kernel (linux-image-cloud-amd64)")
 
 
 def end_left_over():
@@ -90,7 +104,8 @@ class Answer:
 
 
 def wait_until(what, seconds, check, pause=0.05):
-    """The first true value of check(); an error that names `what` after so many seconds."""
+    """The first true value of check(); an error that names `what` after so many seconds, of a container."""
+    seconds *= PATIENCE
     deadline = time.monotonic() + seconds
     while True:
         value = check()
@@ -130,8 +145,11 @@ def cgroups(name):
 class Cluster:
     def __init__(self, nodes=3, settings=(), name="cluster", options=(), workers=0, restore=None, more=0):
         """`more`: ports are kept for so many nodes that join()."""
-        need_machine()
+        need_vms() if VM else need_machine()
         end_left_over()
+        named = {line.split("=")[0] for line in settings}
+        more_settings = ["isolation=vm", "vm_emulation=on", "queue_ms=50000"] if VM else ["vm=off"]
+        settings = [*settings, *(line for line in more_settings if line.split("=")[0] not in named)]
         self.dir = pathlib.Path(f"/tmp/berth-test.{os.getpid()}.{name}")
         self.n = nodes + workers
         self.voters, self.workers = range(1, nodes + 1), range(nodes + 1, self.n + 1)
@@ -148,7 +166,7 @@ class Cluster:
         self.keeper = keeper.start(BUILD / "bin/berth", self.dir)
         how = ["init", "--nodes", str(nodes), "--workers", str(workers)] if restore is None else ["restore", *restore]
         self.berth("cluster", *how, "--dir", str(self.dir), "--base-port", str(self.base), "--user", self.user, *options,
-                   *(["--set", *settings] if settings else []))
+                   "--set", *settings)
 
     def berth(self, *args, check=True, timeout=120, env=None):
         """Runs the command line tool; with check an exit status other than 0 is an error."""
@@ -219,7 +237,7 @@ class Cluster:
 
     def _container_names(self):
         """How the names of the host's objects of these nodes begin: berth-<hash of cluster and node>."""
-        found = (re.match(r"berth-shim (berth-[0-9a-f]{8})-", command) for _, command in self._processes())
+        found = (re.search(r"\b(berth-[0-9a-f]{8})-", command) for _, command in self._processes())
         return {m.group(1) for m in found if m}
 
     def _left_over(self, names):

@@ -20,6 +20,7 @@ def test_pool_becomes_ready():
     assert done["status"] == "Succeeded", done
     document = cluster.pool("demo").json()
     assert document["properties"]["provisioningState"] == "Succeeded", document
+    wait_until("two are ready", 15, lambda: sum(row["ready"] for row in cluster.nodes().values()) >= 2)
 
 
 def test_same_identifier_same_sandbox_through_every_node():

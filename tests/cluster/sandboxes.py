@@ -1,10 +1,12 @@
-"""What of a cluster runs on this machine: containers, shims, cgroups, mounts; and load on sessions that counts in memory.
+"""What of a cluster runs on this machine: sandboxes, shims, cgroups, mounts; and load on sessions that counts in memory.
 
-Containers are found by what sandboxd writes about them (<state>/sandboxd/events), never by asking berthd.
+Sandboxes are found by what sandboxd writes about them (<state>/sandboxd/events), never by asking berthd. The first process of a
+machine is its QEMU.
 """
 import contextlib
 import json
 import pathlib
+import re
 import threading
 import time
 
@@ -20,7 +22,9 @@ def start_time(pid):
 
 
 def frozen(pid):
-    """Whether the kernel holds a process in a frozen cgroup, by either version."""
+    """Whether the kernel holds a process in a frozen cgroup, by either version; or, of a QEMU, has stopped it."""
+    if machine(pid):
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "Tt"
     for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if "freezer" in controllers.split(","):
@@ -65,8 +69,19 @@ def facts(cluster, rows):
     return found
 
 
+def machine(pid):
+    """The directory of the machine that a QEMU is; None: it is none."""
+    found = re.search(r"(/[^\0,=]+/vm/machines/[^/]+)/", pathlib.Path(f"/proc/{pid}/cmdline").read_text())
+    return found and found.group(1)
+
+
 def shim(pid):
-    """The berth-shim above a container's first process."""
+    """The berth-shim above a container's first process, or the berth-vmshim beside a QEMU."""
+    folder = machine(pid)
+    for each in pathlib.Path("/proc").glob("[0-9]*/cmdline") if folder else ():
+        with contextlib.suppress(OSError):
+            if each.read_text().split("\0")[:2] == ["berth-vmshim", folder]:
+                return int(each.parent.name)
     while pid > 1:
         pid = parent(pid)
         if command(pid) == "berth-shim" and command(parent(pid)) != "berth-shim":
@@ -114,7 +129,7 @@ def left(cluster):
     """What must be the same before a pool and after it: programs that run, cgroups, mounts, sandboxes' folders."""
     programs = sorted(c for c in map(_command, below(cluster)) if c)
     folders = [str(p) for n in range(1, cluster.n + 1)
-               for p in (cluster.node_dir(n) / "state/sandboxd/sandboxes").glob("*")]
+               for kind in ("sandboxes", "vm/machines") for p in (cluster.node_dir(n) / "state/sandboxd" / kind).glob("*")]
     return {"programs": programs, "cgroups": groups(cluster), "mounts": mounts(cluster), "folders": folders}
 
 
