@@ -9,13 +9,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libvirt/libvirt.h>
-#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -33,7 +31,6 @@ struct start {
 	struct libvirt_driver *d;
 	const struct driver_start *how;
 	struct driver_instance *i;
-	uint8_t gateway_mac[EGRESS_MAC];
 };
 
 /* -- Files and network --------------------------------------------------------------------------------------------- */
@@ -57,25 +54,12 @@ static int make_files(struct start *s, struct err *err)
 	return 0;
 }
 
-/* Asked of the socket's network namespace: /sys may be mounted from another. */
-static int read_mac(const char *interface, uint8_t ret[EGRESS_MAC], struct err *err)
-{
-	CLEANUP_FD int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq q = {0};
-
-	snprintf(q.ifr_name, sizeof q.ifr_name, "%s", interface);
-	if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &q) < 0)
-		return err_system(err, -errno, "the address of %s", interface);
-	memcpy(ret, q.ifr_hwaddr.sa_data, EGRESS_MAC);
-	return 0;
-}
-
 static int make_network(struct start *s, struct err *err)
 {
 	int r = egress_attach_tap(s->d->egress, s->how->slot, s->how->egress, s->b.tap, err);
 
 	egress_mac(s->d->egress, s->how->slot, s->b.mac);
-	return r == 0 ? read_mac(s->b.tap, s->gateway_mac, err) : r;
+	return r;
 }
 
 static int start_program(struct start *s, struct err *err)
@@ -89,7 +73,7 @@ static int start_program(struct start *s, struct err *err)
 				  .user = how->user,
 				  .working_dir = how->working_dir,
 				  .mac = s->b.mac,
-				  .gateway_mac = s->gateway_mac,
+				  .gateway_mac = egress_gateway_mac,
 				  .prefix = 31,
 				  .pids_max = how->limits.pids_max,
 				  .disk_bytes = how->limits.disk_bytes};
