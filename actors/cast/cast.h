@@ -4,7 +4,7 @@
 
 #include "runtime/actor.h"
 
-#define CAST_CLASSES 10
+#define CAST_CLASSES 11
 
 extern const struct actor_class *const cast_classes[CAST_CLASSES];
 

@@ -1,13 +1,15 @@
 /* Drains.
  *
  * Happy path: an order becomes an entry, proposed by the node that was asked; the entry is its answer. It cordons the node; placement and apply move the ready
- * share, the owner's reaper ends each session once it was idle for its pool's cooldown, and apply notes when nothing is left. What is
+ * share, virtual machines with a session move to other nodes as they are (moves.h), the owner's reaper ends each other session once it was idle for its pool's cooldown, and apply notes when nothing is left. What is
  * left for this actor: a leader that drains hands leadership to another voter, and at the deadline what still runs is stopped,
  * sessions with their image's signal and grace.
  * Failure modes: no other voter takes over: this node leads on, and tries again. An end whose outcome is unknown is
  * proposed again, since the tables still show what it was about.
  * Invariants: nothing is remembered here that a new leader could not find in the tables. */
 #include "drain.h"
+
+#include "moves.h"
 
 #include <errno.h>
 
@@ -24,6 +26,7 @@ struct drain {
 	} orders[DRAIN_ORDERS_MAX];
 	uint64_t ends[DRAIN_ENDS_MAX]; /* requests; 0: free */
 	uint64_t yielded_ms;
+	struct moves moves;
 };
 
 /* -- Orders ------------------------------------------------------------------------------------------------------- */
@@ -127,6 +130,10 @@ static uint8_t tick(struct actor *a, struct context *c, const struct message *m)
 		    state_cluster(c->state)->time_ms >= row->drain_deadline_ms)
 			end_rest(self, c, row->id);
 	}
+	for (const struct node_row *row = NULL; (row = state_next_node(c->state, row)) != NULL;) {
+		if (row->draining && row->drained_ms == 0 && row->state == NODE_UP)
+			moves_next(&self->moves, c, row);
+	}
 	context_timer(c, c->now_ms + TICK_MS);
 	return DRAIN_LEADING;
 }
@@ -136,6 +143,10 @@ static uint8_t tick(struct actor *a, struct context *c, const struct message *m)
 static void outcome(struct drain *self, struct context *c, uint64_t request,
 		    const struct msg_node_ordered *answer)
 {
+	if (moves_proposed(&self->moves, request)) {
+		context_timer_by(c, c->now_ms + 1);
+		return;
+	}
 	for (uint32_t i = 0; i < DRAIN_ORDERS_MAX; i++) {
 		if (self->orders[i].request != request)
 			continue;
@@ -193,6 +204,7 @@ static uint8_t unlead(struct actor *a, struct context *c, const struct message *
 	for (uint32_t i = 0; i < DRAIN_ENDS_MAX; i++)
 		self->ends[i] = 0;
 	self->yielded_ms = 0;
+	self->moves = (struct moves){0};
 	context_timer(c, 0);
 	return DRAIN_FOLLOWING;
 }

@@ -44,7 +44,7 @@ bool judges_proposed(struct judges *j, struct context *c, uint64_t request, int3
 		for (uint32_t k = 0; k < j->cases[i].n_ids; k++) {
 			const struct sandbox_row *row = state_sandbox(c->state, j->cases[i].ids[k]);
 
-			if (row == NULL || row->node != body.node)
+			if (row == NULL || (row->node != body.node && row->target != body.node))
 				body.sandboxes[body.n_sandboxes++] = j->cases[i].ids[k];
 		}
 		if (code == 0)

@@ -125,6 +125,20 @@ uint64_t context_member(struct context *c, uint64_t node, uint8_t role, uint64_t
 	return correlation;
 }
 
+uint64_t context_fetch(struct context *c, uint64_t sandbox, uint64_t save, uint64_t from, uint64_t timeout_ms)
+{
+	uint64_t correlation = new_request(c, timeout_ms);
+
+	engine_effect(c->runtime, &(struct effect){.kind = EFFECT_FETCH,
+						   .from = self_address(c),
+						   .correlation = correlation,
+						   .sandbox = sandbox,
+						   .save = save,
+						   .node = from,
+						   .deadline_ms = c->now_ms + timeout_ms});
+	return correlation;
+}
+
 void context_yield(struct context *c, uint64_t node)
 {
 	engine_effect(c->runtime,

@@ -86,6 +86,9 @@ uint64_t context_probe(struct context *c, uint64_t sandbox, const struct probe *
 		       uint64_t timeout_ms);
 /* The log takes, promotes or lets go a node, an enum member_role; answered by MSG_PROPOSED or MSG_REFUSED. */
 uint64_t context_member(struct context *c, uint64_t node, uint8_t role, uint64_t timeout_ms);
+/* What the node `from` saved of the sandbox is brought here; answered by MSG_DRIVEN or MSG_REFUSED. */
+uint64_t context_fetch(struct context *c, uint64_t sandbox, uint64_t save, uint64_t from,
+		       uint64_t timeout_ms);
 /* Hands leadership to that voter. Nothing is answered: MSG_LEADING tells. */
 void context_yield(struct context *c, uint64_t node);
 /* The actor's one timer: MSG_TIMER at that time, at least 1 ms from now. 0: none. */

@@ -218,7 +218,7 @@ static void tell_orphans(struct runtime *r, const struct sandboxd_sandbox *list,
 	for (uint32_t i = 0; i < n && body.n_sandboxes < ORPHANS_MAX; i++) {
 		const struct sandbox_row *row = state_sandbox(r->options.state, list[i].sandbox);
 
-		if (row != NULL && row->node == r->options.node)
+		if (row != NULL && (row->node == r->options.node || row->target == r->options.node))
 			continue;
 		ids[body.n_sandboxes++] = list[i].sandbox;
 		frozen = frozen || list[i].frozen;

@@ -24,6 +24,7 @@ enum effect_kind {
 	EFFECT_PROBE, /* is the sandbox ready? answered by MSG_PROBED */
 	EFFECT_MEMBER, /* make a node what it should be to the log, on the leader; answered by MSG_PROPOSED: 0; -EAGAIN: not now,
 			  or not known; else it did not work, and nothing changed */
+	EFFECT_FETCH, /* the file that `node` saved of the sandbox becomes one of this node's sandboxd; answered by MSG_DRIVEN */
 	EFFECT_YIELD, /* this node leads no more, `node` does; by and by, or not at all */
 	EFFECT_KINDS
 };
@@ -40,10 +41,11 @@ struct effect {
 		*body; /* PROPOSE: struct of command_body_codec[type]; DRIVE: of sandboxd_body_codec[type] */
 	/* DRIVE of START, PULL, RESOLVE: whose secrets to open: env[].secret_ref of the revision, registry.password_secret */
 	uint64_t pool, revision;
-	uint64_t sandbox;          /* PROBE */
+	uint64_t sandbox; /* PROBE; FETCH, with `save` */
+	uint64_t save;
 	const struct probe *probe; /* PROBE: NULL = TCP on target_port */
 	uint16_t target_port;
-	uint64_t node; /* MEMBER; YIELD: a voter */
+	uint64_t node; /* MEMBER; YIELD: a voter; FETCH: the source */
 	uint8_t role;  /* MEMBER: enum member_role */
 };
 

@@ -59,6 +59,11 @@ static uint8_t judged(struct actor *a, struct context *c, const struct message *
 	if (m->envelope->correlation != self->request)
 		return ORPHANS_ASKING;
 	for (uint32_t i = 0; i < body->n_sandboxes; i++) {
+		const struct sandbox_row *row = state_sandbox(c->state, body->sandboxes[i]);
+
+		/* It comes here only now. */
+		if (row != NULL && (row->node == c->node || row->target == c->node))
+			continue;
 		context_drive(c, SANDBOXD_STOP, &(struct sandboxd_stop){.sandbox = body->sandboxes[i]}, 0, 0,
 			      STOP_MS);
 	}

@@ -22,5 +22,5 @@ const char *const address_kind_name[ADDRESS_KINDS] = {
 	[ADDRESS_POOL] = "pool",       [ADDRESS_CACHE] = "cache",         [ADDRESS_SANDBOX] = "sandbox",
 	[ADDRESS_SESSION] = "session", [ADDRESS_REAPER] = "reaper",       [ADDRESS_GATEWAY] = "gateway",
 	[ADDRESS_API] = "api",         [ADDRESS_CONTROL] = "control",     [ADDRESS_IMAGES] = "images",
-	[ADDRESS_ORPHANS] = "orphans", [ADDRESS_DRAIN] = "drain",
+	[ADDRESS_ORPHANS] = "orphans", [ADDRESS_DRAIN] = "drain",         [ADDRESS_ARRIVAL] = "arrival",
 };

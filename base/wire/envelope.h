@@ -26,6 +26,7 @@ enum address_kind {
 	ADDRESS_IMAGES,     /* key 0; on every node: says which images this node holds */
 	ADDRESS_ORPHANS,    /* key 0; on every node: what runs here without a row */
 	ADDRESS_DRAIN,      /* key 0; takes orders about nodes; on the leader it empties them */
+	ADDRESS_ARRIVAL,    /* key: sandbox id; on the node that it moves to */
 	ADDRESS_KINDS
 };
 

@@ -169,6 +169,23 @@ static const struct codec_field rested_fields[] = {
 };
 static const struct codec_type rested_codec = CODEC_TYPE(struct msg_rested, "rested", rested_fields);
 
+static const struct codec_field copy_fields[] = {
+	CODEC_U64(struct msg_copy, sandbox),
+	CODEC_U64(struct msg_copy, save),
+	CODEC_U64(struct msg_copy, offset),
+};
+static const struct codec_type copy_codec = CODEC_TYPE(struct msg_copy, "copy", copy_fields);
+
+static const struct codec_field copied_fields[] = {
+	CODEC_I32(struct msg_copied, code),
+	CODEC_STR(struct msg_copied, message, TEXT_MAX),
+	CODEC_U64(struct msg_copied, offset),
+	CODEC_U64(struct msg_copied, bytes),
+	CODEC_SECRET(struct msg_copied, piece, COPY_PIECE_MAX),
+	CODEC_STR(struct msg_copied, sum, 32),
+};
+static const struct codec_type copied_codec = CODEC_TYPE(struct msg_copied, "copied", copied_fields);
+
 static const struct codec_field cache_fields[] = {
 	CODEC_U64(struct msg_cache, pool),
 	CODEC_STR(struct msg_cache, image, IMAGE_REFERENCE_MAX),
@@ -366,6 +383,8 @@ static const struct codec_type pulsed_codec = CODEC_TYPE(struct msg_pulsed, "pul
 
 const struct codec_type *const message_body_codec[MSG_TYPES] = {
 	[MSG_PART] = &session_event_codec,
+	[MSG_COPY] = &copy_codec,
+	[MSG_COPIED] = &copied_codec,
 	[MSG_REST] = &rest_codec,
 	[MSG_RESTED] = &rested_codec,
 	[MSG_LEADING] = &leading_codec,
@@ -474,4 +493,6 @@ const char *const message_type_name[MSG_TYPES] = {
 	[MSG_SAVE] = "save",
 	[MSG_REST] = "rest",
 	[MSG_RESTED] = "rested",
+	[MSG_COPY] = "copy",
+	[MSG_COPIED] = "copied",
 };

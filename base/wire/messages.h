@@ -93,6 +93,9 @@ enum message_type {
 	/* API -> placement of its node */
 	MSG_REST,   /* rest: suspend or resume a session */
 	MSG_RESTED, /* rested: the reply, once that has begun */
+	/* control of the node that a sandbox moves to <-> control of its node */
+	MSG_COPY,   /* copy: a piece of its memory */
+	MSG_COPIED, /* copied: the reply */
 	MSG_TYPES
 };
 
@@ -323,6 +326,17 @@ struct msg_logged {
 	struct str bytes;
 	uint64_t offset;            /* of the next piece */
 	uint64_t sandbox, ended_ms; /* of `find`; ended_ms: wall clock */
+};
+
+#define COPY_PIECE_MAX (256u * 1024)
+struct msg_copy {
+	uint64_t sandbox, save, offset;
+};
+struct msg_copied {
+	int32_t code; /* -EAGAIN: not yet */
+	struct str message;
+	uint64_t offset, bytes; /* bytes: of all */
+	struct str piece, sum;  /* sum: SHA-256 of the piece */
 };
 
 #define CERTIFICATE_MAX 16384

@@ -13,6 +13,7 @@
 #include "control/keys/unsealing.h"
 #include "control/keys/certificates.h"
 #include "control/keys/rotation.h"
+#include "control/moving/copies.h"
 #include "control/links/able.h"
 #include "control/links/border.h"
 #include "control/links/inlet.h"
@@ -182,6 +183,10 @@ void control_send(struct control *c, const struct envelope *e)
 			relay_question(c, e);
 		else if (e->type == MSG_UNSEAL)
 			unsealing_question(c, e);
+		else if (e->type == MSG_COPY)
+			copies_question(c, e);
+		else if ((e->type == MSG_COPIED || e->type == MSG_REFUSED) && copies_answered(c, e))
+			return;
 		else if (e->type == MSG_UNSEALED || e->type == MSG_REFUSED)
 			unsealing_answered(c, e);
 	} else if (e->to.kind == ADDRESS_GATEWAY) {
@@ -386,6 +391,7 @@ void control_tick(struct loop_timer *timer)
 	replica_tick(c, now);
 	roster_tick(c, now);
 	unsealing_tick(c, now);
+	copies_tick(c);
 	leaderbox_expire(c->leaderbox, now, on_late, c);
 	leaderbox_resend(c->leaderbox, now, send_to_leader, c);
 	check_lease(c, now);

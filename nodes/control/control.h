@@ -30,6 +30,7 @@
 
 struct backing;
 struct certificates;
+struct copies;
 struct dialer;
 struct feeder;
 struct intake;
@@ -89,7 +90,8 @@ struct control {
 
 	struct gather *gathers; /* activity.c */
 	unsigned n_gathers;
-	struct relay *relays; /* api/relay.c: of workers' clients */
+	struct copies *copies; /* moving/copies.c; NULL: none yet */
+	struct relay *relays;  /* api/relay.c: of workers' clients */
 	uint64_t relays_made;
 	struct unsealing *unsealings; /* keys/unsealing.c: calls that wait for secrets */
 	unsigned n_unsealings;

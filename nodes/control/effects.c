@@ -9,6 +9,7 @@
 #include "control/control.h"
 #include "control/keys/secrets.h"
 #include "control/keys/unsealing.h"
+#include "control/moving/copies.h"
 #include "control/links/probe.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -257,6 +258,9 @@ void effects_carry_out(void *control, const struct effect *effect)
 		return;
 	case EFFECT_MEMBER:
 		change_member(c, effect);
+		return;
+	case EFFECT_FETCH:
+		copies_fetch(c, effect);
 		return;
 	case EFFECT_YIELD:
 		if (consensus_transfer(c->consensus, effect->node, NULL, NULL) == 0)

@@ -14,6 +14,7 @@
 #include "control/api/api.h"
 #include "control/control.h"
 #include "control/keys/certificates.h"
+#include "control/moving/copies.h"
 #include "control/links/able.h"
 #include "control/links/border.h"
 #include "control/links/dialer.h"
@@ -328,6 +329,7 @@ int control_run(const char *config_path)
 	log_info("node %.*s started, version " BERTH_VERSION, STR_ARGS(c.config.node_name));
 	loop_run(&c.loop);
 	gateway_free(c.gateway);
+	copies_close(&c);
 	bookkeeping_close(&c);
 	certificates_close(&c);
 	keyholder_close(&c);

@@ -359,6 +359,9 @@ static void on_effect(void *context, const struct effect *effect)
 	case EFFECT_PROBE:
 		sim_probe(n->sim, n, effect);
 		break;
+	case EFFECT_FETCH:
+		must(false);
+		break;
 	case EFFECT_YIELD:
 		if (n->consensus != NULL)
 			consensus_transfer(n->consensus, effect->node, NULL, NULL);

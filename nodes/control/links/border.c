@@ -10,27 +10,36 @@ static const uint8_t frames[PEER_FRAMES] = {
 };
 
 static const uint8_t messages[MSG_TYPES] = {
-	[MSG_NONE] = NOBODY,       [MSG_TIMER] = NOBODY,        [MSG_LEADING] = NOBODY,
-	[MSG_CHANGED] = NOBODY,    [MSG_PROPOSED] = NOBODY,     [MSG_DRIVEN] = NOBODY,
-	[MSG_EXITED] = NOBODY,     [MSG_ADOPTED] = NOBODY,      [MSG_PROBED] = NOBODY,
-	[MSG_OPEN] = NODES,        [MSG_OPENED] = VOTERS, /* the leader answers */
-	[MSG_DEAD] = NOBODY,                              /* the owner's own gateway says so */
-	[MSG_QUIESCE] = NOBODY,    [MSG_QUIET] = NOBODY,        [MSG_REOPEN] = NOBODY,
-	[MSG_ENDED] = NOBODY,      [MSG_REAP] = NOBODY,         [MSG_REAPED] = NOBODY,
-	[MSG_POOL_PUT] = NOBODY,   [MSG_POOL_DELETE] = NOBODY,  [MSG_POOL_ANSWER] = NOBODY,
-	[MSG_STOP] = NOBODY,       [MSG_STOPPED] = NOBODY,      [MSG_CACHE] = VOTERS, /* the leader asks */
-	[MSG_CACHED] = NODES,      [MSG_REFUSED] = NODES,       [MSG_HALT] = NOBODY,
-	[MSG_HALTED] = NOBODY,     [MSG_RENEW] = NODES,         [MSG_RENEWED] = VOTERS,
-	[MSG_ORPHANS] = NOBODY,    [MSG_JUDGE] = NODES,         [MSG_JUDGED] = VOTERS,
-	[MSG_LOG] = VOTERS, /* a worker reads no sandbox of others */
-	[MSG_LOGGED] = NODES,      [MSG_INDEX] = NODES,         [MSG_INDEXED] = VOTERS,
-	[MSG_ACTIVITY] = NODES,    [MSG_ACTIVE] = NODES,        [MSG_HOLDINGS] = NODES,
-	[MSG_HELD] = NODES,        [MSG_UNSEAL] = NODES,        [MSG_UNSEALED] = VOTERS,
-	[MSG_NODE_ORDER] = NOBODY, [MSG_NODE_ORDERED] = NOBODY, [MSG_CLUSTER_LEVEL] = NOBODY,
-	[MSG_RELAY] = NODES,       [MSG_RELAYED] = VOTERS,      [MSG_CERTIFY] = NODES,
-	[MSG_CERTIFIED] = VOTERS,  [MSG_PULSE] = NODES,         [MSG_PULSED] = NODES,
-	[MSG_PART] = NOBODY,       [MSG_SAVE] = NOBODY,         [MSG_REST] = NOBODY,
-	[MSG_RESTED] = NOBODY,
+	[MSG_NONE] = NOBODY,         [MSG_TIMER] = NOBODY,
+	[MSG_LEADING] = NOBODY,      [MSG_CHANGED] = NOBODY,
+	[MSG_PROPOSED] = NOBODY,     [MSG_DRIVEN] = NOBODY,
+	[MSG_EXITED] = NOBODY,       [MSG_ADOPTED] = NOBODY,
+	[MSG_PROBED] = NOBODY,       [MSG_OPEN] = NODES,
+	[MSG_OPENED] = VOTERS, /* the leader answers */
+	[MSG_DEAD] = NOBODY,   /* the owner's own gateway says so */
+	[MSG_QUIESCE] = NOBODY,      [MSG_QUIET] = NOBODY,
+	[MSG_REOPEN] = NOBODY,       [MSG_ENDED] = NOBODY,
+	[MSG_REAP] = NOBODY,         [MSG_REAPED] = NOBODY,
+	[MSG_POOL_PUT] = NOBODY,     [MSG_POOL_DELETE] = NOBODY,
+	[MSG_POOL_ANSWER] = NOBODY,  [MSG_STOP] = NOBODY,
+	[MSG_STOPPED] = NOBODY,      [MSG_CACHE] = VOTERS, /* the leader asks */
+	[MSG_CACHED] = NODES,        [MSG_REFUSED] = NODES,
+	[MSG_HALT] = NOBODY,         [MSG_HALTED] = NOBODY,
+	[MSG_RENEW] = NODES,         [MSG_RENEWED] = VOTERS,
+	[MSG_ORPHANS] = NOBODY,      [MSG_JUDGE] = NODES,
+	[MSG_JUDGED] = VOTERS,       [MSG_LOG] = VOTERS, /* a worker reads no sandbox of others */
+	[MSG_LOGGED] = NODES,        [MSG_INDEX] = NODES,
+	[MSG_INDEXED] = VOTERS,      [MSG_ACTIVITY] = NODES,
+	[MSG_ACTIVE] = NODES,        [MSG_HOLDINGS] = NODES,
+	[MSG_HELD] = NODES,          [MSG_UNSEAL] = NODES,
+	[MSG_UNSEALED] = VOTERS,     [MSG_NODE_ORDER] = NOBODY,
+	[MSG_NODE_ORDERED] = NOBODY, [MSG_CLUSTER_LEVEL] = NOBODY,
+	[MSG_RELAY] = NODES,         [MSG_RELAYED] = VOTERS,
+	[MSG_CERTIFY] = NODES,       [MSG_CERTIFIED] = VOTERS,
+	[MSG_PULSE] = NODES,         [MSG_PULSED] = NODES,
+	[MSG_PART] = NOBODY,         [MSG_SAVE] = NOBODY,
+	[MSG_REST] = NOBODY,         [MSG_RESTED] = NOBODY,
+	[MSG_COPY] = NODES,          [MSG_COPIED] = NODES, /* the source looks whose it is */
 };
 
 static const uint8_t commands[COMMAND_TYPES] = {
