@@ -140,7 +140,7 @@ static int create(const struct machine_boot *b, const struct machine_memory_of *
 {
 	uint32_t uid = b->how->uid_base;
 	bool offered = memory->handed_over >= 0;
-	struct creation *c;
+	struct creation *c = NULL;
 	int r = new_creation(b, memory, &c, err);
 
 	if (r < 0)
