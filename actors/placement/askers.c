@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "able/able.h"
 #include "core/must.h"
 #include "placement.h"
+#include "state/able.h"
 
 #define ANSWER_TEXT_MAX 1000 /* below that of messages */
 
@@ -188,14 +188,13 @@ static void why_unproven(const struct context *c, const struct pool_row *pool, c
 			 STR_ARGS(revision != NULL ? revision->template.node_labels : STR_NONE));
 }
 
-/* No node can run what the pool's next sandbox would be. Of containers there is always more to say. */
+/* No node can run what the pool's next sandbox would be. */
 static bool nobody_runs(const struct context *c, const struct pool_row *pool, char text[ABLE_TEXT_MAX])
 {
 	uint64_t next = pool->active_revision != 0 ? pool->active_revision : pool->desired_revision;
 	const struct revision_row *revision = state_revision(c->state, pool->uid, next);
 
-	return revision != NULL && pool->isolation != ISOLATION_CONTAINER &&
-	       able_nodes(c->state, pool, &revision->template, text) != ABLE_SOME;
+	return revision != NULL && able_nodes(c->state, pool, &revision->template, text) != ABLE_SOME;
 }
 
 /* Why this group has no session, for people and for the status that they get. */

@@ -2,9 +2,9 @@
 
 #include <stdlib.h>
 
-#include "able/able.h"
 #include "core/must.h"
 #include "placement.h"
+#include "state/able.h"
 
 #define PROPOSE_MS      3000
 #define BACK_OFF_MS     500

@@ -13,8 +13,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "able/able.h"
 #include "cause.h"
+#include "state/able.h"
 
 #define PROPOSE_MS      10000
 #define RESOLVE_MS      60000

@@ -5,6 +5,7 @@
 #include "arm/cluster.h"
 #include "arm/pool/pool_show.h"
 #include "core/must.h"
+#include "state/able.h"
 
 #define TOKEN_ROLES_MAX 16
 #define PATH_BYTES_MAX  4096
@@ -221,6 +222,17 @@ void cluster_node(struct call *c)
 	c->out->node = (struct arm_node_ask){.node = node->id, .head = arena_str(c->arena, buf_str(&text))};
 }
 
+/* Why no node can run it; nothing while one can. */
+static void put_unable(const struct call *c, const struct pool_row *row, json_t *to)
+{
+	uint64_t next = row->active_revision != 0 ? row->active_revision : row->desired_revision;
+	const struct revision_row *revision = state_revision(c->state, row->uid, next);
+	char text[ABLE_TEXT_MAX];
+
+	if (revision != NULL && able_nodes(c->state, row, &revision->template, text) != ABLE_SOME)
+		json_put_cstr(to, "unable", text);
+}
+
 /* How many are ready, booting, failing, and why. */
 void cluster_pool_status(struct call *c)
 {
@@ -253,6 +265,7 @@ void cluster_pool_status(struct call *c)
 	json_put_u64(to, "closing", n.closing);
 	json_put_u64(body, "desiredRevision", row->desired_revision);
 	json_put_u64(body, "activeRevision", row->active_revision);
+	put_unable(c, row, body);
 	if (row->failures > 0 || row->failure.n > 0) {
 		to = json_put_object(body, "failure");
 		json_put_str(to, "message", row->failure);

@@ -37,6 +37,7 @@ static const struct column show_columns[] = {
 	{"closing", "berth.sessions.closing"},
 	{"operation", "berth.operation.phase"},
 	{"refused", "berth.operation.message"},
+	{"unable", "berth.unable"},
 	{"failing", "berth.failure.message"},
 	{"in a row", "berth.failure.inARow"},
 	{"since", "berth.failure.at"},

@@ -7,6 +7,7 @@
 #include "control/replica.h"
 #include "core/clock.h"
 #include "records/records.h"
+#include "state/able.h"
 
 static void figure(struct buf *to, const char *name, const char *type, const char *help, uint64_t value)
 {
@@ -98,6 +99,8 @@ static void write_condition(struct control *c, struct buf *to)
 	       lease > now ? lease - now : 0);
 	figure(to, "sandboxd_connected", "gauge", "1 while sandboxd is connected.",
 	       sandboxd_client_ready(c->sandboxd));
+	figure(to, "runs_vm", "gauge", "1 while this node can run virtual machines.",
+	       own != NULL && state_node_runs(own, ISOLATION_VM));
 	figure(to, "disk_bytes", "gauge", "Of the disk of state_dir.", own == NULL ? 0 : own->disk.bytes);
 	figure(to, "disk_free_bytes", "gauge", "Free on the disk of state_dir.",
 	       own == NULL ? 0 : own->disk.free);
@@ -120,6 +123,20 @@ static void write_failures(struct control *c, struct buf *to)
 	for (const struct pool_row *p = NULL; (p = state_next_pool(c->state, p)) != NULL;)
 		buf_printf(to, "berth_pool_failures{pool=\"%.*s\"} %" PRIu32 "\n", STR_ARGS(p->name),
 			   p->failures);
+}
+
+/* Their next sandbox would have nowhere to run: by isolation, or by labels. */
+static uint64_t count_unable(const struct control *c)
+{
+	uint64_t n = 0;
+
+	for (const struct pool_row *p = NULL; (p = state_next_pool(c->state, p)) != NULL;) {
+		const struct revision_row *revision = state_revision(c->state, p->uid, p->desired_revision);
+		char text[ABLE_TEXT_MAX];
+
+		n += revision != NULL && able_nodes(c->state, p, &revision->template, text) != ABLE_SOME;
+	}
+	return n;
 }
 
 /* Of workers that this voter feeds, or of the voter that feeds this worker. */
@@ -172,6 +189,7 @@ void metrics_write(struct control *c, struct buf *to)
 	       c->network.repairs);
 	figure(to, "network_failing", "gauge", "1 while rules for outbound traffic cannot be written.",
 	       c->network.problem[0] != '\0');
+	figure(to, "pools_unable", "gauge", "Pools that no node can run.", count_unable(c));
 	write_pools(c, to);
 	write_failures(c, to);
 }

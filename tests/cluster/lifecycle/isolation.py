@@ -72,6 +72,9 @@ def test_the_default_is_not_downgraded():
         assert a.status == 503 and a.json()["error"]["code"] == "SessionPoolCannotStart", a
         assert "virtual machines" in a.json()["error"]["message"] and reasons()["node1"] in a.json()["error"]["message"], a
     assert runs() == 0
+    assert reasons()["node1"] in status("machines")["unable"], status("machines")
+    metrics = cluster.admin("GET", "/metrics").body.decode()
+    assert "\nberth_pools_unable 1\n" in metrics and "\nberth_runs_vm 0\n" in metrics, metrics
     r = cluster.berth("pool", "create", "--name", "asked", "--image", "berth/sample:1", "--target-port", "80", "--isolation", "vm",
                       check=False)
     assert r.returncode == 1 and "virtual machines" in r.stderr and reasons()["node1"] in r.stderr, r
@@ -82,6 +85,7 @@ def test_containers_when_they_are_named():
     for node in (1, 2, 3, WORKER):
         wait_until("the node shows it", 10, lambda n=node: cluster.pool("plain", n).status == 200 and shown("plain", n) == "container")
         assert cluster.session("plain", "alice-1", "/", node=node).status == 200
+    assert "unable" not in status("plain")
     assert [s["isolation"] for s in cluster.sessions("plain")] == ["container"]
     where = dict(os.environ, BERTH_SOCKET=str(cluster.socket(1)), BERTH_SUBSCRIPTION=cluster.arm_path().split("/")[2])
     listed = subprocess.run([str(BUILD / "bin/berth"), "pool", "list", "--output", "table"], env=where, capture_output=True, text=True,

@@ -163,7 +163,12 @@ static void test_nodes_show_what_they_run(void **unused)
 	assert_int_equal(json_array_size(json_at(f.body, "value[0].isolations")), 1);
 	assert_string_equal(TEXT(&f, "value[0].isolations[0]"), "container");
 	assert_string_equal(TEXT(&f, "value[0].noVm"), "the canary guest did not answer");
+	assert_int_equal(put(&f, json_string("vm")), 201);
+	assert_int_equal(fixture_call(&f, "GET", STATUS, "", STR("")), 200);
+	assert_non_null(strstr(TEXT(&f, "unable"), "node \"n1\": the canary guest did not answer"));
 	fixture_apply(&f, COMMAND_NODE_ABLE, &(struct cmd_node_able){(1u << ISOLATIONS) - 1, STR_NONE});
+	assert_int_equal(fixture_call(&f, "GET", STATUS, "", STR("")), 200);
+	assert_null(json_at(f.body, "unable"));
 	assert_int_equal(fixture_call(&f, "GET", "/.berth/v1/nodes", "", STR("")), 200);
 	assert_string_equal(TEXT(&f, "value[0].isolations[1]"), "vm");
 	assert_null(json_at(f.body, "value[0].noVm"));

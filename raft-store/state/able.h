@@ -3,8 +3,8 @@
  * What a node can run is its isolations and its labels; whether it is up or has room is not asked here. Nothing is ever run
  * with another isolation than its pool's: a pool that no node can run gets no sandbox, and its askers are told this text.
  * Pure: reads the tables. */
-#ifndef ABLE_ABLE_H
-#define ABLE_ABLE_H
+#ifndef STATE_ABLE_H
+#define STATE_ABLE_H
 
 #include "state/state.h"
 

@@ -1,4 +1,4 @@
-#include "able.h"
+#include "state/able.h"
 
 #include <stdarg.h>
 #include <stdio.h>
