@@ -22,7 +22,7 @@ bool sim_frozen(const struct sim_node *n)
 
 bool sim_acts(const struct sim_node *n, const struct sim_run *r)
 {
-	return r != NULL && !r->still && !sim_frozen(n);
+	return r != NULL && !r->still && !r->loaded && !sim_frozen(n);
 }
 
 static void fence(struct sim_node *n, uint64_t boot_ms)
@@ -33,17 +33,29 @@ static void fence(struct sim_node *n, uint64_t boot_ms)
 	judge_thawed(n);
 }
 
+/* sandboxd writes it down, and reads it after a reboot too. */
+static void note_over(struct sim_node *n, uint64_t sandbox)
+{
+	n->over[n->n_over % SIM_OVER_MAX].sandbox = sandbox;
+	n->over[n->n_over++ % SIM_OVER_MAX].wall_ms = sim_wall_ms(n);
+	judge_over(n, sandbox, true);
+}
+
 static void remove_run(struct sim_node *n, uint64_t sandbox, bool known)
 {
 	struct sim_run *r = sim_run_of(n, sandbox);
 
 	if (r == NULL)
 		return;
-	if (known) { /* sandboxd writes it down, and reads it after a reboot too */
-		n->over[n->n_over % SIM_OVER_MAX].sandbox = sandbox;
-		n->over[n->n_over++ % SIM_OVER_MAX].wall_ms = sim_wall_ms(n);
+	/* Of a sandbox of another node: what moved away, or did not come. */
+	if (judge_sandbox(n->sim, sandbox)->node != n->id) {
+		*r = n->runs[--n->n_runs];
+		return;
 	}
-	judge_over(n, sandbox, known);
+	if (known)
+		note_over(n, sandbox);
+	else
+		judge_over(n, sandbox, false);
 	*r = n->runs[--n->n_runs];
 }
 
@@ -78,7 +90,7 @@ void sim_crash(struct sim *s, struct sim_node *n, uint64_t sandbox, int32_t code
 	struct address to = {ADDRESS_SANDBOX, n->id, sandbox};
 
 	(void)s;
-	if (sim_run_of(n, sandbox) == NULL)
+	if (sim_run_of(n, sandbox) == NULL || sim_run_of(n, sandbox)->loaded)
 		return;
 	remove_run(n, sandbox, true);
 	node_outcome(n, 1, &to, 0, MSG_EXITED,
@@ -108,9 +120,10 @@ static void start(struct sim *s, struct sim_node *n, const struct effect *e)
 	uint64_t delay_ms = 20 + sim_draw(s, 100);
 
 	s->n_starts++;
-	if (row == NULL || row->node != n->id)
+	if (row == NULL || (row->node != n->id && (body->save == 0 || row->target != n->id)))
 		sim_fail(s, "sandbox %llu is started without a row", (unsigned long long)body->sandbox);
-	judge_start(n, body->sandbox);
+	if (body->save == 0)
+		judge_start(n, body->sandbox);
 	/* The tables forget a lost node's list; a boot that was on its way then may come before the next list. */
 	if (!holds(n, body->digest))
 		sim_fail(s, "sandbox %llu is started without its image", (unsigned long long)body->sandbox);
@@ -121,6 +134,10 @@ static void start(struct sim *s, struct sim_node *n, const struct effect *e)
 	}
 	if ((n->able & 1u << body->isolation) == 0) {
 		reply(n, e, 1, &(struct sandboxd_reply){.code = -ENODEV, .message = STR("not on this node")});
+		return;
+	}
+	if (body->save != 0) {
+		reply(n, e, delay_ms, &(struct sandboxd_reply){.code = sim_load(s, n, body)});
 		return;
 	}
 	if (sim_meets(s, s->faults.start_hangs, FAULT_START_HANGS))
@@ -148,13 +165,28 @@ static void start(struct sim *s, struct sim_node *n, const struct effect *e)
 	}
 }
 
+/* What is here comes from a later save than the stop is about. */
+static bool is_later(struct sim_node *n, uint64_t sandbox, uint64_t save)
+{
+	const struct sim_run *r = sim_run_of(n, sandbox);
+	const struct sim_file *f = sim_file_of(n, sandbox);
+
+	return save != 0 && ((r != NULL && r->save > save) || (f != NULL && f->save > save));
+}
+
 /* What a stop leaves behind its grace. */
 static void stopped(struct sim *s, struct sim_event *e)
 {
 	struct sim_node *n = sim_node(s, e->node);
-	bool here = sim_run_of(n, e->number) != NULL;
+	bool here = sim_run_of(n, e->number) != NULL, file;
 
-	remove_run(n, e->number, true);
+	if (!is_later(n, e->number, (uint64_t)(uintptr_t)e->arg)) {
+		remove_run(n, e->number, true);
+		file = sim_file_remove(n, e->number);
+		if (file && !here && judge_sandbox(s, e->number)->node == n->id)
+			note_over(n, e->number);
+		here = here || file;
+	}
 	if (e->correlation != 0 && e->type == (uint16_t)n->life)
 		node_outcome(n, 0, &e->to, e->correlation, MSG_DRIVEN,
 			     &(struct sandboxd_reply){.code = here ? 0 : -ENOENT,
@@ -168,9 +200,11 @@ static void stop(struct sim *s, struct sim_node *n, const struct effect *effect)
 
 	struct sim_run *r = sim_run_of(n, body->sandbox);
 
-	judge_stop(n, body->sandbox);
+	e->arg = (void *)(uintptr_t)body->save;
+	if (!is_later(n, body->sandbox, body->save))
+		judge_stop(n, body->sandbox);
 	s->n_stops++;
-	if (r != NULL) {
+	if (r != NULL && !is_later(n, body->sandbox, body->save)) {
 		r->stopping = true;
 		r->still |= sim_frozen(n);
 	}
@@ -261,6 +295,10 @@ void sim_drive(struct sim *s, struct sim_node *n, const struct effect *e)
 		reply(n, e, 1 + sim_draw(s, 20), &(struct sandboxd_reply){.code = run == NULL ? -ENOENT : 0});
 	} else if (e->type == SANDBOXD_PARK) {
 		park(n, e);
+	} else if (e->type == SANDBOXD_SAVE) {
+		sim_save(s, n, e);
+	} else if (e->type == SANDBOXD_GO_ON) {
+		sim_go_on(s, n, e);
 	} else {
 		sim_fail(s, "no fake for %s", sandboxd_type_name[e->type]);
 	}
@@ -280,7 +318,8 @@ void sim_probe(struct sim *s, struct sim_node *n, const struct effect *e)
 static void adopt_now(struct sim *s, struct sim_event *e)
 {
 	struct sim_node *n = sim_node(s, e->node);
-	struct sandboxd_sandbox list[SIM_RUNS_MAX];
+	struct sandboxd_sandbox list[2 * SIM_RUNS_MAX];
+	uint32_t n_list = n->n_runs;
 
 	for (uint32_t i = 0; i < n->n_runs; i++)
 		list[i] = (struct sandboxd_sandbox){.sandbox = n->runs[i].sandbox,
@@ -289,8 +328,15 @@ static void adopt_now(struct sim *s, struct sim_event *e)
 						    .frozen = sim_frozen(n),
 						    .egress = n->runs[i].egress,
 						    .parked = n->runs[i].parked,
+						    .loaded = n->runs[i].loaded,
 						    .isolation = n->runs[i].isolation};
-	runtime_adopted(n->runtime, list, n->n_runs, sim_boot_ms(n));
+	for (uint32_t i = 0; i < n->n_files; i++) {
+		if (sim_run_of(n, n->files[i].sandbox) == NULL)
+			list[n_list++] = (struct sandboxd_sandbox){.sandbox = n->files[i].sandbox,
+								   .save = n->files[i].save,
+								   .isolation = ISOLATION_VM};
+	}
+	runtime_adopted(n->runtime, list, n_list, sim_boot_ms(n));
 }
 
 void sim_adopt(struct sim *s, struct sim_node *n)

@@ -63,7 +63,8 @@ void gateway_quiesce(struct sim_node *n, const struct envelope *e, const struct 
 	struct msg_quiet quiet = {.generation = event->generation,
 				  .in_flight = a->in_flight + s->busy,
 				  .last_activity_boot_ms = a->in_flight > 0 ? sim_boot_ms(n) : a->active_ms,
-				  .served = a->served || s->active_ms != 0};
+				  .served = a->served || s->active_ms != 0,
+				  .requests = a->in_flight + s->busy};
 
 	if (s->active_ms != 0)
 		quiet.last_activity_boot_ms = sim_boot_ms(n) - (s->now_ms - s->active_ms);
@@ -134,6 +135,7 @@ static void serve(struct sim_node *n, struct sim_visit *v, struct sim_account *a
 	struct sim *s = n->sim;
 
 	judge_served(n, v->route.generation, v->route.sandbox, v->pool, v->identifier, a->vouched);
+	judge_counts(n, v->route.sandbox, ++sim_run_of(n, v->route.sandbox)->count);
 	history_add(s, v->pool, v->identifier, LINEAR_SERVED, v->route.generation, v->begun_ms, s->now_ms);
 	a->in_flight++;
 	a->served = true;
@@ -163,7 +165,7 @@ static void to_sandbox(struct sim_node *n, struct sim_visit *v, struct sim_accou
 	struct sim_run *r = sim_run_of(n, v->route.sandbox);
 	bool dying = r != NULL && r->listens_ms > n->sim->now_ms;
 
-	if (sim_frozen(n))
+	if (sim_frozen(n) || (r != NULL && (r->saving || r->loaded)))
 		return; /* it hangs */
 	if (r != NULL)
 		r->parked = false;
@@ -266,6 +268,9 @@ void gateway_opened(struct sim_node *n, const struct sim_ask *open)
 	const struct session_ref *ref = &open->opened.session;
 	struct sim_route *known;
 
+	if (!open->refused && open->opened.code == OPEN_RESTING && v != NULL &&
+	    n->sim->now_ms < v->deadline_ms)
+		ask(v, n);
 	if (open->refused || open->opened.code != OPEN_OK)
 		return;
 	if (v == NULL)
@@ -276,7 +281,8 @@ void gateway_opened(struct sim_node *n, const struct sim_ask *open)
 		history_add(n->sim, v->pool, v->identifier, LINEAR_OPENED, ref->generation, open->invoked_ms,
 			    n->sim->now_ms);
 	known = &n->routes[v->slot][v->identifier];
-	if (ref->generation > known->generation)
+	if (ref->generation > known->generation ||
+	    (ref->generation == known->generation && ref->index > known->index))
 		*known = (struct sim_route){ref->generation, ref->sandbox, ref->node, ref->index};
 	go(v, n);
 }

@@ -360,7 +360,7 @@ static void on_effect(void *context, const struct effect *effect)
 		sim_probe(n->sim, n, effect);
 		break;
 	case EFFECT_FETCH:
-		must(false);
+		sim_fetch(n->sim, n, effect);
 		break;
 	case EFFECT_YIELD:
 		if (n->consensus != NULL)

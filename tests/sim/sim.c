@@ -34,6 +34,10 @@ const char *const sim_fault_name[FAULTS] = {
 	[FAULT_SNAPSHOT] = "snapshot taken",
 	[FAULT_INSTALL] = "snapshot sent",
 	[FAULT_FEED] = "feed lost",
+	[FAULT_SAVE_FAILS] = "save failed",
+	[FAULT_LOAD_FAILS] = "load failed",
+	[FAULT_SAVED] = "session saved",
+	[FAULT_MOVED] = "session moved",
 	[FAULT_ABLE] = "node able to run others",
 };
 

@@ -57,7 +57,11 @@ enum sim_fault {
 	FAULT_SNAPSHOT, /* taken; not a fault, but what cuts the log */
 	FAULT_INSTALL,  /* a snapshot was sent to a node */
 	FAULT_FEED,     /* a worker lost its voter */
-	FAULT_ABLE,     /* a node runs virtual machines no more, or again */
+	FAULT_SAVE_FAILS,
+	FAULT_LOAD_FAILS,
+	FAULT_SAVED, /* not a fault: a session slept or moved */
+	FAULT_MOVED, /* neither: it went on on another node */
+	FAULT_ABLE,  /* a node runs virtual machines no more, or again */
 	FAULTS
 };
 extern const char *const sim_fault_name[FAULTS];
@@ -80,7 +84,14 @@ struct sim_run {
 	bool egress;
 	uint8_t isolation;
 	bool parked;
+	bool saving, loaded;  /* both: it does nothing; loaded: from a file, until GO_ON */
+	uint64_t save, count; /* that it was loaded from; requests that it served: its memory */
 	bool stopping, still; /* still: frozen while it was being stopped, which no lease thaws */
+};
+
+/* A sandbox's memory, whole. */
+struct sim_file {
+	uint64_t sandbox, save, count;
 };
 
 /* What the gateway loops of a node know of a session whose sandbox is here. */
@@ -128,6 +139,8 @@ struct sim_node {
 	/* The host. */
 	struct sim_run runs[SIM_RUNS_MAX];
 	uint32_t n_runs;
+	struct sim_file files[SIM_RUNS_MAX];
+	uint32_t n_files;
 	uint64_t fence_ms; /* sandboxd's own deadline, boot time; 0: none */
 	uint32_t able;     /* 1 << enum isolation: what it can run */
 	bool changed;      /* it could once, or could not */
@@ -301,6 +314,14 @@ void faults_end(struct sim *s);                         /* all heals */
 void sim_drive(struct sim *s, struct sim_node *n, const struct effect *e);
 void sim_probe(struct sim *s, struct sim_node *n, const struct effect *e);
 void sim_adopt(struct sim *s, struct sim_node *n);
+
+/* saves.c */
+void sim_save(struct sim *s, struct sim_node *n, const struct effect *effect);
+void sim_go_on(struct sim *s, struct sim_node *n, const struct effect *effect);
+void sim_fetch(struct sim *s, struct sim_node *n, const struct effect *effect);
+int32_t sim_load(struct sim *s, struct sim_node *n, const struct sandboxd_start *body); /* 0: it is loaded */
+struct sim_file *sim_file_of(struct sim_node *n, uint64_t sandbox);
+bool sim_file_remove(struct sim_node *n, uint64_t sandbox);
 struct sim_run *sim_run_of(struct sim_node *n, uint64_t sandbox);
 bool sim_frozen(const struct sim_node *n);
 bool sim_acts(const struct sim_node *n, const struct sim_run *r); /* it runs, and is not frozen */

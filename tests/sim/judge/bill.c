@@ -10,7 +10,7 @@
 #define POOLS_MAX 64
 
 struct sums {
-	ledger_wide cpu, memory, sandboxes, sessions;
+	ledger_wide cpu, memory, sandboxes, sessions, asleep;
 };
 
 struct bill {
@@ -66,6 +66,8 @@ static void check_end(struct sim *s, const struct state *tables, const struct re
 	const struct node_row *node = state_node(tables, r->node);
 	uint64_t low = r->opened_ms != 0 ? r->opened_ms : r->ready_ms, expected;
 
+	low = b->slept_ms > low ? b->slept_ms : low; /* behind it the rates were others */
+
 	if (b->lost && node != NULL) {
 		expected = clamp(node->renewed_ms + cluster->settings.lease_ms, low, cluster->time_ms);
 	} else if (b->over_wall_ms != 0) {
@@ -73,7 +75,7 @@ static void check_end(struct sim *s, const struct state *tables, const struct re
 	} else {
 		return; /* its machine was started anew: nobody knows */
 	}
-	if (r->stopped_ms != expected && r->stopped_ms != r->opened_ms) /* opened: it never served */
+	if (r->stopped_ms != expected && r->stopped_ms != low) /* opened: it never served */
 		sim_fail(s,
 			 "(6) sandbox %" PRIu64 " of node %" PRIu64 ", ready at %" PRIu64
 			 ", opened at %" PRIu64 ", is billed until %" PRIu64 " (%s), and ended at %" PRIu64
@@ -102,7 +104,8 @@ void bill_records(struct bill *bill, struct sim *s, const struct state *tables)
 		    r->generation != b->generation)
 			sim_fail(s, "(6) the record of sandbox %" PRIu64 " is of another life", r->sandbox);
 		check_end(s, tables, r, b);
-		count(to, r->cpu_milli, r->memory_bytes, r->stopped_ms - r->ready_ms);
+		count(to, r->cpu_milli, r->memory_bytes, r->stopped_ms - r->ready_ms - r->asleep_ms);
+		to->asleep += (ledger_wide)r->asleep_ms * r->memory_bytes;
 		if (r->opened_ms != 0)
 			to->sessions += r->stopped_ms - r->opened_ms;
 	}
@@ -113,8 +116,12 @@ static void add_running(struct sums *to, const struct state *tables, uint64_t po
 	uint64_t now = state_cluster(tables)->time_ms;
 
 	for (const struct sandbox_row *b = NULL; (b = state_next_pool_sandbox(tables, pool, b)) != NULL;) {
-		if (b->ready_ms != 0)
-			count(to, b->cpu_milli, b->memory_bytes, now - b->ready_ms);
+		uint64_t asleep_ms = b->asleep_ms + (b->asleep ? now - b->slept_ms : 0);
+
+		if (b->ready_ms == 0)
+			continue;
+		count(to, b->cpu_milli, b->memory_bytes, now - b->ready_ms - asleep_ms);
+		to->asleep += (ledger_wide)asleep_ms * b->memory_bytes;
 	}
 	for (const struct session_row *e = NULL; (e = state_next_pool_session(tables, pool, e)) != NULL;) {
 		if (e->state != SESSION_WAITING)
@@ -132,6 +139,7 @@ static struct sums of_ledger(const struct state *tables, uint64_t pool)
 		sum.memory += ledger_get(b->memory_byte_ms);
 		sum.sandboxes += ledger_get(b->sandbox_ms);
 		sum.sessions += ledger_get(b->session_ms);
+		sum.asleep += ledger_get(b->asleep_byte_ms);
 	}
 	for (const struct correction_row *c = NULL; (c = state_next_correction(tables, c)) != NULL;) {
 		if (c->pool != pool)
@@ -140,6 +148,7 @@ static struct sums of_ledger(const struct state *tables, uint64_t pool)
 		sum.memory -= ledger_get(c->memory_byte_ms);
 		sum.sandboxes -= ledger_get(c->sandbox_ms);
 		sum.sessions -= ledger_get(c->session_ms);
+		sum.asleep -= ledger_get(c->asleep_byte_ms);
 	}
 	if (rate != NULL) {
 		uint64_t ms = state_cluster(tables)->time_ms - rate->since_ms;
@@ -148,6 +157,7 @@ static struct sums of_ledger(const struct state *tables, uint64_t pool)
 		sum.memory += (ledger_wide)rate->memory_bytes * ms;
 		sum.sandboxes += (ledger_wide)rate->sandboxes * ms;
 		sum.sessions += (ledger_wide)rate->sessions * ms;
+		sum.asleep += (ledger_wide)rate->asleep_bytes * ms;
 	}
 	return sum;
 }
@@ -159,7 +169,8 @@ void bill_check(struct bill *bill, struct sim *s, const struct state *tables)
 
 		add_running(&counted, tables, p->uid);
 		if (counted.cpu != ledger.cpu || counted.memory != ledger.memory ||
-		    counted.sandboxes != ledger.sandboxes || counted.sessions != ledger.sessions)
+		    counted.sandboxes != ledger.sandboxes || counted.sessions != ledger.sessions ||
+		    counted.asleep != ledger.asleep)
 			sim_fail(s,
 				 "(6) pool %" PRIu64 ": the ledger has %" PRIu64
 				 " ms of sandboxes and %" PRIu64 " of sessions, the history %" PRIu64

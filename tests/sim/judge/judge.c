@@ -172,12 +172,15 @@ static void sandbox_changed(struct sim *s, const struct state *tables, uint64_t 
 		sim_fail(s, "(2) sandbox %llu is bound a second time", (unsigned long long)id);
 	if (b->node == 0)
 		check_boot(s, tables, row);
+	if (b->node != 0 && b->node != row->node)
+		s->counts[FAULT_MOVED]++;
 	b->node = row->node;
 	b->pool = row->pool;
 	b->generation = row->generation;
 	b->ready_ms = row->ready_ms;
 	b->cpu_milli = row->cpu_milli;
 	b->memory_bytes = row->memory_bytes;
+	b->slept_ms = row->slept_ms;
 }
 
 /* Its identifier is free: whatever happened to it, nothing of it acts any more. */
@@ -331,10 +334,42 @@ void judge_stop(struct sim_node *n, uint64_t sandbox)
 {
 	const struct judge_sandbox *b = judge_sandbox_of(n->sim, sandbox);
 
-	if (b->generation != 0 && !b->ended && sim_run_of(n, sandbox) != NULL &&
+	if (b->generation != 0 && !b->ended && b->node == n->id && sim_run_of(n, sandbox) != NULL &&
 	    session_of(n->sim, b->generation)->live)
 		sim_fail(n->sim, "(5) sandbox %llu is stopped, and its session is live",
 			 (unsigned long long)sandbox);
+}
+
+static void check_alone(struct sim_node *n, uint64_t sandbox)
+{
+	for (uint64_t id = 1; id <= n->sim->n_nodes; id++) {
+		struct sim_node *other = sim_node(n->sim, id);
+
+		if (other != n && sim_acts(other, sim_run_of(other, sandbox)))
+			sim_fail(n->sim, "(2) sandbox %llu runs on node %llu and on node %llu",
+				 (unsigned long long)sandbox, (unsigned long long)n->id,
+				 (unsigned long long)id);
+	}
+}
+
+void judge_went_on(struct sim_node *n, uint64_t sandbox)
+{
+	const struct judge_sandbox *b = judge_sandbox_of(n->sim, sandbox);
+
+	check_alone(n, sandbox);
+	if (b->node != n->id && !b->ended)
+		sim_fail(n->sim, "(2) node %llu lets sandbox %llu go on, which is of node %llu",
+			 (unsigned long long)n->id, (unsigned long long)sandbox, (unsigned long long)b->node);
+}
+
+void judge_counts(struct sim_node *n, uint64_t sandbox, uint64_t served)
+{
+	struct judge_sandbox *b = judge_sandbox_of(n->sim, sandbox);
+
+	if (++b->count != served)
+		sim_fail(n->sim, "(2) sandbox %llu remembers %llu requests on node %llu, and served %llu",
+			 (unsigned long long)sandbox, (unsigned long long)served, (unsigned long long)n->id,
+			 (unsigned long long)b->count);
 }
 
 void judge_stopped(struct sim *s, uint64_t pool, uint32_t identifier, uint64_t begun_ms)
@@ -364,6 +399,8 @@ void judge_thawed(struct sim_node *n)
 	for (uint32_t i = 0; i < n->n_runs; i++) {
 		const struct judge_sandbox *b = judge_sandbox_of(n->sim, n->runs[i].sandbox);
 
+		if (sim_acts(n, &n->runs[i]) && b->generation != 0)
+			check_alone(n, n->runs[i].sandbox);
 		if (sim_acts(n, &n->runs[i]) && b->generation != 0 &&
 		    session_of(n->sim, b->generation)->ended)
 			sim_fail(n->sim, "(1) node %llu thaws sandbox %llu, whose session is ended",

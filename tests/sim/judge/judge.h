@@ -19,6 +19,8 @@ struct judge_sandbox {
 	uint64_t
 		over_wall_ms; /* by its node's clock, when nothing of it ran any more; 0: it runs, or nobody can know */
 	uint32_t cpu_milli, n_records;
+	uint64_t slept_ms; /* as its row says */
+	uint64_t count;    /* requests that it served, wherever it was */
 	uint64_t memory_bytes;
 	bool over, ended,
 		lost; /* over: it ran, and does not any more; ended: its row is gone; lost: with its node */
@@ -57,6 +59,10 @@ void judge_start(struct sim_node *n, uint64_t sandbox);
 /* A start with that isolation. */
 void judge_isolation(struct sim_node *n, uint64_t pool, uint8_t isolation);
 void judge_stop(struct sim_node *n, uint64_t sandbox);
+/* It runs from now on, from what was saved of it. */
+void judge_went_on(struct sim_node *n, uint64_t sandbox);
+/* By its own memory it has served so many. */
+void judge_counts(struct sim_node *n, uint64_t sandbox, uint64_t count);
 void judge_stopped(struct sim *s, uint64_t pool, uint32_t identifier, uint64_t begun_ms); /* acknowledged */
 void judge_over(struct sim_node *n, uint64_t sandbox,
 		bool known);           /* nothing of it runs any more; known: sandboxd knows when */
