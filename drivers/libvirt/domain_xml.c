@@ -4,9 +4,6 @@
 
 #include "core/must.h"
 
-/* What libvirt gives up of a second of a period when the quota is smaller than a millisecond, it refuses. */
-#define QUOTA_MIN_US 1000u
-
 /* For attributes in single quotes and for text. Control characters cannot be written at all. */
 static void escaped(struct buf *b, const char *text)
 {
@@ -70,15 +67,10 @@ static int check(const struct domain *d, struct err *err)
 	return 0;
 }
 
-static void bounds(const struct domain *d, struct buf *b)
+static void size(const struct domain *d, struct buf *b)
 {
-	uint64_t quota = (uint64_t)d->cpu_milli * (DOMAIN_CPU_PERIOD_US / 1000);
-
 	buf_printf(b, "<memory unit='b'>%llu</memory>\n<vcpu>%u</vcpu>\n",
 		   (unsigned long long)d->memory_bytes, d->vcpus);
-	buf_printf(b,
-		   "<cputune><global_period>%u</global_period><global_quota>%llu</global_quota></cputune>\n",
-		   DOMAIN_CPU_PERIOD_US, (unsigned long long)(quota < QUOTA_MIN_US ? QUOTA_MIN_US : quota));
 }
 
 static void machine(const struct domain *d, struct buf *b)
@@ -137,7 +129,7 @@ int domain_xml(const struct domain *d, struct buf *b, struct err *err)
 	buf_printf(b, "<domain type='%s' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\n",
 		   d->kvm ? "kvm" : "qemu");
 	element(b, "name", d->name);
-	bounds(d, b);
+	size(d, b);
 	machine(d, b);
 	devices(d, b);
 	buf_printf(b, "<seclabel type='static' model='dac' relabel='no'><label>+%u:+%u</label></seclabel>\n",

@@ -1,8 +1,8 @@
 /* domain_xml.h -- the description of one machine for libvirt, as text from numbers. Pure.
  *
  * A microvm: no PCI, no firmware, no USB, no graphics, no serial line; one read-only disk, one tap, one channel for the agent. QEMU
- * runs as the sandbox's user, and whatever the guest does to power, crash or reset it ends QEMU. Bounds of memory
- * and of reads are not here: see machine_limits.c. */
+ * runs as the sandbox's user, and whatever the guest does to power, crash or reset it ends QEMU. Its bounds on
+ * the host are not here: see machine_limits.c. */
 #ifndef LIBVIRT_DOMAIN_XML_H
 #define LIBVIRT_DOMAIN_XML_H
 
@@ -12,8 +12,6 @@
 #include "core/buf.h"
 #include "core/err.h"
 
-#define DOMAIN_CPU_PERIOD_US 100000u
-
 struct domain {
 	const char *name;
 	bool kvm;
@@ -21,7 +19,6 @@ struct domain {
 	uint32_t uid;          /* of QEMU, user and group */
 	uint64_t memory_bytes; /* of the guest, whole MiB */
 	uint32_t vcpus;
-	uint32_t cpu_milli; /* of QEMU in all */
 	const char *emulator, *kernel, *initrd, *command_line;
 	const char *disk;     /* erofs */
 	const char *agent;    /* path of the channel's socket, which libvirt makes */

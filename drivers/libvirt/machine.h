@@ -67,7 +67,7 @@ int machine_qemu(const struct libvirt_driver *d, const char *name, uint32_t uid,
 /* -- Beginning -- */
 int machine_start(struct driver *d, const struct driver_start *how, struct driver_instance **ret,
 		  struct err *err);
-/* Bounds QEMU's memory and its reads from the disk, and reads back whether these and its processor time are bounded. */
+/* Bounds QEMU's memory, its reads from the disk and its processor time. -ERANGE: one of them is not in force. */
 int machine_bound(pid_t pid, const char *disk, const struct driver_limits *limits, uint64_t host_bytes,
 		  struct err *err);
 

@@ -101,7 +101,6 @@ static int describe(const struct machine_boot *b, enum machine_memory kind, bool
 			   .uid = b->how->uid_base,
 			   .memory_bytes = b->memory_bytes,
 			   .vcpus = b->vcpus,
-			   .cpu_milli = b->how->limits.cpu_milli,
 			   .emulator = emulator,
 			   .kernel = b->d->files.vmlinux,
 			   .initrd = b->d->files.initrd,

@@ -1,9 +1,10 @@
-/* machine_limits.c -- the bounds of a QEMU: memory, swap and reads are written into the group that libvirt made for it, and then all
- * of them, processor time too, are read back from the kernel's files.
+/* machine_limits.c -- the bounds of a QEMU, written into the groups that libvirt made for it, and read back: memory, swap, reads,
+ * processor time. In force before the guest is told what to start; while it boots, nothing of the image runs, and all the
+ * processor that is free is its own.
  *
- * libvirt is not asked for the first ones: a bound of memory in the description also becomes one of what QEMU may lock, which
- * needs privileges that not every root has, and it cannot bound reads of a disk that is no PCI device. The groups of QEMU's
- * threads lie below the machine's own, which has the bounds. */
+ * libvirt is not asked for them: a bound of memory in the description also becomes one of what QEMU may lock, which needs
+ * privileges that not every root has; it cannot bound reads of a disk that is no PCI device. The groups of QEMU's threads lie
+ * below the machine's own, which has the bounds. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,7 +18,8 @@
 #include "machine.h"
 #include "sandbox/cgroup.h"
 
-#define LEVELS_MAX 3 /* one of its threads' groups, those groups, the machine */
+#define CGROUP_CPU_PERIOD_TEXT "100000"
+#define LEVELS_MAX             3 /* one of its threads' groups, those groups, the machine */
 
 /* The machine's own group: the lowest one above the process that has the file and libvirt's name for a machine. */
 static int own_group(const struct cgroup_layout *l, pid_t pid, enum cgroup_controller c, const char *file,
@@ -100,13 +102,22 @@ static int bound_reads(const struct cgroup_layout *l, pid_t pid, const struct cg
 	return r;
 }
 
-static int check_cpu(const struct cgroup_layout *l, pid_t pid, uint32_t cpu_milli, struct err *err)
+static int bound_cpu(const struct cgroup_layout *l, pid_t pid, uint32_t cpu_milli, struct err *err)
 {
-	const char *file = l->h[l->of[CGROUP_CPU]].v2 ? "cpu.max" : "cpu.cfs_quota_us";
+	bool v2 = l->h[l->of[CGROUP_CPU]].v2;
+	const char *file = v2 ? "cpu.max" : "cpu.cfs_quota_us";
+	uint32_t quota = cpu_milli * (CGROUP_CPU_PERIOD_US / 1000);
 	char dir[CGROUP_PATH_MAX], text[32];
 	int r = own_group(l, pid, CGROUP_CPU, file, dir, err);
 
-	snprintf(text, sizeof text, "%u", cpu_milli * (CGROUP_CPU_PERIOD_US / 1000));
+	if (v2)
+		snprintf(text, sizeof text, "%u %u", quota, CGROUP_CPU_PERIOD_US);
+	else
+		snprintf(text, sizeof text, "%u", quota);
+	if (r == 0 && !v2)
+		r = put(dir, "cpu.cfs_period_us", CGROUP_CPU_PERIOD_TEXT, err);
+	if (r == 0)
+		r = put(dir, file, text, err);
 	return r == 0 ? expect(dir, file, text, err) : r;
 }
 
@@ -126,5 +137,5 @@ int machine_bound(pid_t pid, const char *disk, const struct driver_limits *limit
 	r = bound_memory(&l, pid, host_bytes, err);
 	if (r == 0)
 		r = bound_reads(&l, pid, &reads, err);
-	return r == 0 ? check_cpu(&l, pid, limits->cpu_milli, err) : r;
+	return r == 0 ? bound_cpu(&l, pid, limits->cpu_milli, err) : r;
 }

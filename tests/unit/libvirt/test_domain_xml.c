@@ -19,7 +19,6 @@ static struct domain example(void)
 			       .uid = 200065536,
 			       .memory_bytes = 128u << 20,
 			       .vcpus = 2,
-			       .cpu_milli = 1500,
 			       .emulator = "/usr/lib/berth/berth-qemu",
 			       .kernel = "/vm/boot/v/vmlinux",
 			       .initrd = "/vm/boot/v/initrd",
@@ -49,7 +48,6 @@ static void says_what_it_is_told(void **state)
 	assert_true(has(&d, "<name>berth-0000abcd-0000000000000001</name>"));
 	assert_true(has(&d, "<memory unit='b'>134217728</memory>"));
 	assert_true(has(&d, "<vcpu>2</vcpu>"));
-	assert_true(has(&d, "<global_quota>150000</global_quota>"));
 	assert_true(has(&d, "<mac address='52:54:00:ab:cd:ef'/>"));
 	assert_true(has(&d, "<target dev='bth00abcdn1' managed='no'/>"));
 	assert_true(has(&d, "<model>Nehalem</model>"));
@@ -117,13 +115,11 @@ static void takes_arguments_as_they_are(void **state)
 	assert_true(has(&d, "<qemu:commandline><qemu:arg value='-x'/></qemu:commandline>"));
 }
 
-static void a_small_share_is_still_a_quota(void **state)
+static void may_have_no_network(void **state)
 {
 	struct domain d = example();
 
 	(void)state;
-	d.cpu_milli = 1;
-	assert_true(has(&d, "<global_quota>1000</global_quota>"));
 	d.tap = NULL;
 	assert_false(has(&d, "<interface"));
 }
@@ -131,13 +127,10 @@ static void a_small_share_is_still_a_quota(void **state)
 int main(void)
 {
 	static const struct CMUnitTest cases[] = {
-		cmocka_unit_test(says_what_it_is_told),
-		cmocka_unit_test(ends_and_stays_read_only),
-		cmocka_unit_test(kvm_has_the_hosts_processor),
-		cmocka_unit_test(escapes_everything),
-		cmocka_unit_test(refuses_control_characters),
-		cmocka_unit_test(takes_arguments_as_they_are),
-		cmocka_unit_test(a_small_share_is_still_a_quota),
+		cmocka_unit_test(says_what_it_is_told),        cmocka_unit_test(ends_and_stays_read_only),
+		cmocka_unit_test(kvm_has_the_hosts_processor), cmocka_unit_test(escapes_everything),
+		cmocka_unit_test(refuses_control_characters),  cmocka_unit_test(takes_arguments_as_they_are),
+		cmocka_unit_test(may_have_no_network),
 	};
 
 	return cmocka_run_group_tests(cases, NULL, NULL);
