@@ -70,11 +70,22 @@ static const struct codec_field guest_exit_fields[] = {
 };
 static const struct codec_type guest_exit_codec = CODEC_TYPE(struct guest_exit, "exit", guest_exit_fields);
 
+static const struct codec_field guest_network_fields[] = {
+	CODEC_STR(struct guest_network, mac, GUEST_MAC_BYTES),
+	CODEC_STR(struct guest_network, gateway_mac, GUEST_MAC_BYTES),
+	CODEC_U32(struct guest_network, address),
+	CODEC_U32(struct guest_network, gateway),
+	CODEC_U8(struct guest_network, prefix),
+};
+static const struct codec_type guest_network_codec =
+	CODEC_TYPE(struct guest_network, "network", guest_network_fields);
+
 const struct codec_type *const guest_body_codec[GUEST_FRAME_TYPES] = {
 	[GUEST_HELLO] = &guest_hello_codec,
 	[GUEST_START] = &guest_start_codec,
 	[GUEST_SIGNAL] = &guest_signal_codec,
 	[GUEST_CLOCK] = &guest_clock_codec,
+	[GUEST_NETWORK] = &guest_network_codec,
 	[GUEST_BYE] = NULL,
 	[GUEST_RUNNING] = NULL,
 	[GUEST_FAILED] = &guest_failed_codec,
@@ -162,6 +173,14 @@ static bool is_hostname(struct str s)
 	return s.n > 0 && s.n < 64;
 }
 
+int guest_network_check(const struct guest_network *n, struct err *err)
+{
+	if (n->mac.n != 0 && (!is_unicast(n->mac) || !is_unicast(n->gateway_mac) || n->address == 0 ||
+			      n->gateway == 0 || n->prefix < 8 || n->prefix > 31))
+		return err_set(err, -EINVAL, "addresses of the network");
+	return 0;
+}
+
 int guest_start_check(const struct guest_start *s, struct err *err)
 {
 	if (s->n_argv == 0 || s->argv[0].n == 0)
@@ -177,8 +196,9 @@ int guest_start_check(const struct guest_start *s, struct err *err)
 	if (s->seed.n != GUEST_SEED_BYTES)
 		return err_set(err, -EINVAL, "start: a seed of %zu bytes, not %d", s->seed.n,
 			       GUEST_SEED_BYTES);
-	if (s->mac.n != 0 && (!is_unicast(s->mac) || !is_unicast(s->gateway_mac) || s->address == 0 ||
-			      s->gateway == 0 || s->prefix < 8 || s->prefix > 31))
+	const struct guest_network n = {s->mac, s->gateway_mac, s->address, s->gateway, s->prefix};
+
+	if (guest_network_check(&n, err) < 0)
 		return err_set(err, -EINVAL, "start: addresses of the network");
 	if (s->pids_max == 0 || s->disk_bytes < 4096)
 		return err_set(err, -EINVAL, "start: limits");

@@ -10,6 +10,7 @@
  *   START program, identity, seed     ->    at most once in the life of a machine
  *                                     <-    RUNNING, or FAILED with a line that names the program
  *   SIGNAL, CLOCK                     ->    at any time after HELLO
+ *   NETWORK                           ->    to a machine that was restored, and has other addresses where it is now
  *                                     <-    OUTPUT, OOM, at any time after RUNNING
  *                                     <-    EXIT after the last OUTPUT
  *   BYE                               ->    EXIT or FAILED has arrived: the guest powers off (or does so after a while)
@@ -46,6 +47,8 @@ enum guest_frame_type {
 	GUEST_OUTPUT,
 	GUEST_OOM, /* a process of the image was killed for want of memory */
 	GUEST_EXIT,
+	/* To the guest. */
+	GUEST_NETWORK,
 	GUEST_FRAME_TYPES
 };
 
@@ -91,6 +94,14 @@ struct guest_clock {
 	uint64_t wall_ns;
 };
 
+struct guest_network {
+	struct str mac;         /* empty: no network but lo */
+	struct str gateway_mac; /* a permanent neighbour */
+	uint32_t address;       /* as a number: 10.0.0.1 is 0x0a000001 */
+	uint32_t gateway;       /* and default route */
+	uint8_t prefix;         /* bits of the network's mask */
+};
+
 struct guest_failed {
 	uint8_t status; /* 127: no such program; 126: it cannot be run; 125: the machine itself failed */
 	struct str message;
@@ -128,6 +139,8 @@ int guest_frame_read(const void *p, size_t n, size_t max, struct guest_frame *re
 /* Decodes it strictly; type NULL: the body has to be empty. */
 int guest_frame_body(const struct guest_frame *f, const struct codec_type *type, struct arena *arena,
 		     void *ret, struct err *err);
+
+int guest_network_check(const struct guest_network *n, struct err *err);
 
 /* Of a struct guest_start beyond what its codec checks: what a kernel would refuse or silently cut. */
 int guest_start_check(const struct guest_start *s, struct err *err);

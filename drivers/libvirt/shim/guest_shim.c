@@ -380,23 +380,26 @@ static int encode_start(const struct guest_spec *spec, struct buf *to, struct er
 	return r;
 }
 
-/* Its environment holds secrets: they go in memory that has no name. */
+/* A start holds secrets: in memory that has no name. */
+static int send_frame(struct guest_shim *g, uint32_t type, struct buf *frame, struct err *err)
+{
+	CLEANUP_FD int fd = memfd_create("frame", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int r = fd < 0 ? -errno : fd_write_all(fd, frame->p, frame->n);
+
+	if (r == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+		r = -errno;
+	if (r == 0)
+		r = send_request(g, &(struct talk_request){.type = type}, fd);
+	return r < 0 ? err_system(err, r, "a frame to its guest") : 0;
+}
+
 static int send_start(struct guest_shim *g, const struct guest_spec *spec, struct err *err)
 {
-	CLEANUP_FD int fd = memfd_create("start", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	CLEANUP_BUF struct buf b = BUF_MAX(GUEST_FRAME_MAX);
 	int r = encode_start(spec, &b, err);
 
-	if (r == 0) {
-		r = fd < 0 ? -errno : fd_write_all(fd, b.p, b.n);
-		if (r == 0 &&
-		    fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
-			r = -errno;
-		if (r == 0)
-			r = send_request(g, &(struct talk_request){.type = TALK_START}, fd);
-		if (r < 0)
-			err_system(err, r, "hand over the program");
-	}
+	if (r == 0)
+		r = send_frame(g, TALK_START, &b, err);
 	if (b.p != NULL)
 		explicit_bzero(b.p, b.n);
 	return r;
@@ -431,6 +434,21 @@ int guest_shim_signal(struct guest_shim *g, int signal)
 int guest_shim_clock(struct guest_shim *g)
 {
 	return send_request(g, &(struct talk_request){.type = TALK_CLOCK}, -1);
+}
+
+int guest_shim_network(struct guest_shim *g, const struct guest_spec *spec, struct err *err)
+{
+	CLEANUP_BUF struct buf b = BUF_MAX(GUEST_FRAME_MAX);
+	const struct guest_network n = {.mac = {(const char *)spec->mac, GUEST_MAC_BYTES},
+					.gateway_mac = {(const char *)spec->gateway_mac, GUEST_MAC_BYTES},
+					.address = spec->address,
+					.gateway = spec->gateway,
+					.prefix = spec->prefix};
+	int r = guest_network_check(&n, err);
+
+	if (r == 0 && guest_frame_write(&b, GUEST_NETWORK, guest_body_codec[GUEST_NETWORK], &n) < 0)
+		r = err_set(err, -ENOMEM, "no memory for a frame");
+	return r == 0 ? send_frame(g, TALK_NETWORK, &b, err) : r;
 }
 
 /* -- The end -------------------------------------------------------------------------------------------------- */

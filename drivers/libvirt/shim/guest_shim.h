@@ -63,6 +63,10 @@ int guest_shim_signal(struct guest_shim *g, int signal);
 /* The guest's wall clock is set to the host's: after it was frozen, suspended or moved. 0 or -errno. */
 int guest_shim_clock(struct guest_shim *g);
 
+/* Where it is now, by the fields of its network: to a guest that was restored, before or after its hello, which it answers first.
+ * Does not block either. */
+int guest_shim_network(struct guest_shim *g, const struct guest_spec *spec, struct err *err);
+
 /* Of the shim, borrowed; readable when it is over. -1: it was over when adopted. */
 int guest_shim_pidfd(const struct guest_shim *g);
 /* After that. SANDBOX_EXIT_UNKNOWN: QEMU ended before its guest told how the program did. */

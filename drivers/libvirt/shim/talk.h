@@ -13,6 +13,7 @@ enum talk_request_type {
 	TALK_START, /* with a memfd that holds the whole frame */
 	TALK_SIGNAL,
 	TALK_CLOCK,
+	TALK_NETWORK, /* likewise */
 	TALK_REQUESTS
 };
 

@@ -62,26 +62,28 @@ static void accept_control(struct shim *s)
 }
 
 /* Goes to the guest as it is: sandboxd made it. */
-static void take_start(struct shim *s, int memfd)
+static bool take_frame(struct shim *s, int memfd)
 {
 	struct stat st;
 	char *to;
 
-	if (s->talk.started || fstat(memfd, &st) != 0 || st.st_size <= 0 || st.st_size > GUEST_FRAME_MAX)
-		return;
+	if (fstat(memfd, &st) != 0 || st.st_size <= 0 || st.st_size > GUEST_FRAME_MAX)
+		return false;
 	to = buf_reserve(&s->out, (size_t)st.st_size);
 	if (to == NULL || pread(memfd, to, (size_t)st.st_size, 0) != (ssize_t)st.st_size)
-		return;
+		return false;
 	s->out.n += (size_t)st.st_size;
-	s->talk.started = true;
+	return true;
 }
 
 static void take_request(struct shim *s, const struct talk_request *q, int fd)
 {
 	struct guest_signal signal = {.signal = (uint8_t)q->signal};
 
-	if (q->type == TALK_START && fd >= 0)
-		take_start(s, fd);
+	if (q->type == TALK_START && fd >= 0 && !s->talk.started)
+		s->talk.started = take_frame(s, fd);
+	else if (q->type == TALK_NETWORK && fd >= 0 && s->out.n < SIGNALS_MAX)
+		(void)take_frame(s, fd);
 	else if (q->type == TALK_CLOCK)
 		s->clock = true;
 	else if (q->type == TALK_SIGNAL && q->signal > 0 && q->signal < 65 && s->out.n < SIGNALS_MAX)

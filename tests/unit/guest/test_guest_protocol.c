@@ -77,7 +77,7 @@ static void what_is_no_frame_is_refused(void **state)
 	assert_int_equal(read_code("X", 1), -EBADMSG);
 	assert_int_equal(read_code("BX", 2), -EBADMSG);
 	assert_int_equal(read_code("BG\x02", 3), -EPROTONOSUPPORT);
-	assert_int_equal(read_code("BG\x01\x0a", 4), -EBADMSG);
+	assert_int_equal(read_code("BG\x01\x0b", 4), -EBADMSG);
 	assert_int_equal(read_code("BG\x01\x07\xff\xff\xff\xff", 8), -EBADMSG);
 	for (unsigned i = 0; i < 2; i++) {
 		long_one[4] = (char)(most + i);

@@ -46,7 +46,9 @@ int identity_apply(const struct guest_start *s, struct err *err)
 		r = identity_set_clock(s->wall_ns, err);
 	if (r == 0 && sethostname(s->hostname.p, s->hostname.n) != 0)
 		r = err_system(err, -errno, "set the hostname");
-	return r == 0 ? network_apply(s, err) : r;
+	const struct guest_network n = {s->mac, s->gateway_mac, s->address, s->gateway, s->prefix};
+
+	return r == 0 ? network_apply(&n, err) : r;
 }
 
 void identity_write_machine_id(void)

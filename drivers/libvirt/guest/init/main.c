@@ -198,6 +198,14 @@ static void start(struct guest *g, const struct guest_start *s)
 		tell_failure(g, 125, err.message);
 }
 
+static void change_network(const struct guest_network *n)
+{
+	struct err err = {0};
+
+	if (guest_network_check(n, &err) < 0 || network_apply(n, &err) < 0)
+		power_off(err.message);
+}
+
 static void take_frame(struct guest *g, const struct guest_frame *f)
 {
 	CLEANUP_ARENA struct arena arena = {.max = 4 * CODEC_BYTES_MAX};
@@ -206,10 +214,12 @@ static void take_frame(struct guest *g, const struct guest_frame *f)
 		struct guest_start start;
 		struct guest_signal signal;
 		struct guest_clock clock;
+		struct guest_network network;
 	} body;
 	struct err err = {0};
 
-	if (f->type > GUEST_BYE || guest_frame_body(f, guest_body_codec[f->type], &arena, &body, &err) < 0)
+	if ((f->type > GUEST_BYE && f->type != GUEST_NETWORK) ||
+	    guest_frame_body(f, guest_body_codec[f->type], &arena, &body, &err) < 0)
 		power_off(err.code < 0 ? err.message : "a frame that is not the host's");
 	if (f->type == GUEST_HELLO)
 		answer_hello(g, &body.hello);
@@ -219,6 +229,8 @@ static void take_frame(struct guest *g, const struct guest_frame *f)
 		kill(g->program.pid, body.signal.signal);
 	else if (f->type == GUEST_CLOCK)
 		identity_set_clock(body.clock.wall_ns, NULL);
+	else if (f->type == GUEST_NETWORK && g->state != WAITING)
+		change_network(&body.network);
 	else if (f->type == GUEST_BYE)
 		power_off(NULL);
 }

@@ -86,22 +86,24 @@ static int set_route(int sock, uint32_t gateway, struct err *err)
 	put_address(&q.rt_dst, 0);
 	put_address(&q.rt_genmask, 0);
 	put_address(&q.rt_gateway, gateway);
-	return ioctl(sock, SIOCADDRT, &q) == 0 ? 0 : err_system(err, -errno, "default route");
+	/* A machine that was restored where it had been has it still. */
+	return ioctl(sock, SIOCADDRT, &q) == 0 || errno == EEXIST ? 0
+								  : err_system(err, -errno, "default route");
 }
 
-int network_apply(const struct guest_start *s, struct err *err)
+int network_apply(const struct guest_network *n, struct err *err)
 {
 	CLEANUP_FD int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int r;
 
-	if (s->mac.n == 0)
+	if (n->mac.n == 0)
 		return 0;
-	r = set_mac(sock, s->mac, err);
+	r = set_mac(sock, n->mac, err);
 	if (r == 0)
-		r = set_address(sock, s->address, ~0u << (32 - s->prefix), err);
+		r = set_address(sock, n->address, ~0u << (32 - n->prefix), err);
 	if (r == 0)
 		r = bring_up(sock, INTERFACE, err);
 	if (r == 0)
-		r = set_neighbour(sock, s->gateway, s->gateway_mac, err);
-	return r == 0 ? set_route(sock, s->gateway, err) : r;
+		r = set_neighbour(sock, n->gateway, n->gateway_mac, err);
+	return r == 0 ? set_route(sock, n->gateway, err) : r;
 }

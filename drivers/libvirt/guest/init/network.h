@@ -6,6 +6,6 @@
 
 int network_loopback(struct err *err);
 /* MAC, address, default route and the gateway as a permanent neighbour. Nothing without a MAC. */
-int network_apply(const struct guest_start *s, struct err *err);
+int network_apply(const struct guest_network *n, struct err *err);
 
 #endif
