@@ -71,6 +71,10 @@ int machine_start(struct driver *d, const struct driver_start *how, struct drive
 int machine_bound(pid_t pid, const char *disk, const struct driver_limits *limits, uint64_t host_bytes,
 		  struct err *err);
 
+/* -- On and off a file -- */
+int machine_save(struct driver *d, struct driver_instance *i, int fd, struct err *err);
+int machine_go_on(struct driver *d, struct driver_instance *i, struct err *err);
+
 /* -- End -- */
 void machine_kill(struct driver_instance *i);
 /* True also for -1. */

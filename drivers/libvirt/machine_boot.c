@@ -20,7 +20,7 @@
 #include "libvirt_xml/domain_xml.h"
 
 #define CREATE_MS 60000u
-#define LOAD_MS   30000u
+#define LOAD_MS   120000u
 #define HELLO_MS  60000
 
 #define MIB (1ull << 20)
@@ -150,7 +150,8 @@ static int create(const struct machine_boot *b, const struct machine_memory_of *
 		free_creation(c);
 		return r;
 	}
-	r = connection_call(b->d->connection, create_domain, c, free_creation, CREATE_MS, err);
+	r = connection_call(b->d->connection, create_domain, c, free_creation,
+			    CREATE_MS + (c->load >= 0 ? LOAD_MS : 0), err);
 	if (offered)
 		handover_withdraw(b->d->handover, uid);
 	if (r != -ETIMEDOUT)

@@ -62,7 +62,7 @@ static int make_network(struct start *s, struct err *err)
 	return r;
 }
 
-static int start_program(struct start *s, struct err *err)
+static int tell_guest(struct start *s, struct err *err)
 {
 	const struct driver_start *how = s->how;
 	char resolv[512] = "", hostname[32];
@@ -85,7 +85,11 @@ static int start_program(struct start *s, struct err *err)
 	if (how->egress)
 		egress_resolv_conf(s->d->egress, resolv, sizeof resolv);
 	spec.resolv_conf = str_of(resolv);
-	r = guest_shim_start(s->i->shim, &spec, START_MS, err);
+	/* What was saved has its program; the slot, and so the addresses, may be others than then. */
+	if (how->saved > 0)
+		r = guest_shim_network(s->i->shim, &spec, err);
+	else
+		r = guest_shim_start(s->i->shim, &spec, START_MS, err);
 	s->i->running.started_boot_ms = clock_boot_ms();
 	s->i->running.started_wall_ms = clock_wall_ms();
 	return r == 0 ? sandbox_dir_write_running(s->i->dir, &s->i->running, err) : r;
@@ -95,15 +99,18 @@ static int start_program(struct start *s, struct err *err)
 
 static int start(struct start *s, struct err *err)
 {
+	const struct machine_memory_of saved = {
+		.kind = MACHINE_MEMORY_LOADED, .handed_over = -1, .load = s->how->saved};
 	int r = make_files(s, err);
 
 	if (r == 0)
 		r = make_network(s, err);
 	if (r == 0)
-		r = machine_clone(&s->b, s->i, err);
+		r = s->how->saved > 0 ? machine_boot(&s->b, &saved, s->i, err)
+				      : machine_clone(&s->b, s->i, err);
 	if (r == 0)
 		r = machine_bound((pid_t)s->i->running.pid, s->b.disk, &s->how->limits, s->b.host_bytes, err);
-	return r == 0 ? start_program(s, err) : r;
+	return r == 0 ? tell_guest(s, err) : r;
 }
 
 static struct driver_instance *new_instance(struct libvirt_driver *d, const struct driver_start *how)

@@ -324,15 +324,116 @@ static void without_a_template_it_boots_cold(void **state)
 	stop(a);
 }
 
+/* -- Files ------------------------------------------------------------------------------------------------------------ */
+
+static const char *const count[] = {"sh", "-c",
+				    "httpd -f -p 8080 -h /www & i=0; while :; do i=$((i+1)); echo \"count "
+				    "$i\"; echo \"now $(busybox date +%s)\"; sleep 0.1; done",
+				    NULL};
+
+/* The last one in the log. */
+static unsigned long counted(struct driver_instance *i)
+{
+	const char *last = NULL;
+
+	assert_true(world_log_has(&world, i, " F count ", text, sizeof text));
+	for (const char *at = text; (at = strstr(at, " F count ")) != NULL; at += 9) {
+		if (strchr(at, '\n') != NULL)
+			last = at;
+	}
+	assert_non_null(last);
+	return strtoul(last + 9, NULL, 10);
+}
+
+/* As another start, with another slot: maybe on another node. */
+static struct driver_instance *load(int fd)
+{
+	struct driver_instance *i = NULL;
+	struct world_start s;
+
+	world_program(&world, &s, count);
+	s.how.n_argv = 0;
+	s.how.saved = fd;
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	if (world.driver->ops->start(world.driver, &s.how, &i, &err) < 0)
+		fail_msg("%s", err.message);
+	return i;
+}
+
+static void goes_on(struct driver_instance *i, unsigned long from)
+{
+	uint64_t end_ms = clock_boot_ms() + 20000;
+
+	if (world.driver->ops->go_on(world.driver, i, &err) < 0)
+		fail_msg("%s", err.message);
+	while (counted(i) <= from)
+		assert_true(clock_boot_ms() < end_ms);
+	assert_null(strstr(text, " F count 1\n"));
+	assert_int_equal(world_get(&world, i, 8080), 200);
+}
+
+static void a_saved_machine_goes_on(void **state)
+{
+	char path[] = "/tmp/clones.saved.XXXXXX";
+	struct driver_instance *a = run(count), *b;
+	CLEANUP_FD int fd = mkostemp(path, O_CLOEXEC);
+	unsigned long before;
+
+	(void)state;
+	unlink(path);
+	assert_true(is_clone(a));
+	assert_int_equal(world_get(&world, a, 8080), 200);
+	usleep(500000);
+	/* Saved and given up, here it goes on. */
+	assert_int_equal(world.driver->ops->save(world.driver, a, fd, &err), 0);
+	assert_int_equal(world.driver->ops->go_on(world.driver, a, &err), 0);
+	assert_int_equal(world.driver->ops->go_on(world.driver, a, &err), 0);
+	assert_int_equal(world_get(&world, a, 8080), 200);
+	for (int k = 0; k < 2; k++) { /* what was loaded can be saved, too */
+		if (world.driver->ops->save(world.driver, a, fd, &err) < 0)
+			fail_msg("%s", err.message);
+		usleep(200000); /* what it wrote comes out */
+		before = counted(a);
+		stop(a);
+		sleep(2);
+		b = load(fd);
+		assert_false(is_clone(b));
+		goes_on(b, before);
+		time_is_right(b);
+		a = b;
+	}
+	stop(a);
+}
+
+static void what_is_broken_is_not_loaded(void **state)
+{
+	char path[] = "/tmp/clones.saved.XXXXXX";
+	CLEANUP_FD int fd = mkostemp(path, O_CLOEXEC);
+	struct driver_instance *i = NULL;
+	struct world_start s;
+
+	(void)state;
+	unlink(path);
+	assert_int_equal(write(fd, "no machine", 10), 10);
+	world_program(&world, &s, count);
+	s.how.saved = fd;
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_true(world.driver->ops->start(world.driver, &s.how, &i, &err) < 0);
+	assert_null(i);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
 
-int main(void)
+/* With an argument: the tests that match this pattern. */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest cases[] = {
 		T(each_is_another_machine),
 		T(time_is_right_after_a_pause),
 		T(a_clone_reaches_nothing_but_its_own),
 		T(without_a_template_it_boots_cold),
+		T(a_saved_machine_goes_on),
+		T(what_is_broken_is_not_loaded),
 	};
 	const char *lacks = world_lacks_libvirt();
 
@@ -340,5 +441,7 @@ int main(void)
 		fprintf(stderr, "SKIPPED: %s\n", lacks);
 		return 77;
 	}
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests_name("clones", cases, NULL, NULL);
 }
