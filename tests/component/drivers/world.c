@@ -24,9 +24,9 @@
 
 #define BUSYBOX "/bin/busybox"
 
-static const char *const applets[] = {"sh",   "httpd",    "cat",     "echo",   "sleep",    "id",  "env",
-				      "kill", "ls",       "dd",      "true",   "mount",    "nc",  "wget",
-				      "head", "touch",    "unshare", "stat",   "ip",       "seq", "trap",
+static const char *const applets[] = {"sh",   "httpd",    "cat",     "echo",   "sleep",    "id",   "env",
+				      "kill", "ls",       "dd",      "true",   "mount",    "nc",   "wget",
+				      "head", "touch",    "unshare", "stat",   "ip",       "seq",  "trap",
 				      "ping", "nslookup", "test",    "printf", "hostname", "grep", "date"};
 
 const char *world_lacks_lxc(void)
