@@ -100,14 +100,15 @@ static int free_port(void)
 	return ntohs(a.sin_port);
 }
 
-static void run_qemu(struct machine *m, const char *agent)
+static void run_qemu(struct machine *m, const char *agent, const char *incoming)
 {
-	char drive[160], channel[160], net[160], console[128];
+	char drive[160], channel[160], net[160], console[128], monitor[160];
 
 	snprintf(drive, sizeof drive, "id=d,file=%s,format=raw,if=none,readonly=on", image);
 	snprintf(channel, sizeof channel, "socket,id=a,path=%s,server=on,wait=off", agent);
 	snprintf(net, sizeof net, "user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:%d-10.0.2.15:8080", m->port);
 	snprintf(console, sizeof console, "file:%s/console", m->dir);
+	snprintf(monitor, sizeof monitor, "unix:%s/monitor,server=on,wait=off", m->dir);
 	const char *const argv[] = {QEMU,
 				    "-M",
 				    "microvm,acpi=on,pit=on,pic=on,rtc=off",
@@ -146,6 +147,10 @@ static void run_qemu(struct machine *m, const char *agent)
 				    net,
 				    "-device",
 				    "virtio-net-device,netdev=n,mac=52:54:00:00:00:01",
+				    "-monitor",
+				    monitor,
+				    incoming != NULL ? "-incoming" : NULL,
+				    incoming,
 				    NULL};
 
 	m->qemu = fork();
@@ -170,19 +175,28 @@ static int connect_agent(const char *path)
 	return fd;
 }
 
+/* The connection stays: with its end QEMU forgets what it was told. */
+static void write_monitor(struct machine *m, const char *text)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+
+	m->monitor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	snprintf(a.sun_path, sizeof a.sun_path, "%s/monitor", m->dir);
+	must(connect(m->monitor, (struct sockaddr *)&a, sizeof a) == 0 &&
+	     fd_write_all(m->monitor, text, strlen(text)) == 0);
+}
+
 /* The guest's end of the channel may not be there yet: QEMU keeps what is said until it is. */
-void machine_boot(struct machine *m)
+static void meet(struct machine *m, const char *incoming)
 {
 	struct guest_shim_options o = {.bin_dir = BERTH_BIN, .uid = 61235, .log_bytes = 1 << 20};
 	char agent[128];
 	struct err err = {0};
-	uint64_t begun = clock_boot_ms();
 
-	*m = (struct machine){.port = free_port()};
 	snprintf(m->dir, sizeof m->dir, "%s/m", top);
 	must(mkdir(m->dir, 0711) == 0);
 	snprintf(agent, sizeof agent, "%s/agent", m->dir);
-	run_qemu(m, agent);
+	run_qemu(m, agent, incoming);
 	CLEANUP_FD int fd = connect_agent(agent);
 
 	o.dir = m->dir;
@@ -190,8 +204,38 @@ void machine_boot(struct machine *m)
 		fprintf(stderr, "%s\n", err.message);
 		must(!"the machine boots");
 	}
+}
+
+void machine_boot(struct machine *m)
+{
+	uint64_t begun = clock_boot_ms();
+
+	*m = (struct machine){.port = free_port(), .monitor = -1};
+	meet(m, NULL);
 	printf("hello of Linux %s after %llu ms\n", guest_shim_release(m->shim),
 	       (unsigned long long)(clock_boot_ms() - begun));
+}
+
+void machine_save(struct machine *m)
+{
+	char command[256];
+
+	snprintf(command, sizeof command, "migrate \"exec:cat > %s/saved\"\nquit\n", top);
+	write_monitor(m, command);
+	waitpid(m->qemu, NULL, 0);
+	m->qemu = 0;
+	machine_wait(m);
+}
+
+void machine_restore(struct machine *m)
+{
+	char incoming[160];
+	int port = m->port;
+
+	machine_done(m);
+	m->port = port;
+	snprintf(incoming, sizeof incoming, "exec:cat %s/saved", top);
+	meet(m, incoming);
 }
 
 int machine_start(struct machine *m, const char *const *argv, const char *user, struct err *err)
@@ -276,8 +320,9 @@ void machine_done(struct machine *m)
 		machine_wait(m);
 		guest_shim_free(m->shim);
 	}
+	fd_close(&m->monitor);
 	free(m->log);
 	snprintf(script, sizeof script, "rm -rf %s", m->dir);
 	must(system(script) == 0);
-	*m = (struct machine){0};
+	*m = (struct machine){.monitor = -1};
 }

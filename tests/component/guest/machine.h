@@ -11,6 +11,7 @@ struct machine {
 	struct guest_shim *shim;
 	char dir[96]; /* the shim's */
 	int port;     /* of 127.0.0.1, leads to the guest's 8080 */
+	int monitor;  /* QEMU's, once it was asked something; -1 */
 	char *log;    /* after machine_wait */
 	struct driver_exit exit;
 };
@@ -29,6 +30,10 @@ int machine_start(struct machine *m, const char *const *argv, const char *user, 
 void machine_run(struct machine *m, const char *script);
 /* Until the shim ended; its log and exit are there. */
 void machine_wait(struct machine *m);
+/* Its memory and devices go to a file, and it and its shim end. */
+void machine_save(struct machine *m);
+/* It goes on, with a shim that never met it. */
+void machine_restore(struct machine *m);
 /* So far. */
 bool machine_logged(struct machine *m, const char *text);
 /* Whatever still runs of it does not. */

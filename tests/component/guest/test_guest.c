@@ -23,7 +23,7 @@
 #include "core/fd.h"
 #include "machine.h"
 
-static struct machine m;
+static struct machine m = {.monitor = -1};
 
 static int boot(void **state)
 {
@@ -298,9 +298,37 @@ static void a_killed_machine_is_over(void **state)
 	assert_int_equal(m.exit.how, SANDBOX_EXIT_UNKNOWN);
 }
 
+/* Saved in the middle of what it says. */
+static void goes_on_where_it_was_restored(void **state)
+{
+	char *at;
+
+	(void)state;
+	machine_run(&m, "x=$(head -c 20000 /dev/zero | tr '\\0' x); while :; do echo $x; echo now=$(date "
+			"+%s) >&2; done");
+	assert_true(machine_logged(&m, "stderr F now="));
+	machine_save(&m);
+	assert_int_equal(m.exit.how, SANDBOX_EXIT_UNKNOWN);
+	sleep(3);
+	machine_restore(&m);
+	assert_true(guest_shim_running(m.shim));
+	assert_true(machine_logged(&m, "stderr F now="));
+	assert_int_equal(guest_shim_clock(m.shim), 0);
+	sleep(4);
+	assert_int_equal(guest_shim_signal(m.shim, SIGTERM), 0);
+	machine_wait(&m);
+	assert_int_equal(m.exit.how, SANDBOX_EXIT_SIGNAL);
+	at = strstr(m.log, "stderr F now=");
+	for (char *next = at; next != NULL; next = strstr(at + 1, "stderr F now="))
+		at = next;
+	assert_non_null(at);
+	assert_in_range(strtoull(at + strlen("stderr F now="), NULL, 10), clock_wall_ms() / 1000 - 20,
+			clock_wall_ms() / 1000 + 1);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, boot, end)
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static const struct CMUnitTest cases[] = {
 		CASE(runs_the_program_as_the_image_says),
@@ -314,6 +342,7 @@ int main(void)
 		CASE(forks_and_files_are_bounded),
 		CASE(a_flooded_console_costs_its_machine),
 		CASE(a_killed_machine_is_over),
+		CASE(goes_on_where_it_was_restored),
 	};
 	const char *lacks = machine_lacks();
 
@@ -321,5 +350,7 @@ int main(void)
 		fprintf(stderr, "SKIPPED: %s\n", lacks);
 		return 77;
 	}
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests_name("guest", cases, machine_files_make, machine_files_remove);
 }
