@@ -23,6 +23,7 @@ BENCHES = {
     "bodies": ("bodies", "run", [*LOAD, "curl"]),
     "open": ("first_request", "run", []),
     "start": ("cold_start", "run", ["crun", "runc", "tar"]),
+    "vm": ("vm.machines", "run", ["qemu-system-x86_64", "ip"]),
     "refill": ("refill", "run", []),
     "replication": ("replication", "run", ["wrk", "etcd"]),
 }

@@ -36,7 +36,9 @@ class Table:
                 continue
             middle = statistics.median(values)
             out.append(f"{middle:,.4g} ±{spread(values):.0f}%" if middle < 10000 else f"{middle:,.0f} ±{spread(values):.0f}%")
-            if i > 0:
+            if i > 0 and first is None:
+                out.append("-")
+            elif i > 0:
                 # paired: each round against its neighbour, then the median
                 out.append(f"{statistics.median([a / b for a, b in zip(first, values) if b]):.2f}")
         return out

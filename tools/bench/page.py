@@ -70,6 +70,7 @@ PLOTS = {  # benchmark: (file, title, how the rows' names begin)
     "bodies": [("bodies-wall", "Bodies, wall clock", ("wall clock",)), ("bodies-cpu", "Bodies, CPU of the proxy", ("CPU",))],
     "open": [("open", "First request of an identifier", ("from the ready pool", "no sandbox ready"))],
     "start": [("start", "From nothing to the first HTTP answer", ("until",))],
+    "vm": [("vm", "Virtual machines, to the first HTTP answer", ("the first", "another", "a ready"))],
     "refill": [("refill", "A warm request while sandboxes start, and end", ("a warm request",))],
     "replication": [("replication", "Replicated writes, three servers", ("writes",))],
 }
@@ -129,6 +130,12 @@ TARGETS = [  # what, allowed, how it is written, benchmark, from its tables
      lambda t: _worst(t, "CPU of all servers", "etcd") if "etcd" in t.peers else None),
     ("longest turn of a loop while a million sessions are snapshotted or restored", "50 ms", "{:.1f} ms", "replication",
      lambda t: max(_median(t, w) for w in _rows(t, "longest turn")) if "etcd" not in t.peers else None),
+    ("a ready virtual machine that stood still, to its first byte, p50", "80 ms", "{:.0f} ms", "vm", lambda t: _median(t, "a ready one that stood still")),
+    ("another virtual machine of a kind, from nothing", "300 ms", "{:.0f} ms", "vm", lambda t: _median(t, "another one")),
+    ("the first virtual machine of its kind", "2,000 ms", "{:,.0f} ms", "vm", lambda t: _median(t, "the first of its kind")),
+    ("memory of a ready virtual machine of 128 MiB, PSS of 64", "45 MB", "{:.1f} MB", "vm",
+     lambda t: _median(t, next(iter(_rows(t, "memory of a QEMU")))) * 1024 / 1e6),
+    ("CPU of 64 ready virtual machines", "2% of a core", "{:.2f}%", "vm", lambda t: _median(t, next(iter(_rows(t, "CPU of"))))),
     ("cold start to crun's", "1.5", "{:.2f}", "start", lambda t: _worst(t, "until the first byte", t.peers[1])),
 ]
 

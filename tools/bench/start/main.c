@@ -2,6 +2,7 @@
  *
  *   bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --bundle BUNDLE [--runtime crun|runc]... [--rounds N] [--hold N]
  *   bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --filter FILE
+ *   bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --machines on [--rounds N] [--hold N]
  *
  * Happy path: the archive is imported; then in each round START, DIAL and GET, STOP; and for each runtime
  * `run --detach`, a connection through the container's network namespace and GET, `delete`; the bundle is
@@ -9,6 +10,8 @@
  *   berth|<runtime> <until it runs> <until the first byte>
  * With --hold it ends with N of each running: it prints "held berth|<runtime> PID...", waits for the end of its stdin,
  * and ends them. All are asked on port 80 and tried again each 0.2 ms while nobody listens.
+ * With --machines there are virtual machines of sandboxd alone, and a round is: one with a size of memory that no other had, one like
+ * all others, and that one again, parked meanwhile: "first", "next" and "ready" instead of "berth". Those that are held are parked.
  * With --filter it only writes the seccomp filter of a sandbox into FILE, for the runtimes to load the same.
  * Failure modes: whatever fails is said, what runs is ended, the exit status is 1. Needs root. */
 #include <arpa/inet.h>
@@ -29,17 +32,23 @@
 #include <unistd.h>
 
 #include "calls.h"
+#include "core/clock.h"
 #include "core/fd.h"
 
-#define CLUSTER  "00000000-0000-4000-8000-00000000be4c"
-#define HOLD_MAX 64
-#define RUNTIMES 2
-#define RETRY_US 200
-#define RETRIES  25000
+#define CLUSTER   "00000000-0000-4000-8000-00000000be4c"
+#define HOLD_MAX  64
+#define RUNTIMES  2
+#define RETRY_US  200
+#define RETRIES   25000
+#define ABLE_MS   120000 /* until the node has found out whether it runs machines */
+#define PARK_US   300000
+#define MACHINE   (128ull << 20)
+#define CONTAINER (256ull << 20)
 
 struct bench {
 	const char *socket, *image, *bundle, *filter, *runtimes[RUNTIMES];
 	unsigned n_runtimes, rounds, hold;
+	bool machines;
 	struct calls calls;
 	struct str digest;
 	int own_net;
@@ -100,7 +109,16 @@ static int berth_dial(struct bench *b, uint64_t sandbox, int *ret_fd, struct err
 	}
 }
 
-static int berth_start(struct bench *b, uint64_t *ret_sandbox, int64_t *ret_pid, bool tell, struct err *err)
+static int berth_answer(struct bench *b, uint64_t sandbox, struct err *err)
+{
+	CLEANUP_FD int fd = -1;
+	int r = berth_dial(b, sandbox, &fd, err);
+
+	return r < 0 ? r : get(fd, err);
+}
+
+static int berth_start(struct bench *b, uint64_t memory_bytes, const char *what, uint64_t *ret_sandbox,
+		       int64_t *ret_pid, struct err *err)
 {
 	struct sandboxd_start start = {.sandbox = ++b->next_sandbox,
 				       .pool = STR("bench"),
@@ -108,10 +126,10 @@ static int berth_start(struct bench *b, uint64_t *ret_sandbox, int64_t *ret_pid,
 				       .revision = 1,
 				       .digest = b->digest,
 				       .cpu_milli = 1000,
-				       .memory_bytes = 256u << 20,
-				       .target_port = 80};
+				       .memory_bytes = memory_bytes,
+				       .target_port = 80,
+				       .isolation = b->machines ? ISOLATION_VM : ISOLATION_CONTAINER};
 	struct sandboxd_reply reply;
-	CLEANUP_FD int fd = -1;
 	uint64_t began = now_us();
 	int r = calls_call(&b->calls, SANDBOXD_START, &start, -1, &reply, NULL, err);
 	uint64_t runs = now_us();
@@ -120,12 +138,18 @@ static int berth_start(struct bench *b, uint64_t *ret_sandbox, int64_t *ret_pid,
 		return r;
 	*ret_sandbox = start.sandbox;
 	*ret_pid = reply.pid;
-	r = berth_dial(b, start.sandbox, &fd, err);
-	if (r == 0)
-		r = get(fd, err);
-	if (r == 0 && tell)
-		printf("berth %" PRIu64 " %" PRIu64 "\n", runs - began, now_us() - began);
+	r = berth_answer(b, start.sandbox, err);
+	if (r == 0 && what != NULL)
+		printf("%s %" PRIu64 " %" PRIu64 "\n", what, runs - began, now_us() - began);
 	return r;
+}
+
+static int berth_park(struct bench *b, uint64_t sandbox, struct err *err)
+{
+	struct sandboxd_park park = {.sandbox = sandbox, .on = true};
+	struct sandboxd_reply reply;
+
+	return calls_call(&b->calls, SANDBOXD_PARK, &park, -1, &reply, NULL, err);
 }
 
 static int berth_stop(struct bench *b, uint64_t sandbox, struct err *err)
@@ -264,12 +288,55 @@ static int container_delete(const char *runtime, unsigned number, struct err *er
 
 /* -- Rounds ---------------------------------------------------------------------------------------------------- */
 
+static int machine_round(struct bench *b, unsigned number, struct err *err)
+{
+	uint64_t first = 0, next = 0, began;
+	int64_t pid;
+	struct err late = {0};
+	int r = berth_start(b, MACHINE + ((uint64_t)number << 20), "first", &first, &pid, err);
+
+	if (first != 0)
+		berth_stop(b, first, r == 0 ? err : &late);
+	if (r == 0)
+		r = berth_start(b, MACHINE, "next", &next, &pid, err);
+	if (r == 0)
+		r = berth_park(b, next, err);
+	usleep(PARK_US);
+	began = now_us();
+	if (r == 0)
+		r = berth_answer(b, next, err);
+	if (r == 0)
+		printf("ready 0 %" PRIu64 "\n", now_us() - began);
+	if (next != 0)
+		berth_stop(b, next, r == 0 ? err : &late);
+	return r;
+}
+
+/* Until a machine starts: before that the node finds out whether it can. */
+static int wait_until_able(struct bench *b, struct err *err)
+{
+	uint64_t end = clock_boot_ms() + ABLE_MS;
+
+	for (;;) {
+		uint64_t sandbox = 0;
+		int64_t pid;
+		struct err late = {0};
+		int r = berth_start(b, MACHINE, NULL, &sandbox, &pid, err);
+
+		if (sandbox != 0)
+			berth_stop(b, sandbox, &late);
+		if (r != -ENODEV || clock_boot_ms() > end)
+			return r;
+		usleep(100000);
+	}
+}
+
 static int one_round(struct bench *b, bool tell, struct err *err)
 {
 	uint64_t sandbox = 0;
 	int64_t pid;
 	struct err again = {0};
-	int r = berth_start(b, &sandbox, &pid, tell, err);
+	int r = berth_start(b, CONTAINER, tell ? "berth" : NULL, &sandbox, &pid, err);
 
 	if (sandbox != 0)
 		berth_stop(b, sandbox, r == 0 ? err : &again);
@@ -300,7 +367,9 @@ static int hold(struct bench *b, struct err *err)
 	int r = 0;
 
 	for (n = 0; r == 0 && n < b->hold; n++) {
-		r = berth_start(b, &sandboxes[n], &berth[n], false, err);
+		r = berth_start(b, b->machines ? MACHINE : CONTAINER, NULL, &sandboxes[n], &berth[n], err);
+		if (r == 0 && b->machines)
+			r = berth_park(b, sandboxes[n], err);
 		for (unsigned k = 0; r == 0 && k < b->n_runtimes; k++)
 			r = container_start(b, b->runtimes[k], ++b->next_name, &others[k][n], false, err);
 	}
@@ -340,7 +409,7 @@ static int write_filter(struct bench *b, struct err *err)
 	int64_t pid = 0;
 	CLEANUP_FD int fd = open(b->filter, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	int r = fd < 0 ? err_system(err, -errno, "%s", b->filter)
-		       : berth_start(b, &sandbox, &pid, false, err);
+		       : berth_start(b, CONTAINER, NULL, &sandbox, &pid, err);
 
 	if (r < 0)
 		return r;
@@ -361,11 +430,12 @@ static int run(struct bench *b, struct err *err)
 
 	if (r == 0)
 		r = import_image(b, err);
-	if (r == 0)
-		r = b->filter != NULL ? write_filter(b, err)
-				      : one_round(b, false, err); /* the caches are warm for all */
+	if (r == 0 && b->filter != NULL)
+		r = write_filter(b, err);
+	else if (r == 0) /* the caches are warm for all */
+		r = b->machines ? wait_until_able(b, err) : one_round(b, false, err);
 	for (unsigned i = 0; r == 0 && b->filter == NULL && i < b->rounds; i++)
-		r = one_round(b, true, err);
+		r = b->machines ? machine_round(b, i + 1, err) : one_round(b, true, err);
 	fflush(stdout);
 	if (r == 0 && b->filter == NULL && b->hold > 0)
 		r = hold(b, err);
@@ -379,8 +449,10 @@ static int usage(void)
 	fprintf(stderr,
 		"usage: bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --bundle BUNDLE "
 		"[--runtime crun|runc]... [--rounds 0-10000] [--hold 0-%d]\n"
-		"       bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --filter FILE\n",
-		HOLD_MAX);
+		"       bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --filter FILE\n"
+		"       bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --machines on [--rounds "
+		"0-10000] [--hold 0-%d]\n",
+		HOLD_MAX, HOLD_MAX);
 	return 2;
 }
 
@@ -410,11 +482,14 @@ int main(int argc, char **argv)
 			b.bundle = argv[i + 1];
 		else if (strcmp(argv[i], "--filter") == 0)
 			b.filter = argv[i + 1];
+		else if (strcmp(argv[i], "--machines") == 0)
+			b.machines = strcmp(argv[i + 1], "on") == 0;
 		else if ((strcmp(argv[i], "--rounds") != 0 || !number(argv[i + 1], 10000, &b.rounds)) &&
 			 (strcmp(argv[i], "--hold") != 0 || !number(argv[i + 1], HOLD_MAX, &b.hold)))
 			return usage();
 	}
-	if (argc % 2 != 1 || b.socket == NULL || b.image == NULL || (b.bundle == NULL) == (b.filter == NULL))
+	if (argc % 2 != 1 || b.socket == NULL || b.image == NULL ||
+	    (b.bundle != NULL) + (b.filter != NULL) + b.machines != 1)
 		return usage();
 	signal(SIGPIPE, SIG_IGN);
 	if (run(&b, &err) < 0) {

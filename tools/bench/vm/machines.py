@@ -1,0 +1,158 @@
+"""Virtual machines from nothing, from a template and from the ready pool to their first HTTP answer: sandboxd with libvirt beside QEMU
+driven by hand, with the same kernel, first program, image, memory and command line, in turns; and what ready ones cost."""
+import contextlib
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+
+import harness
+from vm import raw_qemu
+from cold_start import sandboxd
+from figures import Table
+from processes import cpu_ns, pss_kib
+
+HELD, IDLE_S = 64, 20
+ARGV, ENV = [b"/echo-server"], [b"PATH=/bin:/usr/bin", b"BERTH_SAMPLE=1"]
+
+
+def processes_of(scratch):
+    """What serves the machines, beside their QEMUs: shims and libvirtd. By the folder that their command lines name."""
+    found = []
+    for p in pathlib.Path("/proc").iterdir():
+        try:
+            words = (p / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except (OSError, ValueError):
+            continue
+        if p.name.isdigit() and os.path.basename(words[0]) in ("berth-vmshim", "libvirtd", "berth-libvirtd") and \
+                any(str(scratch) in w for w in words[1:]):
+            found.append(int(p.name))
+    return found
+
+
+def timed(call):
+    began = time.monotonic()
+    got = call()
+    return got, (time.monotonic() - began) * 1000
+
+
+def cold(parts, tap):
+    machine = raw_qemu.Machine(parts, tap)
+    try:
+        machine.hello()
+        machine.start(ARGV, ENV)
+        raw_qemu.get()
+    finally:
+        machine.end()
+
+
+def run_clone(template, parts, tap):
+    machine = template.clone(parts, tap)
+    try:
+        machine.start(ARGV, ENV)
+        raw_qemu.get()
+    except BaseException:
+        machine.end()
+        raise
+    return machine
+
+
+def raw_round(parts, tap, got):
+    got["cold"].append(timed(lambda: cold(parts, tap))[1])
+    template, ms = timed(lambda: raw_qemu.Template(parts, tap))
+    got["template"].append(ms)
+    try:
+        machine, ms = timed(lambda: run_clone(template, parts, tap))
+        got["next"].append(ms)
+        try:
+            machine.stand()
+            time.sleep(0.3)
+            _, ms = timed(lambda: (machine.go_on(), raw_qemu.get()))
+            got["ready"].append(ms)
+        finally:
+            machine.end()
+    finally:
+        template.end()
+
+
+def bench_start(scratch, *options):
+    return [str(harness.BUILD / "bin/bench-start"), "--socket", f"{scratch}/socket", "--image", harness.IMAGE, "--machines", "on", *options]
+
+
+def berth_round(scratch, got):
+    lines = subprocess.run(bench_start(scratch, "--rounds", "1"), check=True, stdout=subprocess.PIPE, text=True).stdout.split("\n")
+    for what, _, us in (line.split() for line in lines if line):
+        got[what].append(int(us) / 1000)
+
+
+@contextlib.contextmanager
+def held(scratch, n):
+    """So many machines, ready and parked; their QEMUs."""
+    with subprocess.Popen(bench_start(scratch, "--rounds", "0", "--hold", str(n)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as p:
+        line = p.stdout.readline().split()
+        if line[:1] != ["held"]:
+            raise AssertionError("bench-start failed")
+        yield [int(pid) for pid in line[2:]]
+        p.stdin.close()
+        if p.wait(120) != 0:
+            raise AssertionError("bench-start failed")
+
+
+def raw_memory(parts, n=8):
+    """KiB of each of some plain clones that serve."""
+    template, machines = raw_qemu.Template(parts, None), []
+    try:
+        for _ in range(n):
+            machines.append(template.clone(parts, None))
+            machines[-1].start(ARGV, ENV)
+        time.sleep(0.5)
+        return pss_kib({m.process.pid for m in machines}) / n
+    finally:
+        for m in machines:
+            m.end()
+        template.end()
+
+
+def cost(scratch, n):
+    """Of n ready machines: KiB of a QEMU, KiB of a shim, CPU of all in percent of a core."""
+    with held(scratch, n) as qemus:
+        time.sleep(2)
+        beside = processes_of(scratch)
+        before = {p: cpu_ns(p) for p in (*qemus, *beside)}
+        time.sleep(IDLE_S)
+        used = sum(cpu_ns(p) - before[p] for p in before)
+        return pss_kib(set(qemus)) / n, (pss_kib(set(beside)) / n), used / IDLE_S / 1e7
+
+
+def run(rounds):
+    harness.need_machine()
+    scratch = pathlib.Path(f"/tmp/berth-test.{os.getpid()}.vm")
+    scratch.mkdir(mode=0o711)
+    berth, raw = {w: [] for w in ("first", "next", "ready")}, {w: [] for w in ("cold", "template", "next", "ready")}
+    tap = None
+    try:
+        with sandboxd(scratch, "vm_emulation = on\n"):
+            with held(scratch, 1) as pids:
+                parts = raw_qemu.parts_of(pids[0])
+            parts["disk"] = str(next((scratch / "state").glob("sandboxd/store/images/*/disk")))
+            tap = raw_qemu.Tap()
+            for _ in range(rounds or 10):
+                berth_round(scratch, berth)
+                raw_round(parts, tap, raw)
+            figures = cost(scratch, HELD)
+            plain = raw_memory(parts)
+    finally:
+        if tap:
+            tap.end()
+        shutil.rmtree(scratch, ignore_errors=True)
+    table = Table("vm: virtual machines to their first HTTP answer", ["berth", "QEMU by hand"])
+    table.add("the first of its kind", "ms", berth["first"], [c + t for c, t in zip(raw["next"], raw["template"])])
+    table.add("another one", "ms", berth["next"], raw["next"])
+    table.add("a ready one that stood still", "ms", berth["ready"], raw["ready"])
+    table.add("without any template", "ms", None, raw["cold"])
+    table.add(f"memory of a QEMU, of {HELD} ready ones", "KiB PSS", [figures[0]], [plain])
+    table.add("memory of its shim and of libvirtd, for each", "KiB PSS", [figures[1]], None)
+    table.add(f"CPU of {HELD} ready ones, with shims and libvirtd", "% of a core", [figures[2]], None)
+    return [table]
