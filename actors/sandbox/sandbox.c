@@ -105,6 +105,8 @@ static uint8_t begin(struct sandbox *self, struct context *c, bool running, uint
 		return sandbox_rest_begin(self, c, running, save);
 	switch ((enum sandbox_state)row->state) {
 	case SANDBOX_BOOTING:
+		if (running && self->parking.on) /* it was ready: these tables are older */
+			return SANDBOX_ACTOR_NEW;
 		if (running)
 			return runs(self, c);
 		/* Before this process has joined, the tables may be older than what the one before it did: this sandbox may

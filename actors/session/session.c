@@ -265,6 +265,10 @@ static uint8_t reap_resting(struct actor *a, struct context *c, const struct mes
 	struct session *self = (struct session *)a;
 	const struct msg_reap *body = m->body;
 
+	if (body->reason == REAP_IDLE) { /* asked before it was saved */
+		context_reply(c, m, MSG_REAPED, &(struct msg_reaped){false, c->now_ms});
+		return SESSION_ACTOR_RESTING;
+	}
 	self->reaper = context_asker(m);
 	self->reason = body->reason;
 	return propose_closing(self, c);
@@ -460,7 +464,7 @@ static const struct sm_cell cells[SESSION_ACTOR_STATES][MSG_TYPES] =
 						   T(LIVE) | PARTS | T(RESTING) | T(HALTING) | T(GONE)),
 				[MSG_PROPOSED] = IGNORE,
 				[MSG_QUIET] = IGNORE,
-				[MSG_REAP] = ON(reap_resting, T(PROPOSING)),
+				[MSG_REAP] = ON(reap_resting, T(RESTING) | T(PROPOSING)),
 				[MSG_DEAD] = IGNORE,
 				[MSG_HALTED] = IGNORE,
 				[MSG_REFUSED] = IGNORE,

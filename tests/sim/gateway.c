@@ -51,7 +51,8 @@ static struct sim_account *account_make(struct sim_node *n, uint64_t generation)
 		n->accounts = realloc(n->accounts, n->accounts_capacity * sizeof *n->accounts);
 		must(n->accounts != NULL);
 	}
-	n->accounts[n->n_accounts] = (struct sim_account){.generation = generation};
+	n->accounts[n->n_accounts] =
+		(struct sim_account){.generation = generation, .number = ++n->accounts_made};
 	return &n->accounts[n->n_accounts++];
 }
 
@@ -123,7 +124,7 @@ static void served(struct sim *s, struct sim_event *e)
 	struct sim_visit *v = visit_of(s, e);
 	struct sim_account *a = account_of(n, v->route.generation);
 
-	if (a == NULL)
+	if (a == NULL || a->number != v->account) /* it was cut, when its session was saved */
 		return;
 	a->in_flight--;
 	a->active_ms = sim_boot_ms(n);
@@ -138,6 +139,7 @@ static void serve(struct sim_node *n, struct sim_visit *v, struct sim_account *a
 	judge_counts(n, v->route.sandbox, ++sim_run_of(n, v->route.sandbox)->count);
 	history_add(s, v->pool, v->identifier, LINEAR_SERVED, v->route.generation, v->begun_ms, s->now_ms);
 	a->in_flight++;
+	v->account = a->number;
 	a->served = true;
 	then(n, sim_chance(s, 50) ? sim_draw(s, 8000) : 1 + sim_draw(s, 100), v, served);
 }

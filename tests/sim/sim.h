@@ -96,8 +96,8 @@ struct sim_file {
 
 /* What the gateway loops of a node know of a session whose sandbox is here. */
 struct sim_account {
-	uint64_t generation, active_ms; /* boot time */
-	uint32_t in_flight;
+	uint64_t generation, active_ms;        /* boot time */
+	uint32_t in_flight, number;            /* number: no other account of the node has it */
 	bool quiet, admitted, vouched, served; /* vouched: by the tables, not by placement's word alone */
 };
 
@@ -155,7 +155,7 @@ struct sim_node {
 	/* The gateway. */
 	struct sim_route routes[SIM_POOLS][SIM_IDENTIFIERS];
 	struct sim_account *accounts;
-	uint32_t n_accounts, accounts_capacity;
+	uint32_t n_accounts, accounts_capacity, accounts_made;
 };
 
 /* A client's request for an identifier. */
@@ -164,6 +164,7 @@ struct sim_visit {
 	uint64_t pool, gone, begun_ms, deadline_ms;
 	uint32_t slot, identifier, tries;
 	struct sim_route route; /* that it went by */
+	uint32_t account;       /* that counts it as in flight */
 };
 #define SIM_VISITS_MAX 8192
 

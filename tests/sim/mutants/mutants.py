@@ -59,6 +59,11 @@ MUTANTS = {
                                                  "if (heard->at_ms == 0) {"),
                                                 (NODE, "if (a->now_ms < node->renewed_ms + a->cluster.settings.lost_ms) {",
                                                  "if (a->cluster.settings.lost_ms == 0) {")]),
+    "resumed_after_moved": (120, [("actors/sandbox/stopping.c", "row != NULL && row->node == c->node ? row : NULL", "row")]),
+    "went_on_before_moved": (240, [("actors/arrival/arrival.c", "\tif (reply->code == 0 || reply->code == -EEXIST)\n\t\treturn propose(",
+                                   "\tif (reply->code == 0)\n\t\tcontext_drive(c, SANDBOXD_GO_ON,\n\t\t\t      "
+                                   "&(struct sandboxd_save){.sandbox = a->key, .save = self->save}, 0, 0, LOAD_MS);\n"
+                                   "\tif (reply->code == 0 || reply->code == -EEXIST)\n\t\treturn propose(")]),
     "started_by_stale_tables": (200, [("actors/sandbox/sandbox.c", "context_epoch(c) == 0 ? SANDBOX_ACTOR_NEW : start(self, c)",
                                        "start(self, c)")]),
 }

@@ -35,6 +35,24 @@ void operator_orders(struct sim *s, uint64_t node)
 	order(s, node, 1 + sim_draw(s, s->n_nodes), (enum node_order)sim_draw(s, NODE_ORDERS));
 }
 
+void operator_rests(struct sim *s, uint64_t node)
+{
+	const struct pool_row *pool = state_pool_by_name(sim_tables(s), STR("s"), STR("g"), str_of(names[1]));
+	const struct session_row *row = NULL;
+	struct msg_rest body = {.resume = sim_chance(s, 300)};
+
+	for (uint32_t n = sim_draw(s, 8); pool != NULL && n < 8; n++) {
+		const struct session_row *next = state_next_pool_session(sim_tables(s), pool->uid, row);
+
+		row = next != NULL ? next : row;
+	}
+	if (row == NULL)
+		return;
+	body.pool = row->pool;
+	body.identifier = row->identifier;
+	sim_send(s, node, (struct address){ADDRESS_PLACEMENT, node, 0}, MSG_REST, &body, 0);
+}
+
 static bool any_cordoned(struct sim *s)
 {
 	for (const struct node_row *row = NULL; (row = state_next_node(sim_tables(s), row)) != NULL;) {
@@ -44,8 +62,39 @@ static bool any_cordoned(struct sim *s)
 	return false;
 }
 
+#define SLEEPERS_MAX 64
+
+/* Nobody else wakes those that sleep. False: none sleeps. */
+static bool wake_all(struct sim *s)
+{
+	struct {
+		uint64_t pool;
+		char identifier[33];
+	} sleepers[SLEEPERS_MAX];
+	uint32_t n = 0;
+
+	for (const struct pool_row *pool = NULL; (pool = state_next_pool(sim_tables(s), pool)) != NULL;) {
+		for (const struct session_row *row = NULL;
+		     (row = state_next_pool_session(sim_tables(s), pool->uid, row)) != NULL;) {
+			if (row->rest == REST_AWAKE || n == SLEEPERS_MAX)
+				continue;
+			sleepers[n].pool = row->pool;
+			(void)str_copy(row->identifier, sleepers[n++].identifier,
+				       sizeof sleepers[0].identifier);
+		}
+	}
+	for (uint32_t i = 0; i < n; i++)
+		sim_send(s, 1, (struct address){ADDRESS_PLACEMENT, 1, 0}, MSG_REST,
+			 &(struct msg_rest){sleepers[i].pool, str_of(sleepers[i].identifier), true}, 0);
+	return n > 0;
+}
+
 void operator_ends(struct sim *s)
 {
+	for (uint32_t i = 0; i < 30 && wake_all(s); i++)
+		sim_run(s, 1000);
+	if (wake_all(s))
+		sim_fail(s, "a session stays asleep, or on its way");
 	for (uint32_t i = 0; i < 30 && (i == 0 || any_cordoned(s)); i++) {
 		for (uint64_t node = 1; node <= s->n_nodes; node++)
 			order(s, 1, node, NODE_UNCORDON);

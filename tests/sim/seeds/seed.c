@@ -97,6 +97,8 @@ static void disturb(struct sim *s)
 			operator_updates(s, any_up(s), sim_draw(s, POOLS));
 		if (sim_chance(s, 60) && any_up(s) != 0)
 			operator_orders(s, any_up(s));
+		if (s->put_isolation == ISOLATION_VM && sim_chance(s, 300) && any_up(s) != 0)
+			operator_rests(s, any_up(s));
 		s->busy = sim_chance(s, 100);
 		sim_run(s, 200 + sim_draw(s, 2000));
 	}
@@ -200,6 +202,11 @@ static void print_stuck(struct sim *s)
 			(unsigned long long)plan.pools[i], row->provisioning, row->limits.ready_target,
 			n.booting, n.ready, n.bound, n.stopping, n.waiting, n.live, n.closing, row->failures,
 			STR_ARGS(row->failure));
+		for (const struct session_row *x = NULL;
+		     (x = state_next_pool_session(sim_tables(s), plan.pools[i], x)) != NULL;)
+			fprintf(stderr, "generation %llu on node %llu: %s, %s\n",
+				(unsigned long long)x->generation, (unsigned long long)x->node,
+				session_state_name[x->state], sandbox_rest_name[x->rest]);
 	}
 }
 
