@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/fd.h"
+#include "libvirt_clone/emulator.h"
 #include "libvirt_clone/templates.h"
 #include "libvirt_clone/vmstate.h"
 #include "machine_boot.h"
@@ -111,16 +112,22 @@ static int from_template(const struct machine_boot *b, const struct templates_en
 static int get(const struct machine_boot *b, const struct driver_instance *i, struct templates_entry **ret,
 	       struct err *err)
 {
-	char model[64];
+	char model[64], version[BOOT_VERSION_SIZE + 64];
+	struct stat qemu;
 	struct templates_key key = {.pool_uid = b->how->pool_uid,
 				    .digest = i->digest,
-				    .version = b->d->files.version,
+				    .version = version,
 				    .cpu_model = model,
 				    .memory_bytes = b->memory_bytes,
 				    .vcpus = b->vcpus};
 
 	snprintf(model, sizeof model, "%s %s", b->kvm ? "kvm" : "tcg",
 		 b->cpu_model == NULL ? "host" : b->cpu_model);
+	/* It may be replaced while this process runs, and is looked at once for kernel and initrd. */
+	if (stat(EMULATOR_QEMU, &qemu) != 0)
+		return err_system(err, -errno, EMULATOR_QEMU);
+	snprintf(version, sizeof version, "%s %llu %lld.%09ld", b->d->files.version,
+		 (unsigned long long)qemu.st_ino, (long long)qemu.st_mtim.tv_sec, qemu.st_mtim.tv_nsec);
 	if (i->digest[0] == '\0')
 		return err_set(err, -EINVAL, "an image without a digest has no template");
 	return templates_get(b->d->templates, &key, make, (void *)(uintptr_t)b, ret, err);

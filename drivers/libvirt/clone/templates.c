@@ -33,7 +33,7 @@
 enum templates_phase { TEMPLATES_BUILDING, TEMPLATES_READY, TEMPLATES_FAILED };
 
 struct templates_entry {
-	char key[KEY_SIZE], version[128];
+	char key[KEY_SIZE], version[256];
 	enum templates_phase phase;
 	bool listed;
 	unsigned holders;  /* who cloned or builds or waits */
