@@ -231,6 +231,11 @@ static void ask(struct sim_visit *v, struct sim_node *n)
 	open->visit = v;
 }
 
+static void ask_again(struct sim *s, struct sim_event *e)
+{
+	ask(visit_of(s, e), sim_node(s, e->node));
+}
+
 static void go(struct sim_visit *v, struct sim_node *n)
 {
 	const struct sim_route *known = &n->routes[v->slot][v->identifier];
@@ -272,7 +277,7 @@ void gateway_opened(struct sim_node *n, const struct sim_ask *open)
 
 	if (!open->refused && open->opened.code == OPEN_RESTING && v != NULL &&
 	    n->sim->now_ms < v->deadline_ms)
-		ask(v, n);
+		then(n, LOOK_MS, v, ask_again);
 	if (open->refused || open->opened.code != OPEN_OK)
 		return;
 	if (v == NULL)
