@@ -131,8 +131,8 @@ uint8_t sandbox_woken(struct actor *a, struct context *c, const struct message *
 		return go_on(self, c);
 	if (reply->code == 0)
 		return tell(self, c, COMMAND_SANDBOX_AWAKE);
-	if (passes(reply->code) ||
-	    (self->going && reply->code == -ENOENT)) /* saved only now: it is loaded then */
+	/* Saved only now: it is loaded then. Or its node runs no machines just now: its memory is kept until it does. */
+	if (passes(reply->code) || (self->going && reply->code == -ENOENT) || reply->code == -ENODEV)
 		return again(self, c);
 	ending_set(&self->ending, false, "it could not go on from its memory: %.*s",
 		   STR_ARGS(reply->message));

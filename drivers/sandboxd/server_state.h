@@ -190,6 +190,8 @@ void carriers_close(struct server *s);
 void carriers_prove(struct server *s);
 /* The text is the server's. */
 struct sandboxd_able carriers_able(const struct server *s);
+/* The first proof is under way: nothing is known of it yet. */
+bool carriers_finding_out(const struct server *s, int isolation);
 
 /* holdings.c */
 void holdings_call(struct server *s, struct asker asker);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "control/control.h"
+#include "control/links/able.h"
 #include "control/replica.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -95,7 +96,7 @@ void control_join(struct control *c)
 				     .voter = self->voter,
 				     .cpu_milli = f->cpu_milli,
 				     .memory_bytes = f->memory_bytes,
-				     .isolations = c->able.isolations,
+				     .isolations = able_known(c) ? c->able.isolations : 0,
 				     .no_vm = str_of(c->able.no_vm)};
 	struct address to = {ADDRESS_CONTROL, f->node_id, 0};
 

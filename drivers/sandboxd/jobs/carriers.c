@@ -25,6 +25,13 @@ struct proof {
 	struct err err;
 };
 
+bool carriers_finding_out(const struct server *s, int isolation)
+{
+	const struct carrier *c = &s->carriers[isolation];
+
+	return !c->proven && c->proving && c->wait_ms == 0;
+}
+
 struct sandboxd_able carriers_able(const struct server *s)
 {
 	struct sandboxd_able able = {0};
@@ -33,8 +40,8 @@ struct sandboxd_able carriers_able(const struct server *s)
 
 	for (int i = 0; i < ISOLATIONS; i++)
 		able.isolations |= s->carriers[i].proven ? 1u << i : 0;
-	/* The first proof is under way: not known yet, and who asks for a machine may wait for it. */
-	if (!vm->proven && !(vm->proving && vm->wait_ms == 0))
+	/* Not known yet: who asks for a machine may wait for it. */
+	if (!vm->proven && !carriers_finding_out(s, ISOLATION_VM))
 		able.no_vm = str_slice(why, 0, why.n < NO_VM_MAX ? why.n : NO_VM_MAX);
 	return able;
 }

@@ -271,7 +271,8 @@ void sandbox_start(struct server *s, const struct sandboxd_start *how, struct as
 	if (r == 0 && s->fenced)
 		r = err_set(&err, -EAGAIN, "the node's lease has ended: nothing is started");
 	if (r == 0 && !s->carriers[how->isolation].proven)
-		r = err_set(&err, -ENODEV, "isolation %s: %s", isolation_name[how->isolation],
+		r = err_set(&err, carriers_finding_out(s, how->isolation) ? -EAGAIN : -ENODEV,
+			    "isolation %s: %s", isolation_name[how->isolation],
 			    s->carriers[how->isolation].why_not.message);
 	if (r < 0) {
 		reply_code(s, &asker, r, &err);

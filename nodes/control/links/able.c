@@ -29,14 +29,19 @@ void able_told(void *control, const struct sandboxd_able *able)
 	control_kick(c);
 }
 
+bool able_known(const struct control *c)
+{
+	return c->able.isolations != 0 &&
+	       ((c->able.isolations & 1u << ISOLATION_VM) != 0 || c->able.no_vm[0] != '\0');
+}
+
 void able_turn(struct control *c, uint64_t now_ms)
 {
 	const struct node_row *self = state_node(c->state, c->config.node_id);
 	struct cmd_node_able body = {.isolations = c->able.isolations, .no_vm = str_of(c->able.no_vm)};
 	struct address nobody = {ADDRESS_CONTROL, c->config.node_id, 0};
 
-	if (self == NULL || c->able.isolations == 0 || proposer_epoch(c->proposer) == 0 ||
-	    now_ms < c->able.told_ms ||
+	if (self == NULL || !able_known(c) || proposer_epoch(c->proposer) == 0 || now_ms < c->able.told_ms ||
 	    (self->isolations == body.isolations && str_eq(self->no_vm, body.no_vm)))
 		return;
 	c->able.told_ms = now_ms + TELL_MS;

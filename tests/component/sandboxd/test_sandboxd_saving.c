@@ -32,7 +32,7 @@ static int start(uint64_t sandbox, const char *fails, uint64_t save)
 	int r = client_call(&played.client, SANDBOXD_START, &s, NULL, NULL);
 
 	/* Machines are proven anew after a restart. */
-	for (int i = 0; r == -ENODEV && i < 500; i++) {
+	for (int i = 0; r == -EAGAIN && i < 500; i++) {
 		usleep(10000);
 		r = client_call(&played.client, SANDBOXD_START, &s, NULL, NULL);
 	}

@@ -232,6 +232,34 @@ static void test_containers_are_never_parked(void **state)
 	stage_free(s);
 }
 
+/* It wakes on a node that runs no machines just now: asked for again, and nothing of it is given up. */
+static void test_a_sleeper_waits_for_its_node(void **state)
+{
+	uint64_t sandbox = announced(NULL);
+	struct cmd_sandbox_save save = {.sandbox = sandbox};
+	struct cmd_session session;
+
+	(void)state;
+	ready(sandbox);
+	bind(sandbox, "user-1");
+	session = (struct cmd_session){state_sandbox(s->tables, sandbox)->pool,
+				       state_sandbox(s->tables, sandbox)->generation};
+	assert_int_equal(stage_apply(s, STAGE_NODE, COMMAND_SESSION_SUSPEND, &session).code, 0);
+	save.save = state_sandbox(s->tables, sandbox)->save;
+	assert_int_equal(stage_apply(s, STAGE_NODE, COMMAND_SANDBOX_SAVED, &save).code, 0);
+	s->looked = s->n_seen;
+	assert_int_equal(stage_apply(s, STAGE_NODE, COMMAND_SESSION_WAKE, &session).code, 0);
+	for (int i = 0; i < 3; i++) {
+		stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_START), i == 1 ? -EAGAIN : -ENODEV);
+		stage_run(s, 1000);
+	}
+	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_START), 0);
+	assert_non_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_GO_ON));
+	s->looked = 0;
+	assert_null(stage_next(s, EFFECT_DRIVE, SANDBOXD_STOP));
+	stage_free(s);
+}
+
 /* What the leader's pool actor does with the phase CACHE. */
 static const struct seen *cached(void)
 {
@@ -328,6 +356,7 @@ int main(void)
 		cmocka_unit_test(test_one_that_is_waited_for_is_not),
 		cmocka_unit_test(test_adoption_parks_and_wakes),
 		cmocka_unit_test(test_containers_are_never_parked),
+		cmocka_unit_test(test_a_sleeper_waits_for_its_node),
 		cmocka_unit_test(test_creation_fails_with_the_reason),
 		cmocka_unit_test(test_creation_waits_for_who_has_not_said),
 		cmocka_unit_test(test_askers_are_told_why),
