@@ -1,5 +1,5 @@
 """A real cluster for tests: three nodes on loopback, made and ended by `berth cluster`. Its sandboxes are containers; with
-BERTH_ISOLATION=vm virtual machines, emulated where there is no KVM, and times are several times as long.
+BERTH_ISOLATION=vm virtual machines, emulated where there is no KVM, and everything may take longer.
 
 Everything lies below one scratch folder; end() leaves nothing: no process, mount, cgroup, interface or file. Requests go
 over plain HTTP, TLS, or the admin socket. A failed expectation raises; run() prints what the nodes logged.
@@ -29,7 +29,7 @@ SANITIZED = BUILD.name in ("asan", "tsan")  # then memory that is freed is kept 
 SOURCE = pathlib.Path(os.environ["BERTH_SOURCE"])
 IMAGE = os.environ.get("BERTH_IMAGE", "")
 VM = os.environ.get("BERTH_ISOLATION") == "vm"
-PATIENCE = 4 if VM else 1  # times what a container takes
+PATIENCE = 8 if VM else 1  # times what a container takes: machines may be emulated, on a busy machine
 API = "2024-08-02-preview"
 SUBSCRIPTION = "34adfa4f-cedf-4dc0-ba29-b6d1a69ab345"
 GROUP = "rg"
@@ -148,7 +148,7 @@ class Cluster:
         need_vms() if VM else need_machine()
         end_left_over()
         named = {line.split("=")[0] for line in settings}
-        more_settings = ["isolation=vm", "vm_emulation=on", "queue_ms=50000"] if VM else ["vm=off"]
+        more_settings = ["isolation=vm", "vm_emulation=on", "queue_ms=100000"] if VM else ["vm=off"]
         settings = [*settings, *(line for line in more_settings if line.split("=")[0] not in named)]
         self.dir = pathlib.Path(f"/tmp/berth-test.{os.getpid()}.{name}")
         self.n = nodes + workers
@@ -299,7 +299,7 @@ class Cluster:
     def pool_path(self, pool):
         return f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/sessionPools/{pool}"
 
-    def session(self, pool, identifier, path="/", method="GET", body=None, node=1, tls=False, headers=None, timeout=60,
+    def session(self, pool, identifier, path="/", method="GET", body=None, node=1, tls=False, headers=None, timeout=120 if VM else 60,
                 query="", connection=None):
         """One request to the session of an identifier."""
         h = {"Authorization": "Bearer " + self.token()}

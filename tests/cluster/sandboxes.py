@@ -126,8 +126,9 @@ def mounts(cluster):
 
 
 def left(cluster):
-    """What must be the same before a pool and after it: programs that run, cgroups, mounts, sandboxes' folders."""
-    programs = sorted(c for c in map(_command, below(cluster)) if c)
+    """What must be the same before a pool and after it: programs that run, cgroups, mounts, sandboxes' folders. A node's own libvirtd comes
+    with the proof that machines run, and goes when it was idle for a while."""
+    programs = sorted(c for c in map(_command, below(cluster)) if c and c not in ("berth-libvirtd", "libvirtd"))
     folders = [str(p) for n in range(1, cluster.n + 1)
                for kind in ("sandboxes", "vm/machines") for p in (cluster.node_dir(n) / "state/sandboxd" / kind).glob("*")]
     return {"programs": programs, "cgroups": groups(cluster), "mounts": mounts(cluster), "folders": folders}
