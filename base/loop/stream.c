@@ -14,10 +14,9 @@
 #include "core/map.h"
 #include "core/must.h"
 
-#define IOV_MAX_HERE      8
-#define FINISH_STALL_MS   30000
-#define KEEP_ALIVE_S      1
-#define KERNEL_UNSENT_MAX (384 * 1024) /* beyond what it has sent: a reader that stops shows soon */
+#define IOV_MAX_HERE    8
+#define FINISH_STALL_MS 30000
+#define KEEP_ALIVE_S    1
 /* Who took so much of a message, more than two nodes on the way hold, gets what the kernel likes. */
 #define PROVEN_BYTES (3u << 20)
 
@@ -71,7 +70,7 @@ static void set_option(struct stream *s, int level, int option, int value)
 static void set_wide(struct stream *s, bool wide)
 {
 	s->wide = wide;
-	set_option(s, IPPROTO_TCP, TCP_NOTSENT_LOWAT, wide ? 0 : KERNEL_UNSENT_MAX); /* 0: the system's */
+	set_option(s, IPPROTO_TCP, TCP_NOTSENT_LOWAT, wide ? 0 : (int)s->unsent_max); /* 0: the system's */
 }
 
 void stream_message(struct stream *s)
@@ -265,6 +264,7 @@ struct stream *stream_make(struct loop *l, int family, struct tls_ctx *tls, stru
 	}
 	s->loop = l;
 	s->deferred.run = resumed;
+	s->unsent_max = STREAM_UNSENT_BYTES;
 	s->tls = tls ? tls_session_new(tls, &l->tls_out) : NULL;
 	if (tls && !s->tls) {
 		free(s);
@@ -313,6 +313,14 @@ static void tune(struct stream *s)
 {
 	set_option(s, IPPROTO_TCP, TCP_NODELAY, 1);
 	set_wide(s, false);
+}
+
+void stream_unsent(struct stream *s, uint32_t bytes)
+{
+	if (s->unsent_max == bytes)
+		return;
+	s->unsent_max = bytes;
+	set_wide(s, s->wide);
 }
 
 void stream_receive_buffer(struct stream *s, uint32_t bytes)

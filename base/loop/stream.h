@@ -69,6 +69,11 @@ void stream_finish(struct stream *s, unsigned wait_ms);
  * nobody reads stays small, at the price of speed over long ways. */
 void stream_receive_buffer(struct stream *s, uint32_t bytes);
 
+/* How much the kernel may keep of a message beyond what it has sent, while its reader has not shown that it reads: a reader that
+ * stops shows soon. STREAM_UNSENT_BYTES otherwise. */
+#define STREAM_UNSENT_BYTES (384u * 1024)
+void stream_unsent(struct stream *s, uint32_t bytes);
+
 /* The other side acknowledges within `ms` what was sent to it, and shows about as often that it is there when nothing is: else
  * on_error, -ETIMEDOUT. Not for a stream whose reader may pause: a closed window looks the same. Also while connecting. */
 void stream_watch(struct stream *s, unsigned ms);

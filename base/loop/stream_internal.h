@@ -24,6 +24,7 @@ struct stream {
 	uint64_t written;    /* to the socket or into its queue */
 	uint64_t message_at; /* what was written before the message that is being written */
 	uint64_t finish_acked;
+	uint32_t unsent_max; /* in the kernel, until a reader has shown that it reads */
 	unsigned finish_ms, finish_stalled_ms;
 	struct sockaddr_storage peer;
 	bool open, paused, armed, eof, failed, closing, finishing;

@@ -494,7 +494,7 @@ void client_accepted(struct gw *gw, struct stream *s, enum client_kind kind)
 	count(&gw->counters.connections_open, 1);
 	stream_set(s, &client_ops, c);
 	if (kind == CLIENT_NODE)
-		stream_receive_buffer(s, NEAR_RECEIVE_BYTES);
+		stream_receive_buffer(s, HOP_RECEIVE_BYTES);
 	else if (gw->gateway->config.receive_buffer)
 		stream_receive_buffer(s, gw->gateway->config.receive_buffer);
 	client_timer(c, kind == CLIENT_TLS || (kind == CLIENT_NODE && gw->gateway->config.peer_server)

@@ -41,7 +41,10 @@ enum chunk_result body_take(struct body_state *b, const char *p, size_t n, size_
 void exchange_begin(struct client *c)
 {
 	struct gw *gw = c->gw;
+	bool hop = c->kind == CLIENT_NODE || !c->session->local;
 
+	stream_unsent(c->s, hop ? HOP_UNSENT_BYTES : STREAM_UNSENT_BYTES);
+	stream_unsent(c->u->s, hop ? HOP_UNSENT_BYTES : STREAM_UNSENT_BYTES);
 	c->state = CLIENT_EXCHANGE;
 	c->head.n = c->head_n;
 	if (c->session->local) {

@@ -39,7 +39,10 @@
 #define FINISH_MS          2000
 #define TOKEN_GRACE_S      60           /* a tunnel outlives its token by this much */
 #define TRACE_ID_BYTES     24           /* of a trace and a span */
-#define NEAR_RECEIVE_BYTES (208 * 1024) /* from sandboxes and nodes, whose ways are short */
+#define NEAR_RECEIVE_BYTES (208 * 1024) /* from sandboxes, whose ways are short */
+/* Where two nodes lie between, a body waits in both: less in each, a mebibyte in all. */
+#define HOP_RECEIVE_BYTES (96 * 1024)
+#define HOP_UNSENT_BYTES  (64u * 1024)
 #define FRESH_IDLE_MS \
 	1000 /* a kept connection idle for longer is not given a request that cannot be repeated */
 

@@ -418,7 +418,7 @@ static void connect_node(struct client *c, struct conns *conns)
 		u->node = node->id;
 		if (stream_connect(&c->gw->loop, (const struct sockaddr *)&node->peer,
 				   c->gw->gateway->config.peer_client, &upstream_ops, u, &u->s, NULL) == 0) {
-			stream_receive_buffer(u->s, NEAR_RECEIVE_BYTES);
+			stream_receive_buffer(u->s, HOP_RECEIVE_BYTES);
 			conns->n++;
 			conns->opening++;
 			attach(u, c);
