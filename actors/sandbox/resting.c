@@ -10,6 +10,9 @@
 #define SAVE_MS  120000
 #define GO_ON_MS 30000
 #define AGAIN_MS 250
+#define TRIES    5
+#define PROOF_TRIES \
+	240 /* a second each: a sandboxd that was started anew has to prove first that machines run here */
 
 /* Passes by itself: something else is under way, or sandboxd is away. */
 static bool passes(int32_t code)
@@ -134,6 +137,12 @@ uint8_t sandbox_woken(struct actor *a, struct context *c, const struct message *
 	/* Saved only now: it is loaded then. Or its node runs no machines just now: its memory is kept until it does. */
 	if (passes(reply->code) || (self->going && reply->code == -ENOENT) || reply->code == -ENODEV)
 		return again(self, c);
+	/* Its file is there as long as it did not run. */
+	if (reply->code != -ENOENT && ++self->failures < (reply->code == -ENODEV ? PROOF_TRIES : TRIES)) {
+		self->request = 0;
+		context_timer(c, c->now_ms + SANDBOX_RETRY_MS);
+		return a->state;
+	}
 	ending_set(&self->ending, false, "it could not go on from its memory: %.*s",
 		   STR_ARGS(reply->message));
 	return sandbox_stop(self, c, 0);

@@ -415,7 +415,7 @@ static const struct sm_cell cells[SANDBOX_ACTOR_STATES][MSG_TYPES] =
 								  RESTING | T(STOPPING) | T(GONE)),
 				[MSG_PROBED] = IGNORE,
 				[MSG_HALT] = DEFER,
-				[MSG_SAVE] = DEFER,
+				[MSG_SAVE] = IGNORE,
 				[MSG_REFUSED] = IGNORE,
 			},
 		[SANDBOX_ACTOR_STARTING] =

@@ -8,7 +8,7 @@
 #include "image/image.h"
 #include "sandboxd/server_state.h"
 
-enum { KEPT, RUNNING, LAYERS, EVENTS, IMAGES, KINDS };
+enum { KEPT, RUNNING, LAYERS, EVENTS, IMAGES, SAVED, KINDS };
 
 struct holdings_job {
 	struct job job;
@@ -52,6 +52,16 @@ static void count_images(struct holdings_job *j)
 	}
 }
 
+static void count_saved(struct holdings_job *j)
+{
+	struct saved_file *files = arena_array(&j->arena, SANDBOXES_MAX, sizeof *files);
+	uint32_t n = files == NULL ? 0 : saved_files_list(j->s->saved_dir, files, SANDBOXES_MAX);
+
+	for (uint32_t i = 0; i < n; i++)
+		j->kinds[SAVED].bytes += files[i].bytes;
+	j->kinds[SAVED].n = n;
+}
+
 static void run_holdings(struct job *job)
 {
 	struct holdings_job *j = container_of(job, struct holdings_job, job);
@@ -66,6 +76,7 @@ static void run_holdings(struct job *job)
 	j->kinds[EVENTS].bytes = events.bytes;
 	j->kinds[EVENTS].oldest_ms = events.oldest_ms;
 	count_images(j);
+	count_saved(j);
 }
 
 static void done_holdings(struct job *job)
@@ -101,7 +112,8 @@ void holdings_call(struct server *s, struct asker asker)
 				      .age_ms_max = o->events_retention_ms},
 			  [IMAGES] = {.kind = STR("images"),
 				      .bytes_max = s->o.store == NULL ? 0 : image_disk_bytes_max(s->o.store),
-				      .age_ms_max = o->image_retention_ms}}};
+				      .age_ms_max = o->image_retention_ms},
+			  [SAVED] = {.kind = STR("memory of suspended")}}};
 	for (struct map_node *n = map_next(&s->sandboxes, NULL); n != NULL; n = map_next(&s->sandboxes, n))
 		count_sandbox(container_of(n, struct sandbox, node), j->kinds);
 	j->kinds[RUNNING].bytes_max = j->kinds[RUNNING].n * o->log_bytes_max;

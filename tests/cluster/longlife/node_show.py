@@ -14,7 +14,7 @@ cluster.put_pool("talk", ready=2)
 # kind: whether it has a bound of bytes, of age
 KINDS = {"logs of ended": (True, True), "logs of running": (True, False), "writable layers": (True, False),
          "events of sandboxd": (True, True), "events of berthd": (True, True), "billing records": (True, True),
-         "images": (True, True), "raft": (False, False)}
+         "images": (True, True), "raft": (False, False), "memory of suspended": (False, False)}
 OF_SANDBOXES = ("logs of running", "writable layers")
 
 

@@ -128,6 +128,7 @@ static struct msg_pool_put pool_put(const struct stage *s)
 				     .resource_group = STR("g"),
 				     .name = STR("p"),
 				     .document = STR("{}"),
+				     .isolation = s->isolation,
 				     .limits = {.max_sessions = 10, .cooldown_ms = 5000, .egress = s->egress},
 				     .template = {.container_name = STR("c"),
 						  .image = STR("r/i:1"),
@@ -178,7 +179,7 @@ static void put_pool(struct stage *s)
 	s->revision = state_pool(s->tables, s->pool)->active_revision;
 }
 
-struct stage *stage_new(bool leads, bool with_probes)
+static struct stage *make(bool leads, bool with_probes, uint8_t isolation)
 {
 	struct stage *s = calloc(1, sizeof *s);
 	struct cmd_cluster_init init = {.id = STR("stage"),
@@ -194,10 +195,15 @@ struct stage *stage_new(bool leads, bool with_probes)
 	s->now_ms = 1000;
 	s->asked = 500;
 	s->with_probes = with_probes;
+	s->isolation = isolation;
 	s->tables = state_new();
 	must(stage_apply(s, STAGE_NODE, COMMAND_CLUSTER_INIT, &init).code == 0);
 	join(s, STAGE_NODE);
 	join(s, STAGE_OTHER);
+	for (uint64_t node = STAGE_NODE; isolation == ISOLATION_VM && node <= STAGE_OTHER; node++)
+		must(stage_apply(s, node, COMMAND_NODE_ABLE,
+				 &(struct cmd_node_able){.isolations = (1u << ISOLATIONS) - 1})
+			     .code == 0);
 	put_pool(s);
 	s->runtime = runtime_new(&(struct runtime_options){.node = STAGE_NODE,
 							   .incarnation = 1,
@@ -210,6 +216,24 @@ struct stage *stage_new(bool leads, bool with_probes)
 	runtime_rescan(s->runtime, s->now_ms);
 	if (leads)
 		runtime_leading(s->runtime, true, 1, s->now_ms);
+	stage_run(s, 0);
+	return s;
+}
+
+struct stage *stage_new(bool leads, bool with_probes)
+{
+	return make(leads, with_probes, ISOLATION_CONTAINER);
+}
+
+struct stage *stage_new_machines(bool leads)
+{
+	struct stage *s = make(leads, false, ISOLATION_VM);
+	struct str digest = STR("sha256:1");
+
+	must(stage_apply(s, STAGE_OTHER, COMMAND_NODE_IMAGES,
+			 &(struct cmd_node_images){STAGE_OTHER, &digest, 1})
+		     .code == 0);
+	runtime_joined(s->runtime, s->epoch[STAGE_NODE], s->now_ms);
 	stage_run(s, 0);
 	return s;
 }

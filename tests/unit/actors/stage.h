@@ -26,12 +26,15 @@ struct stage {
 	struct seen seen[STAGE_EFFECTS];
 	uint32_t n_seen, looked; /* what stage_next looks at begins at `looked` */
 	bool with_probes;
+	uint8_t isolation;                                       /* of the pool */
 	bool speaks_as_other;                                    /* stage_post: from node 2 */
 	bool egress, runs_with_egress, runs_frozen, runs_parked; /* the pool's; what sandboxd lists */
 };
 
 /* Two nodes, a pool whose image node 1 holds; sandboxd has listed nothing. Node 1 leads if `leads`. */
 struct stage *stage_new(bool leads, bool with_probes);
+/* The same, with a pool of virtual machines, which both nodes run; both hold its image, and node 1 has joined. */
+struct stage *stage_new_machines(bool leads);
 void stage_free(struct stage *s);
 /* As a node: applied, told to the runtime, run. */
 struct result stage_apply(struct stage *s, uint64_t node, uint8_t type, const void *body);
