@@ -20,7 +20,7 @@ struct program {
 /* Closes on exec; -1: nobody is told. */
 extern int program_report_fd;
 
-_Noreturn void program_die(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void program_die(int status, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
 
 /* Standard input is /dev/null, signals are as new, /etc is complete, the user and his groups, the working directory, PATH
  * and HOME, the file of argv[0], no new privileges. */

@@ -87,6 +87,12 @@ int machine_files_remove(void **state)
 	return system(script);
 }
 
+static void give_up(const char *what, const struct err *err)
+{
+	fprintf(stderr, "%s: %s\n", what, err->message);
+	must(err->code == 0);
+}
+
 /* -- QEMU ----------------------------------------------------------------------------------------------------- */
 
 static int free_port(void)
@@ -200,10 +206,8 @@ static void meet(struct machine *m, const char *incoming)
 	CLEANUP_FD int fd = connect_agent(agent);
 
 	o.dir = m->dir;
-	if (guest_shim_new(&o, fd, &m->shim, &err) < 0 || guest_shim_hello(m->shim, BOOT_MS, &err) < 0) {
-		fprintf(stderr, "%s\n", err.message);
-		must(!"the machine boots");
-	}
+	if (guest_shim_new(&o, fd, &m->shim, &err) < 0 || guest_shim_hello(m->shim, BOOT_MS, &err) < 0)
+		give_up("the machine does not boot", &err);
 }
 
 void machine_boot(struct machine *m)
@@ -268,10 +272,8 @@ void machine_run(struct machine *m, const char *script)
 {
 	struct err err = {0};
 
-	if (machine_start(m, (const char *const[]){"sh", "-c", script, NULL}, "", &err) < 0) {
-		fprintf(stderr, "%s\n", err.message);
-		must(!"the program starts");
-	}
+	if (machine_start(m, (const char *const[]){"sh", "-c", script, NULL}, "", &err) < 0)
+		give_up("the program does not start", &err);
 }
 
 /* -- Its log -------------------------------------------------------------------------------------------------- */

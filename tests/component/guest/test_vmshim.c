@@ -155,7 +155,8 @@ static pid_t shim_pid(void)
 	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", guest_shim_pidfd(shim));
 	FILE *f = fopen(path, "re");
 
-	while (f != NULL && fgets(line, sizeof line, f) != NULL)
+	assert_non_null(f);
+	while (fgets(line, sizeof line, f) != NULL)
 		sscanf(line, "Pid: %d", &pid);
 	fclose(f);
 	assert_true(pid > 0);
