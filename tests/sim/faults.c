@@ -200,7 +200,7 @@ void faults_end(struct sim *s)
 
 		n->disk_ms_max = 2;
 		if (n->changed)
-			sim_able(n, made_for_vms(n));
+			sim_able(n, true); /* what sleeps there waits for it */
 		if (!n->up)
 			node_boot(n);
 		else if (n->asleep_until_ms > s->now_ms)
