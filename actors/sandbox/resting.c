@@ -134,8 +134,8 @@ uint8_t sandbox_woken(struct actor *a, struct context *c, const struct message *
 		return go_on(self, c);
 	if (reply->code == 0)
 		return tell(self, c, COMMAND_SANDBOX_AWAKE);
-	/* Saved only now: it is loaded then. Or its node runs no machines just now: its memory is kept until it does. */
-	if (passes(reply->code) || (self->going && reply->code == -ENOENT) || reply->code == -ENODEV)
+	/* Saved only now: it is loaded then. */
+	if (passes(reply->code) || (self->going && reply->code == -ENOENT))
 		return again(self, c);
 	/* Its file is there as long as it did not run. */
 	if (reply->code != -ENOENT && ++self->failures < (reply->code == -ENODEV ? PROOF_TRIES : TRIES)) {
