@@ -346,23 +346,29 @@ static int remove_entry(const char *path, const struct stat *st, int kind, struc
 	return remove(path);
 }
 
-int world_close(struct world *w)
+int world_left_behind(const struct world *w)
 {
 	struct world_counts after = count_host(w), before = w->before;
+
+	if (memcmp(&before, &after, sizeof after) == 0)
+		return 0;
+	fprintf(stderr,
+		"left behind: mounts %ld -> %ld, cgroups %ld -> %ld, processes %ld -> %ld, files %ld -> %ld, "
+		"interfaces %ld -> %ld\n",
+		before.mounts, after.mounts, before.cgroups, after.cgroups, before.processes, after.processes,
+		before.files, after.files, before.interfaces, after.interfaces);
+	return -1;
+}
+
+int world_close(struct world *w)
+{
+	int r = world_left_behind(w);
 
 	world_close_driver(w);
 	keeper_end(&w->keeper);
 	world_end_libvirtd(w);
 	nftw(w->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-	if (memcmp(&before, &after, sizeof after) == 0)
-		return 0;
-	fprintf(stderr,
-		"left behind: mounts %ld -> %ld, cgroups %ld -> %ld, processes %ld -> %ld, files %ld -> %ld, "
-		"interfaces "
-		"%ld -> %ld\n",
-		before.mounts, after.mounts, before.cgroups, after.cgroups, before.processes, after.processes,
-		before.files, after.files, before.interfaces, after.interfaces);
-	return -1;
+	return r;
 }
 
 void world_program(struct world *w, struct world_start *s, const char *const *argv)

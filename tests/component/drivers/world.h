@@ -36,6 +36,8 @@ int world_open(struct world *w, enum world_kind kind);
 /* Closes the driver, ends what a failed test left running, and removes the directory. -1, and says what, when anything
  * more is on the host than after world_open: a test leaves nothing behind. */
 int world_close(struct world *w);
+/* The same comparison alone. */
+int world_left_behind(const struct world *w);
 int world_open_driver(struct world *w, struct err *err);
 int world_adopt(struct world *w, driver_found *found, void *arg, struct err *err);
 void world_close_driver(struct world *w);
