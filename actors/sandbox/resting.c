@@ -12,7 +12,7 @@
 #define AGAIN_MS 250
 #define TRIES    5
 #define PROOF_TRIES \
-	240 /* a second each: a sandboxd that was started anew has to prove first that machines run here */
+	60 /* a second each: a sandboxd that was started anew has to prove first that machines run here */
 
 /* Passes by itself: something else is under way, or sandboxd is away. */
 static bool passes(int32_t code)

@@ -26,7 +26,7 @@ def play():
 
 
 play()
-cluster = harness.Cluster(settings=["cooldown_min=2"], name="moves")
+cluster = harness.Cluster(settings=["cooldown_min=2", "vm=on", "vm_emulation=on"], name="moves")
 try:
     cluster.start()
 except AssertionError:
@@ -183,7 +183,7 @@ def test_daemons_are_killed_meanwhile():
         victim = source if turn < 2 else source % 3 + 1
         os.kill(cluster.pid(victim, "berthd"), signal.SIGKILL)
         wait_until("moved", 60, lambda: (lambda r: r and r["node"] != source and r["state"] == "live")(row("erik-1", node=source % 3 + 1 if victim == source else source)))
-        assert wait_until("answers", 30, lambda: (lambda a: a.status == 200 and int(a.body))(ask("erik-1"))) == first + 1
+        assert wait_until("answers", 30, lambda: (lambda a: a.status == 200 and int(a.body))(ask("erik-1", victim % 3 + 1))) == first + 1
         wait_until("all are back", 30, lambda: all(n["state"] == "up" for n in cluster.admin("GET", "/.berth/v1/nodes").json()["value"]))
         uncordon(source)
 

@@ -91,10 +91,15 @@ static bool wake_all(struct sim *s)
 
 void operator_ends(struct sim *s)
 {
-	for (uint32_t i = 0; i < 30 && wake_all(s); i++)
+	for (uint32_t i = 0; i < 90 && wake_all(s); i++)
 		sim_run(s, 1000);
-	if (wake_all(s))
-		sim_fail(s, "a session stays asleep, or on its way");
+	for (const struct sandbox_row *row = NULL; (row = state_next_sandbox(sim_tables(s), row)) != NULL;) {
+		if (row->rest != REST_AWAKE)
+			sim_fail(s, "sandbox %llu stays %s on node %llu, target %llu%s",
+				 (unsigned long long)row->id, sandbox_rest_name[row->rest],
+				 (unsigned long long)row->node, (unsigned long long)row->target,
+				 row->asleep ? ", asleep" : "");
+	}
 	for (uint32_t i = 0; i < 30 && (i == 0 || any_cordoned(s)); i++) {
 		for (uint64_t node = 1; node <= s->n_nodes; node++)
 			order(s, 1, node, NODE_UNCORDON);
