@@ -51,7 +51,7 @@ static bool is_qemu_of(pid_t pid, const char *name, uint32_t uid)
 	if (b.n == 0 || memmem(b.p, b.n, word, strlen(word)) == NULL)
 		return false;
 	/* Of a process that may not be dumped /proc is root's; its status tells. */
-	buf_clear(&b);
+	buf_done(&b);
 	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 	if (fd_read_file(path, 65536, &b, NULL) < 0)
 		return false;
