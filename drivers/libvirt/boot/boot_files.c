@@ -227,7 +227,7 @@ int boot_files_prepare(const struct boot_options *o, struct boot_files *ret, str
 {
 	CLEANUP_BUF struct buf kernel = {0}, initrd = {0};
 	char modules[PATH_MAX], path[PATH_MAX];
-	struct boot_files files;
+	struct boot_files files = {0};
 	int r = find_kernel(o, &kernel, modules, err);
 
 	if (r == 0)

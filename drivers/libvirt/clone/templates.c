@@ -285,6 +285,7 @@ static int usable(struct templates *t, struct templates_entry *e, const struct t
 			       (unsigned long long)(e->retry_ms - now_ms) / 1000 + 1, e->why.message);
 	}
 	must(false);
+	return -EINVAL;
 }
 
 int templates_get(struct templates *t, const struct templates_key *key, templates_make *make, void *arg,
