@@ -182,8 +182,6 @@ static void put_pool(struct stage *s)
 static struct stage *make(bool leads, bool with_probes, uint8_t isolation)
 {
 	struct stage *s = calloc(1, sizeof *s);
-
-	must(s != NULL);
 	struct cmd_cluster_init init = {.id = STR("stage"),
 					.settings = {.cooldown_ms_min = 1000,
 						     .queue_ms = 10000,
