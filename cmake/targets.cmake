@@ -29,13 +29,13 @@ endfunction()
 
 # berth_test(test_codec LABEL unit SOURCES test_codec.c USES base_core): a cmocka program, one ctest entry.
 function(berth_test target)
-	cmake_parse_arguments(A "" "LABEL;TIMEOUT" "SOURCES;USES" ${ARGN})
+	cmake_parse_arguments(A "" "LABEL;TIMEOUT" "SOURCES;USES;ARGS" ${ARGN})
 	if(NOT A_TIMEOUT)
 		set(A_TIMEOUT 120)
 	endif()
 	add_executable(${target} ${A_SOURCES})
 	target_link_libraries(${target} PRIVATE berth_flags PkgConfig::CMOCKA ${A_USES})
-	add_test(NAME ${A_LABEL}.${target} COMMAND ${target})
+	add_test(NAME ${A_LABEL}.${target} COMMAND ${target} ${A_ARGS})
 	# A program that lacks what it needs from the machine exits with 77 and says why.
 	set_tests_properties(${A_LABEL}.${target} PROPERTIES
 		LABELS ${A_LABEL} TIMEOUT ${A_TIMEOUT} SKIP_RETURN_CODE 77
@@ -44,6 +44,23 @@ function(berth_test target)
 	if(A_LABEL MATCHES "^(component|cluster|clients)$")
 		set_tests_properties(${A_LABEL}.${target} PROPERTIES RESOURCE_LOCK machine)
 	endif()
+endfunction()
+
+# berth_machines(test_guest [ARGS libvirt] [LONG]): real virtual machines take part in the test that berth_test made; with ARGS in a second
+# test of the same program. Labelled `vm`. LONG: for `tools/check --ci` alone.
+function(berth_machines target)
+	cmake_parse_arguments(A "LONG" "" "ARGS" ${ARGN})
+	set(name component.${target})
+	if(A_ARGS)
+		set(name component.${target}.machines)
+		add_test(NAME ${name} COMMAND ${target} ${A_ARGS})
+		set_tests_properties(${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 RESOURCE_LOCK machine)
+	endif()
+	set(labels component vm)
+	if(A_LONG)
+		list(APPEND labels long)
+	endif()
+	set_tests_properties(${name} PROPERTIES LABELS "${labels}")
 endfunction()
 
 # berth_fuzzer(fuzz_codec CORPUS dir SOURCES fuzz_codec.c USES base_core): with clang and BERTH_FUZZ a libFuzzer program;

@@ -237,7 +237,7 @@ def test_a_write_is_read_through_every_node():
         assert a.status == 202, a
         for node in (reader, other):
             got = cluster.pool("data", node).json()["tags"]
-            assert got == {"round": str(i)}, (i, writer, node, got)
+            assert got == {"round": str(i), "berth.isolation": "container"}, (i, writer, node, got)
 
 
 def test_patches_at_once_keep_each_other():

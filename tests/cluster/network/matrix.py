@@ -20,6 +20,7 @@ import time
 OUTSIDE_MAC, HOST_MAC = "02:00:00:00:00:02", "02:00:00:00:00:01"
 PUBLIC, RESOLVER, DENIED, HOST, HOST_OTHER = "198.51.100.2", "198.51.100.53", "198.51.100.200", "198.51.100.1", "100.127.0.0"
 CONTROL = "100.127.0.1"
+GATEWAY_MAC = "02:62:74:68:00:00"  # drivers/net/egress.c
 TAG = re.compile(rb"<([a-z][a-z0-9:.-]+)>")
 CONNECTIONS, NEW_A_SECOND, PACKETS_A_SECOND, BYTES_A_SECOND = 100, 60, 1000, 128 << 10
 
@@ -265,7 +266,8 @@ node = Observer(os.getpid())
 class Sandbox:
     def __init__(self, pool, identifier):
         self.pool, self.identifier = pool, identifier
-        assert cluster.session(pool, identifier).status == 200
+        answer = cluster.session(pool, identifier)
+        assert answer.status == 200, answer
         sandbox = next(s for s in cluster.sessions(pool) if s["identifier"] == identifier)["sandbox"]
         self.pid = sandboxes.first_process(cluster, 1, sandbox)
 
@@ -280,6 +282,9 @@ class Sandbox:
     def address(self):
         return re.search(r"inet ([0-9.]+)/31", self.inside("ip", "-4", "addr", "show", "dev", "eth0").stdout).group(1)
 
+    def mac(self):
+        return re.search(r"link/ether ([0-9a-f:]+)", self.inside("ip", "link", "show", "dev", "eth0").stdout).group(1)
+
 
 boxes = {}
 
@@ -292,7 +297,7 @@ def test_each_packet():
         Sandbox("shut", "shut-1"), Sandbox("open", "open-1"), Sandbox("open", "open-2"))
     neighbour = Observer(second.pid, "eth0")
     me, theirs = first.address(), second.address()
-    r = first.inside(sys.executable, __file__, "send", "open", me, "02:62:74:68:00:00", "02:62:74:68:00:01", theirs)
+    r = first.inside(sys.executable, __file__, "send", "open", me, GATEWAY_MAC, first.mac(), theirs)
     assert r.returncode == 0, r
     r = subprocess.run(["nsenter", "-t", str(control_net.pid), "-n", sys.executable, __file__, "send", "control", CONTROL, *CONTROL_MACS, theirs],
                        capture_output=True, text=True, check=False)
@@ -327,7 +332,7 @@ def test_without_rules_nothing_passes():
     os.kill(daemon, signal.SIGSTOP)
     try:
         subprocess.run(["nft", "flush", "ruleset"], check=True)
-        r = first.inside(sys.executable, __file__, "send", "gap", first.address(), "02:62:74:68:00:00", "02:62:74:68:00:01", second.address())
+        r = first.inside(sys.executable, __file__, "send", "gap", first.address(), GATEWAY_MAC, first.mac(), second.address())
         assert r.returncode == 0, r
         time.sleep(0.5)
         for name, observer in (("outside", outside), ("node", node)):
@@ -342,7 +347,8 @@ def test_without_rules_nothing_passes():
 def test_dialling_in_is_the_same():
     for pool, identifier in (("shut", "shut-1"), ("open", "open-1")):
         for _ in range(20):
-            assert cluster.session(pool, identifier).status == 200
+            answer = cluster.session(pool, identifier)
+        assert answer.status == 200, answer
 
 
 FLOW = """import socket, sys, time

@@ -257,10 +257,14 @@ static const struct CMUnitTest cases[] = {
 	cmocka_unit_test_setup_teardown(starts_in_parallel, open_world, close_world),
 };
 
-/* All drivers, or the one that is named. */
-static int run_all(const char *only, const char *name, enum world_kind which, const char *lacks, int *skipped)
+/* All drivers, or those that are named. */
+static int run_all(char **only, const char *name, enum world_kind which, const char *lacks, int *skipped)
 {
-	if (only != NULL && strcmp(only, name) != 0)
+	bool wanted = only[0] == NULL;
+
+	for (; *only != NULL; only++)
+		wanted |= strcmp(*only, name) == 0;
+	if (!wanted)
 		return 0;
 	if (lacks != NULL) {
 		fprintf(stderr, "SKIPPED the cases on %s: %s\n", name, lacks);
@@ -274,7 +278,7 @@ static int run_all(const char *only, const char *name, enum world_kind which, co
 
 int main(int argc, char **argv)
 {
-	const char *only = argc > 1 ? argv[1] : NULL;
+	char **only = argv + (argc > 0);
 	int skipped = 0, failed = run_all(only, "scripted", WORLD_SCRIPTED, NULL, &skipped);
 
 	failed += run_all(only, "lxc", WORLD_LXC, world_lacks_lxc(), &skipped);
