@@ -311,6 +311,20 @@ static void take_inbox(struct control *c, uint64_t now)
 	}
 }
 
+/* Whether this node may serve its sandboxes: its lease lasts. */
+static void check_lease(struct control *c, uint64_t now)
+{
+	bool allowed = runtime_lease_ms(c->runtime) > now;
+
+	if (allowed == c->allowed)
+		return;
+	c->allowed = allowed;
+	gateway_allow(c->gateway, allowed);
+	log_line(allowed ? LOG_INFO : LOG_WARN, "%s",
+		 allowed ? "the lease lasts: sessions are served"
+			 : "the lease ended: sessions of this node are not served");
+}
+
 static void run_turn(struct control *c)
 {
 	uint64_t now = clock_boot_ms();
@@ -321,6 +335,7 @@ static void run_turn(struct control *c)
 	able_turn(c, now);
 	take_inbox(c, now);
 	runtime_run(c->runtime, now);
+	check_lease(c, now);
 	proposer_turn(c->proposer, now, clock_wall_ms());
 	inlet_applied(c);
 	api_turn(c->api);
@@ -355,20 +370,6 @@ void control_timer(struct loop_timer *timer)
 static void on_late(void *context, const struct envelope *e)
 {
 	control_refuse(context, e, -ETIMEDOUT, "the leader did not answer in time");
-}
-
-/* Whether this node may serve its sandboxes: its lease lasts. */
-static void check_lease(struct control *c, uint64_t now)
-{
-	bool allowed = runtime_lease_ms(c->runtime) > now;
-
-	if (allowed == c->allowed)
-		return;
-	c->allowed = allowed;
-	gateway_allow(c->gateway, allowed);
-	log_line(allowed ? LOG_INFO : LOG_WARN, "%s",
-		 allowed ? "the lease lasts: sessions are served"
-			 : "the lease ended: sessions of this node are not served");
 }
 
 /* Nothing new begins where the log has no room. Another node may have more; if none has, the lead comes around again. */

@@ -215,7 +215,7 @@ void metrics_not_ready(struct control *c, struct buf *to)
 		buf_printf(to, "the cluster has no leader\n");
 	if (proposer_epoch(c->proposer) == 0)
 		buf_printf(to, "this node has not joined yet\n");
-	else if (runtime_lease_ms(c->runtime) <= clock_boot_ms())
+	else if (!c->allowed)
 		buf_printf(to, "this node's lease has ended\n");
 	if (!sandboxd_client_ready(c->sandboxd))
 		buf_printf(to, "sandboxd is not connected\n");
