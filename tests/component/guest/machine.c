@@ -108,7 +108,7 @@ static int free_port(void)
 
 static void run_qemu(struct machine *m, const char *agent, const char *incoming)
 {
-	char drive[160], channel[160], net[160], console[128], monitor[160];
+	char drive[200], channel[200], net[160], console[128], monitor[160];
 
 	snprintf(drive, sizeof drive, "id=d,file=%s,format=raw,if=none,readonly=on", image);
 	snprintf(channel, sizeof channel, "socket,id=a,path=%s,server=on,wait=off", agent);
@@ -173,7 +173,8 @@ static int connect_agent(const char *path)
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+	must(strlen(path) < sizeof a.sun_path);
+	memcpy(a.sun_path, path, strlen(path) + 1);
 	for (int ms = 0; connect(fd, (struct sockaddr *)&a, sizeof a) != 0; ms += 10) {
 		must(ms < BOOT_MS);
 		usleep(10000);
