@@ -132,6 +132,13 @@ static int berth_start(struct bench *b, uint64_t memory_bytes, const char *what,
 	struct sandboxd_reply reply;
 	uint64_t began = now_us();
 	int r = calls_call(&b->calls, SANDBOXD_START, &start, -1, &reply, NULL, err);
+
+	/* A node that has just begun is finding out whether it runs machines. */
+	for (unsigned tries = 0; r == -EAGAIN && tries < 600; tries++) {
+		usleep(100000);
+		began = now_us();
+		r = calls_call(&b->calls, SANDBOXD_START, &start, -1, &reply, NULL, err);
+	}
 	uint64_t runs = now_us();
 
 	if (r < 0)
