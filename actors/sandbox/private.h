@@ -1,4 +1,5 @@
-/* private.h -- the inside of a sandbox's actor, for sandbox.c (its rise, its service, its table) and stopping.c (its end) alone. */
+/* private.h -- the inside of a sandbox's actor, for this folder's handlers alone: sandbox.c (its rise, its service, its table), resting.c
+ * (asleep and awake), stopping.c (its end). */
 #ifndef SANDBOX_PRIVATE_H
 #define SANDBOX_PRIVATE_H
 
@@ -33,6 +34,9 @@ bool sandbox_awaited(const struct sandbox *self, const struct message *m);
 
 /* sandbox.c: it runs, and the row says so. */
 uint8_t sandbox_serve(struct sandbox *self, struct context *c);
+/* What every start of it says, whether from its image or from a file; its program is not in it. Borrows from all three. */
+struct sandboxd_start sandbox_start_of(const struct sandbox_row *row, const struct pool_row *pool,
+				       const struct template *t);
 
 /* resting.c: `running` and `save` as sandboxd's list says. */
 uint8_t sandbox_rest_begin(struct sandbox *self, struct context *c, bool running, uint64_t save);

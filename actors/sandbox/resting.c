@@ -92,19 +92,11 @@ static uint8_t load(struct sandbox *self, struct context *c)
 	self->telling = COMMAND_NONE;
 	self->going = false;
 	self->outbound.open = row->egress;
-	self->request = context_drive(c, SANDBOXD_START,
-				      &(struct sandboxd_start){.sandbox = row->id,
-							       .pool = pool->name,
-							       .pool_uid = pool->uid,
-							       .revision = row->revision,
-							       .digest = t->digest,
-							       .cpu_milli = t->cpu_milli,
-							       .memory_bytes = t->memory_bytes,
-							       .target_port = t->target_port,
-							       .egress = row->egress,
-							       .isolation = ISOLATION_VM,
-							       .save = row->save},
-				      row->pool, row->revision, SANDBOX_START_MS);
+
+	struct sandboxd_start how = sandbox_start_of(row, pool, t);
+
+	how.save = row->save;
+	self->request = context_drive(c, SANDBOXD_START, &how, row->pool, row->revision, SANDBOX_START_MS);
 	return SANDBOX_ACTOR_WAKING;
 }
 

@@ -20,6 +20,21 @@
 #define PROBE_WAIT_MS  1000
 #define LIVENESS_MS    10000
 
+struct sandboxd_start sandbox_start_of(const struct sandbox_row *row, const struct pool_row *pool,
+				       const struct template *t)
+{
+	return (struct sandboxd_start){.sandbox = row->id,
+				       .pool = pool->name,
+				       .pool_uid = pool->uid,
+				       .revision = row->revision,
+				       .digest = t->digest,
+				       .cpu_milli = t->cpu_milli,
+				       .memory_bytes = t->memory_bytes,
+				       .target_port = t->target_port,
+				       .egress = row->egress,
+				       .isolation = pool->isolation};
+}
+
 static uint8_t start(struct sandbox *self, struct context *c)
 {
 	const struct sandbox_row *row = sandbox_row_of(&self->actor, c);
@@ -33,24 +48,16 @@ static uint8_t start(struct sandbox *self, struct context *c)
 	if (self->begun_ms == 0)
 		self->begun_ms = c->now_ms;
 	self->outbound.open = row->egress;
-	self->request = context_drive(c, SANDBOXD_START,
-				      &(struct sandboxd_start){.sandbox = row->id,
-							       .pool = pool->name,
-							       .pool_uid = pool->uid,
-							       .revision = row->revision,
-							       .digest = t->digest,
-							       .command = t->command,
-							       .n_command = t->n_command,
-							       .args = t->args,
-							       .n_args = t->n_args,
-							       .env = t->env,
-							       .n_env = t->n_env,
-							       .cpu_milli = t->cpu_milli,
-							       .memory_bytes = t->memory_bytes,
-							       .target_port = t->target_port,
-							       .egress = row->egress,
-							       .isolation = pool->isolation},
-				      row->pool, row->revision, SANDBOX_START_MS);
+
+	struct sandboxd_start how = sandbox_start_of(row, pool, t);
+
+	how.command = t->command;
+	how.n_command = t->n_command;
+	how.args = t->args;
+	how.n_args = t->n_args;
+	how.env = t->env;
+	how.n_env = t->n_env;
+	self->request = context_drive(c, SANDBOXD_START, &how, row->pool, row->revision, SANDBOX_START_MS);
 	return SANDBOX_ACTOR_STARTING;
 }
 

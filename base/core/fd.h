@@ -17,6 +17,8 @@ int fd_read_all(int fd, struct buf *b);
 int fd_read_file(const char *path, size_t max, struct buf *ret, struct err *err);
 /* Writes a temporary file beside `path`, fsyncs it, renames it, fsyncs the directory. */
 int fd_write_file(const char *path, unsigned mode, const void *p, size_t n, struct err *err);
+/* A directory of our own with this mode; made if missing, refused if it is somebody else's, or no directory. */
+int fd_make_directory(const char *path, unsigned mode, struct err *err);
 int fd_set_nonblocking(int fd, int on);
 
 #define CLEANUP_FD __attribute__((cleanup(fd_close)))

@@ -10,22 +10,6 @@
 
 #include "core/fd.h"
 
-int disk_directory(const char *path, unsigned mode, struct err *err)
-{
-	struct stat st;
-
-	if (mkdir(path, mode) < 0 && errno != EEXIST)
-		return err_system(err, -errno, "make %s", path);
-	if (lstat(path, &st) < 0)
-		return err_system(err, -errno, "stat %s", path);
-	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
-		return err_set(err, -EPERM, "%s: must be a directory that belongs to user %u", path,
-			       geteuid());
-	if (chmod(path, mode) < 0)
-		return err_system(err, -errno, "change mode of %s", path);
-	return 0;
-}
-
 static int remove_at(int parent, const char *name);
 
 static int clear_at(int fd)

@@ -1,11 +1,9 @@
-/* disk.h -- the store's directories: making, publishing, removing. As root, below directories that only root can enter. */
+/* disk.h -- the store's directories: publishing, removing. As root, below directories that only root can enter. */
 #ifndef IMAGE_DISK_H
 #define IMAGE_DISK_H
 
 #include "core/err.h"
 
-/* A directory of root's with this mode; made if missing, refused if it is somebody else's. */
-int disk_directory(const char *path, unsigned mode, struct err *err);
 /* Removes a tree without following links. A missing one is fine. */
 int disk_remove(const char *path, struct err *err);
 /* Everything in the directory. */

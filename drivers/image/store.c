@@ -224,18 +224,18 @@ static int load_all(struct image_store *s, bool links, struct err *err)
 static int make_folders(struct image_store *s, struct err *err)
 {
 	char path[PATH_MAX];
-	int r = disk_directory(s->options.dir, 0700, err);
+	int r = fd_make_directory(s->options.dir, 0700, err);
 
 	if (r == 0)
 		r = take_lock(s, err);
 	if (r == 0)
 		r = store_path(s, "images", NULL, NULL, path, err);
 	if (r == 0)
-		r = disk_directory(path, 0700, err);
+		r = fd_make_directory(path, 0700, err);
 	if (r == 0)
 		r = store_path(s, "work", NULL, NULL, path, err);
 	if (r == 0)
-		r = disk_directory(path, 0700, err);
+		r = fd_make_directory(path, 0700, err);
 	return r < 0 ? r : disk_clear(path, err);
 }
 

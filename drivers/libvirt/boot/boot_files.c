@@ -144,20 +144,6 @@ static bool is_version(const char *name)
 
 /* -- On the disk -------------------------------------------------------------------------------------------- */
 
-static int make_directory(const char *path, struct err *err)
-{
-	struct stat st;
-
-	if (mkdir(path, 0711) < 0 && errno != EEXIST)
-		return err_system(err, -errno, "make %s", path);
-	if (lstat(path, &st) < 0)
-		return err_system(err, -errno, "stat %s", path);
-	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
-		return err_set(err, -EPERM, "%s: must be a directory that belongs to user %u", path,
-			       geteuid());
-	return chmod(path, 0711) < 0 ? err_system(err, -errno, "change mode of %s", path) : 0;
-}
-
 /* A version's directory holds these two files, or what fd_write_file left beside them. */
 static int remove_version(const char *path, struct err *err)
 {
@@ -199,7 +185,7 @@ static int publish(const char *dir, const char *version_path, struct str kernel,
 	if (r == 0)
 		r = remove_version(new, err);
 	if (r == 0)
-		r = make_directory(new, err);
+		r = fd_make_directory(new, 0711, err);
 	if (r == 0)
 		r = write_in(new, "vmlinux", buf_str(&vmlinux), err);
 	if (r == 0)
@@ -236,7 +222,7 @@ int boot_files_prepare(const struct boot_options *o, struct boot_files *ret, str
 		r = name_version(buf_str(&kernel), buf_str(&initrd), or_default(o->emulator, EMULATOR),
 				 files.version, err);
 	if (r == 0)
-		r = make_directory(o->dir, err);
+		r = fd_make_directory(o->dir, 0711, err);
 	if (r == 0)
 		r = join(o->dir, files.version, path, err);
 	if (r == 0 && access(path, F_OK) < 0)

@@ -1,10 +1,10 @@
 """Sessions of real virtual machines that count in memory: one is suspended and woken, and one goes to another node when its own is drained,
 under requests: the count goes on, none fails, and the pauses are printed. Two nodes run machines, the third does not."""
 import re
-import threading
 import time
 
 import harness
+from counter import Counter
 from harness import Cluster, in_own_network, run, wait_until
 
 in_own_network()
@@ -64,26 +64,11 @@ def test_sleeps_and_wakes():
     assert count("alice-1", 3) == first + 3
 
 
-class Counter(threading.Thread):
-    def __init__(self, identifier, node):
-        super().__init__(daemon=True)
-        self.identifier, self.node = identifier, node
-        self.answers, self.slowest, self.stop = [], 0, False
-
-    def run(self):
-        while not self.stop:
-            began = time.monotonic()
-            a = ask(self.identifier, self.node)
-            self.slowest = max(self.slowest, time.monotonic() - began)
-            self.answers.append((a.status, a.body))
-            time.sleep(0.02)
-
-
 def test_a_drain_moves_it():
     source = row("alice-1")["node"]
     wait_until("the other node has the image and runs machines", 120,
                lambda: "vm" in cluster.nodes()[f"node{3 - source}"]["isolations"], 0.5)
-    load = Counter("alice-1", 3)
+    load = Counter(ask, "alice-1", 3)
     load.start()
     time.sleep(1)
     began = time.monotonic()

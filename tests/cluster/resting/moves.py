@@ -6,10 +6,10 @@ import pathlib
 import shutil
 import signal
 import tempfile
-import threading
 import time
 
 import harness
+from counter import Counter
 
 PROGRAMS = pathlib.Path(tempfile.mkdtemp(prefix="played.", dir=harness.BUILD))
 
@@ -106,23 +106,6 @@ def test_containers_do_not_sleep():
     assert r.returncode != 0 and "container" in r.stderr, r
 
 
-class Counter(threading.Thread):
-    """One request after the other of one identifier; what it saw."""
-
-    def __init__(self, identifier, node):
-        super().__init__(daemon=True)
-        self.identifier, self.node = identifier, node
-        self.answers, self.slowest, self.stop = [], 0, False
-
-    def run(self):
-        while not self.stop:
-            began = time.monotonic()
-            a = ask(self.identifier, self.node)
-            self.slowest = max(self.slowest, time.monotonic() - began)
-            self.answers.append((a.status, a.body))
-            time.sleep(0.005)
-
-
 def drain(node):
     cluster.berth("node", "drain", f"node{node}", "--deadline", "120s")
 
@@ -138,7 +121,7 @@ def test_a_drain_moves_sessions():
     owners = {i: row(i)["node"] for i in identifiers}
     victim = max(set(owners.values()), key=list(owners.values()).count)
     mine = [i for i in identifiers if owners[i] == victim]
-    load = [Counter(i, k % 3 + 1) for k, i in enumerate(identifiers)]
+    load = [Counter(ask, i, k % 3 + 1) for k, i in enumerate(identifiers)]
     for c in load:
         c.start()
     time.sleep(0.5)
