@@ -90,28 +90,12 @@ int machine_qemu(const struct libvirt_driver *d, const char *name, uint32_t uid,
 static void op_keep_log(struct driver *d, struct driver_instance *i, const char *path)
 {
 	(void)d;
-	if (strlen(path) < sizeof i->keep)
-		snprintf(i->keep, sizeof i->keep, "%s", path);
+	instance_keep_log(&i->base, path);
 }
 
-static int op_egress(struct driver *base, struct driver_instance *i, bool on, struct err *err)
+static int op_egress(struct driver *d, struct driver_instance *i, bool on, struct err *err)
 {
-	struct libvirt_driver *d = (struct libvirt_driver *)base;
-
-	if (!i->meta.egress)
-		return on ? err_set(err, -ENOTSUP,
-				    "sandbox %" PRIu64 " was started without egress; a new revision gives it",
-				    i->meta.sandbox)
-			  : 0;
-	/* The file first: a sandboxd that comes after must not turn on again what was turned off. */
-	int r = on ? 0 : sandbox_dir_set_egress(i->dir, false, err);
-
-	if (r == 0)
-		r = egress_switch(d->egress, i->meta.slot, on, err);
-	if (r < 0 && !on)
-		(void)sandbox_dir_set_egress(i->dir, true,
-					     NULL); /* it is still on, and whoever asks is told so */
-	return r == 0 && on ? sandbox_dir_set_egress(i->dir, true, err) : r;
+	return instance_egress(&i->base, ((struct libvirt_driver *)d)->egress, on, err);
 }
 
 static int op_dial(struct driver *base, struct driver_instance *i, uint16_t port, int *ret_fd,
@@ -120,8 +104,9 @@ static int op_dial(struct driver *base, struct driver_instance *i, uint16_t port
 	struct libvirt_driver *d = (struct libvirt_driver *)base;
 
 	if (i->pidfd < 0)
-		return err_set(err, -ECONNREFUSED, "sandbox %" PRIu64 " is not running", i->meta.sandbox);
-	return egress_dial(d->egress, i->meta.slot, port, ret_fd, err);
+		return err_set(err, -ECONNREFUSED, "sandbox %" PRIu64 " is not running",
+			       i->base.meta.sandbox);
+	return egress_dial(d->egress, i->base.meta.slot, port, ret_fd, err);
 }
 
 static int op_freeze(struct driver *d, struct driver_instance *i, bool frozen, struct err *err)
@@ -129,7 +114,7 @@ static int op_freeze(struct driver *d, struct driver_instance *i, bool frozen, s
 	(void)d;
 	if (i->pidfd < 0 ||
 	    syscall(SYS_pidfd_send_signal, i->pidfd, frozen ? SIGSTOP : SIGCONT, NULL, 0) != 0)
-		return err_set(err, -ESRCH, "sandbox %" PRIu64 " is not running", i->meta.sandbox);
+		return err_set(err, -ESRCH, "sandbox %" PRIu64 " is not running", i->base.meta.sandbox);
 	/* Its clock stood still. */
 	if (!frozen && i->shim != NULL)
 		(void)guest_shim_clock(i->shim);
@@ -157,23 +142,13 @@ static void op_exit_status(struct driver *d, struct driver_instance *i, struct d
 static void op_info(struct driver *d, struct driver_instance *i, struct driver_info *ret)
 {
 	(void)d;
-	*ret = (struct driver_info){.sandbox = i->meta.sandbox,
-				    .pool_uid = i->meta.pool_uid,
-				    .revision = i->meta.revision,
-				    .started_boot_ms = i->running.started_boot_ms,
-				    .started_wall_ms = i->running.started_wall_ms,
-				    .pid = i->running.pid,
-				    .slot = i->meta.slot,
-				    .uid_base = i->meta.uid_base,
-				    .target_port = i->meta.target_port,
-				    .egress = i->meta.egress && sandbox_dir_egress_on(i->dir)};
-	memcpy(ret->digest, i->digest, sizeof ret->digest);
+	instance_info(&i->base, ret);
 }
 
 /* Of QEMU: the guest's own words would be the guest's. Pages of files count for nobody, as a clone shares its template's. */
 static int op_stats(struct driver *d, struct driver_instance *i, struct driver_stats *ret, struct err *err)
 {
-	pid_t pid = (pid_t)i->running.pid;
+	pid_t pid = (pid_t)i->base.running.pid;
 	unsigned long resident = 0, shared = 0;
 	CLEANUP_BUF struct buf b = {0};
 	struct timespec cpu;
@@ -185,8 +160,8 @@ static int op_stats(struct driver *d, struct driver_instance *i, struct driver_s
 	if (i->pidfd < 0 || clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &cpu) != 0 ||
 	    fd_read_file(path, 256, &b, NULL) < 0 ||
 	    sscanf(buf_cstr(&b), "%*u %lu %lu", &resident, &shared) != 2 ||
-	    process_start(pid) != i->running.pid_start)
-		return err_set(err, -ESRCH, "sandbox %" PRIu64 " is not running", i->meta.sandbox);
+	    process_start(pid) != i->base.running.pid_start)
+		return err_set(err, -ESRCH, "sandbox %" PRIu64 " is not running", i->base.meta.sandbox);
 	*ret = (struct driver_stats){.cpu_us = (uint64_t)cpu.tv_sec * 1000000 + (uint64_t)cpu.tv_nsec / 1000,
 				     .memory_bytes = (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE)};
 	return 0;
@@ -194,16 +169,8 @@ static int op_stats(struct driver *d, struct driver_instance *i, struct driver_s
 
 static int op_log(struct driver *d, struct driver_instance *i, int *ret_fd, struct err *err)
 {
-	char path[SANDBOX_DIR_MAX + 32];
-	int fd;
-
 	(void)d;
-	snprintf(path, sizeof path, "%s/log/log", i->dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0)
-		return err_system(err, -errno, "log of sandbox %" PRIu64, i->meta.sandbox);
-	*ret_fd = fd;
-	return 0;
+	return instance_log(&i->base, ret_fd, err);
 }
 
 static void op_release(struct driver *d, struct driver_instance *i)

@@ -14,13 +14,13 @@
 #include "core/buf.h"
 #include "drivers/driver.h"
 #include "drivers_net/egress.h"
+#include "instance/instance.h"
 #include "libvirt_boot/accel.h"
 #include "libvirt_clone/handover.h"
 #include "libvirt_clone/templates.h"
 #include "libvirt_connection/connection.h"
 #include "libvirt_shim/guest_shim.h"
 #include "sandbox/process.h"
-#include "sandbox/sandbox_dir.h"
 
 #define MACHINE_NAME_MAX 40
 #define MACHINE_PATH_MAX 320
@@ -45,14 +45,10 @@ struct libvirt_driver {
 };
 
 struct driver_instance {
-	struct sandbox_meta meta;
-	struct sandbox_running running; /* pid: QEMU's */
-	char digest[DIGEST_MAX + 1];
-	char dir[SANDBOX_DIR_MAX];
-	char keep[SANDBOX_DIR_MAX]; /* where its log goes; "": it ends with the sandbox */
-	int pidfd;                  /* QEMU's; -1: over */
-	struct guest_shim *shim;    /* NULL: it never had one */
-	atomic_bool killed;         /* by us */
+	struct instance base;    /* running.pid: QEMU's */
+	int pidfd;               /* QEMU's; -1: over */
+	struct guest_shim *shim; /* NULL: it never had one */
+	atomic_bool killed;      /* by us */
 	bool exited;
 	struct driver_exit exit;
 };
@@ -77,8 +73,6 @@ int machine_go_on(struct driver *d, struct driver_instance *i, struct err *err);
 
 /* -- End -- */
 void machine_kill(struct driver_instance *i);
-/* True also for -1. */
-bool machine_wait_over(int pidfd, uint32_t timeout_ms);
 void machine_exit_status(struct driver_instance *i, struct driver_exit *ret);
 /* libvirt knows it no more: 0 also when it never did. */
 int machine_destroy(struct libvirt_driver *d, const char *name, struct err *err);

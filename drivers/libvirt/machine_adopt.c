@@ -22,20 +22,11 @@
 
 /* -- Adoption ------------------------------------------------------------------------------------------------------------ */
 
-/* "00000000000000ab" */
-static bool parse_id(const char *name, uint64_t *ret)
-{
-	if (strlen(name) != 16 || strspn(name, "0123456789abcdef") != 16)
-		return false;
-	*ret = strtoull(name, NULL, 16);
-	return true;
-}
-
 /* Of what ended or never began nothing is held: its stop() looks for what is left of it. */
 static void make_over(struct driver_instance *i)
 {
 	machine_kill(i);
-	machine_wait_over(i->pidfd, 2000);
+	process_wait(i->pidfd, 2000);
 	fd_close(&i->pidfd);
 }
 
@@ -47,23 +38,16 @@ static void adopt_one(struct libvirt_driver *d, uint64_t sandbox, driver_found *
 	if (i == NULL)
 		return;
 	i->pidfd = -1;
-	sandbox_dir_path(d->machines, sandbox, i->dir);
-	r = sandbox_dir_read_meta(i->dir, &i->meta, i->digest, NULL);
-	if (r == 0)
-		r = sandbox_dir_read_running(i->dir, &i->running, NULL);
-	i->meta.sandbox = sandbox;
-	i->meta.digest = str_of(i->digest);
-	if (r == 0) {
-		r = process_open((pid_t)i->running.pid, i->running.pid_start);
+	if (instance_read(&i->base, d->machines, sandbox) == 0) {
+		r = process_open((pid_t)i->base.running.pid, i->base.running.pid_start);
 		i->pidfd = r < 0 ? -1 : r;
-	} else {
-		i->running.pid = -1;
 	}
-	if (guest_shim_adopt(i->dir, &i->shim, NULL) < 0)
+	if (guest_shim_adopt(i->base.dir, &i->shim, NULL) < 0)
 		i->shim = NULL;
 	if (i->pidfd < 0 || i->shim == NULL || guest_shim_pidfd(i->shim) < 0)
 		make_over(i);
-	egress_adopt_tap(d->egress, i->meta.slot, i->meta.egress && sandbox_dir_egress_on(i->dir));
+	egress_adopt_tap(d->egress, i->base.meta.slot,
+			 i->base.meta.egress && sandbox_dir_egress_on(i->base.dir));
 	found(i, arg);
 }
 
@@ -77,7 +61,7 @@ int machine_adopt(struct driver *base, driver_found *found, void *arg, struct er
 	if (dir == NULL)
 		return err_system(err, -errno, "open %s", d->machines);
 	while ((e = readdir(dir)) != NULL) {
-		if (parse_id(e->d_name, &sandbox))
+		if (sandbox_dir_id(e->d_name, &sandbox))
 			adopt_one(d, sandbox, found, arg);
 	}
 	closedir(dir);
@@ -116,7 +100,7 @@ static bool is_stray(const struct libvirt_driver *d, const char *name)
 	uint64_t sandbox;
 
 	snprintf(prefix, sizeof prefix, "berth-%08x-", d->hash);
-	if (strncmp(name, prefix, strlen(prefix)) != 0 || !parse_id(name + strlen(prefix), &sandbox))
+	if (strncmp(name, prefix, strlen(prefix)) != 0 || !sandbox_dir_id(name + strlen(prefix), &sandbox))
 		return false;
 	sandbox_dir_path(d->machines, sandbox, dir);
 	return access(dir, F_OK) != 0;

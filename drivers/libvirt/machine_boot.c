@@ -182,7 +182,7 @@ static int connect_agent(const char *path, int *ret_fd, struct err *err)
 static int talk(const struct machine_boot *b, bool hello, struct driver_instance *i, struct err *err)
 {
 	struct guest_shim_options o = {.bin_dir = b->d->bin_dir,
-				       .dir = i->dir,
+				       .dir = i->base.dir,
 				       .uid = b->how->logger_uid,
 				       .log_bytes = b->how->limits.log_bytes};
 	CLEANUP_FD int agent = -1;
@@ -205,10 +205,10 @@ int machine_boot(const struct machine_boot *b, const struct machine_memory_of *m
 		;
 	r = create(b, memory, err);
 	if (r == 0)
-		r = machine_qemu(b->d, b->name, b->how->uid_base, &pid, &i->running.pid_start, &i->pidfd,
+		r = machine_qemu(b->d, b->name, b->how->uid_base, &pid, &i->base.running.pid_start, &i->pidfd,
 				 err);
 	if (r == 0) {
-		i->running.pid = pid;
+		i->base.running.pid = pid;
 		r = talk(b, memory->kind != MACHINE_MEMORY_LOADED, i, err);
 	}
 	sem_post(&b->d->boots);

@@ -75,14 +75,14 @@ static int make(void *arg, int memory, int state, struct err *err)
 	const struct machine_memory_of from = {
 		.kind = MACHINE_MEMORY_TEMPLATE, .handed_over = memory, .load = -1};
 	struct driver_instance t = {
-		.meta = {.sandbox = b->how->sandbox, .slot = b->how->slot, .uid_base = b->how->uid_base},
+		.base.meta = {.sandbox = b->how->sandbox, .slot = b->how->slot, .uid_base = b->how->uid_base},
 		.pidfd = -1};
 	int r, ended;
 
-	sandbox_dir_path(b->d->machines, b->how->sandbox, t.dir);
-	snprintf(t.dir + strlen(t.dir), sizeof t.dir - strlen(t.dir), "/template");
-	if (mkdir(t.dir, 0711) != 0)
-		return err_system(err, -errno, "mkdir %s", t.dir);
+	sandbox_dir_path(b->d->machines, b->how->sandbox, t.base.dir);
+	snprintf(t.base.dir + strlen(t.base.dir), sizeof t.base.dir - strlen(t.base.dir), "/template");
+	if (mkdir(t.base.dir, 0711) != 0)
+		return err_system(err, -errno, "mkdir %s", t.base.dir);
 	r = machine_boot(b, &from, &t, err);
 	if (r == 0)
 		r = save(b, state, err);
@@ -90,7 +90,7 @@ static int make(void *arg, int memory, int state, struct err *err)
 	fd_close(&t.pidfd);
 	guest_shim_free(t.shim);
 	if (ended == 0)
-		ended = sandbox_dir_remove(t.dir, r == 0 ? err : NULL);
+		ended = sandbox_dir_remove(t.base.dir, r == 0 ? err : NULL);
 	return r < 0 ? r : ended;
 }
 
@@ -115,7 +115,7 @@ static int get(const struct machine_boot *b, const struct driver_instance *i, st
 	char model[64], version[BOOT_VERSION_SIZE + 64];
 	struct stat qemu;
 	struct templates_key key = {.pool_uid = b->how->pool_uid,
-				    .digest = i->digest,
+				    .digest = i->base.digest,
 				    .version = version,
 				    .cpu_model = model,
 				    .memory_bytes = b->memory_bytes,
@@ -128,7 +128,7 @@ static int get(const struct machine_boot *b, const struct driver_instance *i, st
 		return err_system(err, -errno, EMULATOR_QEMU);
 	snprintf(version, sizeof version, "%s %llu %lld.%09ld", b->d->files.version,
 		 (unsigned long long)qemu.st_ino, (long long)qemu.st_mtim.tv_sec, qemu.st_mtim.tv_nsec);
-	if (i->digest[0] == '\0')
+	if (i->base.digest[0] == '\0')
 		return err_set(err, -EINVAL, "an image without a digest has no template");
 	return templates_get(b->d->templates, &key, make, (void *)(uintptr_t)b, ret, err);
 }

@@ -88,7 +88,7 @@ static int call(struct libvirt_driver *d, const struct driver_instance *i, conne
 
 	if (s == NULL)
 		return err_set(err, -ENOMEM, "no memory");
-	machine_name(d, i->meta.sandbox, s->name);
+	machine_name(d, i->base.meta.sandbox, s->name);
 	s->fd = fd < 0 ? -1 : dup(fd);
 	r = fd >= 0 && s->fd < 0 ? err_system(err, -errno, "file")
 				 : connection_call(d->connection, work, s, free_saving, timeout_ms, err);
@@ -108,7 +108,7 @@ int machine_save(struct driver *base, struct driver_instance *i, int fd, struct 
 		r = call(d, i, save_domain, fd, SAVE_MS + GO_ON_MS, err);
 	if (r < 0 && i->shim != NULL)
 		(void)guest_shim_clock(i->shim);
-	return r < 0 ? err_wrap(err, "save sandbox %" PRIu64, i->meta.sandbox) : 0;
+	return r < 0 ? err_wrap(err, "save sandbox %" PRIu64, i->base.meta.sandbox) : 0;
 }
 
 int machine_go_on(struct driver *base, struct driver_instance *i, struct err *err)
@@ -121,5 +121,5 @@ int machine_go_on(struct driver *base, struct driver_instance *i, struct err *er
 		r = guest_shim_hello(i->shim, HELLO_MS, err);
 	if (r == 0)
 		(void)guest_shim_clock(i->shim);
-	return r < 0 ? err_wrap(err, "go on with sandbox %" PRIu64, i->meta.sandbox) : 0;
+	return r < 0 ? err_wrap(err, "go on with sandbox %" PRIu64, i->base.meta.sandbox) : 0;
 }

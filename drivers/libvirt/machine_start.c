@@ -38,15 +38,15 @@ struct start {
 static int make_files(struct start *s, struct err *err)
 {
 	char qemu[SANDBOX_DIR_MAX + 32];
-	int r = sandbox_dir_make(s->i->dir, &s->i->meta, err);
+	int r = sandbox_dir_make(s->i->base.dir, &s->i->base.meta, err);
 
 	if (r < 0)
 		return r;
-	snprintf(qemu, sizeof qemu, "%s/qemu", s->i->dir);
+	snprintf(qemu, sizeof qemu, "%s/qemu", s->i->base.dir);
 	if (mkdir(qemu, 0700) != 0 || chown(qemu, 0, s->how->uid_base) != 0 || chmod(qemu, 0710) != 0)
 		return err_system(err, -errno, "mkdir %s", qemu);
-	snprintf(s->b.disk, sizeof s->b.disk, "%s/qemu/disk", s->i->dir);
-	snprintf(s->b.agent, sizeof s->b.agent, "%s/qemu/agent", s->i->dir);
+	snprintf(s->b.disk, sizeof s->b.disk, "%s/qemu/disk", s->i->base.dir);
+	snprintf(s->b.agent, sizeof s->b.agent, "%s/qemu/agent", s->i->base.dir);
 	if (s->how->disk == NULL)
 		return err_set(err, -EINVAL, "the image has no disk");
 	if (link(s->how->disk, s->b.disk) != 0)
@@ -90,9 +90,9 @@ static int tell_guest(struct start *s, struct err *err)
 		r = guest_shim_network(s->i->shim, &spec, err);
 	else
 		r = guest_shim_start(s->i->shim, &spec, START_MS, err);
-	s->i->running.started_boot_ms = clock_boot_ms();
-	s->i->running.started_wall_ms = clock_wall_ms();
-	return r == 0 ? sandbox_dir_write_running(s->i->dir, &s->i->running, err) : r;
+	s->i->base.running.started_boot_ms = clock_boot_ms();
+	s->i->base.running.started_wall_ms = clock_wall_ms();
+	return r == 0 ? sandbox_dir_write_running(s->i->base.dir, &s->i->base.running, err) : r;
 }
 
 /* -- All of it --------------------------------------------------------------------------------------------------------- */
@@ -109,7 +109,8 @@ static int start(struct start *s, struct err *err)
 		r = s->how->saved > 0 ? machine_boot(&s->b, &saved, s->i, err)
 				      : machine_clone(&s->b, s->i, err);
 	if (r == 0)
-		r = machine_bound((pid_t)s->i->running.pid, s->b.disk, &s->how->limits, s->b.host_bytes, err);
+		r = machine_bound((pid_t)s->i->base.running.pid, s->b.disk, &s->how->limits, s->b.host_bytes,
+				  err);
 	return r == 0 ? tell_guest(s, err) : r;
 }
 
@@ -119,18 +120,8 @@ static struct driver_instance *new_instance(struct libvirt_driver *d, const stru
 
 	if (i == NULL)
 		return NULL;
-	i->meta = (struct sandbox_meta){.sandbox = how->sandbox,
-					.pool_uid = how->pool_uid,
-					.revision = how->revision,
-					.slot = how->slot,
-					.uid_base = how->uid_base,
-					.target_port = how->target_port,
-					.egress = how->egress,
-					.stop_signal = how->stop_signal};
-	(void)str_copy(how->digest, i->digest, sizeof i->digest);
-	i->meta.digest = str_of(i->digest);
+	instance_init(&i->base, d->machines, how);
 	i->pidfd = -1;
-	sandbox_dir_path(d->machines, how->sandbox, i->dir);
 	return i;
 }
 

@@ -15,22 +15,11 @@
 
 #define SHIM_END_MS 5000
 
-/* "00000000000000ab" */
-static bool parse_id(const char *name, uint64_t *ret)
-{
-	char *end;
-
-	if (strlen(name) != 16 || strspn(name, "0123456789abcdef") != 16)
-		return false;
-	*ret = strtoull(name, &end, 16);
-	return true;
-}
-
 /* Its shim may be gone while its first process is not yet, or the other way round. */
 static void make_over(struct driver_instance *i)
 {
 	if (i->pidfd >= 0)
-		(void)!kill((pid_t)i->running.pid, SIGKILL);
+		(void)!kill((pid_t)i->base.running.pid, SIGKILL);
 	if (i->shim_pidfd >= 0 && i->pidfd < 0)
 		(void)!poll(&(struct pollfd){i->shim_pidfd, POLLIN, 0}, 1, 2000);
 	fd_close(&i->pidfd);
@@ -63,21 +52,15 @@ static void adopt_one(struct lxc_driver *d, uint64_t sandbox, driver_found *foun
 	if (i == NULL)
 		return;
 	i->pidfd = i->shim_pidfd = i->netns = -1;
-	sandbox_dir_path(d->sandboxes, sandbox, i->dir);
-	r = sandbox_dir_read_meta(i->dir, &i->meta, i->digest, NULL);
-	if (r == 0)
-		r = sandbox_dir_read_running(i->dir, &i->running, NULL);
-	if (r < 0 && r != -ESTALE && end_half_started(d, i->dir, sandbox, i->meta.slot)) {
+	r = instance_read(&i->base, d->sandboxes, sandbox);
+	if (r < 0 && r != -ESTALE && end_half_started(d, i->base.dir, sandbox, i->base.meta.slot)) {
 		free(i);
 		return;
 	}
-	i->meta.sandbox = sandbox;
-	if (r < 0)
-		i->running.pid = i->running.shim_pid = -1;
 	if (r < 0 || lxc_hold(d, i, NULL) < 0)
 		make_over(i);
-	if (i->meta.egress)
-		egress_adopt(d->egress, i->meta.slot, sandbox_dir_egress_on(i->dir));
+	if (i->base.meta.egress)
+		egress_adopt(d->egress, i->base.meta.slot, sandbox_dir_egress_on(i->base.dir));
 	found(i, arg);
 }
 
@@ -94,7 +77,7 @@ static void remove_stray_group(const char *dir, const char *container, void *arg
 
 	(void)dir;
 	snprintf(id, sizeof id, "%.16s", container + strlen("berth-00000000-"));
-	if (!parse_id(id, &sandbox))
+	if (!sandbox_dir_id(id, &sandbox))
 		return;
 	sandbox_dir_path(l->d->sandboxes, sandbox, path);
 	if (access(path, F_OK) == 0)
@@ -115,7 +98,7 @@ int lxc_adopt(struct driver *base, driver_found *found, void *arg, struct err *e
 	if (dir == NULL)
 		return err_system(err, -errno, "open %s", d->sandboxes);
 	while ((e = readdir(dir)) != NULL) {
-		if (parse_id(e->d_name, &sandbox))
+		if (sandbox_dir_id(e->d_name, &sandbox))
 			adopt_one(d, sandbox, found, arg);
 	}
 	closedir(dir);

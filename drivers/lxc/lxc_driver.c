@@ -38,24 +38,6 @@ static void signal_first(struct driver_instance *i, int sig)
 		(void)!syscall(SYS_pidfd_send_signal, i->pidfd, sig, NULL, 0);
 }
 
-static bool wait_over(struct driver_instance *i, uint32_t timeout_ms)
-{
-	struct pollfd p = {i->shim_pidfd, POLLIN, 0};
-	uint64_t end = clock_boot_ms() + timeout_ms;
-
-	if (i->shim_pidfd < 0)
-		return true;
-	for (;;) {
-		uint64_t now = clock_boot_ms();
-		int n = poll(&p, 1, now >= end ? 0 : (int)(end - now));
-
-		if (n > 0)
-			return true;
-		if (n == 0 && clock_boot_ms() >= end)
-			return false;
-	}
-}
-
 static void op_kill(struct driver *d, struct driver_instance *i)
 {
 	(void)d;
@@ -79,7 +61,7 @@ static void op_exit_status(struct driver *d, struct driver_instance *i, struct d
 
 	if (!i->exited) {
 		i->exit = (struct driver_exit){.how = SANDBOX_EXIT_UNKNOWN, .wall_ms = clock_wall_ms()};
-		if (sandbox_dir_read_exit(i->dir, &e))
+		if (sandbox_dir_read_exit(i->base.dir, &e))
 			i->exit = (struct driver_exit){
 				.how = (enum sandboxd_exit)e.how, .value = e.value, .wall_ms = e.wall_ms};
 		else
@@ -113,21 +95,7 @@ int lxc_remove_host_objects(struct lxc_driver *d, const char *dir, uint64_t sand
 static void op_keep_log(struct driver *d, struct driver_instance *i, const char *path)
 {
 	(void)d;
-	if (strlen(path) < sizeof i->keep)
-		snprintf(i->keep, sizeof i->keep, "%s", path);
-}
-
-/* Renamed, whatever it is: the logger has no privileges but may have been taken over, and the next reader looks. */
-static void move_log(const struct driver_instance *i)
-{
-	static const char *const parts[][2] = {{"log", "log"}, {"log.1", "old"}};
-	char from[SANDBOX_DIR_MAX + 32], to[SANDBOX_DIR_MAX + 32];
-
-	for (size_t k = 0; i->keep[0] != '\0' && k < 2; k++) {
-		snprintf(from, sizeof from, "%s/log/%s", i->dir, parts[k][0]);
-		snprintf(to, sizeof to, "%s.%s", i->keep, parts[k][1]);
-		(void)!rename(from, to);
-	}
+	instance_keep_log(&i->base, path);
 }
 
 static int end_now(struct lxc_driver *d, struct driver_instance *i, struct err *err)
@@ -135,14 +103,14 @@ static int end_now(struct lxc_driver *d, struct driver_instance *i, struct err *
 	struct driver_exit status;
 
 	op_kill(&d->base, i);
-	if (!wait_over(i, KILL_WAIT_MS)) {
+	if (!process_wait(i->shim_pidfd, KILL_WAIT_MS)) {
 		(void)!syscall(SYS_pidfd_send_signal, i->shim_pidfd, SIGKILL, NULL, 0);
-		if (!wait_over(i, KILL_WAIT_MS))
+		if (!process_wait(i->shim_pidfd, KILL_WAIT_MS))
 			return err_set(err, -EBUSY, "its processes do not end");
 	}
 	op_exit_status(&d->base, i, &status);
-	move_log(i);
-	return lxc_remove_host_objects(d, i->dir, i->meta.sandbox, i->meta.slot, err);
+	instance_move_log(&i->base);
+	return lxc_remove_host_objects(d, i->base.dir, i->base.meta.sandbox, i->base.meta.slot, err);
 }
 
 static int op_stop(struct driver *base, struct driver_instance *i, uint32_t grace_ms, struct err *err)
@@ -150,16 +118,16 @@ static int op_stop(struct driver *base, struct driver_instance *i, uint32_t grac
 	struct lxc_driver *d = (struct lxc_driver *)base;
 	int r;
 
-	if (!wait_over(i, 0) && grace_ms > 0) {
-		signal_first(i, i->meta.stop_signal);
-		wait_over(i, grace_ms);
+	if (!process_wait(i->shim_pidfd, 0) && grace_ms > 0) {
+		signal_first(i, i->base.meta.stop_signal);
+		process_wait(i->shim_pidfd, grace_ms);
 	}
 	/* In turns: processes die on their own time, and all of a pool's at once would leave no CPU to requests. */
 	while (sem_wait(&d->ends) != 0)
 		;
 	r = end_now(d, i, err);
 	sem_post(&d->ends);
-	return r < 0 ? err_wrap(err, "stop sandbox %" PRIu64, i->meta.sandbox) : 0;
+	return r < 0 ? err_wrap(err, "stop sandbox %" PRIu64, i->base.meta.sandbox) : 0;
 }
 
 /* -- Connections, freezing, figures --------------------------------------------------------------------------- */
@@ -174,19 +142,20 @@ static int op_dial(struct driver *base, struct driver_instance *i, uint16_t port
 	int saved = 0;
 
 	if (i->netns < 0)
-		return err_set(err, -ECONNREFUSED, "sandbox %" PRIu64 " is not running", i->meta.sandbox);
+		return err_set(err, -ECONNREFUSED, "sandbox %" PRIu64 " is not running",
+			       i->base.meta.sandbox);
 	if (setns(i->netns, CLONE_NEWNET) != 0)
 		return err_system(err, -errno, "enter the network namespace of sandbox %" PRIu64,
-				  i->meta.sandbox);
+				  i->base.meta.sandbox);
 	s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (s < 0)
 		saved = errno;
 	must(setns(d->own_netns, CLONE_NEWNET) == 0);
 	if (s < 0)
-		return err_system(err, -saved, "socket in sandbox %" PRIu64, i->meta.sandbox);
+		return err_system(err, -saved, "socket in sandbox %" PRIu64, i->base.meta.sandbox);
 	if (connect(s, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS)
 		return err_system(err, -errno, "connect to port %u of sandbox %" PRIu64, port,
-				  i->meta.sandbox);
+				  i->base.meta.sandbox);
 	*ret_fd = fd_take(&s);
 	return 0;
 }
@@ -195,68 +164,36 @@ static int op_freeze(struct driver *d, struct driver_instance *i, bool frozen, s
 {
 	(void)d;
 	if (i->freezer[0] == '\0')
-		return err_set(err, -ESRCH, "sandbox %" PRIu64 " is not running", i->meta.sandbox);
+		return err_set(err, -ESRCH, "sandbox %" PRIu64 " is not running", i->base.meta.sandbox);
 	return cgroup_freeze(i->freezer, frozen, err);
 }
 
 static void op_info(struct driver *d, struct driver_instance *i, struct driver_info *ret)
 {
 	(void)d;
-	*ret = (struct driver_info){.sandbox = i->meta.sandbox,
-				    .pool_uid = i->meta.pool_uid,
-				    .revision = i->meta.revision,
-				    .started_boot_ms = i->running.started_boot_ms,
-				    .started_wall_ms = i->running.started_wall_ms,
-				    .pid = i->running.pid,
-				    .slot = i->meta.slot,
-				    .uid_base = i->meta.uid_base,
-				    .target_port = i->meta.target_port,
-				    .egress = i->meta.egress && sandbox_dir_egress_on(i->dir)};
-	memcpy(ret->digest, i->digest, sizeof ret->digest);
+	instance_info(&i->base, ret);
 }
 
 static int op_stats(struct driver *base, struct driver_instance *i, struct driver_stats *ret, struct err *err)
 {
 	struct lxc_driver *d = (struct lxc_driver *)base;
 
-	int r = cgroup_stats(&d->layout, (pid_t)i->running.pid, &ret->cpu_us, &ret->memory_bytes, &ret->pids,
-			     err);
+	int r = cgroup_stats(&d->layout, (pid_t)i->base.running.pid, &ret->cpu_us, &ret->memory_bytes,
+			     &ret->pids, err);
 
-	return r == 0 ? cgroup_files_bytes(&d->layout, (pid_t)i->running.pid, &ret->files_bytes, err) : r;
+	return r == 0 ? cgroup_files_bytes(&d->layout, (pid_t)i->base.running.pid, &ret->files_bytes, err)
+		      : r;
 }
 
 static int op_log(struct driver *d, struct driver_instance *i, int *ret_fd, struct err *err)
 {
-	char path[SANDBOX_DIR_MAX + 32];
-	int fd;
-
 	(void)d;
-	snprintf(path, sizeof path, "%s/log/log", i->dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return err_system(err, -errno, "log of sandbox %" PRIu64, i->meta.sandbox);
-	*ret_fd = fd;
-	return 0;
+	return instance_log(&i->base, ret_fd, err);
 }
 
-static int op_egress(struct driver *base, struct driver_instance *i, bool on, struct err *err)
+static int op_egress(struct driver *d, struct driver_instance *i, bool on, struct err *err)
 {
-	struct lxc_driver *d = (struct lxc_driver *)base;
-
-	if (!i->meta.egress)
-		return on ? err_set(err, -ENOTSUP,
-				    "sandbox %" PRIu64 " was started without egress; a new revision gives it",
-				    i->meta.sandbox)
-			  : 0;
-	/* The file first: a sandboxd that comes after must not turn on again what was turned off. */
-	int r = on ? 0 : sandbox_dir_set_egress(i->dir, false, err);
-
-	if (r == 0)
-		r = egress_switch(d->egress, i->meta.slot, on, err);
-	if (r < 0 && !on)
-		(void)sandbox_dir_set_egress(i->dir, true,
-					     NULL); /* it is still on, and whoever asks is told so */
-	return r == 0 && on ? sandbox_dir_set_egress(i->dir, true, err) : r;
+	return instance_egress(&i->base, ((struct lxc_driver *)d)->egress, on, err);
 }
 
 static void op_release(struct driver *d, struct driver_instance *i)

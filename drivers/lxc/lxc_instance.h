@@ -8,10 +8,10 @@
 #include "core/buf.h"
 #include "drivers/driver.h"
 #include "drivers_net/egress.h"
+#include "instance/instance.h"
 #include "shims.h"
 #include "lxc_shim/shim/seccomp_filter.h"
 #include "sandbox/process.h"
-#include "sandbox/sandbox_dir.h"
 
 #define CONTAINER_NAME_MAX 40
 
@@ -28,11 +28,7 @@ struct lxc_driver {
 };
 
 struct driver_instance {
-	struct sandbox_meta meta;
-	struct sandbox_running running;
-	char digest[DIGEST_MAX + 1];
-	char dir[SANDBOX_DIR_MAX];
-	char keep[SANDBOX_DIR_MAX];         /* where its log goes; "": it ends with the sandbox */
+	struct instance base;
 	char freezer[CGROUP_PATH_MAX + 32]; /* "": not running when adopted */
 	int pidfd, shim_pidfd, netns;       /* -1: over */
 	bool exited;

@@ -103,12 +103,12 @@ static int read_report(int control, enum shim_event want, struct shim_report *re
 
 int lxc_hold(struct lxc_driver *d, struct driver_instance *i, struct err *err)
 {
-	pid_t pid = (pid_t)i->running.pid;
+	pid_t pid = (pid_t)i->base.running.pid;
 	char path[64];
 	int r;
 
-	i->shim_pidfd = process_open((pid_t)i->running.shim_pid, i->running.shim_start);
-	i->pidfd = process_open(pid, i->running.pid_start);
+	i->shim_pidfd = process_open((pid_t)i->base.running.shim_pid, i->base.running.shim_start);
+	i->pidfd = process_open(pid, i->base.running.pid_start);
 	if (i->shim_pidfd < 0 || i->pidfd < 0)
 		return err_set(err, -ESRCH, "its processes are gone");
 	snprintf(path, sizeof path, "/proc/%d/ns/net", (int)pid);
@@ -116,7 +116,7 @@ int lxc_hold(struct lxc_driver *d, struct driver_instance *i, struct err *err)
 	r = i->netns < 0 ? err_system(err, -errno, "open %s", path)
 			 : cgroup_freezer_path(&d->layout, pid, i->freezer, sizeof i->freezer, err);
 	/* Still the same process: then all of the above was its. */
-	if (r == 0 && process_start(pid) != i->running.pid_start)
+	if (r == 0 && process_start(pid) != i->base.running.pid_start)
 		r = err_set(err, -ESRCH, "its first process is gone");
 	return r;
 }
@@ -145,28 +145,28 @@ static int start_with(struct lxc_driver *d, struct driver_instance *i, int contr
 
 	if (r < 0)
 		return r;
-	i->running = running_of(&ready);
+	i->base.running = running_of(&ready);
 	r = lxc_hold(d, i, err);
 	if (r == 0 && stat(how->root, &image) != 0)
 		r = err_system(err, -errno, "%s", how->root);
 	/* Those of the process that runs, not of the group that was meant for it. */
 	if (r == 0) {
 		limits.image = image.st_dev;
-		r = cgroup_check_limits(&d->layout, (pid_t)i->running.pid, &limits, err);
+		r = cgroup_check_limits(&d->layout, (pid_t)i->base.running.pid, &limits, err);
 	}
 	if (r == 0 && how->egress)
 		r = egress_attach(d->egress, how->slot, i->netns, err);
 	if (r == 0)
-		r = sandbox_dir_write_running(i->dir, &i->running, err);
+		r = sandbox_dir_write_running(i->base.dir, &i->base.running, err);
 	if (r < 0)
 		return r;
 	if (send(control, &go, 1, MSG_NOSIGNAL) != 1)
 		return err_system(err, -errno, "say go to the shim");
 	r = read_report(control, SHIM_RUNNING, &done, err);
 	if (r == 0) {
-		i->running.started_boot_ms = done.started_boot_ms;
-		i->running.started_wall_ms = done.started_wall_ms;
-		r = sandbox_dir_write_running(i->dir, &i->running, err);
+		i->base.running.started_boot_ms = done.started_boot_ms;
+		i->base.running.started_wall_ms = done.started_wall_ms;
+		r = sandbox_dir_write_running(i->base.dir, &i->base.running, err);
 	}
 	return r;
 }
@@ -188,18 +188,8 @@ static struct driver_instance *new_instance(struct lxc_driver *d, const struct d
 
 	if (i == NULL)
 		return NULL;
-	i->meta = (struct sandbox_meta){.sandbox = how->sandbox,
-					.pool_uid = how->pool_uid,
-					.revision = how->revision,
-					.slot = how->slot,
-					.uid_base = how->uid_base,
-					.target_port = how->target_port,
-					.egress = how->egress,
-					.stop_signal = how->stop_signal};
-	(void)str_copy(how->digest, i->digest, sizeof i->digest);
-	i->meta.digest = str_of(i->digest);
+	instance_init(&i->base, d->sandboxes, how);
 	i->pidfd = i->shim_pidfd = i->netns = -1;
-	sandbox_dir_path(d->sandboxes, how->sandbox, i->dir);
 	return i;
 }
 
@@ -217,26 +207,26 @@ int lxc_start(struct driver *base, const struct driver_start *how, struct driver
 	if (i == NULL)
 		return err_set(err, -ENOMEM, "start sandbox %" PRIu64 ": no memory", how->sandbox);
 	lxc_container_name(d, how->sandbox, name);
-	r = sandbox_dir_make(i->dir, &i->meta, err);
+	r = sandbox_dir_make(i->base.dir, &i->base.meta, err);
 	if (r < 0) {
 		base->ops->release(base, i);
 		return err_wrap(err, "start sandbox %" PRIu64, how->sandbox);
 	}
-	r = config_memfd(d, how, i->dir, name, &config, err);
+	r = config_memfd(d, how, i->base.dir, name, &config, err);
 	if (r == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) != 0)
 		r = err_system(err, -errno, "socketpair");
 	if (r == 0)
 		r = shims_start(d->shims, name, config, control[1], &pid, &shim, err);
 	fd_close(&control[1]);
 	if (r == 0)
-		r = sandbox_dir_write_shim(i->dir, pid, process_start(pid), err);
+		r = sandbox_dir_write_shim(i->base.dir, pid, process_start(pid), err);
 	if (r == 0)
 		r = start_with(d, i, control[0], how, err);
 	fd_close(&control[0]);
 	if (r < 0) {
 		if (shim >= 0)
 			end_shim(shim);
-		if (lxc_remove_host_objects(d, i->dir, how->sandbox, how->slot, NULL) < 0)
+		if (lxc_remove_host_objects(d, i->base.dir, how->sandbox, how->slot, NULL) < 0)
 			*ret = i;
 		else
 			base->ops->release(base, i);

@@ -1,12 +1,14 @@
 #include "process.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/fd.h"
 
 #define FIELD_START_TIME 22 /* of proc(5)'s stat */
@@ -43,4 +45,22 @@ int process_open(pid_t pid, uint64_t start)
 		return -ESRCH;
 	}
 	return fd;
+}
+
+bool process_wait(int pidfd, uint32_t timeout_ms)
+{
+	struct pollfd p = {pidfd, POLLIN, 0};
+	uint64_t end = clock_boot_ms() + timeout_ms;
+
+	if (pidfd < 0)
+		return true;
+	for (;;) {
+		uint64_t now = clock_boot_ms();
+		int n = poll(&p, 1, now >= end ? 0 : (int)(end - now));
+
+		if (n > 0)
+			return true;
+		if (n == 0 && clock_boot_ms() >= end)
+			return false;
+	}
 }

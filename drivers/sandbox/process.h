@@ -2,6 +2,7 @@
 #ifndef SANDBOX_PROCESS_H
 #define SANDBOX_PROCESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -9,5 +10,7 @@
 uint64_t process_start(pid_t pid);
 /* A pidfd of the process that has this number and start; -ESRCH if it is gone. */
 int process_open(pid_t pid, uint64_t start);
+/* Whether it has ended, after so long at the most; true also for -1. */
+bool process_wait(int pidfd, uint32_t timeout_ms);
 
 #endif

@@ -5,6 +5,7 @@
 #include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,6 +24,14 @@ void sandbox_dir_path(const char *parent, uint64_t sandbox, char ret[SANDBOX_DIR
 	int n = snprintf(ret, SANDBOX_DIR_MAX, "%s/%016" PRIx64, parent, sandbox);
 
 	must(n < SANDBOX_DIR_MAX);
+}
+
+bool sandbox_dir_id(const char *name, uint64_t *ret)
+{
+	if (strlen(name) != 16 || strspn(name, "0123456789abcdef") != 16)
+		return false;
+	*ret = strtoull(name, NULL, 16);
+	return true;
 }
 
 static int write_struct(const char *dir, const char *name, const struct codec_type *type, const void *value,

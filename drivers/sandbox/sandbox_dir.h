@@ -10,6 +10,8 @@
 #define SANDBOX_DIR_MAX 400
 
 void sandbox_dir_path(const char *parent, uint64_t sandbox, char ret[SANDBOX_DIR_MAX]);
+/* The id that names such a directory, "00000000000000ab". */
+bool sandbox_dir_id(const char *name, uint64_t *ret);
 /* -EEXIST: there is one already. */
 int sandbox_dir_make(const char *dir, const struct sandbox_meta *meta, struct err *err);
 /* The shim of a start under way: what a next sandboxd has to see ended before it removes anything. */
