@@ -2,10 +2,7 @@
 #include "shims.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +13,9 @@
 #include "core/fd.h"
 #include "lxc_shim/pass_fd.h"
 #include "lxc_shim/shim_config.h"
+#include "sandbox/process.h"
 
-#define FD_FLOOR 16 /* above the numbers that they become, so that none replaces another */
+_Static_assert(SHIM_FORKS_FD == 3, "the only descriptor that it is given");
 
 struct shims {
 	char bin_dir[256];
@@ -26,53 +24,27 @@ struct shims {
 	int sock;
 };
 
-static void prepare(posix_spawn_file_actions_t *files, posix_spawnattr_t *attr, int sock)
-{
-	sigset_t none, all;
-
-	posix_spawn_file_actions_init(files);
-	posix_spawn_file_actions_addopen(files, 0, "/dev/null", O_RDWR, 0);
-	posix_spawn_file_actions_adddup2(files, 0, 1);
-	posix_spawn_file_actions_adddup2(files, 0, 2);
-	posix_spawn_file_actions_adddup2(files, sock, SHIM_FORKS_FD);
-	posix_spawn_file_actions_addclosefrom_np(files, SHIM_FORKS_FD + 1);
-	posix_spawnattr_init(attr);
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_setsigmask(attr, &none);
-	posix_spawnattr_setsigdefault(attr, &all);
-	posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-}
-
 static int begin(struct shims *s, struct err *err)
 {
 	char path[300], room[SHIM_NAME_ROOM], program[] = "berth-shim";
 	char *const argv[] = {program, room, NULL};
 	/* Its children share what the linker did before they were forked; nothing is left to do in each. */
 	char *const env[] = {(char[]){"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, (char[]){"LD_BIND_NOW=1"}, NULL};
-	CLEANUP_FD int theirs = -1, high = -1;
+	CLEANUP_FD int theirs = -1;
 	int pair[2], r;
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
 		return err_system(err, -errno, "socketpair");
 	CLEANUP_FD int ours = pair[0];
 
 	theirs = pair[1];
-	high = fcntl(theirs, F_DUPFD_CLOEXEC, FD_FLOOR);
-	if (high < 0)
-		return err_system(err, -errno, "descriptor for the shims");
 	memset(room, '-', sizeof room - 1);
 	room[sizeof room - 1] = '\0';
 	snprintf(path, sizeof path, "%s/berth-shim", s->bin_dir);
-	prepare(&files, &attr, high);
-	r = posix_spawn(&s->pid, path, &files, &attr, argv, env);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&files);
-	if (r != 0) {
+	r = process_spawn(path, argv, env, -1, &theirs, 1, &s->pid);
+	if (r < 0) {
 		s->pid = -1;
-		return err_system(err, -r, "run %s", path);
+		return err_system(err, r, "run %s", path);
 	}
 	s->sock = fd_take(&ours);
 	return 0;

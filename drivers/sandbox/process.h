@@ -13,4 +13,10 @@ int process_open(pid_t pid, uint64_t start);
 /* Whether it has ended, after so long at the most; true also for -1. */
 bool process_wait(int pidfd, uint32_t timeout_ms);
 
+#define PROCESS_FDS_MAX 2
+/* Runs the program with default signals. Its descriptors: /dev/null as 0 and 1, and as 2 if `report` is -1, else that; fds[k] as
+ * 3 + k, and no other. All stay the caller's. 0 or -errno. */
+int process_spawn(const char *path, char *const argv[], char *const env[], int report, const int *fds,
+		  unsigned n_fds, pid_t *ret_pid);
+
 #endif

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,10 +19,10 @@
 
 #include "core/clock.h"
 #include "core/fd.h"
+#include "sandbox/process.h"
 #include "sandbox/sandbox_dir.h"
 #include "talk.h"
 
-#define FD_FLOOR       16 /* above the numbers that they become */
 #define BEGIN_WAIT_MS  30000
 #define STATUS_WAIT_MS 10000
 
@@ -134,37 +133,18 @@ static int listen_in(const char *dir, int *ret, struct err *err)
 	return 0;
 }
 
-static int run_shim(const struct guest_shim_options *o, const int fds[3], pid_t *ret_pid)
+static int run_shim(const struct guest_shim_options *o, int report, int listen, int agent, pid_t *ret_pid)
 {
 	char path[300], program[] = "berth-vmshim", dir[SANDBOX_DIR_MAX], uid[16], bytes[24];
 	char *const argv[] = {program, dir, uid, bytes, NULL};
 	char *const env[] = {(char[]){"ASAN_OPTIONS=detect_leaks=0"}, NULL};
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	int r;
+	const int fds[] = {[TALK_LISTEN_FD - 3] = listen, [TALK_AGENT_FD - 3] = agent};
 
 	snprintf(path, sizeof path, "%s/berth-vmshim", o->bin_dir);
 	snprintf(dir, sizeof dir, "%s", o->dir);
 	snprintf(uid, sizeof uid, "%u", o->uid);
 	snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)o->log_bytes);
-	posix_spawn_file_actions_init(&files);
-	posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDWR, 0);
-	posix_spawn_file_actions_adddup2(&files, 0, 1);
-	posix_spawn_file_actions_adddup2(&files, fds[0], 2);
-	posix_spawn_file_actions_adddup2(&files, fds[1], TALK_LISTEN_FD);
-	posix_spawn_file_actions_adddup2(&files, fds[2], TALK_AGENT_FD);
-	posix_spawn_file_actions_addclosefrom_np(&files, TALK_AGENT_FD + 1);
-	posix_spawnattr_init(&attr);
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	r = posix_spawn(ret_pid, path, &files, &attr, argv, env);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&files);
-	return -r;
+	return process_spawn(path, argv, env, report, fds, 2, ret_pid);
 }
 
 /* It says nothing when it has begun, and why when it cannot. */
@@ -189,20 +169,15 @@ static int wait_for_begin(int report, struct err *err)
 
 static int spawn_shim(const struct guest_shim_options *o, int listen, int agent, struct err *err)
 {
-	CLEANUP_FD int report = -1, theirs = -1, listen_high = -1, agent_high = -1;
+	CLEANUP_FD int report = -1, theirs = -1;
 	int ends[2], r, status;
 	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC) != 0)
 		return err_system(err, -errno, "pipe");
 	report = ends[0];
-	theirs = fcntl(ends[1], F_DUPFD_CLOEXEC, FD_FLOOR);
-	close(ends[1]);
-	listen_high = fcntl(listen, F_DUPFD_CLOEXEC, FD_FLOOR);
-	agent_high = fcntl(agent, F_DUPFD_CLOEXEC, FD_FLOOR);
-	if (theirs < 0 || listen_high < 0 || agent_high < 0)
-		return err_system(err, -errno, "descriptors for the shim");
-	r = run_shim(o, (int[]){theirs, listen_high, agent_high}, &pid);
+	theirs = ends[1];
+	r = run_shim(o, theirs, listen, agent, &pid);
 	if (r < 0)
 		return err_system(err, r, "run %s/berth-vmshim", o->bin_dir);
 	fd_close(&theirs);
