@@ -34,6 +34,8 @@ bool sandbox_awaited(const struct sandbox *self, const struct message *m);
 
 /* sandbox.c: it runs, and the row says so. */
 uint8_t sandbox_serve(struct sandbox *self, struct context *c);
+
+/* starting.c */
 /* What every start of it says, whether from its image or from a file; its program is not in it. Borrows from all three. */
 struct sandboxd_start sandbox_start_of(const struct sandbox_row *row, const struct pool_row *pool,
 				       const struct template *t);

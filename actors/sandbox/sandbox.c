@@ -20,21 +20,6 @@
 #define PROBE_WAIT_MS  1000
 #define LIVENESS_MS    10000
 
-struct sandboxd_start sandbox_start_of(const struct sandbox_row *row, const struct pool_row *pool,
-				       const struct template *t)
-{
-	return (struct sandboxd_start){.sandbox = row->id,
-				       .pool = pool->name,
-				       .pool_uid = pool->uid,
-				       .revision = row->revision,
-				       .digest = t->digest,
-				       .cpu_milli = t->cpu_milli,
-				       .memory_bytes = t->memory_bytes,
-				       .target_port = t->target_port,
-				       .egress = row->egress,
-				       .isolation = pool->isolation};
-}
-
 static uint8_t start(struct sandbox *self, struct context *c)
 {
 	const struct sandbox_row *row = sandbox_row_of(&self->actor, c);

@@ -375,7 +375,11 @@ static void on_late(void *context, const struct envelope *e)
 /* Nothing new begins where the log has no room. Another node may have more; if none has, the lead comes around again. */
 static void leave_full_disk(struct control *c, uint64_t now)
 {
-	if (!c->leads || now < c->yield_ms || !consensus_disk_low(c->consensus))
+	bool low = consensus_disk_low(c->consensus);
+
+	if (!low)
+		c->yield_ms = 0; /* what fills it later is another matter */
+	if (!low || !c->leads || now < c->yield_ms)
 		return;
 	c->yield_ms = now + YIELD_MS;
 	if (consensus_transfer(c->consensus, 0, NULL, NULL) == 0)
