@@ -29,6 +29,7 @@ SANITIZED = BUILD.name in ("asan", "tsan")  # then memory that is freed is kept 
 SOURCE = pathlib.Path(os.environ["BERTH_SOURCE"])
 IMAGE = os.environ.get("BERTH_IMAGE", "")
 VM = os.environ.get("BERTH_ISOLATION") == "vm"
+ISOLATION = "vm" if VM else "container"  # of pools that name none
 PATIENCE = 8 if VM else 1  # times what a container takes: machines may be emulated, on a busy machine
 API = "2024-08-02-preview"
 SUBSCRIPTION = "34adfa4f-cedf-4dc0-ba29-b6d1a69ab345"
@@ -212,7 +213,7 @@ class Cluster:
     def start(self):
         self.berth("cluster", "start", "--dir", str(self.dir), timeout=90)
         if VM and not self.proven:  # what a test counts then is not the canaries
-            able = [["container", "vm"] if "\nvm = on\n" in (self.node_dir(n) / "berth.conf").read_text() else ["container"]
+            able = [["container"] if "\nvm = off\n" in (self.node_dir(n) / "berth.conf").read_text() else ["container", "vm"]
                     for n in range(1, self.n + 1)]
             wait_until("all nodes run machines that shall", 30, lambda: [row["isolations"] for _, row in sorted(self.nodes().items())] == able)
             self.proven = True
@@ -370,6 +371,12 @@ class Cluster:
         """templateUpdateStatus counts of what runs, flat."""
         a = self.pool(pool, node)
         return a.json()["properties"].get("templateUpdateStatus", {}) if a.status == 200 else {}
+
+    def status(self, pool, node=1):
+        """What runs of it, and why not more."""
+        a = self.admin("GET", f"/.berth/v1{self.arm_path(pool).split('?')[0]}/status", node=node)
+        assert a.status == 200, a
+        return a.json()
 
     def sessions(self, pool, node=1):
         a = self.admin("GET", f"/.berth/v1{self.arm_path(pool).split('?')[0]}/sessions", node=node)

@@ -134,6 +134,15 @@ def left(cluster):
     return {"programs": programs, "cgroups": groups(cluster), "mounts": mounts(cluster), "folders": folders}
 
 
+def wait_until_gone(cluster, before, seconds=15):
+    """Until nothing more is left than before."""
+    try:
+        harness.wait_until("all of it is gone", seconds, lambda: left(cluster) == before, 0.5)
+    except AssertionError as e:
+        now = left(cluster)
+        raise AssertionError(f"{e}: {({k: (before[k], now[k]) for k in now if now[k] != before[k]})}") from None
+
+
 def _command(pid):
     with contextlib.suppress(OSError):
         return command(pid)

@@ -189,7 +189,7 @@ def test_new_identifiers_soon_after_the_leaders_death():
 def test_nothing_is_left():
     node = serving_node()
     cluster.wait_operation(cluster.admin("DELETE", cluster.arm_path("demo"), node=node), node)
-    wait_until("all of it is gone", 15, lambda: sandboxes.left(cluster) == before, 0.5)
+    sandboxes.wait_until_gone(cluster, before)
 
 
 run([test_sessions_open, test_kill_a_containers_process, test_kill_a_shim, test_kill_sandboxd,

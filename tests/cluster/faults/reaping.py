@@ -193,7 +193,7 @@ def test_requests_while_it_is_reaped_get_an_answer():
 def test_nothing_is_left():
     for pool in ("brief", "to-exit", "aged"):
         cluster.wait_operation(cluster.admin("DELETE", cluster.arm_path(pool)))
-    wait_until("all of it is gone", 15, lambda: sandboxes.left(cluster) == before, 0.5)
+    sandboxes.wait_until_gone(cluster, before)
 
 
 run([test_pools, test_idle_is_reaped_after_its_cooldown, test_whatever_is_under_way_holds_it,

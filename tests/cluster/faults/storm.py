@@ -140,7 +140,7 @@ def test_everybody_is_served():
 
 def test_nothing_is_left():
     cluster.wait_operation(cluster.admin("DELETE", cluster.arm_path("storm")))
-    wait_until("all of it is gone", 15, lambda: sandboxes.left(cluster) == before, 0.5)
+    sandboxes.wait_until_gone(cluster, before)
 
 
 run([test_storm, test_the_pool_recovers, test_what_runs_is_what_the_tables_say, test_everybody_is_served,

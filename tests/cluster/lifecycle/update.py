@@ -6,7 +6,7 @@ import threading
 import time
 
 import recount
-from harness import API, BUILD, SOURCE, Cluster, in_parallel, run, wait_until
+from harness import API, BUILD, ISOLATION, SOURCE, Cluster, in_parallel, run, wait_until
 
 cluster = Cluster(settings=["cooldown_min=2", "pull_retry_ms=1000"], name="update").start()
 SECRET = "swordfish \u00e9 $HOME \"quoted\""
@@ -128,7 +128,7 @@ def test_patch_keeps_what_it_does_not_name():
     patch("pool", {"properties": {"scaleConfiguration": {"maxConcurrentSessions": 11}}}, node=2)
     after = wait_until("node 1 shows it", 10, lambda: next(
         (p for p in [cluster.pool("pool").json()] if p["properties"]["scaleConfiguration"]["maxConcurrentSessions"] == 11), None))
-    assert after["tags"] == {"team": "two", "berth.isolation": "container"}
+    assert after["tags"] == {"team": "two", "berth.isolation": ISOLATION}
     assert after["properties"]["scaleConfiguration"]["readySessionInstances"] == 3
     for key in ("customContainerTemplate", "dynamicPoolConfiguration", "secrets", "sessionNetworkConfiguration", "environmentId"):
         assert after["properties"][key] == before["properties"][key], key
@@ -144,7 +144,7 @@ def test_patch_of_the_image_keeps_the_secrets():
     wait_until("the ready ones are new", 30, lambda: rolled("pool", free), 0.2)
     seen = env("pool", "third", 2)
     assert (seen["BERTH_SAMPLE"], seen["PLAIN"], seen["HIDDEN"]) == ("1", "as given", SECRET), seen
-    assert cluster.pool("pool").json()["tags"] == {"team": "two", "berth.isolation": "container"}
+    assert cluster.pool("pool").json()["tags"] == {"team": "two", "berth.isolation": ISOLATION}
 
 
 def test_a_new_secret_reaches_new_sandboxes():
