@@ -11,8 +11,9 @@ struct machine {
 	struct guest_shim *shim;
 	char dir[96]; /* the shim's */
 	int port;     /* of 127.0.0.1, leads to the guest's 8080 */
-	int monitor;  /* QEMU's, once it was asked something; -1 */
-	char *log;    /* after machine_wait */
+	bool slow;
+	int monitor; /* QEMU's, once it was asked something; -1 */
+	char *log;   /* after machine_wait */
 	struct driver_exit exit;
 };
 
@@ -24,6 +25,9 @@ int machine_files_remove(void **state);
 
 /* Until its agent answered. */
 void machine_boot(struct machine *m);
+/* One whose clock is 20 times slower, with a processor that gives random numbers: its kernel's generator is ready at once, and has for
+ * a second of its own, which is long, no cause to renew itself. */
+void machine_boot_slow(struct machine *m);
 /* `argv` ends with NULL. 0, or as guest_shim_start says. */
 int machine_start(struct machine *m, const char *const *argv, const char *user, struct err *err);
 /* As root, a shell's script that begins. */

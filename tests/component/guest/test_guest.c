@@ -23,12 +23,21 @@
 #include "core/fd.h"
 #include "machine.h"
 
+#define DRAWS 32
+
 static struct machine m = {.monitor = -1};
 
 static int boot(void **state)
 {
 	(void)state;
 	machine_boot(&m);
+	return 0;
+}
+
+static int boot_slow(void **state)
+{
+	(void)state;
+	machine_boot_slow(&m);
 	return 0;
 }
 
@@ -326,6 +335,44 @@ static void goes_on_where_it_was_restored(void **state)
 			clock_wall_ms() / 1000 + 1);
 }
 
+/* What a copy of the saved machine draws, each with a call of its own; and its uptime in seconds afterwards. */
+static double take_draws(char ret[DRAWS][48])
+{
+	char text[64];
+	const char *at;
+
+	machine_restore(&m);
+	machine_run(&m, "dd if=/dev/urandom bs=16 count=32 2>/dev/null | od -An -v -tx1; echo uptime=$(cat "
+			"/proc/uptime)");
+	machine_wait(&m);
+	at = m.log;
+	for (int i = 0; i < DRAWS; i++) {
+		at = strstr(at, "stdout F  ");
+		assert_non_null(at);
+		at += strlen("stdout F  ");
+		assert_int_equal(strcspn(at, "\n"), 47);
+		snprintf(ret[i], 48, "%s", at);
+	}
+	value_of("uptime", text);
+	return strtod(text, NULL);
+}
+
+/* A kernel's generator goes on from where it was saved: two copies draw the same numbers, a few places apart at most, until it is given
+ * another state. That is the host's seed at START; or, one second after it began, the kernel's own, which would hide that there was none. */
+static void copies_draw_numbers_of_their_own(void **state)
+{
+	static char draws[2][DRAWS][48];
+	int same = 0;
+
+	(void)state;
+	machine_save(&m);
+	for (int i = 0; i < 2; i++)
+		assert_true(take_draws(draws[i]) < 1);
+	for (int i = 0; i < DRAWS * DRAWS; i++)
+		same += strcmp(draws[0][i / DRAWS], draws[1][i % DRAWS]) == 0;
+	assert_int_equal(same, 0);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, boot, end)
 
 int main(int argc, char **argv)
@@ -343,6 +390,7 @@ int main(int argc, char **argv)
 		CASE(a_flooded_console_costs_its_machine),
 		CASE(a_killed_machine_is_over),
 		CASE(goes_on_where_it_was_restored),
+		cmocka_unit_test_setup_teardown(copies_draw_numbers_of_their_own, boot_slow, end),
 	};
 	const char *lacks = machine_lacks();
 

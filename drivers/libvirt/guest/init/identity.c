@@ -16,14 +16,14 @@
 
 static int seed_random(struct str seed, struct err *err)
 {
-	struct {
-		struct rand_pool_info head;
-		char bytes[GUEST_SEED_BYTES];
+	union {
+		struct rand_pool_info head; /* its bytes follow it */
+		char bytes[sizeof(struct rand_pool_info) + GUEST_SEED_BYTES];
 	} entropy = {.head = {.entropy_count = GUEST_SEED_BYTES * 8, .buf_size = GUEST_SEED_BYTES}};
 	CLEANUP_FD int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
 	int r = 0;
 
-	memcpy(entropy.bytes, seed.p, GUEST_SEED_BYTES);
+	memcpy(entropy.bytes + sizeof entropy.head, seed.p, GUEST_SEED_BYTES);
 	/* The second one makes each processor's generator forget what it had in the template. */
 	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &entropy) != 0 || ioctl(fd, RNDRESEEDCRNG) != 0)
 		r = err_system(err, -errno, "seed the kernel's random numbers");
