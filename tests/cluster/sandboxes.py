@@ -168,7 +168,7 @@ class Load:
             turn += 1
             at = time.monotonic()
             try:
-                a = self.cluster.session(self.pool, identifier, "/count", node=node, timeout=30)
+                a = self.cluster.session(self.pool, identifier, "/count", node=node, timeout=120 if harness.VM else 30)
                 count = int(a.body) if a.status == 200 else None
                 self.seen[identifier].append((at, node, a.status, count, a.headers.get("x-ms-session-guid"),
                                               a.headers.get("retry-after"), a.body[:200] if a.status != 200 else b"",
