@@ -227,14 +227,16 @@ def _hosts(e, wrong):
 
 
 def _told_late(e, complaint):
-    """What was seen on a node that was cut off begins to count once it is committed; and an answer that was lost with its leader or its
-    node leaves no `opened`, and no `connected` either when nobody came back for the session."""
+    """What was seen on a node that was cut off begins to count once it is committed; a session that was committed is opened when its node hears
+    of it and can write it down; and an answer that was lost with its leader or its node leaves no `opened`, and no `connected` either when
+    nobody came back for the session."""
     m = re.search(r", (?:ready|its session opened): billed (\d+), seen (\d+|None)", complaint)
     if not m or "ready" in complaint and m.group(2) == "None":
         return False
     billed = int(m.group(1))
     seen = billed if m.group(2) == "None" else int(m.group(2))
-    return billed >= seen and any(a - 1000 < seen and billed < b + 5000 for a, b in e.faults)
+    first, last = sorted((billed, seen))
+    return (billed >= seen or "opened" in complaint) and any(a - 1000 < first and last < b + 5000 for a, b in e.faults)
 
 
 def _bill(e, wrong):
