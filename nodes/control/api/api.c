@@ -257,7 +257,7 @@ void api_send(struct api_call *call, struct address to, uint16_t type, const voi
 	struct envelope e = control_message(c, &bytes, to, type, body);
 
 	e.from = (struct address){ADDRESS_API, c->config.node_id, call->request->id};
-	e.correlation = call->request->id;
+	e.correlation = call->asks;
 	e.deadline_ms = call->deadline_ms;
 	control_send(c, &e);
 }
@@ -269,7 +269,7 @@ void api_propose(struct api_call *call, uint8_t type, const void *body,
 	struct address to = {ADDRESS_API, c->config.node_id, call->request->id};
 
 	call->proposed = proposed;
-	proposer_submit(c->proposer, type, body, &to, call->request->id, clock_boot_ms() + ANSWER_MS);
+	proposer_submit(c->proposer, type, body, &to, call->asks, clock_boot_ms() + ANSWER_MS);
 	control_kick(c);
 }
 
@@ -364,7 +364,7 @@ void api_request(struct api *a, struct gateway_api_request *request)
 		gateway_api_free(request);
 		return;
 	}
-	*call = (struct api_call){.api = a, .request = request, .deadline_ms = clock_boot_ms() + ANSWER_MS};
+	*call = (struct api_call){.api = a, .request = request, .deadline_ms = clock_boot_ms() + ANSWER_MS, .asks = 1};
 	crypto_uuid(call->id);
 	must(map_insert(&a->calls, &call->node, map_hash_u64(request->id)) == 0);
 	handle(call);
@@ -390,7 +390,7 @@ void api_answered(struct api *a, const struct envelope *e)
 	if (call == NULL ||
 	    !(call->proposed != NULL || call->waits || call->reads || call->owners_left > 0 ||
 	      call->finds_left > 0 || call->asks_node || call->status != NULL) ||
-	    type == NULL)
+	    type == NULL || e->correlation != call->asks)
 		return;
 	body = arena_alloc(&call->arena, type->size);
 	must(body != NULL);

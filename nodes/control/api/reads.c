@@ -63,13 +63,13 @@ void reads_question(struct control *c, const struct envelope *question)
 static void ask(struct api_call *call)
 {
 	struct control *c = api_control(call->api);
-	uint64_t self = c->config.node_id, id = call->request->id;
+	uint64_t self = c->config.node_id;
 
 	call->asked_ms = clock_boot_ms();
 	if (c->leads)
 		reads_question(c, &(struct envelope){.to = {ADDRESS_CONTROL, self, 0},
-						     .from = {ADDRESS_API, self, id},
-						     .correlation = id});
+						     .from = {ADDRESS_API, self, call->request->id},
+						     .correlation = call->asks});
 	else if (c->leader != 0)
 		api_send(call, (struct address){ADDRESS_CONTROL, NODE_LEADER, 0}, MSG_INDEX, NULL);
 }
@@ -77,6 +77,7 @@ static void ask(struct api_call *call)
 void reads_begin(struct api_call *call)
 {
 	call->reads = true;
+	call->asks++;
 	call->index = 0;
 	call->deadline_ms = clock_boot_ms() + READ_MS;
 	ask(call);
@@ -102,6 +103,7 @@ void reads_turn(struct api_call *call, uint64_t now)
 
 	if (call->index != 0 && replica_applied(api_control(call->api)) >= call->index) {
 		call->reads = false;
+		call->asks++; /* the leader may have been asked twice */
 		api_serve(call);
 	} else if (now >= call->deadline_ms) {
 		arm_reply_error(&reply, 503, "ServiceUnavailable",

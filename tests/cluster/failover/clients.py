@@ -95,6 +95,26 @@ def test_tools_go_on_while_any_node_dies():
         assert len(loop.took) > 3
 
 
+def test_a_leader_that_pauses():
+    """Asked twice how far its tables go, it answers twice; neither is taken for the answer to what is asked next."""
+    path = f"{cluster.pool_path('demo')}/.management/stopSession?identifier=paused-{{}}&api-version={API}"
+    for turn in range(6):
+        whole()
+        first = leader()
+        node = first % 3 + 1
+        assert cluster.session("demo", f"paused-{turn}", node=node).status == 200
+        pid, answers = cluster.pid(first, "berthd"), []
+        asker = threading.Thread(target=lambda: answers.append(cluster.admin("POST", path.format(turn), node=node, timeout=20)))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            asker.start()
+            time.sleep(0.25)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        asker.join()
+        assert [a.status for a in answers] == [200], (turn, answers)
+
+
 def insist(method, path, body, nodes, good):
     """As a client that hears no answer does: the same again, through one node after another, until it is answered."""
     deadline = time.monotonic() + 30
@@ -216,5 +236,5 @@ def test_what_a_read_costs():
         print(f"        {where}: p50 {took[50] * 1000:.1f} ms, p99 {took[99] * 1000:.1f} ms", flush=True)
 
 
-run([test_tools_go_on_while_any_node_dies, test_a_change_happens_once_though_its_node_dies, test_a_change_happens_once_though_the_leader_dies,
+run([test_tools_go_on_while_any_node_dies, test_a_leader_that_pauses, test_a_change_happens_once_though_its_node_dies, test_a_change_happens_once_though_the_leader_dies,
      test_without_a_majority_nobody_lies, test_what_a_read_costs], cluster)

@@ -172,7 +172,7 @@ def test_a_booted_node_starts_nothing_again():
         assert -1500 < closed[s["sandbox"]] - ended < LEASE_S * 1000, (s, closed[s["sandbox"]] - ended)
     for identifier, s in there.items():
         a = wait_until("the identifier is served", 20, lambda: ask("warm", identifier, other))
-        assert a != history.opened[("warm", identifier)], "a new container"
+        assert a != history.opened.get(("warm", identifier)), "a new container"  # none: its answer was lost when all were killed
         history.answered("warm", identifier, a, kept=True)
     e = auditor.collect(cluster, ["warm"], history, lost=[node])
     wrong = auditor.audit(e)

@@ -167,7 +167,7 @@ def test_daemons_are_killed_meanwhile():
         os.kill(cluster.pid(victim, "berthd"), signal.SIGKILL)
         wait_until("moved", 60, lambda: (lambda r: r and r["node"] != source and r["state"] == "live")(row("erik-1", node=source % 3 + 1 if victim == source else source)))
         assert wait_until("answers", 30, lambda: (lambda a: a.status == 200 and int(a.body))(ask("erik-1", victim % 3 + 1))) == first + 1
-        wait_until("all are back", 30, lambda: all(n["state"] == "up" for n in cluster.admin("GET", "/.berth/v1/nodes").json()["value"]))
+        wait_until("all are back", 30, lambda: [n["state"] for n in cluster.nodes().values()] == ["up"] * 3)
         uncordon(source)
 
 
