@@ -192,8 +192,11 @@ class Cluster:
         return r
 
     def nodes(self, node=1):
-        """The rows of nodes as that node shows them, by name."""
-        a = self.admin("GET", "/.berth/v1/nodes", node=node, timeout=10)
+        """The rows of nodes as that node shows them, by name; none while it cannot tell."""
+        try:
+            a = self.admin("GET", "/.berth/v1/nodes", node=node, timeout=10)
+        except OSError:  # it is being started
+            return {}
         return {row["name"]: row for row in a.json()["value"]} if a.status == 200 else {}
 
     def roles(self, node=1):

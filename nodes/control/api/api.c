@@ -364,7 +364,8 @@ void api_request(struct api *a, struct gateway_api_request *request)
 		gateway_api_free(request);
 		return;
 	}
-	*call = (struct api_call){.api = a, .request = request, .deadline_ms = clock_boot_ms() + ANSWER_MS, .asks = 1};
+	*call = (struct api_call){
+		.api = a, .request = request, .deadline_ms = clock_boot_ms() + ANSWER_MS, .asks = 1};
 	crypto_uuid(call->id);
 	must(map_insert(&a->calls, &call->node, map_hash_u64(request->id)) == 0);
 	handle(call);

@@ -29,8 +29,8 @@ struct api_call {
 	struct arena arena;
 	struct arm_request question; /* arm's continuation points to it */
 	struct arm_outcome outcome;
-	uint64_t deadline_ms;    /* CLOCK_BOOTTIME */
-	uint64_t asks;           /* the correlation of what it waits for: answers to anything before come late */
+	uint64_t deadline_ms; /* CLOCK_BOOTTIME */
+	uint64_t asks;        /* the correlation of what it waits for: answers to anything before come late */
 	char id[UUID_TEXT_SIZE]; /* x-ms-request-id */
 	uint8_t again;           /* how often a PATCH was merged anew */
 	bool reads;              /* waits for tables that show all that was acknowledged before; reads.c */

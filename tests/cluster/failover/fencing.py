@@ -101,7 +101,7 @@ def lose(name, inflict, heal):
         heal(node)
     opened = min(e["wall_ms"] for e in auditor.recount.read_events(cluster.dir) if e.get("generation") == new["generation"])
     wait_until("the node is up again, in a new epoch", 20,
-               lambda: all(n["state"] == "up" for n in cluster.admin("GET", "/.berth/v1/nodes", node=ask).json()["value"]))
+               lambda: [n["state"] for n in cluster.nodes(ask).values()] == ["up"] * 3)
     wait_until("the old sandbox is gone", 20, lambda: sandboxes.start_time(pid) is None)
     last = max(lines(f"{name}-old"))
     print(f"        {name}: the last write came {(last - renewed) / 1000:.2f} s after the fault (a lease lasts {LEASE_S} s), the identifier lived "
