@@ -153,6 +153,8 @@ static uint8_t started(struct actor *a, struct context *c, const struct message 
 		context_timer(c, c->now_ms + SANDBOX_RETRY_MS);
 		return SANDBOX_ACTOR_STARTING;
 	}
+	if (reply->code == -ECHILD)
+		ending_set(&self->ending, true, "its process ended before it was ready");
 	ending_set(&self->ending, true, "it did not start: %.*s", STR_ARGS(reply->message));
 	return sandbox_stop(self, c, 0);
 }

@@ -18,7 +18,7 @@
 
 enum sandboxd_type {
 	SANDBOXD_HELLO, /* hello -> reply; first on every connection */
-	SANDBOXD_START, /* start: image present, then one container; replies when its process runs */
+	SANDBOXD_START, /* start: image present, then one container; replies when its process runs; -EEXIST: it does already; -ECHILD: it did, and a stop has to come first */
 	SANDBOXD_STOP, /* stop: signal, grace, then SIGKILL; replies when nothing of it runs or is left; -ENOENT: it is not here */
 	SANDBOXD_LIST,    /* -> reply.sandboxes: what runs here */
 	SANDBOXD_DIAL,    /* dial: a connected TCP socket inside the sandbox, in the reply's descriptor */

@@ -90,12 +90,8 @@ void sandbox_forget(struct server *s, struct sandbox *b)
 		b->driver->ops->release(b->driver, b->instance);
 	if (b->image != NULL)
 		image_release(s->o.store, b->image);
-	while (b->stops != NULL) {
-		struct asker *a = b->stops;
-
-		b->stops = a->next;
-		free(a);
-	}
+	askers_drop(&b->starts);
+	askers_drop(&b->stops);
 	slot_set(s, b->slot, false);
 	map_remove(&s->sandboxes, &b->node);
 	free(b);

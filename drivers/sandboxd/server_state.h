@@ -16,7 +16,7 @@
 #define CONNECTIONS_MAX   128
 #define OUTBOX_MAX        1024 /* packets that wait for one connection to read */
 #define OUTBOX_BYTES_MAX  (8u << 20)
-#define STOPS_MAX         64 /* askers who wait for the end of one sandbox */
+#define ASKERS_MAX        64 /* who wait for the start, or for the end, of one sandbox */
 #define DIALS_MAX         4096
 #define SANDBOXES_MAX     2048
 #define IMAGES_LISTED_MAX 1024
@@ -59,11 +59,11 @@ struct sandbox {
 	struct watch exit_watch;
 	struct driver_exit exit; /* when over */
 	bool exit_known;
-	bool switching;      /* a job turns its egress on or off, saves it, or lets it go on */
-	bool loaded;         /* from a file, and did not go on yet */
-	uint64_t save;       /* that it was started from; 0: none */
-	struct asker *stops; /* all who asked to stop it */
-	unsigned n_stops;
+	bool switching;       /* a job turns its egress on or off, saves it, or lets it go on */
+	bool loaded;          /* from a file, and did not go on yet */
+	uint64_t save;        /* that it was started from; 0: none */
+	struct asker *starts; /* all who wait for its start */
+	struct asker *stops;  /* all who asked to stop it */
 	uint32_t stop_grace_ms;
 	char tag[KEPT_LOGS_TAG + 1]; /* of its session, as a stop told it; or "" */
 };
@@ -142,6 +142,10 @@ void connection_close_all(struct server *s);
 /* Sends to the connection if it is still there. fd may be -1; it is the caller's. */
 void reply(struct server *s, const struct asker *to, struct sandboxd_reply *r, int fd);
 void reply_code(struct server *s, const struct asker *to, int code, const struct err *err);
+/* Who waits for the same: false when ASKERS_MAX do. Answering, or dropping, empties the list. */
+bool askers_add(struct asker **list, const struct asker *asker);
+void askers_answer(struct server *s, struct asker **list, struct sandboxd_reply *r);
+void askers_drop(struct asker **list);
 /* `only` NULL: to all. */
 void send_exited(struct server *s, const struct sandbox *b, struct connection *only);
 void send_network(struct server *s, struct connection *only);

@@ -164,6 +164,37 @@ void reply_code(struct server *s, const struct asker *to, int code, const struct
 	reply(s, to, &r, -1);
 }
 
+bool askers_add(struct asker **list, const struct asker *asker)
+{
+	unsigned n = 0;
+
+	for (; *list != NULL; list = &(*list)->next)
+		n++;
+	*list = n < ASKERS_MAX ? malloc(sizeof **list) : NULL;
+	if (*list == NULL)
+		return false;
+	**list = *asker;
+	(*list)->next = NULL;
+	return true;
+}
+
+void askers_answer(struct server *s, struct asker **list, struct sandboxd_reply *r)
+{
+	for (const struct asker *a = *list; a != NULL; a = a->next)
+		reply(s, a, r, -1);
+	askers_drop(list);
+}
+
+void askers_drop(struct asker **list)
+{
+	struct asker *a;
+
+	while ((a = *list) != NULL) {
+		*list = a->next;
+		free(a);
+	}
+}
+
 static void send_event(struct server *s, enum sandboxd_type type, const void *body, struct connection *only)
 {
 	CLEANUP_BUF struct buf bytes = {0};

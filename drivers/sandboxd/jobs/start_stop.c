@@ -21,7 +21,6 @@
 struct start_job {
 	struct job job;
 	struct server *s;
-	struct asker asker;
 	struct arena arena; /* a copy of the request, and argv and env from it */
 	struct sandboxd_start *request;
 	uint64_t sandbox;
@@ -187,7 +186,7 @@ static void started(struct server *s, struct start_job *j, struct sandbox *b)
 
 	b->loaded = j->request->save != 0;
 	lifecycle_started(s, b, &j->how.limits, info.started_wall_ms);
-	reply(s, &j->asker, &r, -1);
+	askers_answer(s, &b->starts, &r);
 	b->state = SANDBOX_RUNNING;
 	if (s->fenced && sandbox_still(b, true, false, NULL) == 0)
 		lifecycle_frozen(s, b);
@@ -221,7 +220,9 @@ static void done_start(struct job *job)
 	log_warn("%s", j->err.message);
 	if (j->image != NULL)
 		image_release(s->o.store, j->image);
-	reply_code(s, &j->asker, j->code, &j->err);
+	askers_answer(s, &b->starts,
+		      &(struct sandboxd_reply){
+			      .sandbox = b->id, .code = j->code, .message = str_of(j->err.message)});
 	if (j->instance != NULL) {
 		keep_rest(s, j, b);
 		free_start(j);
@@ -234,16 +235,14 @@ static void done_start(struct job *job)
 	free_start(j);
 }
 
-static struct start_job *new_start_job(struct server *s, const struct sandboxd_start *how, struct asker asker)
+static struct start_job *new_start_job(struct server *s, const struct sandboxd_start *how)
 {
 	struct start_job *j = calloc(1, sizeof *j);
 
 	if (j == NULL)
 		return NULL;
-	*j = (struct start_job){.job = {.run = run_start, .done = done_start},
-				.s = s,
-				.asker = asker,
-				.sandbox = how->sandbox};
+	*j = (struct start_job){
+		.job = {.run = run_start, .done = done_start}, .s = s, .sandbox = how->sandbox};
 	j->request = codec_clone(&j->arena, sandboxd_body_codec[SANDBOXD_START], how);
 	if (j->request == NULL) {
 		free_start(j);
@@ -258,6 +257,26 @@ static struct start_job *new_start_job(struct server *s, const struct sandboxd_s
 	return j;
 }
 
+/* It is here already. Who asks again while it starts, because an answer was lost or its node lists anew, hears what comes of it. */
+static int start_again(struct sandbox *b, const struct asker *asker, struct err *err)
+{
+	switch (b->state) {
+	case SANDBOX_STARTING:
+		return askers_add(&b->starts, asker)
+			       ? 0
+			       : err_set(err, -EBUSY, "start sandbox %" PRIu64 ": %d wait for it", b->id,
+					 ASKERS_MAX);
+	case SANDBOX_RUNNING:
+		return err_set(err, -EEXIST, "sandbox %" PRIu64 " is here already", b->id);
+	case SANDBOX_OVER:
+		return err_set(err, -ECHILD,
+			       "sandbox %" PRIu64 " has ended, and what it left waits for a stop", b->id);
+	case SANDBOX_STOPPING:
+		break;
+	}
+	return err_set(err, -EAGAIN, "sandbox %" PRIu64 " is being stopped", b->id);
+}
+
 void sandbox_start(struct server *s, const struct sandboxd_start *how, struct asker asker)
 {
 	const struct settings *settings = s->o.settings;
@@ -266,8 +285,13 @@ void sandbox_start(struct server *s, const struct sandboxd_start *how, struct as
 	struct err err = {0};
 	int r = packet_check_start(how, &err);
 
-	if (r == 0 && sandbox_find(s, how->sandbox) != NULL)
-		r = err_set(&err, -EEXIST, "sandbox %" PRIu64 " is here already", how->sandbox);
+	b = r == 0 ? sandbox_find(s, how->sandbox) : NULL;
+	if (b != NULL) {
+		r = start_again(b, &asker, &err);
+		if (r < 0)
+			reply_code(s, &asker, r, &err);
+		return;
+	}
 	if (r == 0 && s->fenced)
 		r = err_set(&err, -EAGAIN, "the node's lease has ended: nothing is started");
 	if (r == 0 && !s->carriers[how->isolation].proven)
@@ -279,7 +303,7 @@ void sandbox_start(struct server *s, const struct sandboxd_start *how, struct as
 		return;
 	}
 	b = sandbox_new(s, how->sandbox, (enum isolation)how->isolation);
-	j = b == NULL ? NULL : new_start_job(s, how, asker);
+	j = b == NULL || !askers_add(&b->starts, &asker) ? NULL : new_start_job(s, how);
 	if (b != NULL)
 		b->save = how->save;
 	if (j != NULL) {
@@ -326,18 +350,11 @@ static void run_stop(struct job *job)
 static void answer_stops(struct server *s, struct sandbox *b, int code, const struct err *err,
 			 uint64_t wall_ms)
 {
-	struct asker *a;
+	struct sandboxd_reply r = {.code = code, .sandbox = b->id, .wall_ms = wall_ms};
 
-	while ((a = b->stops) != NULL) {
-		struct sandboxd_reply r = {.code = code, .sandbox = b->id, .wall_ms = wall_ms};
-
-		if (code < 0)
-			r.message = str_of(err->message);
-		reply(s, a, &r, -1);
-		b->stops = a->next;
-		free(a);
-	}
-	b->n_stops = 0;
+	if (code < 0)
+		r.message = str_of(err->message);
+	askers_answer(s, &b->stops, &r);
 }
 
 void sandbox_answer_stops(struct server *s, struct sandbox *b)
@@ -413,22 +430,17 @@ static void run_stop_now(struct server *s, struct sandbox *b)
 
 void sandbox_stop(struct server *s, struct sandbox *b, uint32_t grace_ms, struct asker asker)
 {
-	struct asker *a = b->n_stops < STOPS_MAX ? malloc(sizeof *a) : NULL;
 	struct err err = {0};
 
 	if (b->state == SANDBOX_STOPPING && grace_ms == 0)
 		b->driver->ops->kill(b->driver, b->instance);
-	if (a == NULL) {
-		reply_code(s, &asker,
-			   err_set(&err, -EBUSY, "stop sandbox %" PRIu64 ": %u wait for it already", b->id,
-				   b->n_stops),
-			   &err);
+	if (!askers_add(&b->stops, &asker)) {
+		reply_code(
+			s, &asker,
+			err_set(&err, -EBUSY, "stop sandbox %" PRIu64 ": %d wait for it", b->id, ASKERS_MAX),
+			&err);
 		return;
 	}
-	b->n_stops++;
-	*a = asker;
-	a->next = b->stops;
-	b->stops = a;
 	b->stop_grace_ms = grace_ms > GRACE_MS_MAX ? GRACE_MS_MAX : grace_ms;
 	switch (b->state) {
 	case SANDBOX_STARTING: /* stopped when it is started */

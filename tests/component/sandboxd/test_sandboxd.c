@@ -87,7 +87,31 @@ static void tells_everybody_of_an_exit(void **state)
 	assert_int_equal(client_hello(&late, CLUSTER, 1), 0);
 	assert_true(client_wait_exit(&late, 2, &e));
 	client_close(&late);
+	assert_int_equal(played_start(2, "serve", NULL, NULL), -ECHILD);
 	assert_int_equal(played_stop(2, 0), 0);
+}
+
+/* Who asks for a start that is under way hears what comes of it. */
+static void a_start_is_shared(void **state)
+{
+	(void)state;
+	for (int fails = 0; fails < 2; fails++) {
+		struct sandboxd_start slow = played_program(70, "slow", "300");
+		struct sandboxd_reply r;
+		uint64_t asked[3];
+
+		played.words[2] = fails ? STR("fail") : STR("serve");
+		played.words[3] = STR("no luck today");
+		slow.n_command = fails ? 4 : 3;
+		for (unsigned i = 0; i < 3; i++)
+			asked[i] = client_send(&played.client, SANDBOXD_START, &slow, -1);
+		for (unsigned i = 0; i < 3; i++) {
+			assert_int_equal(client_wait(&played.client, asked[i], &r, NULL), 0);
+			assert_int_equal(r.code, fails ? -EIO : 0);
+		}
+		if (!fails)
+			assert_int_equal(played_stop(70, 0), 0);
+	}
 }
 
 static void a_failed_start_names_the_cause(void **state)
@@ -152,7 +176,7 @@ static void a_slot_stays_taken_until_all_is_gone(void **state)
 	assert_int_equal(played_stop(60, 0), 0);
 	assert_int_equal(played_start(68, "debris", "1", NULL), -EIO);
 	assert_int_equal(played_start(69, "serve", NULL, NULL), -ENOSPC);
-	assert_int_equal(played_start(68, "serve", NULL, NULL), -EEXIST);
+	assert_int_equal(played_start(68, "serve", NULL, NULL), -ECHILD);
 	assert_int_equal(played_stop(68, 0), -EBUSY);
 	assert_int_equal(played_start(69, "serve", NULL, NULL), -ENOSPC);
 	assert_int_equal(played_stop(68, 0), 0);
@@ -452,6 +476,7 @@ int main(void)
 		cmocka_unit_test(runs_dials_and_stops),
 		cmocka_unit_test(bounds_those_who_wait_for_a_stop),
 		cmocka_unit_test(tells_everybody_of_an_exit),
+		cmocka_unit_test(a_start_is_shared),
 		cmocka_unit_test(a_failed_start_names_the_cause),
 		cmocka_unit_test(refuses_bad_starts),
 		cmocka_unit_test(slots_are_bounded_and_come_back),

@@ -95,6 +95,10 @@ static void test_a_start_that_fails(void **state)
 	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_START), -ENOEXEC);
 	ends_with("it did not start: driven", true);
 	go_to(SANDBOX_ACTOR_STARTING, false);
+	stage_driven(s, stage_next(s, EFFECT_DRIVE, SANDBOXD_START),
+		     -ECHILD); /* it ran, and ended while nobody looked */
+	ends_with("its process ended before it was ready", true);
+	go_to(SANDBOX_ACTOR_STARTING, false);
 	stage_next(s, EFFECT_DRIVE, SANDBOXD_START);
 	stage_run(s, SANDBOX_START_MS + 1);
 	ends_with("it did not start within 60 s", true);
