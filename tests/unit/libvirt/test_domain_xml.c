@@ -67,6 +67,14 @@ static void ends_and_stays_read_only(void **state)
 		assert_true(has(&d, words[i]));
 }
 
+static void has_few_questions_for_its_qemu(void **state)
+{
+	struct domain d = example();
+
+	(void)state;
+	assert_true(has(&d, "<qemu:del capability='cpu-unavailable-features'/>"));
+}
+
 static void kvm_has_the_hosts_processor(void **state)
 {
 	struct domain d = example();
@@ -127,9 +135,13 @@ static void may_have_no_network(void **state)
 int main(void)
 {
 	static const struct CMUnitTest cases[] = {
-		cmocka_unit_test(says_what_it_is_told),        cmocka_unit_test(ends_and_stays_read_only),
-		cmocka_unit_test(kvm_has_the_hosts_processor), cmocka_unit_test(escapes_everything),
-		cmocka_unit_test(refuses_control_characters),  cmocka_unit_test(takes_arguments_as_they_are),
+		cmocka_unit_test(says_what_it_is_told),
+		cmocka_unit_test(ends_and_stays_read_only),
+		cmocka_unit_test(has_few_questions_for_its_qemu),
+		cmocka_unit_test(kvm_has_the_hosts_processor),
+		cmocka_unit_test(escapes_everything),
+		cmocka_unit_test(refuses_control_characters),
+		cmocka_unit_test(takes_arguments_as_they_are),
 		cmocka_unit_test(may_have_no_network),
 	};
 

@@ -29,7 +29,7 @@
 #define PORT_WAIT_MS  10000
 #define DISK_SOON_MS  100 /* a canary has none */
 #define DISK_WAIT_MS  10000
-#define HOST_AWAY_MS  20
+#define HOST_AWAY_MS  2
 #define DRAIN_MS      10000
 #define BYE_WAIT_MS   5000
 #define OOM_RECENT_MS 10000
