@@ -48,6 +48,7 @@
 struct bench {
 	const char *socket, *image, *bundle, *filter, *runtimes[RUNTIMES];
 	unsigned n_runtimes, rounds, hold;
+	unsigned done; /* rounds of former runs, whose machines' sizes are not taken again */
 	bool machines;
 	struct calls calls;
 	struct str digest;
@@ -442,7 +443,7 @@ static int run(struct bench *b, struct err *err)
 	else if (r == 0) /* the caches are warm for all */
 		r = b->machines ? wait_until_able(b, err) : one_round(b, false, err);
 	for (unsigned i = 0; r == 0 && b->filter == NULL && i < b->rounds; i++)
-		r = b->machines ? machine_round(b, i + 1, err) : one_round(b, true, err);
+		r = b->machines ? machine_round(b, b->done + i + 1, err) : one_round(b, true, err);
 	fflush(stdout);
 	if (r == 0 && b->filter == NULL && b->hold > 0)
 		r = hold(b, err);
@@ -458,7 +459,7 @@ static int usage(void)
 		"[--runtime crun|runc]... [--rounds 0-10000] [--hold 0-%d]\n"
 		"       bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --filter FILE\n"
 		"       bench-start --socket SANDBOXD_SOCKET --image ARCHIVE --machines on [--rounds "
-		"0-10000] [--hold 0-%d]\n",
+		"0-10000] [--done 0-1000] [--hold 0-%d]\n",
 		HOLD_MAX, HOLD_MAX);
 	return 2;
 }
@@ -492,6 +493,7 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "--machines") == 0)
 			b.machines = strcmp(argv[i + 1], "on") == 0;
 		else if ((strcmp(argv[i], "--rounds") != 0 || !number(argv[i + 1], 10000, &b.rounds)) &&
+			 (strcmp(argv[i], "--done") != 0 || !number(argv[i + 1], 1000, &b.done)) &&
 			 (strcmp(argv[i], "--hold") != 0 || !number(argv[i + 1], HOLD_MAX, &b.hold)))
 			return usage();
 	}
