@@ -37,6 +37,7 @@ static void fence(struct sim_node *n, uint64_t boot_ms)
 static void note_over(struct sim_node *n, uint64_t sandbox)
 {
 	n->over[n->n_over % SIM_OVER_MAX].sandbox = sandbox;
+	n->over[n->n_over % SIM_OVER_MAX].left = false;
 	n->over[n->n_over++ % SIM_OVER_MAX].wall_ms = sim_wall_ms(n);
 	judge_over(n, sandbox, true);
 }
@@ -78,6 +79,23 @@ static uint64_t over_ms(const struct sim_node *n, uint64_t sandbox)
 	return 0;
 }
 
+static bool is_left(const struct sim_node *n, uint64_t sandbox)
+{
+	for (uint32_t i = 0; i < SIM_OVER_MAX; i++) {
+		if (n->over[i].sandbox == sandbox && n->over[i].left)
+			return true;
+	}
+	return false;
+}
+
+static void set_left(struct sim_node *n, uint64_t sandbox, bool left)
+{
+	for (uint32_t i = 0; i < SIM_OVER_MAX; i++) {
+		if (n->over[i].sandbox == sandbox)
+			n->over[i].left = left;
+	}
+}
+
 static void reply(struct sim_node *n, const struct effect *e, uint64_t delay_ms,
 		  const struct sandboxd_reply *body)
 {
@@ -93,6 +111,7 @@ void sim_crash(struct sim *s, struct sim_node *n, uint64_t sandbox, int32_t code
 	if (sim_run_of(n, sandbox) == NULL || sim_run_of(n, sandbox)->loaded)
 		return;
 	remove_run(n, sandbox, true);
+	set_left(n, sandbox, true);
 	node_outcome(n, 1, &to, 0, MSG_EXITED,
 		     &(struct sandboxd_exited){sandbox, SANDBOX_EXIT_CODE, code, sim_wall_ms(n)});
 }
@@ -122,6 +141,10 @@ static void start(struct sim *s, struct sim_node *n, const struct effect *e)
 	s->n_starts++;
 	if (row == NULL || (row->node != n->id && (body->save == 0 || row->target != n->id)))
 		sim_fail(s, "sandbox %llu is started without a row", (unsigned long long)body->sandbox);
+	if (is_left(n, body->sandbox)) {
+		reply(n, e, 1, &(struct sandboxd_reply){.code = -ECHILD, .message = STR("it has ended")});
+		return;
+	}
 	if (body->save == 0)
 		judge_start(n, body->sandbox);
 	/* The tables forget a lost node's list; a boot that was on its way then may come before the next list. */
@@ -182,6 +205,7 @@ static void stopped(struct sim *s, struct sim_event *e)
 
 	if (!is_later(n, e->number, (uint64_t)(uintptr_t)e->arg)) {
 		remove_run(n, e->number, true);
+		set_left(n, e->number, false);
 		file = sim_file_remove(n, e->number);
 		if (file && !here && judge_sandbox(s, e->number)->node == n->id)
 			note_over(n, e->number);

@@ -147,6 +147,7 @@ struct sim_node {
 	uint64_t able_told_ms;
 	struct {
 		uint64_t sandbox, wall_ms;
+		bool left;    /* what is left of it waits for a stop */
 	} over[SIM_OVER_MAX]; /* what ran here, and when the last of it was gone */
 	uint32_t n_over;
 	struct str images[8];
