@@ -375,7 +375,7 @@ static void on_late(void *context, const struct envelope *e)
 /* Nothing new begins where the log has no room. Another node may have more; if none has, the lead comes around again. */
 static void leave_full_disk(struct control *c, uint64_t now)
 {
-	bool low = consensus_disk_low(c->consensus);
+	bool low = c->consensus != NULL && consensus_disk_low(c->consensus); /* a worker has no log */
 
 	if (!low)
 		c->yield_ms = 0; /* what fills it later is another matter */

@@ -209,7 +209,8 @@ def test_delete_ends_all_and_bills_all():
     # one whose revision was replaced while its first answer was on the way to the tables never was ready there
     overtaken = {box for box in ready - set(billed) if at[box, "stopped"] - at[box, "ready"] < 1000 and (box, "opened") not in at}
     assert billed == sorted(ready - overtaken), ("each sandbox that was ready has one record", billed, sorted(ready), sorted(overtaken))
-    assert recount.compare(bill, events()) == []
+    wrong = recount.compare(bill, [e for e in events() if e["sandbox"] not in overtaken])
+    assert not wrong, wrong
     done = cluster.put_pool("pool", resource=resource("berth/sample:1"))
     assert done["status"] == "Succeeded", done
     assert env("pool", "first-1")["BERTH_SAMPLE"] == "1"
