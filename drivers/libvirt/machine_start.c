@@ -22,6 +22,7 @@
 
 #include "core/clock.h"
 #include "core/fd.h"
+#include "core/log.h"
 #include "machine_boot.h"
 
 #define START_MS 60000
@@ -101,6 +102,7 @@ static int start(struct start *s, struct err *err)
 {
 	const struct machine_memory_of saved = {
 		.kind = MACHINE_MEMORY_LOADED, .handed_over = -1, .load = s->how->saved};
+	uint64_t began_ms = clock_boot_ms();
 	int r = make_files(s, err);
 
 	if (r == 0)
@@ -111,7 +113,11 @@ static int start(struct start *s, struct err *err)
 	if (r == 0)
 		r = machine_bound((pid_t)s->i->base.running.pid, s->b.disk, &s->how->limits, s->b.host_bytes,
 				  err);
-	return r == 0 ? tell_guest(s, err) : r;
+	if (r < 0)
+		return r;
+	log_debug("sandbox %" PRIu64 ": its machine answers after %" PRIu64 " ms", s->how->sandbox,
+		  clock_boot_ms() - began_ms);
+	return tell_guest(s, err);
 }
 
 static struct driver_instance *new_instance(struct libvirt_driver *d, const struct driver_start *how)

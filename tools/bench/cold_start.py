@@ -73,12 +73,13 @@ def our_filter(scratch):
 
 
 @contextlib.contextmanager
-def sandboxd(scratch, settings="", before=()):
+def sandboxd(scratch, settings="", before=(), log=None):
     (scratch / "state").mkdir(mode=0o711)
     config = scratch / "berth.conf"
     config.write_text(f"state_dir = {scratch}/state\nsandboxd_socket = {scratch}/socket\nuser = nobody\n"
-                      "uid_base = 1800000000\nuid_count = 16777216\nlog_level = error\n" + settings)
-    with subprocess.Popen([*before, str(harness.BUILD / "bin/sandboxd"), f"--config={config}"]) as p:
+                      "uid_base = 1800000000\nuid_count = 16777216\n"
+                      f"log_level = {'debug' if log else 'error'}\n" + settings)
+    with subprocess.Popen([*before, str(harness.BUILD / "bin/sandboxd"), f"--config={config}"], stderr=log) as p:
         try:
             harness.wait_until("sandboxd listens", 30, lambda: (scratch / "socket").exists(), 0.05)
             yield
