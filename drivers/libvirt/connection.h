@@ -6,7 +6,7 @@
  * the next one opens another, since a daemon answers only a few questions of one connection at a time. Calls that never come back
  * are counted; with CONNECTION_STUCK_MAX of them all further ones are refused. libvirtd is killed or ends: whoever waits for it gets
  * an error at once, and the next call connects anew. A libvirtd that is silent for 15 s counts as gone.
- * Owns: connections and threads. One thread a process runs libvirt's own events. Thread: any. */
+ * Owns: connections and threads. One thread a process runs libvirt's own events. Thread: any. The process has to ignore SIGPIPE. */
 #ifndef LIBVIRT_CONNECTION_H
 #define LIBVIRT_CONNECTION_H
 

@@ -135,6 +135,7 @@ int world_open_driver(struct world *w, struct err *err)
 
 	if (r < 0)
 		return r;
+	signal(SIGPIPE, SIG_IGN); /* as sandboxd does: libvirt's client writes to a daemon that is gone */
 	return w->kind == WORLD_LIBVIRT ? open_libvirt(w, err) : open_lxc(w, err);
 }
 

@@ -263,5 +263,6 @@ int main(void)
 		fprintf(stderr, "SKIPPED: needs root and /usr/sbin/libvirtd (libvirt-daemon-system)\n");
 		return 77;
 	}
+	signal(SIGPIPE, SIG_IGN); /* as sandboxd does: libvirt's client writes to a daemon that is gone */
 	return cmocka_run_group_tests(cases, NULL, NULL);
 }
