@@ -51,7 +51,7 @@ MUTANTS = {
     "capacity_exceeded": (100, [(SANDBOX, "node->cpu_reserved + cpu_milli <= node->cpu_milli * x->overcommit_cpu &&", ""),
                                 ("actors/placement/refill.c", "fits(spot->cpu_milli, spot->row->cpu_milli * x->overcommit_cpu, t->cpu_milli)",
                                  "fits(spot->cpu_milli, UINT64_MAX, t->cpu_milli)")]),
-    "downgraded": (30, [("actors/sandbox/sandbox.c", ".isolation = pool->isolation}", ".isolation = ISOLATION_CONTAINER}")]),
+    "downgraded": (30, [("actors/sandbox/starting.c", ".isolation = pool->isolation}", ".isolation = ISOLATION_CONTAINER}")]),
     "booted_where_it_cannot_run": (30, [(SANDBOX, "if (!state_node_runs(node, pool->isolation)) {", "if (node == NULL) {"),
                                         ("actors/placement/refill.c", "!able_node(spot->row, pool, t) ||", "pool == NULL ||")]),
     "lost_without_a_look_at_the_renewal": (60, [("actors/membership/membership.c",
