@@ -117,15 +117,30 @@ def wait_until(what, seconds, check, pause=0.05):
         time.sleep(pause)
 
 
+PORT_BLOCK = 40
+blocks = []  # of ports, as long as this process runs: a cluster that starts does not have its own yet, and two may bind one
+
+
+def take_blocks(base, n):
+    """Names of this network namespace, as its ports are."""
+    with contextlib.ExitStack() as stack:
+        for k in range(n):
+            s = stack.enter_context(socket.socket(socket.AF_UNIX))
+            s.bind(f"\0berth-test-ports.{base + PORT_BLOCK * k}")
+        blocks.append(stack.pop_all())
+
+
 def free_base_port(nodes):
-    """A base such that all ports of `berth cluster init` are free now, below the ephemeral range."""
-    for base in range(20000 + os.getpid() % 300 * 40, 32000 - 10 * nodes, 40):
+    """A base such that all ports of `berth cluster init` are free, below the ephemeral range, and no other test's."""
+    n = (32000 - 20000 - 10 * nodes) // PORT_BLOCK
+    for base in (20000 + (os.getpid() + turn) % n * PORT_BLOCK for turn in range(n)):
         try:
             with contextlib.ExitStack() as stack:
                 for i in range(nodes):
                     for k in range(5):
                         s = stack.enter_context(socket.socket())
                         s.bind(("127.0.0.1", base + 10 * i + k))
+                take_blocks(base, -(-10 * nodes // PORT_BLOCK))
             return base
         except OSError:
             continue
